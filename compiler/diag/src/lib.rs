@@ -4,10 +4,12 @@
 //! test renders in its own way. This crate does no IO and knows no language.
 //! **Invariant:** a [`Span`] is a half-open UTF-8 byte range of the [`SourceFile`] whose id it carries.
 
+mod chain;
 mod diagnostic;
 mod near;
 mod source;
 
+pub use chain::chain;
 pub use diagnostic::{Diagnostic, Diagnostics, ErrorKind, Label, Severity};
 pub use near::nearest;
 pub use source::{LineColumn, SourceFile, SourceId, SourceMap, Span, Spanned};

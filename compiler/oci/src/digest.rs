@@ -11,7 +11,7 @@ use sha2::Digest as _;
 pub struct Digest([u8; 32]);
 
 /// A text is not a digest.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not a digest: expected `sha256:` and 64 lower-case hex digits")]
 pub struct DigestError {
     text: String,
@@ -45,7 +45,7 @@ impl Digest {
 }
 
 /// Hashes a stream piece by piece and counts its bytes; an `io::Write` that keeps nothing.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Hasher {
     state: sha2::Sha256,
     size_bytes: u64,
@@ -56,6 +56,11 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         self.state.update(bytes);
         self.size_bytes += bytes.len() as u64;
+    }
+
+    /// Returns the number of bytes that were added so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// Returns the digest and the number of bytes of all that was added.

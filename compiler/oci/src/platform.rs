@@ -18,7 +18,7 @@ pub struct Platform {
 }
 
 /// A text is not a platform.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not a platform: expected os/architecture[/variant], such as linux/amd64")]
 pub struct PlatformError {
     text: String,
