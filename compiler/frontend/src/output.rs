@@ -1,0 +1,107 @@
+//! What evaluating targets gives: filesystems, artifacts, images.
+
+use std::sync::Arc;
+
+use rb_diag::{Diagnostics, Span};
+use rb_llb::State;
+use rb_oci::{ImageConfig, Platform};
+
+use crate::TargetKey;
+
+/// One evaluated target.
+#[derive(Clone, Debug)]
+pub struct TargetOutput {
+    /// What was evaluated.
+    pub key: TargetKey,
+    /// The filesystem after the last statement.
+    pub state: State,
+    /// What later statements and images inherit.
+    pub config: ImageConfig,
+    /// What it runs on.
+    pub platform: Platform,
+    /// All `SAVE ARTIFACT`s so far as one tree: artifact names are paths in it.
+    pub artifact_tree: State,
+    /// What was saved, in order.
+    pub artifacts: Vec<SavedArtifact>,
+    /// Images, in order.
+    pub images: Vec<SavedImage>,
+    /// Targets reached by `BUILD`, in order; their outputs are wanted too.
+    pub builds: Vec<Arc<Self>>,
+    /// The tree lies on `FROM @host`: it can neither be saved as an image nor leave this machine.
+    pub on_host: bool,
+}
+
+/// One `SAVE ARTIFACT`.
+#[derive(Clone, Debug)]
+pub struct SavedArtifact {
+    /// Path in the artifact tree, absolute; may be a directory or, where `many`, the directory they go to.
+    pub path: String,
+    /// The source had globs: what lies in `path` are the artifacts, each under its own name.
+    pub many: bool,
+    /// `--if-exists`: there may be nothing at `path`.
+    pub optional: bool,
+    /// A tree that holds just this artifact at `path`'s place.
+    pub state: State,
+    /// `AS LOCAL`.
+    pub local: Option<LocalOutput>,
+    /// The statement.
+    pub span: Span,
+}
+
+/// Where on the user's disk an artifact goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalOutput {
+    /// `/`-separated path relative to the workspace's root (absolute only with `--force`).
+    pub path: String,
+    /// The path ends in `/` or `.`: the artifact goes into it under its own name.
+    pub into: bool,
+}
+
+/// One `SAVE IMAGE`.
+#[derive(Clone, Debug)]
+pub struct SavedImage {
+    /// Names as written; never empty.
+    pub names: Vec<String>,
+    /// `--push`
+    pub push: bool,
+    /// The filesystem at that statement.
+    pub state: State,
+    /// The config at that statement.
+    pub config: ImageConfig,
+    /// The statement.
+    pub span: Span,
+}
+
+/// What a frontend wants of the engine.
+#[derive(Clone, Debug)]
+pub struct BuildPlan {
+    /// The target that was asked for.
+    pub target: Arc<TargetOutput>,
+    /// Filesystems that must be made even where nothing is exported from them: every target asked for or reached by
+    /// BUILD, with a label such as `+test`.
+    pub roots: Vec<(String, State)>,
+    /// What is to be written, in the order of evaluation: what a target BUILDs comes before its own.
+    pub outputs: Vec<PlannedOutput>,
+    /// Findings that do not stop the build.
+    pub warnings: Diagnostics,
+}
+
+/// One thing to write.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few outputs, and most are images")]
+pub enum PlannedOutput {
+    /// An image into the image store.
+    Image {
+        /// Target, as shown.
+        label: String,
+        /// The image.
+        image: SavedImage,
+    },
+    /// An artifact onto the user's disk.
+    Artifact {
+        /// Target, as shown.
+        label: String,
+        /// The artifact; its `local` is set.
+        artifact: SavedArtifact,
+    },
+}

@@ -1,0 +1,167 @@
+//! The two doors through which a frontend meets the outside.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rb_diag::{ErrorKind, SourceFile};
+use rb_llb::State;
+use rb_oci::{Digest, ImageConfig, Platform};
+
+use crate::ProjectRef;
+
+/// All that a frontend may ask while it decides the graph.
+pub trait World: Send + Sync {
+    /// The user's side.
+    fn workspace(&self) -> &dyn Workspace;
+    /// The engine's side.
+    fn gateway(&self) -> &dyn Gateway;
+}
+
+/// The user's tree. Paths are `/`-separated and relative to a project's folder; answers are stable within one job.
+#[async_trait]
+pub trait Workspace: Send + Sync {
+    /// Reads the build file of a project: `Buildfile`, else `Earthfile`, else `build.earth`.
+    async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError>;
+    /// Reads a file whole (at most 16 MiB).
+    async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError>;
+    /// Returns what stands at a path, not following a symlink at its end; `None` where nothing does.
+    async fn stat(&self, project: &ProjectRef, path: &str) -> Result<Option<WorkspaceEntry>, WorldError>;
+    /// Lists a folder, sorted by name; "" is the project's own.
+    async fn list(&self, project: &ProjectRef, dir: &str) -> Result<Vec<WorkspaceEntry>, WorldError>;
+}
+
+/// One name in a folder of the user's tree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkspaceEntry {
+    /// Last part of the path.
+    pub name: String,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// Kinds of files a frontend may care about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Folder.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// BuildKit's gateway seen from Rust. What is solved for an answer belongs to the same job and is reused.
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// Pins an image and returns its config.
+    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Solves a state and reads one thing out of it.
+    async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError>;
+}
+
+/// Which image, for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Where the image is.
+    pub location: ImageLocation,
+    /// Which of an index's images is meant.
+    pub platform: Platform,
+}
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageLocation {
+    /// A reference such as `alpine:3.20`, as the user wrote it.
+    Registry(String),
+    /// An OCI layout in the user's tree.
+    OciLayout {
+        /// The project whose folder the path is relative to.
+        project: ProjectRef,
+        /// Path of the layout's folder.
+        path: String,
+        /// Name of the image in the layout's index; the only one where none is given.
+        tag: Option<String>,
+    },
+}
+
+/// A pinned image: what to put into a source op, and what its containers run with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedImage {
+    /// Identifier of the source op, with the manifest's digest.
+    pub identifier: String,
+    /// Attributes of the source op.
+    pub attrs: std::collections::BTreeMap<String, String>,
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// The image's config.
+    pub config: ImageConfig,
+}
+
+/// What is to be read out of a solved state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// A file's bytes, at most `limit_bytes`.
+    ReadFile {
+        /// Absolute path.
+        path: String,
+        /// Largest size accepted.
+        limit_bytes: u64,
+    },
+    /// Whether a path exists (symlinks followed).
+    Exists {
+        /// Absolute path.
+        path: String,
+    },
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Bytes of a file.
+    File(Vec<u8>),
+    /// Whether the path exists.
+    Exists(bool),
+}
+
+/// The outside could not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WorldError {
+    /// Nothing of that name.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// The thing, as the user knows it.
+        what: String,
+        /// What to do about it, such as a near name.
+        help: Option<String>,
+    },
+    /// It exists but cannot be used.
+    #[error("{message}")]
+    Failed {
+        /// Who has to act.
+        kind: ErrorKind,
+        /// Message with its causes.
+        message: String,
+    },
+    /// A step that had to run for the answer failed; the engine has reported it.
+    #[error("{message}")]
+    Step {
+        /// The vertex that failed.
+        vertex: Digest,
+        /// Who has to act.
+        kind: ErrorKind,
+        /// Message with its causes.
+        message: String,
+    },
+}
+
+impl WorldError {
+    /// Returns who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::Input,
+            Self::Failed { kind, .. } | Self::Step { kind, .. } => *kind,
+        }
+    }
+}
