@@ -1,0 +1,72 @@
+//! `SAVE ARTIFACT` and `SAVE IMAGE`.
+
+use rb_diag::Diagnostic;
+
+use super::Reader;
+use crate::flags::{self, refuse_late_flags, take_flags};
+use crate::{SaveArtifact, SaveImage, Word, codes};
+
+impl Reader<'_> {
+    pub(crate) fn save_artifact(&mut self, mut words: Vec<Word>) -> Option<SaveArtifact> {
+        const OWNER: &str = "SAVE ARTIFACT";
+        let flags = take_flags(OWNER, flags::SAVE_ARTIFACT, &mut words, self.report);
+        if words.iter().any(|word| word.raw.starts_with("--") && word.raw != "--") {
+            refuse_late_flags(OWNER, flags::SAVE_ARTIFACT, &words, self.report);
+            return None;
+        }
+        let mut words = words.into_iter().peekable();
+        let Some(source) = words.next().filter(|word| word.raw != "AS") else {
+            self.missing("`SAVE ARTIFACT` needs a path", "`SAVE ARTIFACT out/app AS LOCAL ./app`");
+            return None;
+        };
+        let destination = words.next_if(|word| !word.raw.eq_ignore_ascii_case("as"));
+        let local = match words.next() {
+            None => None,
+            Some(first) if first.raw == "AS" => Some(self.local(&first, words.next(), words.next())?),
+            Some(first) if first.raw == "as" => {
+                let diagnostic =
+                    Diagnostic::error(codes::UNEXPECTED_WORD, "`AS LOCAL` is written in capitals");
+                self.report.push(diagnostic.with_label(first.span, "").with_help("write `AS LOCAL path`"));
+                return None;
+            }
+            Some(first) => {
+                self.nothing_more(OWNER, flags::SAVE_ARTIFACT, &[first]);
+                return None;
+            }
+        };
+        self.nothing_more(OWNER, flags::SAVE_ARTIFACT, &words.collect::<Vec<_>>());
+        Some(SaveArtifact {
+            source,
+            destination,
+            local,
+            if_exists: flags.is_on("if-exists"),
+            force: flags.is_on("force"),
+            keep_times: flags.is_on("keep-ts"),
+            symlink_no_follow: flags.is_on("symlink-no-follow"),
+        })
+    }
+
+    /// Reads what stands behind `AS`.
+    fn local(&mut self, first: &Word, second: Option<Word>, path: Option<Word>) -> Option<Word> {
+        let (message, span) = match second {
+            Some(second) if second.raw == "LOCAL" => match path {
+                Some(path) => return Some(path),
+                None => ("`AS LOCAL` needs a path", first.span.to(second.span)),
+            },
+            Some(second) => ("behind `AS` only `LOCAL` can follow", second.span),
+            None => ("behind `AS` only `LOCAL` can follow", first.span),
+        };
+        let diagnostic = Diagnostic::error(codes::MISSING_WORDS, message).with_label(span, "");
+        self.report.push(diagnostic.with_help("write `AS LOCAL path`"));
+        None
+    }
+
+    pub(crate) fn save_image(&mut self, mut words: Vec<Word>) -> SaveImage {
+        let flags = take_flags("SAVE IMAGE", flags::SAVE_IMAGE, &mut words, self.report);
+        if let Some(late) = words.iter().position(|word| word.raw.starts_with("--")) {
+            let rest = words.split_off(late);
+            self.nothing_more("SAVE IMAGE", flags::SAVE_IMAGE, &rest);
+        }
+        SaveImage { names: words, push: flags.is_on("push") }
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the language on whole files.
+#![allow(clippy::unwrap_used)] // in helpers of tests too
+
+mod corpus;
+mod hostile;
+mod print;
+mod properties;
