@@ -1,0 +1,205 @@
+//! Lower: what a statement means → an LLB node on top of a [`State`].
+//!
+//! In: values in which nothing is left to expand, resolve or check. Out: a new state. Each function makes at most
+//! one vertex, so one statement is one layer.
+//! **Invariant:** what reaches an op is a function of the Buildfile, its arguments and the tree, never of the
+//! machine: all paths are relative to the workspace or absolute inside the step.
+//! Source: what Earthly and BuildKit's Dockerfile frontend make of the same statements.
+
+pub(crate) mod paths;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rb_frontend::{ProjectRef, ResolvedImage};
+use rb_llb::{
+    CopyAction, CopyMode, ExecMeta, ExecOp, MkdirAction, Mount, NetworkMode, NodeMeta, Owner, State,
+    UserSpec, attr, extension, json_list,
+};
+use rb_oci::Platform;
+
+/// What a step finds as PATH where nothing else sets it. Source: BuildKit's `system.DefaultPathEnvUnix`.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Modification time of copied files where an Earthfile does not keep theirs: 2020-04-16T12:00:00Z, in nanoseconds.
+pub(crate) const EARTHLY_TIMESTAMP: i64 = 1_587_038_400_000_000_000;
+
+/// Returns the name by which a session serves a project's folder: `context`, or `context/<dir>`.
+pub fn local_name(project: &ProjectRef) -> String {
+    match project.dir() {
+        "" => "context".to_owned(),
+        dir => format!("context/{dir}"),
+    }
+}
+
+/// A pinned image.
+pub(crate) fn image(image: &ResolvedImage, platform: &Platform, meta: NodeMeta) -> State {
+    State::source(image.identifier.clone(), image.attrs.clone(), Some(platform), meta)
+}
+
+/// This machine's own tools; the order in which binds and fingerprints were written does not count.
+pub(crate) fn host(
+    binds: &BTreeSet<String>,
+    fingerprints: &BTreeSet<String>,
+    platform: &Platform,
+    meta: NodeMeta,
+) -> State {
+    let binds = binds.iter().enumerate().map(|(at, bind)| (extension::host_bind(at), bind.clone()));
+    let commands = fingerprints.iter().enumerate();
+    let attrs = binds.chain(commands.map(|(at, command)| (extension::host_fingerprint(at), command.clone())));
+    State::source(format!("{}://", extension::HOST_SCHEME), attrs.collect(), Some(platform), meta)
+}
+
+/// What of a project's folder a COPY reads.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    /// Paths and patterns relative to the project; empty means the whole folder.
+    pub(crate) patterns: Vec<String>,
+    /// Those of them that are symbolic links, so that what they lead to is read too.
+    pub(crate) links: Vec<String>,
+    /// What a whole folder is taken without.
+    pub(crate) exclude: Vec<String>,
+}
+
+/// A project's folder, cut down to what is read of it.
+pub(crate) fn context(project: &ProjectRef, context: &Context, platform: &Platform, meta: NodeMeta) -> State {
+    let name = local_name(project);
+    let mut attrs = BTreeMap::from([(attr::LOCAL_SHARED_KEY_HINT.to_owned(), name.clone())]);
+    if !context.patterns.is_empty() {
+        attrs.insert(attr::LOCAL_INCLUDE_PATTERNS.to_owned(), json_list(&context.patterns));
+    }
+    if !context.exclude.is_empty() {
+        attrs.insert(attr::LOCAL_EXCLUDE_PATTERNS.to_owned(), json_list(&context.exclude));
+    }
+    if !context.links.is_empty() {
+        attrs.insert(attr::LOCAL_FOLLOW_PATHS.to_owned(), json_list(&context.links));
+    }
+    State::source(format!("local://{name}"), attrs, Some(platform), meta)
+}
+
+/// A command and all that it sees.
+pub(crate) struct Step {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) user: String,
+    pub(crate) network: NetworkMode,
+}
+
+/// Runs a command on `base`.
+pub(crate) fn run(base: &State, step: Step, platform: &Platform, meta: NodeMeta) -> State {
+    let Step { args, env, cwd, user, network } = step;
+    let root = Mount { input: Some(0), dest: "/".to_owned(), output: Some(0), ..Mount::default() };
+    let process = ExecMeta { args, env, cwd, user, ..ExecMeta::default() };
+    let op = ExecOp { meta: process, mounts: vec![root], network, ..ExecOp::default() };
+    State::exec(vec![base.clone()], op, Some(platform), meta).output(0)
+}
+
+/// Makes a directory and its parents, unless it is there.
+pub(crate) fn make_directory(base: &State, path: &str, user: Option<&str>, meta: NodeMeta) -> State {
+    let owner = user.map(owner);
+    base.mkdir(
+        MkdirAction { path: path.to_owned(), mode: 0o755, make_parents: true, owner, timestamp: None },
+        meta,
+    )
+}
+
+/// One thing to copy.
+pub(crate) struct CopyFrom {
+    pub(crate) state: State,
+    /// Absolute path in it, or a pattern.
+    pub(crate) path: String,
+}
+
+/// How to copy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CopyOptions {
+    /// Directories go as themselves, not as what is in them.
+    pub(crate) whole_directories: bool,
+    pub(crate) if_exists: bool,
+    pub(crate) follow_symlink: bool,
+    pub(crate) mode: CopyMode,
+    /// `user[:group]`; none keeps the source's.
+    pub(crate) owner: Option<String>,
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// Copies onto `base`, one thing after the other, in one vertex.
+pub(crate) fn copy(
+    base: &State,
+    sources: &[CopyFrom],
+    dest: &str,
+    options: &CopyOptions,
+    meta: NodeMeta,
+) -> State {
+    let copied = sources.iter().fold(base.files(), |files, from| {
+        let (src, allow_wildcard) = source_path(&from.path, options.if_exists);
+        let action = CopyAction {
+            src,
+            dest: dest.to_owned(),
+            owner: options.owner.as_deref().map(owner),
+            mode: options.mode.clone(),
+            follow_symlink: options.follow_symlink,
+            dir_copy_contents: !options.whole_directories,
+            create_dest_path: true,
+            allow_wildcard,
+            allow_empty_wildcard: options.if_exists,
+            timestamp: options.timestamp,
+            ..CopyAction::default()
+        };
+        files.copy(&from.state, action)
+    });
+    copied.finish(meta)
+}
+
+/// Writes a path so that it may be missing: an engine lets only a pattern match nothing, so the first letter becomes
+/// a class of one.
+fn source_path(path: &str, if_exists: bool) -> (String, bool) {
+    let pattern = path.contains(['*', '?', '[', '\\']);
+    if !if_exists || pattern {
+        return (path.to_owned(), pattern);
+    }
+    match path.find(|letter: char| letter.is_alphanumeric()) {
+        Some(at) => {
+            let end = at + path[at..].chars().next().map_or(0, char::len_utf8);
+            (format!("{}[{}]{}", &path[..at], &path[at..end], &path[end..]), true)
+        }
+        None => (path.to_owned(), true),
+    }
+}
+
+/// Reads `user[:group]`; names are looked up in the tree that is changed.
+fn owner(text: &str) -> Owner {
+    let spec = |text: &str| match text.parse() {
+        Ok(id) => UserSpec::Id(id),
+        Err(_) => UserSpec::Name { name: text.to_owned(), input: Some(0) },
+    };
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    Owner { user: Some(spec(user)), group: group.filter(|group| !group.is_empty()).map(spec) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_missing_is_a_pattern() {
+        assert_eq!(source_path("/a/b", false), ("/a/b".to_owned(), false));
+        assert_eq!(source_path("/a/b", true), ("/[a]/b".to_owned(), true));
+        assert_eq!(source_path("/.env", true), ("/.[e]nv".to_owned(), true));
+        assert_eq!(source_path("/a*", true), ("/a*".to_owned(), true));
+    }
+
+    #[test]
+    fn locals_are_named_by_their_folder() {
+        let name = |dir: &str| local_name(&ProjectRef::Local { dir: dir.to_owned() });
+        assert_eq!(name(""), "context");
+        assert_eq!(name("a/b"), "context/a/b");
+        assert_eq!(name("../x"), "context/../x");
+    }
+
+    #[test]
+    fn the_timestamp_is_earthlys() {
+        // 18 368 days after 1970-01-01, and twelve hours.
+        assert_eq!(EARTHLY_TIMESTAMP, (18_368 * 86_400 + 43_200) * 1_000_000_000);
+    }
+}
