@@ -1,0 +1,70 @@
+//! Runs a command in a directory: `sandbox [--network] [--user USER] [--insecure] ROOT COMMAND [ARGUMENT…]`.
+//!
+//! ROOT is `DIRECTORY`, used as it is, or `overlay:UPPER:WORK:LAYER[:LAYER…]`, the lowest layer first. Says on standard
+//! error as whom it runs; exits as the command did, or with 125 if it could not be started.
+#![allow(clippy::print_stderr, clippy::print_stdout)]
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rb_exec::{
+    KillSwitch, Network, RootMount, Spec, Stream, Upper, UserSpec, enter_runtime, probe_host, run,
+};
+
+fn main() -> ExitCode {
+    let privileges = match enter_runtime() {
+        Ok(privileges) => privileges,
+        Err(error) => return fail(&error),
+    };
+    eprintln!("mode: {:?} {}", privileges.mode, privileges.reason.unwrap_or_default());
+    let mut spec = Spec::new(RootMount::directory("/nonexistent"), Vec::new());
+    let mut arguments = std::env::args().skip(1);
+    let root = loop {
+        match arguments.next().as_deref() {
+            Some("--network") => spec.network = Network::Host,
+            Some("--insecure") => spec.insecure = true,
+            Some("--user") => spec.user = UserSpec(arguments.next().unwrap_or_default()),
+            Some("--probe") => {
+                for check in probe_host().checks() {
+                    println!("{:?} {}: {}", check.verdict, check.name, check.reason);
+                }
+            }
+            Some(root) => break root.to_owned(),
+            None => return ExitCode::from(125),
+        }
+    };
+    spec.root = match root.strip_prefix("overlay:") {
+        Some(parts) => {
+            let mut parts = parts.split(':').map(PathBuf::from);
+            let upper = parts.next().unwrap_or_default();
+            let work = parts.next().unwrap_or_default();
+            RootMount::overlay(parts.collect(), Some(Upper { upper, work }))
+        }
+        None => RootMount::directory(root),
+    };
+    spec.args = arguments.collect();
+    let mut log = |stream: Stream, bytes: &[u8]| {
+        let written = match stream {
+            Stream::Stdout => std::io::stdout().write_all(bytes),
+            Stream::Stderr => std::io::stderr().write_all(bytes),
+        };
+        // A reader that went away does not concern the command.
+        written.ok();
+    };
+    match run(&spec, &KillSwitch::new(), &mut log) {
+        Ok(outcome) => ExitCode::from(outcome.status.code() as u8),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    eprintln!("{text}");
+    ExitCode::from(125)
+}

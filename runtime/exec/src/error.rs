@@ -1,0 +1,179 @@
+//! Everything that can keep a command from running.
+
+use std::io;
+use std::path::PathBuf;
+
+use rb_diag::ErrorKind;
+
+/// A command could not be run. That it ran and failed is an [`ExitStatus`](crate::ExitStatus), not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// Threads already exist, so the process cannot change its identity.
+    #[error("the runtime was entered with {count} threads running; it must be entered before any starts")]
+    Threads {
+        /// How many threads there are.
+        count: usize,
+    },
+    /// This machine refuses user namespaces.
+    #[error("this system does not let user {uid} create a user namespace ({remedy})")]
+    UserNamespace {
+        /// The user, as seen outside.
+        uid: u32,
+        /// What an administrator can do.
+        remedy: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A preparation outside the sandbox failed.
+    #[error("cannot {action}")]
+    Setup {
+        /// What was tried, such as `mount the root file system`.
+        action: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A step inside the sandbox, before the command, failed.
+    #[error("cannot start the sandbox: {step} failed")]
+    Step {
+        /// The step, such as `mount /proc`.
+        step: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer, bind source or upper directory is missing or cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The path outside.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel stacks at most 500 layers.
+    #[error("{count} layers are more than the {limit} that overlayfs can stack")]
+    TooManyLayers {
+        /// How many there are.
+        count: usize,
+        /// How many can be.
+        limit: usize,
+    },
+    /// A root without layers and without a writable directory.
+    #[error("the root file system has neither layers nor a writable directory")]
+    NoRoot,
+    /// A place to mount on cannot be made.
+    #[error("cannot make the mount point `{target}`")]
+    MountPoint {
+        /// Path inside, as asked for.
+        target: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A mount target or selector is not usable.
+    #[error("mount target `{target}` {problem}")]
+    Target {
+        /// Path inside, as asked for.
+        target: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A user name is not in the image's passwd file.
+    #[error("user `{user}` is not in /etc/passwd of the image")]
+    UnknownUser {
+        /// As asked for.
+        user: String,
+    },
+    /// A group name is not in the image's group file.
+    #[error("group `{group}` is not in /etc/group of the image")]
+    UnknownGroup {
+        /// As asked for.
+        group: String,
+    },
+    /// An id exists in the image but not in this user namespace.
+    #[error("{what} {id} cannot be used here: {remedy}")]
+    UnmappedId {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The id inside.
+        id: u32,
+        /// What an administrator can do.
+        remedy: &'static str,
+    },
+    /// No program was given.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// Text for the kernel holds a zero byte.
+    #[error("{what} contains a NUL byte")]
+    Nul {
+        /// What holds it.
+        what: &'static str,
+    },
+    /// A limit has an unknown name.
+    #[error("unknown resource limit `{name}`")]
+    UnknownRlimit {
+        /// As asked for.
+        name: String,
+    },
+    /// The program does not exist inside.
+    #[error("`{program}` was not found in the root file system")]
+    NotFound {
+        /// As asked for.
+        program: String,
+    },
+    /// The program exists, what is to interpret it does not.
+    #[error("`{program}` exists, but its interpreter or dynamic loader does not")]
+    InterpreterNotFound {
+        /// As asked for.
+        program: String,
+    },
+    /// The program exists and cannot be executed: no permission, a directory, another machine's format.
+    #[error("`{program}` cannot be executed")]
+    NotExecutable {
+        /// As asked for.
+        program: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory does not exist inside.
+    #[error("the working directory `{cwd}` cannot be entered")]
+    Cwd {
+        /// As asked for.
+        cwd: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kill switch was thrown before the command started.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl ExecError {
+    /// Returns who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownUser { .. }
+            | Self::UnknownGroup { .. }
+            | Self::UnknownRlimit { .. }
+            | Self::Target { .. }
+            | Self::Nul { .. }
+            | Self::NoCommand => ErrorKind::Input,
+            Self::NotFound { .. }
+            | Self::InterpreterNotFound { .. }
+            | Self::NotExecutable { .. }
+            | Self::Cwd { .. }
+            | Self::Cancelled => ErrorKind::Build,
+            Self::UserNamespace { .. }
+            | Self::Setup { .. }
+            | Self::Step { .. }
+            | Self::Open { .. }
+            | Self::MountPoint { .. }
+            | Self::UnmappedId { .. } => ErrorKind::Environment,
+            Self::Threads { .. } | Self::TooManyLayers { .. } | Self::NoRoot => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The sandbox: runs one command in a root made of layers, isolated, without a daemon and without an external runtime.
+//!
+//! For what: `RUN` of every frontend, `rb run`, and whatever else executes what is not ours. In: a [`Spec`]. Out: an
+//! [`ExecOutcome`] and the command's output; or an [`ExecError`] that says why it did not start.
+//!
+//! How, in order: [`enter_runtime()`] (once, before any thread) → `plan`: layers become detached mounts (`roots`), paths
+//! inside are found and made in the `tree`, the `user` is looked up, `seccomp` and `limits` are laid down → a child by
+//! clone3 that executes the prepared steps ([`rb_sys::child`]) → [`run()`]: output is carried, the end awaited, `stubs`
+//! are removed.
+//!
+//! **What always holds.** A symlink in an image leads nowhere outside. Nothing is mounted where other processes could
+//! see it. No descriptor but the three streams reaches the command, and neither does our binary. When the first process
+//! of a sandbox ends, all of them end. Less isolation than asked for is an error.
+
+mod error;
+mod files;
+mod identity;
+mod kill;
+mod limits;
+mod plan;
+mod probe;
+mod roots;
+mod run;
+mod runtime;
+mod seccomp;
+mod spec;
+mod stubs;
+mod tree;
+mod user;
+
+pub use error::ExecError;
+pub use kill::KillSwitch;
+pub use probe::{Check, HostReport, Verdict, overlay_works, probe_host};
+pub use run::{ExecOutcome, ExitStatus, Stream, run};
+pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
+pub use spec::{
+    Bind, ExtraMount, Network, Output, OverlayMount, Rlimit, RootDriver, RootMount, Spec, Stdin, Stdio,
+    Upper, UserSpec,
+};

@@ -1,0 +1,176 @@
+//! Runs a prepared sandbox: starts it, carries its output, waits for its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rb_sys::child::{Child, Ended, Failure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::error::ExecError;
+use crate::kill::KillSwitch;
+use crate::plan::{self, Label, Plan};
+use crate::spec::Spec;
+
+/// A standard stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl ExitStatus {
+    /// Returns the code a shell shows: that of the command, or 128 and the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A command that ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecOutcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// From the first preparation to the end, as the wall clock goes.
+    pub duration: Duration,
+}
+
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Runs `spec` and returns when every process of it has ended. Blocks; calls `log` from this thread as output arrives.
+///
+/// `kill` ends it from any other thread; the outcome is then that of signal 9. If this process or this thread ends, so
+/// does the sandbox. Nothing stays mounted, and mount points that were made are gone again when this returns.
+pub fn run(
+    spec: &Spec,
+    kill: &KillSwitch,
+    log: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<ExecOutcome, ExecError> {
+    let started = Instant::now();
+    if kill.is_killed() {
+        return Err(ExecError::Cancelled);
+    }
+    // The tree comes first and so goes last: mount points are removed when nothing holds the mounts any more.
+    let Plan { mut tree, program, labels, namespaces, output, candidates } = plan::prepare(spec)?;
+    let mut child = program.spawn(namespaces).map_err(|source| ExecError::Setup {
+        action: "create the namespaces of a sandbox".to_owned(),
+        source,
+    })?;
+    let Some(registration) = kill.register(Arc::clone(child.pidfd())) else {
+        return Err(ExecError::Cancelled); // dropping the child ends it
+    };
+    // Also closes our writing ends of the pipes.
+    drop(program);
+    carry(&child, output, log).map_err(waiting)?;
+    let ended = child.wait().map_err(waiting)?;
+    drop(registration);
+    if let Some(failure) = child.failure().map_err(waiting)? {
+        let name = spec.args.first().map(String::as_str).unwrap_or_default();
+        return Err(match failure {
+            Failure::Execute(errno) => {
+                // A path of `candidates` that is not absolute starts at the working directory.
+                let absolute = |path: &String| {
+                    if path.starts_with('/') { path.clone() } else { format!("{}/{path}", spec.cwd) }
+                };
+                let found = candidates.iter().any(|path| tree.exists(&absolute(path)).unwrap_or(false));
+                not_executed(name, errno, found)
+            }
+            Failure::Step(step, errno) => failed_step(spec, labels.get(step), errno),
+        });
+    }
+    let status = match ended {
+        Ended::Exited(code) => ExitStatus::Exited(code),
+        Ended::Signaled(signal) => ExitStatus::Signaled(signal),
+    };
+    Ok(ExecOutcome { status, duration: started.elapsed() })
+}
+
+fn waiting(source: io::Error) -> ExecError {
+    ExecError::Setup { action: "wait for the command".to_owned(), source }
+}
+
+fn failed_step(spec: &Spec, label: Option<&Label>, errno: i32) -> ExecError {
+    let source = io::Error::from_raw_os_error(errno);
+    match label {
+        Some(Label::Cwd) => ExecError::Cwd { cwd: spec.cwd.clone(), source },
+        Some(Label::Step(step)) => ExecError::Step { step: step.clone(), source },
+        None => ExecError::Step { step: "an unknown step".to_owned(), source },
+    }
+}
+
+fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
+    let program = program.to_owned();
+    match Errno::from_raw_os_error(errno) {
+        Errno::NOENT | Errno::NOTDIR if found => ExecError::InterpreterNotFound { program },
+        Errno::NOENT | Errno::NOTDIR => ExecError::NotFound { program },
+        error => ExecError::NotExecutable { program, source: error.into() },
+    }
+}
+
+/// Hands on output until the process ended, then what is left in the pipes.
+///
+/// All writers are processes of the sandbox and end with it, so what is left is complete; should a writer have been
+/// handed out of the sandbox, it is not waited for.
+fn carry(child: &Child, output: Option<[OwnedFd; 2]>, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut pipes: Vec<(Stream, OwnedFd)> = match output {
+        Some(pipes) => STREAMS.into_iter().zip(pipes).collect(),
+        None => Vec::new(),
+    };
+    let pidfd = Arc::clone(child.pidfd());
+    loop {
+        let mut waited = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        waited.extend(pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
+        match poll(&mut waited, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = waited.iter().map(|polled| !polled.revents().is_empty());
+        let ended = ready.next().unwrap_or(false);
+        let ready: Vec<bool> = ready.collect();
+        let mut at = ready.into_iter();
+        let mut failure: io::Result<()> = Ok(());
+        pipes.retain(|(stream, pipe)| {
+            if !at.next().unwrap_or(false) {
+                return true;
+            }
+            // Once ended, everything; before, one buffer each, so that both streams move.
+            loop {
+                match rustix::io::read(pipe, &mut buffer) {
+                    Ok(0) => return false,
+                    Ok(length) => log(*stream, buffer.get(..length).unwrap_or_default()),
+                    Err(Errno::AGAIN) => return true,
+                    Err(Errno::INTR) => continue,
+                    Err(error) => {
+                        failure = Err(error.into());
+                        return false;
+                    }
+                }
+                if !ended {
+                    return true;
+                }
+            }
+        });
+        failure?;
+        if ended {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What is to be run: a value that says everything, made by the engine and read by [`run`](crate::run()).
+//!
+//! Paths are of two kinds and the types keep them apart: `PathBuf` is outside (this process's view), `String` is
+//! inside the sandbox and always starts at its root.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// One command and the world it sees.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The root file system.
+    pub root: RootMount,
+    /// Whether the command may not write to the root file system.
+    pub readonly_root: bool,
+    /// More mounts. Parents are mounted before what lies beneath them, whatever the order here.
+    pub mounts: Vec<ExtraMount>,
+    /// Program and arguments. A program without a slash is looked up in the `PATH` of `env`, inside the root.
+    pub args: Vec<String>,
+    /// `NAME=value`, exactly; only `PATH` and `HOME` are added where missing.
+    pub env: Vec<String>,
+    /// Working directory inside; empty means `/`. It must exist.
+    pub cwd: String,
+    /// Who runs it.
+    pub user: UserSpec,
+    /// Host name inside; empty means `localhost`.
+    pub hostname: String,
+    /// What network the command sees.
+    pub network: Network,
+    /// All capabilities, no seccomp filter, nothing of `/proc` masked. As little isolation as `docker --privileged`.
+    pub insecure: bool,
+    /// More lines for `/etc/hosts`.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Limits that replace the inherited ones.
+    pub rlimits: Vec<Rlimit>,
+    /// Forbids to gain privileges by executing (`sudo`, setuid programs). Off as in Docker and BuildKit.
+    pub no_new_privileges: bool,
+    /// Where standard input comes from and where output goes.
+    pub stdio: Stdio,
+}
+
+impl Spec {
+    /// Returns a spec that runs `args` in `root` as root, with `/` as working directory and no network; all else empty.
+    pub fn new(root: RootMount, args: Vec<String>) -> Self {
+        Self {
+            root,
+            readonly_root: false,
+            mounts: Vec::new(),
+            args,
+            env: Vec::new(),
+            cwd: String::new(),
+            user: UserSpec::default(),
+            hostname: String::new(),
+            network: Network::None,
+            insecure: false,
+            hosts: Vec::new(),
+            rlimits: Vec::new(),
+            no_new_privileges: false,
+            stdio: Stdio::default(),
+        }
+    }
+}
+
+/// A file system made of layers.
+#[derive(Clone, Debug)]
+pub struct RootMount {
+    /// Layer directories, lowest first; may be empty. Ignored by [`RootDriver::Directory`].
+    pub layers: Vec<PathBuf>,
+    /// Where changes go. Without it nothing can be written.
+    pub writable: Option<Upper>,
+    /// How the layers become one tree.
+    pub driver: RootDriver,
+}
+
+impl RootMount {
+    /// Returns the root that is the writable `directory` itself.
+    pub fn directory(directory: impl Into<PathBuf>) -> Self {
+        Self { layers: Vec::new(), writable: None, driver: RootDriver::Directory(directory.into()) }
+    }
+
+    /// Returns a stack of `layers` (lowest first), written to `writable`.
+    pub fn overlay(layers: Vec<PathBuf>, writable: Option<Upper>) -> Self {
+        Self { layers, writable, driver: RootDriver::Overlay }
+    }
+}
+
+/// The two directories an overlay writes to; both on one file system.
+#[derive(Clone, Debug)]
+pub struct Upper {
+    /// Holds the changes.
+    pub upper: PathBuf,
+    /// Scratch space of the kernel.
+    pub work: PathBuf,
+}
+
+/// How a [`RootMount`] is mounted.
+#[derive(Clone, Debug)]
+pub enum RootDriver {
+    /// The kernel's overlayfs.
+    Overlay,
+    /// One plain, writable directory that holds everything (the copy driver).
+    Directory(PathBuf),
+}
+
+/// A mount besides the root.
+#[derive(Clone, Debug)]
+pub enum ExtraMount {
+    /// A file or directory of outside.
+    Bind(Bind),
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Absolute path inside.
+        target: String,
+        /// Largest size; the kernel's default (half the memory) if absent.
+        size_bytes: Option<u64>,
+        /// Permissions of its root directory, such as `0o1777`.
+        mode: u32,
+    },
+    /// A part of another stack of layers.
+    Overlay(OverlayMount),
+}
+
+/// A file or directory of outside, shown inside.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// Path outside; symlinks are followed.
+    pub source: PathBuf,
+    /// Absolute path inside; symlinks are followed but never out of the root.
+    pub target: String,
+    /// Whether it is read-only inside.
+    pub readonly: bool,
+    /// Whether mounts beneath `source` are shown too.
+    pub recursive: bool,
+}
+
+/// A path of another stack of layers, shown inside.
+#[derive(Clone, Debug)]
+pub struct OverlayMount {
+    /// The stack.
+    pub root: RootMount,
+    /// Path in the stack, resolved within it; empty or `/` is all of it.
+    pub selector: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Whether it is read-only inside. A stack without `writable` always is.
+    pub readonly: bool,
+}
+
+/// A user as in `USER` of a Dockerfile: ``, `name`, `uid`, `name:group`, `uid:gid`, resolved by the passwd and
+/// group files inside the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSpec(pub String);
+
+/// What network the command sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Network {
+    /// That of this machine.
+    Host,
+    /// Only its own loopback interface.
+    #[default]
+    None,
+}
+
+/// One resource limit, named as by `ulimit` flags of Docker (`nofile`, `nproc`, …).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// The name without `RLIMIT_`, lower case.
+    pub name: String,
+    /// What the program starts with; `u64::MAX` is unlimited.
+    pub soft: u64,
+    /// What it may raise it to.
+    pub hard: u64,
+}
+
+/// Standard streams.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Stdio {
+    /// Standard input.
+    pub stdin: Stdin,
+    /// Standard output and error.
+    pub output: Output,
+}
+
+/// Standard input of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// Empty.
+    #[default]
+    Null,
+    /// That of this process.
+    Inherit,
+}
+
+/// Standard output and error of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Output {
+    /// Two pipes, handed to the `log` function of [`run`](crate::run()).
+    #[default]
+    Pipes,
+    /// Those of this process.
+    Inherit,
+}

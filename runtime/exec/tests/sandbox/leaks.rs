@@ -1,0 +1,128 @@
+//! Nothing stays: no descriptor, mount, process or file.
+
+use std::sync::Mutex;
+
+use rb_exec::{ExitStatus, KillSwitch, RootMount, Upper, run};
+
+use crate::support::{Scratch, listing, shell, stepping_aside, try_spec};
+
+/// What other tests of this binary, which run at the same time, also change; so this runs in a process of its own.
+fn count() -> (usize, String, usize) {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let me = std::process::id().to_string();
+    let children = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)) == Some(me.as_str())
+        })
+        .count();
+    (descriptors, mounts, children)
+}
+
+fn many_runs() {
+    let scratch = Scratch::new();
+    let layers = vec![scratch.busybox("base"), scratch.directory("middle")];
+    let work = |number: usize| {
+        let name = |kind: &str| scratch.directory(&format!("{kind}{number}"));
+        RootMount::overlay(layers.clone(), Some(Upper { upper: name("upper"), work: name("work") }))
+    };
+    // What is made once and kept, such as the trampoline, is made now.
+    try_spec(&shell(work(1000), "true")).unwrap();
+    let before = count();
+    let numbers = Mutex::new(0..200usize);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let Some(number) = numbers.lock().unwrap().next() else { return };
+                    let script =
+                        format!("echo {number} > /result; (sleep 100 &); test $$ = 1 && exit {}", number % 7);
+                    match try_spec(&shell(work(number), &script)) {
+                        Ok(ran) if ran.status == ExitStatus::Exited((number % 7) as i32) => {}
+                        other => failures.lock().unwrap().push(format!("{number}: {other:?}")),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*failures.lock().unwrap(), Vec::<String>::new());
+    for number in 0..200 {
+        assert_eq!(listing(&scratch.path().join(format!("upper{number}"))), ["result"], "{number}");
+    }
+    // Failing starts leave nothing either.
+    for _ in 0..20 {
+        let mut spec = shell(work(0), "true");
+        spec.cwd = "/missing".to_owned();
+        try_spec(&spec).unwrap_err();
+        spec.cwd = String::new();
+        spec.mounts.push(rb_exec::ExtraMount::Tmpfs {
+            target: "relative".into(),
+            size_bytes: None,
+            mode: 0o755,
+        });
+        try_spec(&spec).unwrap_err();
+    }
+    // A log that panics ends the sandbox.
+    let panicked = std::panic::catch_unwind(|| {
+        let spec = shell(work(0), "echo x; sleep 1000");
+        run(&spec, &KillSwitch::new(), &mut |_, _| panic!("on purpose")).unwrap();
+    });
+    assert!(panicked.is_err());
+    assert_eq!(listing(&scratch.path().join("upper0")), ["result"]);
+    let after = count();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn two_hundred_runs_eight_at_a_time_leave_nothing() {
+    if stepping_aside() {
+        return;
+    }
+    const ALONE: &str = "RB_EXEC_TEST_ALONE";
+    if std::env::vars_os().any(|(name, _)| name == ALONE) {
+        return many_runs();
+    }
+    let output = std::process::Command::new("/proc/self/exe")
+        .args(["leaks::two_hundred", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_killed_parent_takes_the_sandbox_along() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.busybox("root");
+    let example = crate::support::example();
+    let mut child = std::process::Command::new(example)
+        .arg(&root)
+        .args(["/bin/sh", "-c", "echo started; sleep 4711"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    assert_eq!(line, "started\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alive = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            std::fs::read(entry.path().join("cmdline")).is_ok_and(|command| command == b"sleep\x004711\0")
+        })
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    while alive() {
+        assert!(std::time::Instant::now() < deadline, "the sandbox outlived its parent");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,13 @@
+//! The sandbox on a real kernel. Needs root, and busybox-static at /bin/busybox; tests of user namespaces re-execute the
+//! example `sandbox` as another user.
+
+// Clippy's exceptions for tests do not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
+
+mod commands;
+mod isolation;
+mod leaks;
+mod mounts;
+mod rootless;

@@ -1,0 +1,487 @@
+//! The child's side: prepared steps become raw system calls.
+//!
+//! **Invariant:** nothing here allocates, locks, panics or unwinds. Every call is `libc::syscall`, which touches nothing
+//! but errno of this thread; indexing goes through `get`.
+
+use std::ffi::{CStr, c_char, c_int, c_long};
+use std::io;
+use std::os::fd::RawFd;
+
+use super::{FileId, FileRef, SLOTS, Slot, Step};
+use crate::caps::{self, Half};
+use crate::mount::{Attributes, MountAttr};
+
+/// Everything the child reads.
+pub(super) struct Prepared<'a> {
+    pub(super) steps: &'a [Step],
+    pub(super) files: &'a [RawFd],
+    /// All descriptors the child needs, ascending.
+    pub(super) keep: &'a [RawFd],
+    pub(super) errors: RawFd,
+    pub(super) trampoline: RawFd,
+    pub(super) arguments: &'a [*const c_char],
+    pub(super) environment: &'a [*const c_char],
+}
+
+/// `struct clone_args` of linux/sched.h, first version.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// `struct open_how` of linux/openat2.h.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+const RESOLVE_IN_ROOT: u64 = 0x10;
+const OPEN_TREE_CLONE: c_int = 1;
+const OPEN_TREE_CLOEXEC: c_int = libc::O_CLOEXEC;
+const MOVE_MOUNT_F_EMPTY_PATH: c_int = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH: c_int = 0x40;
+const FSOPEN_CLOEXEC: c_int = 1;
+const FSMOUNT_CLOEXEC: c_int = 1;
+const FSCONFIG_SET_STRING: c_int = 1;
+const FSCONFIG_CMD_CREATE: c_int = 6;
+const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+const SECCOMP_SET_MODE_FILTER: c_int = 1;
+/// The highest signal number of Linux.
+const SIGNALS: c_int = 64;
+/// Size of the kernel's signal set in bytes.
+const SIGNAL_SET: usize = 8;
+/// Where mounts are attached aside: beneath the old root, so that they vanish with it, and present on every machine.
+const ASIDE: &CStr = c"/dev";
+/// The descriptor on which the trampoline reports.
+const REPORT: RawFd = 3;
+
+type Answer = Result<c_long, c_int>;
+
+/// Calls the kernel. All arguments are given as the kernel's `long`.
+macro_rules! call {
+    ($number:expr $(, $argument:expr)*) => {{
+        // SAFETY: each caller passes what the manual page of the call asks for; pointers are to values that outlive it.
+        let answer = unsafe { libc::syscall($number $(, $argument)*) };
+        if answer == -1 { Err(errno()) } else { Ok(answer) }
+    }};
+}
+
+fn errno() -> c_int {
+    // SAFETY: errno(3): the address is valid for the life of the thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Makes the child, which runs `prepared` and never returns. Returns its pidfd.
+pub(super) fn clone_and_run(prepared: &Prepared<'_>, namespaces: u64) -> io::Result<RawFd> {
+    let mut pidfd: RawFd = -1;
+    let arguments = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    // No signal may reach the child while it still has our session and, in ignored signals, our state.
+    let every: u64 = !0;
+    let mut before: u64 = 0;
+    let masked = call!(
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK as c_long,
+        &raw const every,
+        &raw mut before,
+        SIGNAL_SET
+    );
+    masked.map_err(io::Error::from_raw_os_error)?;
+    // clone3(2) without CLONE_VM, so the child has a copy of all memory, and without a stack of its own, so it goes on
+    // from here; it only reads what was prepared and ends in `run`.
+    let made = call!(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>());
+    if made == Ok(0) {
+        run(prepared);
+    }
+    let unmasked = call!(
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK as c_long,
+        &raw const before,
+        std::ptr::null_mut::<u64>(),
+        SIGNAL_SET
+    );
+    // Setting back a mask that the kernel gave cannot fail.
+    debug_assert!(unmasked.is_ok());
+    made.map_err(io::Error::from_raw_os_error)?;
+    Ok(pidfd)
+}
+
+fn run(prepared: &Prepared<'_>) -> ! {
+    let mut child =
+        Run { prepared, slots: [-1; SLOTS], errors: prepared.errors, trampoline: prepared.trampoline };
+    child.close_others();
+    child.reset_signals();
+    for (number, step) in prepared.steps.iter().enumerate() {
+        if let Err(errno) = child.step(step) {
+            child.report(number as u32, errno);
+            exit(127);
+        }
+    }
+    exit(0)
+}
+
+fn exit(code: c_int) -> ! {
+    loop {
+        let _ = call!(libc::SYS_exit_group, code as c_long);
+    }
+}
+
+struct Run<'a> {
+    prepared: &'a Prepared<'a>,
+    slots: [RawFd; SLOTS],
+    errors: RawFd,
+    trampoline: RawFd,
+}
+
+impl Run<'_> {
+    fn report(&self, step: u32, errno: c_int) {
+        let report = [step, errno as u32];
+        // If nobody reads any more, the parent is gone and the child about to be.
+        let _ = call!(libc::SYS_write, self.errors as c_long, report.as_ptr(), size_of_val(&report));
+    }
+
+    /// First of all, since a copy of a descriptor open for writing makes a program that another thread has just finished
+    /// writing "busy", and a mount impossible to make read-only.
+    fn close_others(&self) {
+        let close = |first: RawFd, last: RawFd| {
+            if first <= last {
+                // close_range(2) fails for a wrong range only.
+                let _ = call!(libc::SYS_close_range, first as c_long, last as c_long, 0 as c_long);
+            }
+        };
+        let mut next = 3;
+        for kept in self.prepared.keep {
+            close(next, kept.saturating_sub(1));
+            next = kept.saturating_add(1).max(next);
+        }
+        close(next, RawFd::MAX);
+    }
+
+    /// Handlers are gone since clone3; what was ignored would stay ignored across execution.
+    fn reset_signals(&self) {
+        // The kernel's struct sigaction: handler, flags, restorer, mask.
+        let default = [0u64; 4];
+        for signal in 1..=SIGNALS {
+            // SIGKILL and SIGSTOP cannot be changed, and need not be.
+            let _ = call!(
+                libc::SYS_rt_sigaction,
+                signal as c_long,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET
+            );
+        }
+    }
+
+    fn file(&self, file: FileRef) -> Result<RawFd, c_int> {
+        let found = match file {
+            FileRef::File(FileId(at)) => self.prepared.files.get(at),
+            FileRef::Slot(Slot(at)) => self.slots.get(usize::from(at)),
+        };
+        found.copied().ok_or(libc::EBADF)
+    }
+
+    fn keep(&mut self, Slot(at): Slot, file: c_long) -> Result<(), c_int> {
+        let slot = self.slots.get_mut(usize::from(at)).ok_or(libc::EBADF)?;
+        if *slot >= 0 {
+            close(*slot);
+        }
+        *slot = file as RawFd;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), c_int> {
+        match step {
+            Step::DieWithParent => self.die_with_parent(),
+            Step::NewSession => call!(libc::SYS_setsid).map(drop),
+            Step::NewKeyring => {
+                let null = std::ptr::null::<c_char>();
+                match call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING as c_long, null) {
+                    // No keyrings in this kernel, or a filter around us that hides them.
+                    Err(libc::ENOSYS | libc::EPERM | libc::EACCES) => Ok(()),
+                    other => other.map(drop),
+                }
+            }
+            Step::Duplicate { file, to } => {
+                let file = self.file(*file)?;
+                call!(libc::SYS_dup3, file as c_long, *to as c_long, 0 as c_long).map(drop)
+            }
+            Step::PrivateMounts => mount_private(),
+            Step::AttachAside { mount } => {
+                let flags = MOVE_MOUNT_F_EMPTY_PATH as c_long;
+                let (mount, here) = (self.file(*mount)? as c_long, libc::AT_FDCWD as c_long);
+                call!(libc::SYS_move_mount, mount, c"".as_ptr(), here, ASIDE.as_ptr(), flags).map(drop)
+            }
+            Step::Attach { mount, root, path } => {
+                let target = open_in(self.file(*root)?, path, 0)?;
+                let moved = attach(self.file(*mount)?, target);
+                close(target);
+                moved
+            }
+            Step::Bind { from, path, attributes, into } => {
+                let made = bind(self.file(*from)?, path, *attributes)?;
+                self.keep(*into, made.into())
+            }
+            Step::FileSystem { kind, options, attributes, into } => {
+                let made = file_system(kind, options, *attributes)?;
+                self.keep(*into, made)
+            }
+            Step::Mask { root, path, blanks, file, directory } => {
+                let target = match open_in(self.file(*root)?, path, 0) {
+                    Err(libc::ENOENT) => return Ok(()),
+                    other => other?,
+                };
+                // Opening the same path as a directory tells which of the two it is.
+                let is_directory = open_in(target, c".", libc::O_DIRECTORY).map(close).is_ok();
+                let blank = if is_directory { directory } else { file };
+                let masked = bind(self.file(*blanks)?, blank, Attributes::RDONLY).and_then(|mount| {
+                    let masked = attach(mount, target);
+                    close(mount);
+                    masked
+                });
+                close(target);
+                masked
+            }
+            Step::Protect { root, path } => {
+                let target = match open_in(self.file(*root)?, path, 0) {
+                    Err(libc::ENOENT) => return Ok(()),
+                    other => other?,
+                };
+                let protected = bind(target, c"", Attributes::RDONLY).and_then(|mount| {
+                    let protected = attach(mount, target);
+                    close(mount);
+                    protected
+                });
+                close(target);
+                protected
+            }
+            Step::HostName(name) => {
+                call!(libc::SYS_sethostname, name.as_ptr(), name.as_bytes().len()).map(drop)
+            }
+            Step::LoopbackUp => loopback_up(),
+            Step::PivotRoot { root } => {
+                call!(libc::SYS_fchdir, self.file(*root)? as c_long)?;
+                call!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr())?;
+                detach_old_root()?;
+                call!(libc::SYS_chdir, c"/".as_ptr()).map(drop)
+            }
+            Step::Limit { resource, soft, hard } => {
+                let limit = [*soft, *hard];
+                let old = std::ptr::null_mut::<u64>();
+                call!(libc::SYS_prlimit64, 0 as c_long, *resource as c_long, limit.as_ptr(), old).map(drop)
+            }
+            Step::Umask(mask) => call!(libc::SYS_umask, *mask as c_long).map(drop),
+            Step::ChangeDirectory(path) => {
+                let how = OpenHow {
+                    flags: (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64,
+                    mode: 0,
+                    resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+                };
+                let here = libc::AT_FDCWD as c_long;
+                call!(libc::SYS_chdir, c"/".as_ptr())?;
+                let opened =
+                    call!(libc::SYS_openat2, here, path.as_ptr(), &raw const how, size_of::<OpenHow>())?;
+                let entered = call!(libc::SYS_fchdir, opened).map(drop);
+                close(opened as RawFd);
+                entered
+            }
+            Step::Bound(set) => {
+                for number in 0..=caps::LAST {
+                    let drop_it = libc::PR_CAPBSET_DROP as c_long;
+                    let no = 0 as c_long;
+                    if !set.has(number) {
+                        match call!(libc::SYS_prctl, drop_it, number as c_long, no, no, no) {
+                            // This kernel does not have it.
+                            Err(libc::EINVAL) => break,
+                            other => other?,
+                        };
+                    }
+                }
+                Ok(())
+            }
+            Step::NoNewPrivileges => {
+                let (set, yes, no) = (libc::PR_SET_NO_NEW_PRIVS as c_long, 1 as c_long, 0 as c_long);
+                call!(libc::SYS_prctl, set, yes, no, no, no).map(drop)
+            }
+            Step::Seccomp(filter) => {
+                /// `struct sock_fprog` of linux/filter.h.
+                #[repr(C)]
+                struct Program {
+                    length: u16,
+                    instructions: *const crate::seccomp::Instruction,
+                }
+                let instructions = filter.instructions();
+                let program =
+                    Program { length: instructions.len() as u16, instructions: instructions.as_ptr() };
+                let operation = SECCOMP_SET_MODE_FILTER as c_long;
+                call!(libc::SYS_seccomp, operation, 0 as c_long, &raw const program).map(drop)
+            }
+            Step::Groups(groups) => call!(libc::SYS_setgroups, groups.len(), groups.as_ptr()).map(drop),
+            Step::Ids { uid, gid } => {
+                let (uid, gid) = (*uid as c_long, *gid as c_long);
+                call!(libc::SYS_setresgid, gid, gid, gid)?;
+                call!(libc::SYS_setresuid, uid, uid, uid).map(drop)
+            }
+            Step::Capabilities(set) => {
+                let half = |bits: u32| Half { effective: bits, permitted: bits, inheritable: 0 };
+                let halves = [half(set.0 as u32), half((set.0 >> 32) as u32)];
+                let header = caps::Header::own();
+                call!(libc::SYS_capset, &raw const header, halves.as_ptr()).map(drop)
+            }
+            Step::Exit(code) => exit(*code),
+            Step::Execute { .. } => self.execute(),
+        }
+    }
+
+    fn die_with_parent(&self) -> Result<(), c_int> {
+        let no = 0 as c_long;
+        call!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG as c_long, libc::SIGKILL as c_long, no, no, no)?;
+        // If the parent died before, nobody has the pipe's other end.
+        let mut poll = libc::pollfd { fd: self.errors, events: 0, revents: 0 };
+        let timeout = [0u64; 2];
+        let mask = std::ptr::null::<u64>();
+        call!(libc::SYS_ppoll, &raw mut poll, 1 as c_long, timeout.as_ptr(), mask, SIGNAL_SET)?;
+        if poll.revents & libc::POLLERR != 0 { Err(libc::ESRCH) } else { Ok(()) }
+    }
+
+    /// Leaves 0, 1, 2, the pipe as 3 and the trampoline as 4. All but the streams are closed by execution.
+    fn close_all(&mut self) -> Result<(), c_int> {
+        let duplicate = libc::F_DUPFD_CLOEXEC as c_long;
+        // First above both targets, so that neither overwrites the other.
+        let errors = call!(libc::SYS_fcntl, self.errors as c_long, duplicate, 10 as c_long)?;
+        let trampoline = call!(libc::SYS_fcntl, self.trampoline as c_long, duplicate, 10 as c_long)?;
+        let close_on_exec = libc::O_CLOEXEC as c_long;
+        self.errors = call!(libc::SYS_dup3, errors, REPORT as c_long, close_on_exec)? as RawFd;
+        self.trampoline = call!(libc::SYS_dup3, trampoline, (REPORT + 1) as c_long, close_on_exec)? as RawFd;
+        self.slots = [-1; SLOTS];
+        call!(libc::SYS_close_range, (REPORT + 2) as c_long, c_long::from(u32::MAX), 0 as c_long).map(drop)
+    }
+
+    fn execute(&mut self) -> Result<(), c_int> {
+        self.close_all()?;
+        let none: u64 = 0;
+        let old = std::ptr::null_mut::<u64>();
+        call!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK as c_long, &raw const none, old, SIGNAL_SET)?;
+        // The trampoline reports on the pipe and closes it when the command executes.
+        call!(libc::SYS_fcntl, REPORT as c_long, libc::F_SETFD as c_long, 0 as c_long)?;
+        call!(
+            libc::SYS_execveat,
+            self.trampoline as c_long,
+            c"".as_ptr(),
+            self.prepared.arguments.as_ptr(),
+            self.prepared.environment.as_ptr(),
+            libc::AT_EMPTY_PATH as c_long
+        )
+        .map(drop)
+    }
+}
+
+fn close(file: RawFd) {
+    // close(2): the descriptor is gone whatever the answer.
+    let _ = call!(libc::SYS_close, file as c_long);
+}
+
+fn mount_private() -> Result<(), c_int> {
+    let null = std::ptr::null::<c_char>();
+    let flags = (libc::MS_REC | libc::MS_PRIVATE) as c_long;
+    call!(libc::SYS_mount, null, c"/".as_ptr(), null, flags, null).map(drop)
+}
+
+/// After pivot_root(2) the old root lies over the new one, and perhaps something else over that; a path of `.` leads
+/// umount2(2) to the topmost. To expire the root itself is invalid, so that tells when it has come to light.
+fn detach_old_root() -> Result<(), c_int> {
+    loop {
+        call!(libc::SYS_umount2, c".".as_ptr(), libc::MNT_DETACH as c_long)?;
+        if call!(libc::SYS_umount2, c".".as_ptr(), libc::MNT_EXPIRE as c_long) == Err(libc::EINVAL) {
+            return Ok(());
+        }
+    }
+}
+
+/// Opens `path` below `root`, which is its `/`; follows no link.
+fn open_in(root: RawFd, path: &CStr, flags: c_int) -> Result<RawFd, c_int> {
+    let how = OpenHow {
+        flags: (libc::O_PATH | libc::O_CLOEXEC | flags) as u64,
+        mode: 0,
+        resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
+    };
+    let opened =
+        call!(libc::SYS_openat2, root as c_long, path.as_ptr(), &raw const how, size_of::<OpenHow>())?;
+    Ok(opened as RawFd)
+}
+
+fn attach(mount: RawFd, target: RawFd) -> Result<(), c_int> {
+    let flags = (MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) as c_long;
+    call!(libc::SYS_move_mount, mount as c_long, c"".as_ptr(), target as c_long, c"".as_ptr(), flags)
+        .map(drop)
+}
+
+fn bind(from: RawFd, path: &CStr, attributes: Attributes) -> Result<RawFd, c_int> {
+    let source = if path.is_empty() { from } else { open_in(from, path, 0)? };
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    let made = call!(libc::SYS_open_tree, source as c_long, c"".as_ptr(), flags as c_long);
+    if !path.is_empty() {
+        close(source);
+    }
+    let made = made?;
+    if attributes != Attributes::default() {
+        let wanted = MountAttr { set: attributes.0, clear: 0, propagation: 0, userns: 0 };
+        let flags = (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE) as c_long;
+        let size = size_of::<MountAttr>();
+        call!(libc::SYS_mount_setattr, made, c"".as_ptr(), flags, &raw const wanted, size)?;
+    }
+    Ok(made as RawFd)
+}
+
+fn file_system(
+    kind: &CStr,
+    options: &[(std::ffi::CString, std::ffi::CString)],
+    attributes: Attributes,
+) -> Answer {
+    let context = call!(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC as c_long)?;
+    let no = 0 as c_long;
+    for (key, value) in options {
+        call!(libc::SYS_fsconfig, context, FSCONFIG_SET_STRING as c_long, key.as_ptr(), value.as_ptr(), no)?;
+    }
+    let null = std::ptr::null::<c_char>();
+    call!(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE as c_long, null, null, no)?;
+    let made = call!(libc::SYS_fsmount, context, FSMOUNT_CLOEXEC as c_long, attributes.0 as c_long)?;
+    close(context as RawFd);
+    Ok(made)
+}
+
+fn loopback_up() -> Result<(), c_int> {
+    /// The part of `struct ifreq` that SIOCSIFFLAGS reads, padded to its size.
+    #[repr(C)]
+    struct Request {
+        name: [u8; 16],
+        flags: i16,
+        rest: [u8; 22],
+    }
+    let mut name = [0; 16];
+    name[0] = b'l';
+    name[1] = b'o';
+    let request = Request { name, flags: (libc::IFF_UP | libc::IFF_RUNNING) as i16, rest: [0; 22] };
+    let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as c_long;
+    let socket = call!(libc::SYS_socket, libc::AF_INET as c_long, kind, 0 as c_long)?;
+    let up = call!(libc::SYS_ioctl, socket, libc::SIOCSIFFLAGS as c_long, &raw const request);
+    close(socket as RawFd);
+    up.map(drop)
+}

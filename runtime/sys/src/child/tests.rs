@@ -1,0 +1,66 @@
+use super::*;
+
+fn run(namespaces: Namespaces, steps: Vec<Step>) -> (Ended, Option<Failure>) {
+    let mut program = Program::new();
+    for step in steps {
+        program.push(step);
+    }
+    let mut child = program.spawn(namespaces).unwrap();
+    let ended = child.wait().unwrap();
+    (ended, child.failure().unwrap())
+}
+
+fn execute(words: &[&str]) -> Step {
+    let text = |word: &&str| CString::new(*word).unwrap();
+    Step::Execute {
+        candidates: vec![c"/nonexistent/sh".to_owned(), c"/bin/sh".to_owned()],
+        arguments: words.iter().map(text).collect(),
+        environment: vec![c"A=b".to_owned()],
+    }
+}
+
+#[test]
+fn exit_codes_come_back() {
+    assert_eq!(run(Namespaces::default(), vec![]), (Ended::Exited(0), None));
+    assert_eq!(run(Namespaces::default(), vec![Step::Exit(7)]), (Ended::Exited(7), None));
+    let steps = vec![execute(&["sh", "-c", "exit 9"])];
+    assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(9), None));
+    let steps = vec![execute(&["sh", "-c", "kill -TERM $$"])];
+    assert_eq!(run(Namespaces::default(), steps), (Ended::Signaled(15), None));
+}
+
+#[test]
+fn a_failing_step_is_named() {
+    let steps = vec![Step::Umask(0o22), Step::ChangeDirectory(c"/nonexistent".to_owned()), Step::Exit(0)];
+    assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(127), Some(Failure::Step(1, libc::ENOENT))));
+    let steps = vec![Step::Execute {
+        candidates: vec![c"/nonexistent".to_owned(), c"/etc/passwd".to_owned()],
+        arguments: vec![c"x".to_owned()],
+        environment: vec![],
+    }];
+    assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(127), Some(Failure::Execute(libc::EACCES))));
+}
+
+#[test]
+fn only_streams_stay_open_and_no_magic_link_is_entered() {
+    let script = "test \"$(ls /proc/self/fd | wc -l)\" = 4 && test \"$A\" = b"; // ls itself opens the fourth
+    assert_eq!(run(Namespaces::default(), vec![execute(&["sh", "-c", script])]), (Ended::Exited(0), None));
+    let steps = vec![Step::ChangeDirectory(c"/proc/self/cwd".to_owned())];
+    assert_eq!(run(Namespaces::default(), steps).1, Some(Failure::Step(0, libc::ELOOP)));
+}
+
+#[test]
+fn dropping_a_child_ends_it() {
+    let mut program = Program::new();
+    program.push(execute(&["sh", "-c", "sleep 100"]));
+    let child = program.spawn(Namespaces::default()).unwrap();
+    let pidfd = Arc::clone(child.pidfd());
+    drop(child);
+    assert!(rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).is_err());
+}
+
+#[test]
+fn ignored_signals_and_masks_do_not_pass() {
+    let script = "grep -E '^Sig(Ign|Blk)' /proc/self/status | grep -v 0000000000000000 && exit 1; exit 0";
+    assert_eq!(run(Namespaces::default(), vec![execute(&["sh", "-c", script])]), (Ended::Exited(0), None));
+}

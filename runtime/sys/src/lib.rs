@@ -1,0 +1,21 @@
+//! Safe functions over Linux calls: the one crate with `unsafe` code.
+//!
+//! For what: a sandbox needs calls that std and rustix do not offer, or offer only as unsafe. In and out: plain values
+//! and owned descriptors. **Invariant:** nothing here decides anything; what is mounted where and who may do what is
+//! said by the caller (`rb-exec`).
+//!
+//! * [`child`]: a process made of prepared [steps](child::Step), which makes only system calls until it executes;
+//! * [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
+//! * [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces.
+//!
+//! Source: the man pages named beside each block.
+#![allow(unsafe_code)]
+
+pub mod caps;
+pub mod child;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
+pub mod userns;
+
+mod trampoline;

@@ -1,0 +1,97 @@
+//! This process: its threads, a fork of it, its mount namespace.
+
+use std::io;
+use std::num::NonZeroI32;
+
+/// Returns how many threads this process has. Reads `/proc/self/task`.
+pub fn thread_count() -> io::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir("/proc/self/task")? {
+        entry?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A forked process, not yet waited for. Dropping it without [`wait`](Self::wait) leaves a zombie until this process ends.
+#[derive(Debug)]
+pub struct Forked {
+    pid: NonZeroI32,
+}
+
+impl Forked {
+    /// Waits until it ended and returns its exit code; 128 + signal if a signal ended it.
+    pub fn wait(self) -> io::Result<i32> {
+        let mut status = 0;
+        loop {
+            // SAFETY: waitpid(2) writes one int, which lives on this stack.
+            let answer = unsafe { libc::waitpid(self.pid.get(), &raw mut status, 0) };
+            if answer == self.pid.get() {
+                break;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        Ok(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) })
+    }
+}
+
+/// Runs `body` in a copy of this process, which exits with the number it returns.
+///
+/// Refuses with `WouldBlock` if there is more than one thread: in the copy, the locks of the others would stay locked.
+pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Forked> {
+    if thread_count()? != 1 {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, "other threads are running"));
+    }
+    // SAFETY: fork(2) in a process with one thread, as just verified and as only this thread could change: the copy
+    // has all of the program's state in order, so ordinary code may run in it.
+    let pid = unsafe { libc::fork() };
+    match NonZeroI32::new(pid) {
+        Some(pid) if pid.get() > 0 => Ok(Forked { pid }),
+        Some(_) => Err(io::Error::last_os_error()),
+        None => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
+            // SAFETY: _exit(2) takes any number and does not return. Destructors are the original's business.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+/// Moves this process into a mount namespace of its own; mounts made outside still appear in it (slave), mounts made
+/// in it do not appear outside. Affects the calling thread only, so call it while it is the only one.
+pub fn enter_mount_namespace() -> io::Result<()> {
+    // SAFETY: unshare(2) takes flags only.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    shield_mounts()
+}
+
+/// Keeps mounts made from now on to this mount namespace, while those made outside still come in.
+pub(crate) fn shield_mounts() -> io::Result<()> {
+    // SAFETY: mount(2): to change propagation, only the target (a constant) and the flags are read.
+    let answer = unsafe {
+        libc::mount(
+            std::ptr::null(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_SLAVE,
+            std::ptr::null(),
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fork_refuses_when_there_are_threads() {
+        // The test harness itself runs this in a second thread.
+        assert!(thread_count().unwrap() > 1);
+        assert_eq!(fork(|| 0).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
