@@ -1,0 +1,224 @@
+//! Blobs: bytes under the name of their digest.
+//!
+//! A blob is written to `tmp/`, hashed on the way, synced, and renamed to its name; then its directory is synced. So a
+//! name stands for complete, durable bytes. Reading verifies again: a blob that rotted is taken away and
+//! reported, and the next one who needs it fetches or makes it anew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rb_oci::{Digest, Hasher};
+
+use crate::error::Context as _;
+use crate::{Result, Store, StoreError};
+
+impl Store {
+    /// Starts a blob. Dropped without [`BlobWriter::commit`], it leaves nothing.
+    pub fn blob_writer(&self) -> Result<BlobWriter> {
+        let path = self.temp_path();
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+        let file = made.context("create", &path)?;
+        Ok(BlobWriter {
+            store: self.clone(),
+            temporary: Temporary(path),
+            file,
+            hasher: Hasher::default(),
+            written_bytes: 0,
+            limit_bytes: u64::MAX,
+        })
+    }
+
+    /// Stores `bytes`; costs nothing where the blob is there.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+            return Ok(digest);
+        }
+        let mut writer = self.blob_writer()?;
+        writer.write_all(bytes).context("write", &writer.temporary.0)?;
+        Ok(writer.commit(Some(digest))?.0)
+    }
+
+    /// Opens a blob, unverified; `None` where there is none.
+    pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>> {
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("open", &path, source)),
+        }
+    }
+
+    /// Opens a blob as a stream that verifies itself.
+    pub fn blob_reader(&self, digest: &Digest) -> Result<BlobReader> {
+        let file = self.open_blob(digest)?.ok_or(StoreError::UnknownBlob(*digest))?;
+        Ok(BlobReader { store: self.clone(), expected: *digest, file, hasher: Some(Hasher::default()) })
+    }
+
+    /// Reads a blob of at most `limit_bytes` into memory and verifies it.
+    pub fn read_blob(&self, digest: &Digest, limit_bytes: u64) -> Result<Vec<u8>> {
+        let path = self.blob_path(digest);
+        let file = self.open_blob(digest)?.ok_or(StoreError::UnknownBlob(*digest))?;
+        let size_bytes = file.metadata().context("stat", &path)?.len();
+        if size_bytes > limit_bytes {
+            return Err(StoreError::TooLarge { digest: *digest, size_bytes, limit_bytes });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
+        file.take(size_bytes).read_to_end(&mut bytes).context("read", &path)?;
+        let actual = Digest::of(&bytes);
+        if actual != *digest {
+            self.discard_corrupt(digest);
+            return Err(StoreError::CorruptBlob { expected: *digest, actual });
+        }
+        Ok(bytes)
+    }
+
+    /// Returns where the blob lies or would lie.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root().join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Returns the size of a blob; `None` where there is none.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let path = self.blob_path(digest);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::io("stat", &path, source)),
+        }
+    }
+
+    /// Says whether the blob is there.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.blob_size(digest)?.is_some())
+    }
+
+    /// Removes a blob and the layer rows that name it; `false` where there is none. The manifest of a named image
+    /// stays (`BlobInUse`).
+    pub fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+        self.inner.database.write(|transaction| {
+            crate::images::refuse_if_named(transaction, digest)?;
+            crate::layers::forget_blob(transaction, digest)
+        })?;
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(StoreError::io("remove", &path, source)),
+        }
+    }
+
+    /// Takes a damaged blob away, so that it is missing rather than wrong.
+    fn discard_corrupt(&self, digest: &Digest) {
+        tracing::warn!(%digest, "removes a damaged blob");
+        // The reader gets its own, more telling error.
+        drop(fs::remove_file(self.blob_path(digest)));
+    }
+}
+
+/// A blob being written.
+pub struct BlobWriter {
+    store: Store,
+    temporary: Temporary,
+    file: File,
+    hasher: Hasher,
+    written_bytes: u64,
+    limit_bytes: u64,
+}
+
+/// A path that is unlinked when dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a commit nothing is there; else a later open removes it.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+impl BlobWriter {
+    /// Refuses to take more than `limit_bytes`.
+    #[must_use]
+    pub fn limit(mut self, limit_bytes: u64) -> Self {
+        self.limit_bytes = limit_bytes;
+        self
+    }
+
+    /// Returns the number of bytes written so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Makes the bytes durable under the name of their digest, which must be the `expected` one where that is given.
+    /// Returns digest and size.
+    pub fn commit(self, expected: Option<Digest>) -> Result<(Digest, u64)> {
+        let (digest, size_bytes) = self.hasher.finish();
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            return Err(StoreError::DigestMismatch { expected, actual: digest });
+        }
+        // Renamed over one that is there as well: that heals a damaged one.
+        let path = self.store.blob_path(&digest);
+        self.file.sync_all().context("sync", &self.temporary.0)?;
+        fs::rename(&self.temporary.0, &path).context("create", &path)?;
+        sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        Ok((digest, size_bytes))
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
+        if size_bytes > self.limit_bytes {
+            let message = format!("the content is larger than the {} bytes allowed here", self.limit_bytes);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        let count = self.file.write(bytes).map_err(|error| {
+            // Who writes knows no path: it goes along.
+            io::Error::new(error.kind(), StoreError::io("write", &self.temporary.0, error))
+        })?;
+        self.hasher.update(&bytes[..count]);
+        self.written_bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A blob being read. At its end it fails with `InvalidData` where the bytes are not those of its name, so a caller
+/// must read to the end before it believes what it read.
+pub struct BlobReader {
+    store: Store,
+    expected: Digest,
+    file: File,
+    hasher: Option<Hasher>,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        if let Some(hasher) = self.hasher.as_mut() {
+            hasher.update(&buffer[..count]);
+        }
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        let Some((actual, _)) = self.hasher.take().map(Hasher::finish) else { return Ok(0) };
+        if actual != self.expected {
+            self.store.discard_corrupt(&self.expected);
+            let error = StoreError::CorruptBlob { expected: self.expected, actual };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(0)
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path).and_then(|directory| directory.sync_all()).context("sync", path)
+}
+
+#[cfg(test)]
+mod tests;

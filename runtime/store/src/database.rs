@@ -1,0 +1,155 @@
+//! The one SQLite file: schema, connection, transactions.
+//!
+//! Statements are prepared once per connection. A write takes the database's lock when it begins, so that it never
+//! fails halfway because another process was faster. `synchronous=NORMAL`: power loss may take back the last
+//! transactions, in order, and never tears one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::database::failure::explain;
+use crate::{Result, StoreError};
+
+mod failure;
+
+/// How long a transaction waits for those of other processes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// States of a snapshot: 0 active, 1 committed, 2 being removed; `owner` names the lock of the process that writes or
+/// removes it. Ids are never used twice, and a child's id is larger than its parent's.
+const SCHEMA: &str = "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE snapshots (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        parent INTEGER REFERENCES snapshots (id),
+        state INTEGER NOT NULL,
+        owner TEXT,
+        size_bytes INTEGER NOT NULL DEFAULT 0,
+        content_key BLOB,
+        synced INTEGER NOT NULL DEFAULT 0,
+        created_unix INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX snapshots_parent ON snapshots (parent) WHERE parent IS NOT NULL;
+    CREATE UNIQUE INDEX snapshots_content ON snapshots (content_key) WHERE state = 1 AND content_key IS NOT NULL;
+    CREATE INDEX snapshots_unfinished ON snapshots (owner) WHERE state <> 1;
+    CREATE INDEX snapshots_unsynced ON snapshots (id) WHERE state = 1 AND synced = 0;
+
+    CREATE TABLE results (id INTEGER PRIMARY KEY, value BLOB NOT NULL, created_unix INTEGER NOT NULL) STRICT;
+    CREATE TABLE record_keys (
+        key BLOB PRIMARY KEY,
+        result INTEGER NOT NULL REFERENCES results (id) ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX record_keys_result ON record_keys (result);
+    CREATE TABLE result_snapshots (
+        result INTEGER NOT NULL REFERENCES results (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        snapshot INTEGER NOT NULL REFERENCES snapshots (id),
+        PRIMARY KEY (result, place)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX result_snapshots_snapshot ON result_snapshots (snapshot);
+
+    CREATE TABLE images (
+        name TEXT PRIMARY KEY,
+        blob BLOB NOT NULL,
+        descriptor TEXT NOT NULL,
+        created_unix INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX images_blob ON images (blob);
+
+    CREATE TABLE layers (
+        key BLOB PRIMARY KEY,
+        diff_id BLOB NOT NULL,
+        blob BLOB NOT NULL,
+        descriptor TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX layers_blob ON layers (blob);
+
+    CREATE TABLE stat_directories (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE stat_entries (
+        directory INTEGER NOT NULL REFERENCES stat_directories (id) ON DELETE CASCADE,
+        path BLOB NOT NULL,
+        entry BLOB NOT NULL,
+        PRIMARY KEY (directory, path)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// One connection, used by one thread at a time.
+pub(crate) struct Database {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Makes the database, or finishes making it; the caller holds the lock of the root. Snapshots get ids above
+    /// `last_snapshot`.
+    pub(crate) fn create(path: &Path, last_snapshot: u64) -> Result<()> {
+        let make = || -> rusqlite::Result<()> {
+            let mut connection = Connection::open(path)?;
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            connection.pragma_update(None, "synchronous", "full")?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let made: bool = transaction.query_row(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')",
+                [],
+                |row| row.get(0),
+            )?;
+            if !made {
+                transaction.execute_batch(SCHEMA)?;
+                transaction.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES ('snapshots', ?)",
+                    [to_sql(last_snapshot)],
+                )?;
+            }
+            transaction.commit()
+        };
+        make().map_err(|error| explain(path, error.into()))
+    }
+
+    /// Opens the database, which is there and complete.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        use rusqlite::OpenFlags;
+        let open = || -> rusqlite::Result<Connection> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| explain(path, error.into()))?;
+        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+    }
+
+    /// Runs queries. Each sees one state of the database.
+    pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        body(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
+            .map_err(|error| explain(&self.path, error))
+    }
+
+    /// Runs a transaction: all of it happens, or, on an error, nothing.
+    pub(crate) fn write<T>(&self, body: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = body(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|error: StoreError| explain(&self.path, error))
+    }
+}
+
+/// SQLite's integers are signed; sizes and ids of ours fit.
+pub(crate) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The way back of [`to_sql`].
+pub(crate) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,49 @@
+//! The state directory: everything of `rb` that outlives a process.
+//!
+//! In: bytes, keys, names. Out: blobs by digest, records by key, rows about snapshots, images and layers. What a
+//! record means, what a snapshot holds and how a layer is packed is decided by the crates above.
+//!
+//! ```text
+//! <root>/format              number of the format of all below
+//! <root>/oci-layout          blobs/ is that of an OCI layout; names live in rb.db
+//! <root>/blobs/sha256/<hex>  content-addressed, durable before anything names them
+//! <root>/snapshots/<id>/fs   a layer's directory; `work` beside it while the snapshot is written
+//! <root>/tmp/<owner>.<n>     half-made or half-removed things of one process
+//! <root>/locks/<owner>       held by `flock` while that process lives
+//! <root>/logs/               build logs
+//! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache
+//! ```
+//!
+//! **Invariants:** several processes may use one directory at once. After `kill -9` or power loss at any instant the
+//! next open finds the old or the new state: a blob's name is its verified digest, a record never names a snapshot that
+//! is not there, what a dead process left half made is removed, what a live one holds is not touched, and a
+//! snapshot that was not synced before the machine went down is not served after it. What somebody removed by hand is
+//! made anew or forgotten, not served; damage that cannot be healed is named, with what to remove.
+
+mod blobs;
+mod cleaning;
+mod clock;
+mod database;
+mod error;
+mod images;
+mod layers;
+mod locks;
+mod lost;
+mod open;
+mod records;
+mod remove;
+mod snapshots;
+mod stat_cache;
+
+pub use blobs::{BlobReader, BlobWriter};
+pub use clock::{Clock, FixedClock, SystemClock};
+pub use error::StoreError;
+pub use images::{ImageRow, descriptor_digest};
+pub use layers::LayerRow;
+pub use open::{FORMAT, Store};
+pub use records::Record;
+pub use remove::remove_tree;
+pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
+pub use stat_cache::{FileStamp, StatCache, StatChange};
+
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,171 @@
+//! Disks that are full, file systems that are read-only, directories of somebody else: what the store says then.
+//!
+//! Each test runs this binary again, in a mount namespace or as a user of its own.
+
+#![allow(clippy::print_stderr, reason = "a test says why it steps aside")]
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rb_diag::ErrorKind;
+use rb_oci::Digest;
+use rb_store::{Store, StoreError};
+
+/// Runs the test `name` of this binary in `command`, with `root` on its stdin. Returns whether it could be started.
+fn run(mut command: Command, name: &str, root: &Path) -> bool {
+    command.args(["--exact", name, "--ignored", "--nocapture", "--quiet"]).stdin(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("{name} steps aside: cannot start it as another user: {error}");
+            return false;
+        }
+    };
+    writeln!(child.stdin.as_mut().expect("is piped"), "{}", root.display()).expect("writes");
+    assert!(child.wait().expect("ends").success(), "{name} failed");
+    true
+}
+
+/// A command that runs this binary below a mount of its own; `None` where mounting is not allowed.
+fn with_mount(mount: &str, root: &Path) -> Option<Command> {
+    let script = |then: &str| {
+        let mut command = Command::new("unshare");
+        let text = format!("mount {mount} \"$0\" && {then}");
+        command.args(["--mount", "sh", "-c", &text]).arg(root);
+        command
+    };
+    let tried = script("true").output();
+    if !tried.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("steps aside: cannot mount in a namespace of its own: {tried:?}");
+        return None;
+    }
+    let mut command = script("exec \"$@\"");
+    command.arg(std::env::current_exe().expect("has a path"));
+    Some(command)
+}
+
+/// The directory that [`run`] names; `None` where the test was started by hand.
+fn root_from_stdin() -> Option<PathBuf> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("reads");
+    (!line.is_empty()).then(|| PathBuf::from(line.trim()))
+}
+
+fn check_help(error: &StoreError, root: &Path, words: &str) {
+    assert_eq!(error.kind(), ErrorKind::Environment);
+    let help = error.help().expect("helps");
+    assert!(help.contains(&root.display().to_string()) && help.contains(words), "{help}");
+}
+
+#[test]
+fn a_full_disk_is_called_that() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let Some(command) = with_mount("-t tmpfs -o size=2m none", root.path()) else { return };
+    run(command, "fills_the_disk", root.path());
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn fills_the_disk() {
+    let Some(mount) = root_from_stdin() else { return };
+    let root = mount.join("state");
+    let words = "or set RB_ROOT to another";
+    let store = Store::open(&root).expect("creates");
+    let error = store.put_blob(&vec![7; 4 << 20]).expect_err("has no room");
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+    check_help(&error, &root, words);
+    // Written in pieces by somebody who only sees `Write`.
+    let mut writer = store.blob_writer().expect("starts");
+    let error = writer.write_all(&vec![7; 4 << 20]).expect_err("has no room");
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());
+    assert!(matches!(inner, Some(StoreError::DiskFull { .. })), "{error:?}");
+    // What could not be written leaves nothing.
+    drop(writer);
+    store.put_blob(b"small").expect("has room again");
+
+    let put = |number: u32| store.put_record(&Digest::of(number.to_le_bytes()), &[7; 50_000], &[]);
+    let error = (0..1000).find_map(|number| put(number).err()).expect("fills the disk");
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+    check_help(&error, &root, words);
+    assert!(store.record(&Digest::of(0_u32.to_le_bytes())).expect("reads").is_some());
+
+    // Nothing at all is left for another store.
+    let filler = mount.join("filler");
+    let mut file = std::fs::File::create(filler).expect("has an inode");
+    while file.write_all(&[7; 512]).is_ok() {}
+    let error = Store::open(&mount.join("other")).expect_err("has no room");
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+    assert!(error.help().expect("helps").contains(words));
+    drop(store);
+    match Store::open(&root) {
+        Ok(_) => {} // the log of the database fitted when it was closed
+        Err(error) => assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}"),
+    }
+}
+
+#[test]
+fn a_read_only_state_directory_is_called_that() {
+    let root = tempfile::tempdir().expect("temp dir");
+    drop(Store::open(&root.path().join("state")).expect("creates"));
+    // The mount is of the directory onto itself.
+    let mount = format!("--bind -o ro '{}'", root.path().display());
+    let Some(command) = with_mount(&mount, root.path()) else { return };
+    run(command, "opens_what_is_read_only", root.path());
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn opens_what_is_read_only() {
+    let Some(mount) = root_from_stdin() else { return };
+    for root in ["state", "missing"].map(|name| mount.join(name)) {
+        let error = Store::open(&root).expect_err("cannot write");
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+        check_help(&error, &root, "set RB_ROOT to a directory on another");
+    }
+}
+
+#[test]
+fn another_users_state_directory_is_called_that() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("steps aside: only root runs as another user");
+        return;
+    }
+    let root = tempfile::tempdir().expect("temp dir");
+    drop(Store::open(root.path()).expect("creates"));
+    // Not to be entered; to be entered and not written; all but the database to be written.
+    for round in 0..3 {
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmods");
+        };
+        match round {
+            0 => mode(root.path(), 0o700),
+            1 => mode(root.path(), 0o755),
+            _ => {
+                mode(root.path(), 0o777);
+                mode(&root.path().join("locks"), 0o777);
+            }
+        }
+        let mut command = Command::new(std::env::current_exe().expect("has a path"));
+        command.uid(65534).gid(65534).current_dir("/");
+        if !run(command, "opens_what_is_forbidden", root.path()) {
+            return;
+        }
+    }
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn opens_what_is_forbidden() {
+    let Some(root) = root_from_stdin() else { return };
+    // A database that can only be read opens as such.
+    let error = Store::open(&root)
+        .and_then(|store| store.put_record(&Digest::of("key"), b"value", &[]))
+        .expect_err("may not");
+    assert!(matches!(error, StoreError::NoPermission { .. }), "{error:?}");
+    assert!(error.to_string().starts_with("no permission to "), "{error}");
+    check_help(&error, &root, "RB_ROOT");
+}
