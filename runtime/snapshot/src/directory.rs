@@ -1,0 +1,178 @@
+//! One directory of a merged tree: the directories of the layers that show through one another at a path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::beneath;
+use crate::metadata::{FileType, Metadata};
+use crate::overlay;
+
+/// Where in a view something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) metadata: Metadata,
+    /// Index of the layer, counted from the lowest.
+    pub(crate) layer: usize,
+}
+
+/// A merged directory, held open. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory {
+    /// Topmost first; empty for the root of a view without layers.
+    parts: Vec<Part>,
+    /// An ordinary directory, in which nothing means a whiteout.
+    plain: bool,
+    /// What of it shows; everything if not given.
+    kept: Option<Kept>,
+}
+
+/// The paths of a tree that show, and where in it a directory is.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    paths: Arc<BTreeSet<PathBuf>>,
+    here: PathBuf,
+}
+
+impl Kept {
+    pub(crate) fn new(paths: Arc<BTreeSet<PathBuf>>) -> Self {
+        Self { paths, here: PathBuf::new() }
+    }
+
+    fn shows(&self, name: &OsStr) -> bool {
+        self.paths.contains(&self.here.join(name))
+    }
+
+    fn below(&self, name: &OsStr) -> Self {
+        Self { paths: Arc::clone(&self.paths), here: self.here.join(name) }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    layer: usize,
+    file: Arc<OwnedFd>,
+}
+
+/// What a layer says about one name.
+enum Said {
+    /// Nothing: look further down.
+    Nothing,
+    /// It is gone: look no further.
+    Gone,
+    Is(Metadata),
+}
+
+impl Directory {
+    /// The root of a view; `roots` are its layers, lowest first.
+    pub(crate) fn root(roots: &[Arc<OwnedFd>], plain: bool, kept: Option<Kept>) -> Self {
+        let parts =
+            roots.iter().enumerate().rev().map(|(layer, file)| Part { layer, file: Arc::clone(file) });
+        Self { parts: parts.collect(), plain, kept }
+    }
+
+    /// The topmost of the directories, and its layer.
+    pub(crate) fn top(&self) -> Option<(BorrowedFd<'_>, usize)> {
+        self.parts.first().map(|part| (part.file.as_fd(), part.layer))
+    }
+
+    /// The directory of `layer`, if that layer has one here.
+    pub(crate) fn part(&self, layer: usize) -> Option<BorrowedFd<'_>> {
+        self.parts.iter().find(|part| part.layer == layer).map(|part| part.file.as_fd())
+    }
+
+    /// Where the directory itself is, for the root and after [`Self::child`].
+    pub(crate) fn located(&self) -> io::Result<Located> {
+        match self.top() {
+            Some((file, layer)) => Ok(Located { metadata: beneath::metadata_of(file)?, layer }),
+            None => Ok(Located { metadata: Metadata::empty_root(), layer: usize::MAX }),
+        }
+    }
+
+    /// Looks `name` up in the merged directory.
+    pub(crate) fn child(&self, name: &OsStr) -> io::Result<Option<Located>> {
+        for part in &self.parts {
+            match self.ask(part, name)? {
+                Said::Nothing => {}
+                Said::Gone => return Ok(None),
+                Said::Is(metadata) => return Ok(Some(Located { metadata, layer: part.layer })),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the merged directory `name`; `None` if it is nothing or no directory.
+    pub(crate) fn child_directory(&self, name: &OsStr) -> io::Result<Option<Self>> {
+        let mut parts = Vec::new();
+        for part in &self.parts {
+            match self.ask(part, name)? {
+                Said::Nothing => continue,
+                Said::Is(metadata) if metadata.is_directory() => {}
+                Said::Gone | Said::Is(_) => break,
+            }
+            if self.plain {
+                let file = Arc::new(beneath::open_passage(part.file.as_fd(), name)?);
+                parts.push(Part { layer: part.layer, file });
+                continue;
+            }
+            let file = Arc::new(beneath::open_directory(part.file.as_fd(), name)?);
+            let opaque = overlay::is_opaque(file.as_fd())?;
+            parts.push(Part { layer: part.layer, file });
+            if opaque {
+                break;
+            }
+        }
+        let kept = self.kept.as_ref().map(|kept| kept.below(name));
+        Ok((!parts.is_empty()).then_some(Self { parts, plain: self.plain, kept }))
+    }
+
+    /// Lists the merged directory, sorted by name.
+    pub(crate) fn list(&self) -> io::Result<BTreeMap<OsString, Located>> {
+        let mut seen: BTreeMap<OsString, Option<Located>> = BTreeMap::new();
+        for part in &self.parts {
+            for name in beneath::names(part.file.as_fd())? {
+                if seen.contains_key(&name) {
+                    continue;
+                }
+                match self.ask(part, &name)? {
+                    // Removed since it was listed.
+                    Said::Nothing => {}
+                    Said::Gone => {
+                        seen.insert(name, None);
+                    }
+                    Said::Is(metadata) => {
+                        seen.insert(name, Some(Located { metadata, layer: part.layer }));
+                    }
+                }
+            }
+        }
+        Ok(seen.into_iter().filter_map(|(name, located)| Some((name, located?))).collect())
+    }
+
+    /// Reads the target of the symlink `name` in `layer`.
+    pub(crate) fn link_target(&self, layer: usize, name: &OsStr) -> io::Result<PathBuf> {
+        beneath::link_target(self.part(layer).ok_or(Errno::NOENT)?, name)
+    }
+
+    fn ask(&self, part: &Part, name: &OsStr) -> io::Result<Said> {
+        if self.kept.as_ref().is_some_and(|kept| !kept.shows(name)) {
+            return Ok(Said::Nothing);
+        }
+        let Some(metadata) = beneath::metadata_at(part.file.as_fd(), name)? else {
+            return Ok(Said::Nothing);
+        };
+        if self.plain {
+            return Ok(Said::Is(metadata));
+        }
+        let gone = metadata.is_whiteout()
+            || (metadata.file_type == FileType::File
+                && metadata.size_bytes == 0
+                && overlay::is_attribute_whiteout(part.file.as_fd(), name)?);
+        Ok(if gone { Said::Gone } else { Said::Is(metadata) })
+    }
+}

@@ -1,0 +1,247 @@
+//! The life of a snapshot: prepared on its parent, written, committed under the key of its content.
+//!
+//! Two drivers. **Overlay**: a snapshot is the upper directory of an overlay mount, its parents' are the lower ones.
+//! **Copy**, for machines that refuse overlayfs: a snapshot is a whole tree, a copy of its parent's with the changes in
+//! it, marked by a file `whole` beside it. What stands below a whole tree no longer matters, so both kinds may follow one
+//! another in one store.
+//! **Invariant:** what is committed is never written again.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rb_store::{SnapshotId, SnapshotState, Store};
+
+use crate::content::ContentKey;
+use crate::diff::{self, Diff};
+use crate::editor::Editor;
+use crate::error::{Context as _, Result, SnapshotError};
+use crate::overlay::{self, Xattrs};
+use crate::view::View;
+
+/// How a snapshot is laid over its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    /// By overlayfs: the snapshot holds only what changed.
+    Overlay,
+    /// Not at all: the snapshot is a copy of its parent, changed.
+    Copy,
+}
+
+/// The snapshots of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Snapshots {
+    store: Store,
+    driver: DriverKind,
+    xattrs: Xattrs,
+}
+
+impl Snapshots {
+    /// Uses `store` with `driver`, and finds out under which prefix this process may mark directories opaque (a mount
+    /// must then be told the same, see [`Self::xattrs`]).
+    pub fn new(store: Store, driver: DriverKind) -> Result<Self> {
+        let probe = store.temp_path();
+        std::fs::create_dir(&probe).on_host("create", &probe)?;
+        let trusted = File::open(&probe)
+            .on_host("open", &probe)
+            .map(|directory| overlay::mark_opaque(directory.as_fd(), Xattrs::Trusted).is_ok());
+        store.remove_tree(&probe)?;
+        let xattrs = if trusted? { Xattrs::Trusted } else { Xattrs::User };
+        Ok(Self::with_xattrs(store, driver, xattrs))
+    }
+
+    /// As [`Self::new`], with the prefix given.
+    pub fn with_xattrs(store: Store, driver: DriverKind, xattrs: Xattrs) -> Self {
+        Self { store, driver, xattrs }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the driver of new snapshots.
+    pub fn driver(&self) -> DriverKind {
+        self.driver
+    }
+
+    /// Returns the prefix of opaque marks: an overlay of these snapshots is mounted with `userxattr` for
+    /// [`Xattrs::User`], and without it for [`Xattrs::Trusted`].
+    pub fn xattrs(&self) -> Xattrs {
+        self.xattrs
+    }
+
+    /// Begins a snapshot on `parent`, or on nothing. Under the copy driver this copies the parent's tree.
+    pub fn prepare(&self, parent: Option<SnapshotId>) -> Result<Active> {
+        let base = self.layers(parent)?;
+        let id = self.store.new_snapshot(parent)?;
+        let directory = self.store.snapshot_dir(id);
+        let active = Active {
+            id,
+            store: self.store.clone(),
+            upper: directory.join("fs"),
+            work: directory.join("work"),
+            lowers: if self.driver == DriverKind::Overlay { base.clone() } else { Vec::new() },
+            base,
+            parent,
+            driver: self.driver,
+            xattrs: self.xattrs,
+            committed: false,
+        };
+        let below = View::new(active.base.clone());
+        let editor = Editor::new(&active)?;
+        if self.driver == DriverKind::Copy {
+            let mark = directory.join("whole");
+            File::create(&mark).on_host("create", &mark)?;
+            editor.clone_tree(&below)?;
+        }
+        editor.take_root_from(&below)?;
+        drop(editor);
+        Ok(active)
+    }
+
+    /// Ends the writing of `active`, whose changes are `diff`, on a parent of content `parent_content`.
+    ///
+    /// Early cutoff: if a snapshot of the same content exists already, that one is returned and the new one dropped, so
+    /// that what follows sees one tree, times included.
+    pub fn commit(
+        &self,
+        active: Active,
+        diff: &Diff,
+        parent_content: ContentKey,
+    ) -> Result<(SnapshotId, ContentKey)> {
+        let content = diff.content_key(parent_content);
+        Ok((self.commit_as(active, diff.size_bytes, content)?, content))
+    }
+
+    /// As [`Self::commit`], under a content key that is known from elsewhere, such as an image's chain id: nothing is
+    /// read to be hashed.
+    pub fn commit_as(&self, mut active: Active, size_bytes: u64, content: ContentKey) -> Result<SnapshotId> {
+        let stands = self.store.commit_snapshot(active.id, size_bytes, Some(*content.as_bytes()))?;
+        active.committed = stands == active.id;
+        Ok(stands)
+    }
+
+    /// Returns the layer directories of a committed snapshot, lowest first: the lower directories of an overlay. Under
+    /// the copy driver it is one. `None` has none.
+    pub fn layers(&self, id: Option<SnapshotId>) -> Result<Vec<PathBuf>> {
+        let mut layers = Vec::new();
+        for id in self.chain(id)?.into_iter().rev() {
+            layers.push(self.store.snapshot_dir(id).join("fs"));
+            if self.is_whole(id)? {
+                break;
+            }
+        }
+        layers.reverse();
+        Ok(layers)
+    }
+
+    /// Returns the merged tree of a committed snapshot; of `None`, an empty one.
+    pub fn view(&self, id: Option<SnapshotId>) -> Result<View> {
+        Ok(View::new(self.layers(id)?))
+    }
+
+    /// Returns a committed snapshot and those it stands on, lowest first.
+    pub fn chain(&self, id: Option<SnapshotId>) -> Result<Vec<SnapshotId>> {
+        let mut chain = Vec::new();
+        let mut next = id;
+        while let Some(id) = next {
+            let row = self.store.snapshot(id)?.filter(|row| row.state == SnapshotState::Committed);
+            next = row.ok_or(SnapshotError::UnknownSnapshot(id))?.parent;
+            chain.push(id);
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    /// Returns the layer directory of one snapshot: its own changes, or its whole tree under the copy driver. The
+    /// contents that [`Self::diff_of`] names are found there.
+    pub fn directory(&self, id: SnapshotId) -> PathBuf {
+        self.store.snapshot_dir(id).join("fs")
+    }
+
+    /// Returns what a committed snapshot changed against its parent, whichever driver made it. Deletions are named one
+    /// by one; there are no opaque directories. Reads and hashes every changed file.
+    pub fn diff_of(&self, id: SnapshotId) -> Result<Diff> {
+        let row = self.store.snapshot(id)?.ok_or(SnapshotError::UnknownSnapshot(id))?;
+        let below = self.view(row.parent)?;
+        if self.is_whole(id)? {
+            diff::of_whole(&self.directory(id), &below)
+        } else {
+            diff::of_upper(&self.directory(id), &below)
+        }
+    }
+
+    /// Removes a snapshot nothing builds on; `UnknownSnapshot` if there is none.
+    pub fn remove(&self, id: SnapshotId) -> Result<()> {
+        if self.store.delete_snapshot(id)? { Ok(()) } else { Err(SnapshotError::UnknownSnapshot(id)) }
+    }
+
+    fn is_whole(&self, id: SnapshotId) -> Result<bool> {
+        let mark = self.store.snapshot_dir(id).join("whole");
+        mark.try_exists().on_host("look up", &mark)
+    }
+}
+
+/// A snapshot that is being written. Dropping it removes it.
+pub struct Active {
+    /// Its name in the store.
+    pub id: SnapshotId,
+    store: Store,
+    upper: PathBuf,
+    work: PathBuf,
+    lowers: Vec<PathBuf>,
+    base: Vec<PathBuf>,
+    parent: Option<SnapshotId>,
+    driver: DriverKind,
+    xattrs: Xattrs,
+    committed: bool,
+}
+
+impl Active {
+    /// Returns the directory that takes the changes; under the copy driver the whole tree.
+    pub fn upper(&self) -> &Path {
+        &self.upper
+    }
+
+    /// Returns overlayfs's working directory.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Returns the directories to mount below, lowest first; none under the copy driver.
+    pub fn lowers(&self) -> &[PathBuf] {
+        &self.lowers
+    }
+
+    /// Returns the driver that keeps it.
+    pub fn driver(&self) -> DriverKind {
+        self.driver
+    }
+
+    /// Returns the prefix of opaque marks.
+    pub fn xattrs(&self) -> Xattrs {
+        self.xattrs
+    }
+
+    /// Returns the snapshot it stands on.
+    pub fn parent(&self) -> Option<SnapshotId> {
+        self.parent
+    }
+
+    /// Returns the parent's layers, lowest first, under either driver.
+    pub(crate) fn base(&self) -> &[PathBuf] {
+        &self.base
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = self.store.delete_snapshot(self.id)
+        {
+            // The store removes it when it is opened after this process.
+            tracing::warn!(snapshot = %self.id, %error, "an abandoned snapshot stays for now");
+        }
+    }
+}

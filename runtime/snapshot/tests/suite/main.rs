@@ -1,0 +1,15 @@
+//! The snapshot crate from outside: one suite run on both drivers, and the kernel's overlayfs as the judge.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests; a test says why it steps aside"
+)]
+
+mod applying;
+mod conformance;
+mod copying;
+mod hostile;
+mod kernel;
+mod overlay;
+mod support;
