@@ -1,0 +1,284 @@
+//! The one task that owns the scheduler: turns commands and ends of work into signals, effects into futures.
+//!
+//! Every effect with a ticket is one spawned future; its end is one signal. Work of ops has a [`Work`], through
+//! which it is told to stop and its output reaches observers; it is never aborted. A future that panics ends as an
+//! error of its vertex. The task ends when nobody can send commands any more and no work is left.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use rb_oci::Digest;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::context::Work;
+use crate::error::{Misuse, OpError, SolveError};
+use crate::events::{Observer, Trace};
+use crate::machine::{Effect, Follower, Found, JobId, Machine, RequestId, Signal, Ticket};
+use crate::op::{Cache, Op, VertexSpec};
+use crate::status::Status;
+
+/// The answer of a solve.
+pub(crate) type Answer<O> = Result<Vec<<O as Op>::Value>, SolveError>;
+
+/// What callers ask.
+pub(crate) enum Command<O: Op> {
+    Open {
+        job: JobId,
+        observer: Arc<dyn Observer>,
+    },
+    Extend {
+        job: JobId,
+        graph: Vec<VertexSpec<O>>,
+    },
+    Solve {
+        request: RequestId,
+        job: JobId,
+        edges: Vec<(Digest, u32)>,
+        keep_going: bool,
+        reply: oneshot::Sender<Answer<O>>,
+    },
+    Abandon {
+        request: RequestId,
+    },
+    Cancel {
+        job: JobId,
+    },
+    Close {
+        job: JobId,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
+    Idle {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Which signal a future ends in, should it not live to say so itself.
+#[derive(Clone, Copy)]
+enum Kind {
+    Map,
+    Lookup,
+    Digest,
+    Run { began: Instant },
+    Store,
+}
+
+struct Driver<O: Op> {
+    machine: Machine<O>,
+    cache: Arc<dyn Cache<O::Value>>,
+    tasks: JoinSet<Signal<O>>,
+    /// What is in flight, to tell whose future panicked.
+    kinds: HashMap<tokio::task::Id, (Ticket, Kind)>,
+    works: BTreeMap<Ticket, Work>,
+    observers: BTreeMap<JobId, Arc<dyn Observer>>,
+    replies: BTreeMap<RequestId, oneshot::Sender<Answer<O>>>,
+    waiting_for_idle: Vec<oneshot::Sender<()>>,
+}
+
+/// Serves `inbox` until it is closed and all work has ended.
+pub(crate) async fn drive<O: Op>(
+    cache: Arc<dyn Cache<O::Value>>,
+    jobs: NonZeroUsize,
+    mut inbox: mpsc::UnboundedReceiver<Command<O>>,
+) {
+    let mut driver = Driver {
+        machine: Machine::new(jobs),
+        cache,
+        tasks: JoinSet::new(),
+        kinds: HashMap::new(),
+        works: BTreeMap::new(),
+        observers: BTreeMap::new(),
+        replies: BTreeMap::new(),
+        waiting_for_idle: Vec::new(),
+    };
+    let mut open = true;
+    while open || !driver.tasks.is_empty() {
+        tokio::select! {
+            command = inbox.recv(), if open => match command {
+                Some(command) => driver.command(command),
+                None => open = false,
+            },
+            Some(ended) = driver.tasks.join_next_with_id() => driver.ended(ended),
+        }
+        driver.answer_idle();
+    }
+}
+
+impl<O: Op> Driver<O> {
+    fn command(&mut self, command: Command<O>) {
+        match command {
+            Command::Open { job, observer } => {
+                self.observers.insert(job, observer);
+                self.step(Signal::Open { job });
+            }
+            Command::Extend { job, graph } => self.step(Signal::Extend { job, graph }),
+            Command::Solve { request, job, edges, keep_going, reply } => {
+                self.replies.insert(request, reply);
+                self.step(Signal::Solve { request, job, edges, keep_going });
+            }
+            Command::Abandon { request } => {
+                self.replies.remove(&request);
+                self.step(Signal::Abandon { request });
+            }
+            Command::Cancel { job } => self.step(Signal::Cancel { job }),
+            Command::Close { job } => {
+                self.step(Signal::Close { job });
+                self.observers.remove(&job);
+            }
+            Command::Status { reply } => {
+                // An error means that nobody waits for it any more; so with the other replies.
+                reply.send(self.machine.status()).ok();
+            }
+            Command::Idle { reply } => self.waiting_for_idle.push(reply),
+        }
+    }
+
+    fn answer_idle(&mut self) {
+        if self.machine.is_idle() && self.tasks.is_empty() {
+            for reply in self.waiting_for_idle.drain(..) {
+                reply.send(()).ok();
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(tokio::task::Id, Signal<O>), JoinError>) {
+        let (id, signal) = match ended {
+            Ok((id, signal)) => (id, Some(signal)),
+            Err(error) => (error.id(), None),
+        };
+        let Some((ticket, kind)) = self.kinds.remove(&id) else { return };
+        self.works.remove(&ticket);
+        let panicked = || OpError::from(Misuse::Panicked);
+        self.step(signal.unwrap_or_else(|| match kind {
+            Kind::Map => Signal::Mapped { ticket, result: Err(panicked()) },
+            Kind::Lookup => Signal::LookedUp { ticket, result: Err(panicked()) },
+            Kind::Digest => Signal::Digested { ticket, result: Err(panicked()) },
+            Kind::Run { began } => Signal::Ran { ticket, result: Err(panicked()), duration: began.elapsed() },
+            Kind::Store => Signal::Stored { ticket, result: Err(panicked()) },
+        }));
+    }
+
+    fn step(&mut self, signal: Signal<O>) {
+        for effect in self.machine.step(signal) {
+            self.start(effect);
+        }
+    }
+
+    fn start(&mut self, effect: Effect<O>) {
+        match effect {
+            Effect::Map { ticket, op, followers } => {
+                let cx = self.work(ticket, &followers);
+                self.spawn(ticket, Kind::Map, async move {
+                    Signal::Mapped { ticket, result: op.cache_map(&cx).await }
+                });
+            }
+            Effect::Lookup { ticket, key, lineage } => {
+                let cache = self.cache.clone();
+                self.spawn(ticket, Kind::Lookup, async move {
+                    Signal::LookedUp { ticket, result: look_up(&*cache, key, lineage).await }
+                });
+            }
+            Effect::Digest { ticket, op, index, value, followers } => {
+                let cx = self.work(ticket, &followers);
+                self.spawn(ticket, Kind::Digest, async move {
+                    Signal::Digested { ticket, result: op.content(&cx, index, &value).await }
+                });
+            }
+            Effect::Run { ticket, op, inputs, followers } => {
+                let cx = self.work(ticket, &followers);
+                let began = Instant::now();
+                self.spawn(ticket, Kind::Run { began }, async move {
+                    let result = op.run(&cx, inputs.to_vec()).await;
+                    Signal::Ran { ticket, result, duration: began.elapsed() }
+                });
+            }
+            Effect::Store { ticket, keys, values, traces } => {
+                let cache = self.cache.clone();
+                self.spawn(ticket, Kind::Store, async move {
+                    Signal::Stored { ticket, result: store(&*cache, &keys, &values, traces).await }
+                });
+            }
+            Effect::Cancel { ticket } => {
+                if let Some(work) = self.works.get(&ticket) {
+                    work.cancel();
+                }
+            }
+            Effect::Follow { ticket, follower } => {
+                if let Some(work) = self.works.get(&ticket) {
+                    self.follow(work, &follower);
+                }
+            }
+            Effect::Unfollow { ticket, node } => {
+                if let Some(work) = self.works.get(&ticket) {
+                    work.unfollow(node.0);
+                }
+            }
+            Effect::Tell { job, vertex, event } => {
+                if let Some(observer) = self.observers.get(&job) {
+                    observer.event(vertex, event);
+                }
+            }
+            Effect::Answer { request, result } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    reply.send(result).ok();
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, ticket: Ticket, followers: &[Follower]) -> crate::Context {
+        let vertex = followers.first().map_or_else(|| Digest::of([]), |first| first.vertex);
+        let work = Work::new(vertex);
+        for follower in followers {
+            self.follow(&work, follower);
+        }
+        let context = work.context();
+        self.works.insert(ticket, work);
+        context
+    }
+
+    fn follow(&self, work: &Work, follower: &Follower) {
+        if let Some(observer) = self.observers.get(&follower.job) {
+            work.follow(follower.node.0, follower.vertex, observer.clone());
+        }
+    }
+
+    fn spawn(&mut self, ticket: Ticket, kind: Kind, work: impl Future<Output = Signal<O>> + Send + 'static) {
+        let task = self.tasks.spawn(work);
+        self.kinds.insert(task.id(), (ticket, kind));
+    }
+}
+
+async fn look_up<V>(cache: &dyn Cache<V>, key: Digest, lineage: Option<Digest>) -> Result<Found<V>, OpError> {
+    let values = cache.lookup(&key).await?;
+    let trace = match (&values, lineage) {
+        (None, Some(lineage)) => cache.trace(&lineage).await?,
+        (Some(_), _) | (None, None) => None,
+    };
+    Ok(Found { values, trace })
+}
+
+async fn store<V>(
+    cache: &dyn Cache<V>,
+    keys: &[Digest],
+    values: &[V],
+    traces: Vec<(Digest, Trace)>,
+) -> Result<(), OpError> {
+    if !keys.is_empty() {
+        cache.store(keys, values).await?;
+    }
+    for (lineage, trace) in traces {
+        // A fast hit knows nothing of what is in its inputs; most often the last trace does, and is the same.
+        let was = if trace.is_whole() { None } else { cache.trace(&lineage).await? };
+        let trace = trace.with_contents_of(was.as_ref());
+        if was.as_ref() != Some(&trace) {
+            cache.keep_trace(&lineage, &trace).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! A driver without threads or time: effects end when, and in which order, a test says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rb_oci::Digest;
+
+use super::fake::{Fake, Tree};
+use crate::machine::{Effect, Found, JobId, Machine, RequestId, Signal, Ticket};
+use crate::{Event, SolveError, Trace, VertexSpec};
+
+/// Numbers that look random and are the same each time.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Returns a number below `sides`.
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+/// An effect in flight.
+pub(super) enum Flying {
+    Map {
+        op: Arc<Fake>,
+    },
+    /// What was found may be older than the end.
+    Lookup {
+        key: Digest,
+        lineage: Option<Digest>,
+        early: Option<Option<Vec<Tree>>>,
+    },
+    Digest {
+        op: Arc<Fake>,
+        index: usize,
+        value: Tree,
+    },
+    Run {
+        op: Arc<Fake>,
+        inputs: Arc<Vec<Tree>>,
+        told: bool,
+    },
+    Store {
+        keys: Vec<Digest>,
+        values: Arc<Vec<Tree>>,
+        traces: Vec<(Digest, Trace)>,
+        is_early: bool,
+    },
+}
+
+pub(super) struct Simulation {
+    pub(super) machine: Machine<Fake>,
+    pub(super) cache: BTreeMap<Digest, Vec<Tree>>,
+    pub(super) traces: BTreeMap<Digest, Trace>,
+    pub(super) flying: BTreeMap<Ticket, Flying>,
+    pub(super) answers: BTreeMap<RequestId, Result<Vec<Tree>, SolveError>>,
+    /// All events, with the words of a test: `a cached fast`.
+    pub(super) events: Vec<(JobId, Digest, Event)>,
+    started: BTreeSet<(JobId, Digest)>,
+    followed: BTreeMap<Ticket, BTreeSet<u64>>,
+    pub(super) dice: Dice,
+    /// Check all rules for all vertices after each step; otherwise for those it touched.
+    pub(super) audits_all: bool,
+}
+
+impl Simulation {
+    pub(super) fn new(places: usize, seed: u64) -> Self {
+        Self {
+            machine: Machine::new(NonZeroUsize::new(places).unwrap()),
+            cache: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            flying: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            events: Vec::new(),
+            started: BTreeSet::new(),
+            followed: BTreeMap::new(),
+            dice: Dice::new(seed),
+            audits_all: true,
+        }
+    }
+
+    pub(super) fn open(&mut self, job: u64, graph: Vec<VertexSpec<Fake>>) {
+        self.step(Signal::Open { job: JobId(job) });
+        self.step(Signal::Extend { job: JobId(job), graph });
+    }
+
+    pub(super) fn solve(&mut self, request: u64, job: u64, edges: &[(Digest, u32)], keep_going: bool) {
+        let (request, job, edges) = (RequestId(request), JobId(job), edges.to_vec());
+        self.step(Signal::Solve { request, job, edges, keep_going });
+    }
+
+    pub(super) fn step(&mut self, signal: Signal<Fake>) {
+        let effects = self.machine.step(signal);
+        if self.audits_all {
+            self.machine.audit_all();
+        }
+        for effect in effects {
+            self.start(effect);
+        }
+    }
+
+    fn start(&mut self, effect: Effect<Fake>) {
+        let coin = self.dice.roll(2) == 0;
+        let (ticket, flying, followers) = match effect {
+            Effect::Map { ticket, op, followers } => (ticket, Flying::Map { op }, followers),
+            Effect::Lookup { ticket, key, lineage } => {
+                let early = coin.then(|| self.cache.get(&key).cloned());
+                (ticket, Flying::Lookup { key, lineage, early }, vec![])
+            }
+            Effect::Digest { ticket, op, index, value, followers } => {
+                (ticket, Flying::Digest { op, index, value }, followers)
+            }
+            Effect::Run { ticket, op, inputs, followers } => {
+                op.begin(&inputs);
+                (ticket, Flying::Run { op, inputs, told: false }, followers)
+            }
+            Effect::Store { ticket, keys, values, traces } => {
+                if coin {
+                    self.keep(&keys, &values);
+                }
+                (ticket, Flying::Store { keys, values, traces, is_early: coin }, vec![])
+            }
+            Effect::Cancel { ticket } => {
+                let deserted = self.followed[&ticket].is_empty();
+                match self.flying.get_mut(&ticket).expect("only what is in flight is cancelled") {
+                    Flying::Run { told, .. } => {
+                        assert!(!*told, "told twice");
+                        *told = true;
+                        assert!(deserted, "nobody wants it, and somebody listens");
+                    }
+                    Flying::Map { .. } => assert!(deserted, "nobody wants it, and somebody listens"),
+                    // The others of a vertex are stopped when one of its digests fails.
+                    Flying::Digest { .. } => {}
+                    Flying::Lookup { .. } | Flying::Store { .. } => panic!("the cache is not told to stop"),
+                }
+                return;
+            }
+            Effect::Follow { ticket, follower } => {
+                assert!(self.followed.entry(ticket).or_default().insert(follower.node.0));
+                return;
+            }
+            Effect::Unfollow { ticket, node } => {
+                assert!(self.followed.entry(ticket).or_default().remove(&node.0));
+                return;
+            }
+            Effect::Tell { job, vertex, event } => return self.tell(job, vertex, event),
+            Effect::Answer { request, result } => {
+                assert!(self.answers.insert(request, result).is_none(), "answered twice");
+                return;
+            }
+        };
+        self.followed.insert(ticket, followers.iter().map(|follower| follower.node.0).collect());
+        self.flying.insert(ticket, flying);
+    }
+
+    /// Checks that a vertex begins and ends in turn.
+    fn tell(&mut self, job: JobId, vertex: Digest, event: Event) {
+        let at = (job, vertex);
+        match &event {
+            Event::Started => assert!(self.started.insert(at), "started twice"),
+            Event::Cached { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Cancelled => {
+                assert!(self.started.remove(&at), "ended without a start: {event:?}");
+            }
+            Event::Missed { .. }
+            | Event::Shared { .. }
+            | Event::Running
+            | Event::Log { .. }
+            | Event::Progress { .. } => assert!(self.started.contains(&at), "{event:?} out of turn"),
+        }
+        self.events.push((job, vertex, event));
+    }
+
+    fn keep(&mut self, keys: &[Digest], values: &Arc<Vec<Tree>>) {
+        self.cache.extend(keys.iter().map(|key| (*key, values.to_vec())));
+    }
+
+    /// Ends one effect.
+    pub(super) fn end(&mut self, ticket: Ticket) {
+        self.followed.remove(&ticket);
+        let signal = match self.flying.remove(&ticket).expect("it is in flight") {
+            Flying::Map { op } => Signal::Mapped { ticket, result: op.map_now() },
+            Flying::Lookup { key, lineage, early } => {
+                let values = early.unwrap_or_else(|| self.cache.get(&key).cloned());
+                let trace = lineage.and_then(|lineage| self.traces.get(&lineage).cloned());
+                Signal::LookedUp { ticket, result: Ok(Found { values, trace }) }
+            }
+            Flying::Digest { op, index, value } => {
+                Signal::Digested { ticket, result: op.digest_now(index, value) }
+            }
+            Flying::Run { op, inputs, told } => {
+                // One that is told too late may have its result all the same.
+                let result = op.end(&inputs, told && self.dice.roll(4) > 0);
+                Signal::Ran { ticket, result, duration: Duration::ZERO }
+            }
+            Flying::Store { keys, values, traces, is_early } => {
+                if !is_early {
+                    self.keep(&keys, &values);
+                }
+                for (lineage, trace) in traces {
+                    let trace = trace.with_contents_of(self.traces.get(&lineage));
+                    self.traces.insert(lineage, trace);
+                }
+                Signal::Stored { ticket, result: Ok(()) }
+            }
+        };
+        self.step(signal);
+    }
+
+    /// Ends any one effect; tells whether there was one.
+    pub(super) fn end_any(&mut self) -> bool {
+        if self.flying.is_empty() {
+            return false;
+        }
+        let at = self.dice.roll(self.flying.len());
+        let ticket = *self.flying.keys().nth(at).unwrap();
+        self.end(ticket);
+        true
+    }
+
+    /// Ends everything, in any order, until nothing is left to do.
+    pub(super) fn drain(&mut self) {
+        while self.end_any() {}
+        assert!(self.machine.is_idle());
+    }
+
+    /// Ends everything, the oldest first.
+    pub(super) fn drain_in_order(&mut self) {
+        while let Some((ticket, _)) = self.flying.first_key_value() {
+            self.end(*ticket);
+        }
+        self.machine.audit_all();
+    }
+
+    /// Ends everything but runs.
+    pub(super) fn until_runs(&mut self) {
+        while let Some(ticket) = self
+            .flying
+            .iter()
+            .find(|(_, flying)| !matches!(flying, Flying::Run { .. }))
+            .map(|(ticket, _)| *ticket)
+        {
+            self.end(ticket);
+        }
+    }
+
+    /// Returns the run of this definition that is in flight.
+    pub(super) fn run_of(&self, definition: &str) -> Ticket {
+        let is_it = |flying: &Flying| matches!(flying, Flying::Run { op, .. } if op.definition == definition);
+        let found: Vec<Ticket> =
+            self.flying.iter().filter(|(_, flying)| is_it(flying)).map(|(ticket, _)| *ticket).collect();
+        assert_eq!(found.len(), 1, "runs of {definition}");
+        found[0]
+    }
+
+    /// Tells whether the run of this definition was told to stop.
+    pub(super) fn is_told(&self, definition: &str) -> bool {
+        matches!(self.flying[&self.run_of(definition)], Flying::Run { told: true, .. })
+    }
+
+    pub(super) fn answer(&self, request: u64) -> Option<&Result<Vec<Tree>, SolveError>> {
+        self.answers.get(&RequestId(request))
+    }
+
+    /// Returns the events of one vertex, without durations and contents, for one job.
+    pub(super) fn events_of(&self, job: u64, vertex: Digest) -> Vec<String> {
+        let mine = self.events.iter().filter(|(of, at, _)| *of == JobId(job) && *at == vertex);
+        mine.map(|(.., event)| match event {
+            Event::Cached { key } => format!("cached {key:?}"),
+            Event::Done { .. } => "done".to_owned(),
+            Event::Failed { error } => format!("failed: {error}"),
+            Event::Started => "started".to_owned(),
+            Event::Missed { .. } => "missed".to_owned(),
+            Event::Shared { .. } => "shared".to_owned(),
+            Event::Running => "running".to_owned(),
+            Event::Cancelled => "cancelled".to_owned(),
+            Event::Log { .. } | Event::Progress { .. } => "output".to_owned(),
+        })
+        .collect()
+    }
+}
