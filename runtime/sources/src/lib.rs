@@ -1,0 +1,17 @@
+//! Where trees come from: the user's folders, OCI layouts, this machine.
+//!
+//! In: what a source op of LLB names, and the client's session. Out: content to be keyed and read. Synchronous; the
+//! engine decides when.
+
+mod archive;
+mod error;
+mod files;
+mod filter;
+mod follow;
+pub mod host;
+pub mod layout;
+pub mod local;
+pub mod unpack;
+
+pub use error::SourceError;
+pub use follow::follow;

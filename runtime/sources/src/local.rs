@@ -1,0 +1,444 @@
+//! A folder of the user's as a source: what is in it, and a digest of that.
+//!
+//! In: a folder, patterns, and the stat cache of an earlier look, in the store. Out: a [`LocalTree`]: every entry with its digest,
+//! sorted, and the content key of it all. Nothing is copied here: the step that wants files reads them straight from
+//! the user's tree and checks them against these digests as it copies.
+//! **Invariant:** the key says names, kinds, (normalised) modes, contents and link targets; never times, owners or
+//! absolute paths. A digest belongs to the bytes that lay under the stamp next to it: what changes while it is read is
+//! an error. Sockets are passed over, as BuildKit does; other special files are an error.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use rb_snapshot::ContentKey;
+use rb_store::{FileStamp, StatCache, StatChange, Store};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
+
+use crate::SourceError;
+use crate::files;
+use crate::filter::{Above, Filter};
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub struct LocalRequest {
+    /// Absolute path of the folder.
+    pub folder: PathBuf,
+    /// Keep only what fits; everything if empty.
+    pub include: Vec<String>,
+    /// Leave out what fits, in order, with `!` for exceptions.
+    pub exclude: Vec<String>,
+    /// 0644 or 0755 by the owner's executable bit.
+    pub normalise_modes: bool,
+}
+
+/// A look at a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTree {
+    /// Absolute path of the folder.
+    pub folder: PathBuf,
+    /// Whether modes were normalised.
+    pub normalise_modes: bool,
+    /// All that was kept, by path within the folder.
+    pub entries: BTreeMap<PathBuf, LocalEntry>,
+    /// Key of the whole.
+    pub content: ContentKey,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalEntry {
+    /// A folder with its permission bits.
+    Directory {
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A file.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// Size.
+        size_bytes: u64,
+        /// blake3 of its bytes.
+        digest: [u8; 32],
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        target: PathBuf,
+    },
+}
+
+/// Something that the walk found.
+struct Found {
+    path: PathBuf,
+    look: Look,
+}
+
+enum Look {
+    /// A folder; whether the patterns name it, or only led through it.
+    Directory { mode: u32, kept: bool },
+    /// A file whose digest is not known yet.
+    File { mode: u32, stamp: FileStamp },
+    /// A symbolic link.
+    Symlink { target: PathBuf },
+}
+
+/// A digest, and how it came about.
+#[derive(Debug, PartialEq, Eq)]
+enum Digested {
+    /// The file was not read.
+    Known([u8; 32]),
+    /// The file was read, since it is not what the cache knows.
+    Outdated([u8; 32]),
+    /// The file was read, since the cache does not know it.
+    New([u8; 32]),
+}
+
+/// Coarsest time stamps of file systems in use.
+const COARSEST_STAMP_NS: i64 = 2_000_000_000;
+/// So few files of so few bytes are read faster than the cache is.
+const FEW_FILES: usize = 64;
+const FEW_BYTES: u64 = 1 << 20;
+/// What the kernel takes of a path, without its NUL.
+const PATH_BYTES: usize = 4095;
+
+/// Walks a folder and digests what it holds. Files unchanged since the last look are not read.
+///
+/// `Changed` for what changes meanwhile, `SpecialFile` for pipes and devices, `Read` for what cannot be read.
+pub fn scan(store: &Store, request: &LocalRequest) -> Result<LocalTree, SourceError> {
+    let filter = Filter::new(&request.include, &request.exclude)?;
+    // What was touched just before the walk may be touched again without a new stamp.
+    let started_ns = i64::try_from(store.clock().now().as_nanos()).unwrap_or(i64::MAX);
+    let folder = open_folder(&request.folder)?;
+    // Unlike a lossy conversion, this keeps different folders apart.
+    let cache_key = format!("{:?}", request.folder);
+    // The whole folder wants the whole cache, which is loaded meanwhile; a part may turn out not to be worth it.
+    let whole = request.include.is_empty();
+    let (found, loaded) = rayon::join(
+        || Walk::new(request, &filter).run(&folder),
+        || whole.then(|| store.stat_cache(&cache_key)).transpose(),
+    );
+    let (found, loaded) = (found?, loaded?);
+    let files = || found.iter().filter(|found| matches!(found.look, Look::File { .. }));
+    let size_bytes: u64 = found.iter().map(|found| found.size_bytes()).sum();
+    let few = files().count() <= FEW_FILES && size_bytes <= FEW_BYTES;
+    let cache = match loaded {
+        _ if few => StatCache::default(),
+        Some(cache) => cache,
+        None => store.stat_cache(&cache_key)?,
+    };
+    let digests = found
+        .par_iter()
+        .map(|found| match &found.look {
+            Look::File { stamp, .. } => digest(&folder, request, &found.path, stamp, &cache).map(Some),
+            Look::Directory { .. } | Look::Symlink { .. } => Ok(None),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if !few {
+        let changes = changes(&found, &digests, started_ns);
+        let known = digests.iter().flatten().filter(|digest| !matches!(digest, Digested::New(_))).count();
+        // A look at a part of the folder knows nothing of the rest.
+        let gone = if whole && cache.len() > known {
+            let there: BTreeSet<&[u8]> = files().map(|found| found.path.as_os_str().as_bytes()).collect();
+            let filtered = |path: &[u8]| !filter.keeps(Path::new(OsStr::from_bytes(path)));
+            cache.paths_without(|path| there.contains(path) || filtered(path))
+        } else {
+            Vec::new()
+        };
+        if !(changes.is_empty() && gone.is_empty()) {
+            store.update_stat_cache(&cache_key, &changes, &gone)?;
+        }
+    }
+    let entries = entries(found, digests);
+    let content = content_key(&entries);
+    Ok(LocalTree {
+        folder: request.folder.clone(),
+        normalise_modes: request.normalise_modes,
+        entries,
+        content,
+    })
+}
+
+/// What to remember: files that were read, and whose next change will show in their stamps.
+fn changes(found: &[Found], digests: &[Option<Digested>], started_ns: i64) -> Vec<StatChange> {
+    let change = |(found, digested): (&Found, &Option<Digested>)| {
+        let (Look::File { stamp, .. }, Some(Digested::New(digest) | Digested::Outdated(digest))) =
+            (&found.look, digested)
+        else {
+            return None;
+        };
+        let newest = stamp.changed_ns.max(stamp.modified_ns);
+        (newest.saturating_add(COARSEST_STAMP_NS) <= started_ns).then(|| StatChange {
+            path: found.path.as_os_str().as_bytes().to_vec(),
+            stamp: *stamp,
+            digest: *digest,
+        })
+    };
+    found.iter().zip(digests).filter_map(change).collect()
+}
+
+/// Puts all together, without folders that are there only because something in them might have been kept.
+fn entries(found: Vec<Found>, digests: Vec<Option<Digested>>) -> BTreeMap<PathBuf, LocalEntry> {
+    let mut led_through = Vec::new();
+    let entry = |(found, digested): (Found, Option<Digested>)| {
+        let entry = match (found.look, digested) {
+            (
+                Look::File { mode, stamp },
+                Some(Digested::Known(digest) | Digested::New(digest) | Digested::Outdated(digest)),
+            ) => LocalEntry::File { mode, size_bytes: stamp.size_bytes, digest },
+            (Look::Directory { mode, kept }, _) => {
+                if !kept {
+                    led_through.push(found.path.clone());
+                }
+                LocalEntry::Directory { mode }
+            }
+            (Look::Symlink { target }, _) => LocalEntry::Symlink { target },
+            (Look::File { .. }, None) => return None,
+        };
+        Some((found.path, entry))
+    };
+    let mut entries: BTreeMap<PathBuf, LocalEntry> =
+        found.into_iter().zip(digests).filter_map(entry).collect();
+    // What is in a folder comes right after it: so from the last to the first, those inside before those around.
+    for path in led_through.into_iter().rev() {
+        let next = entries.range(path.clone()..).nth(1);
+        if next.is_none_or(|(next, _)| !next.starts_with(&path)) {
+            entries.remove(&path);
+        }
+    }
+    entries
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, SourceError> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| SourceError::Read { path: path.to_owned(), source: error.into() })
+}
+
+/// A walk through all folders, each a task of its own, so that depth costs no stack.
+struct Walk<'a> {
+    request: &'a LocalRequest,
+    filter: &'a Filter,
+    found: Mutex<Vec<Found>>,
+    failed: Mutex<Option<SourceError>>,
+}
+
+/// A folder to be listed.
+struct Task {
+    within: Arc<OwnedFd>,
+    name: CString,
+    path: PathBuf,
+    above: Above,
+}
+
+impl<'a> Walk<'a> {
+    fn new(request: &'a LocalRequest, filter: &'a Filter) -> Self {
+        Self { request, filter, found: Mutex::default(), failed: Mutex::default() }
+    }
+
+    /// Returns what there is, sorted as paths are.
+    fn run(self, folder: &OwnedFd) -> Result<Vec<Found>, SourceError> {
+        let read = |source| SourceError::Read { path: self.request.folder.clone(), source };
+        let top = Task {
+            within: Arc::new(folder.try_clone().map_err(read)?),
+            name: c".".to_owned(),
+            path: PathBuf::new(),
+            above: Above::default(),
+        };
+        rayon::in_place_scope(|scope| self.spawn(scope, top));
+        if let Some(error) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.par_sort_unstable_by(|left, right| compare(&left.path, &right.path));
+        Ok(found)
+    }
+
+    fn spawn<'s>(&'s self, scope: &rayon::Scope<'s>, task: Task) {
+        scope.spawn(move |scope| {
+            let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if failed().is_some() {
+                return;
+            }
+            match self.list(task) {
+                Ok(inside) => inside.into_iter().for_each(|task| self.spawn(scope, task)),
+                Err(error) => {
+                    failed().get_or_insert(error);
+                }
+            }
+        });
+    }
+
+    /// Lists one folder; returns those in it.
+    fn list(&self, task: Task) -> Result<Vec<Task>, SourceError> {
+        if task.path.as_os_str().len() > PATH_BYTES {
+            return Err(self.failure(&task.path, Errno::NAMETOOLONG));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&task.within, &task.name, flags, Mode::empty());
+        let folder = Arc::new(opened.map_err(|error| self.failure(&task.path, error))?);
+        drop(task.within);
+        let (mut found, mut inside) = (Vec::new(), Vec::new());
+        let mut buffer = Vec::with_capacity(32 << 10);
+        let mut listing = RawDir::new(&folder, buffer.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(|error| self.failure(&task.path, error))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = task.path.join(OsStr::from_bytes(name.to_bytes()));
+            let verdict = self.filter.ask(&path, &task.above);
+            let may_be_folder = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+            if !(verdict.kept || may_be_folder && verdict.look_inside) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // As if it had been removed before the listing.
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(self.failure(&path, error)),
+            };
+            let look = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    if verdict.look_inside {
+                        let (within, path) = (Arc::clone(&folder), path.clone());
+                        inside.push(Task { within, name: name.to_owned(), path, above: verdict.above });
+                    }
+                    let mode = normalise(self.request, stat.st_mode, true);
+                    Look::Directory { mode, kept: verdict.kept }
+                }
+                _ if !verdict.kept => continue,
+                FileType::RegularFile => {
+                    let mode = normalise(self.request, stat.st_mode, false);
+                    Look::File { mode, stamp: stamp(&stat) }
+                }
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&folder, name, Vec::new());
+                    let target = target.map_err(|error| self.failure(&path, error))?;
+                    Look::Symlink { target: PathBuf::from(OsStr::from_bytes(target.to_bytes())) }
+                }
+                FileType::Socket => continue,
+                _ => return Err(SourceError::SpecialFile { path }),
+            };
+            found.push(Found { path, look });
+        }
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut found);
+        Ok(inside)
+    }
+
+    fn failure(&self, path: &Path, error: Errno) -> SourceError {
+        failure(self.request, path, error.into())
+    }
+}
+
+/// What was listed and is gone, or something else, changed meanwhile; else it cannot be read.
+fn failure(request: &LocalRequest, path: &Path, source: io::Error) -> SourceError {
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::INVAL | Errno::STALE) => {
+            SourceError::Changed { path: path.to_owned() }
+        }
+        _ => SourceError::Read { path: request.folder.join(path), source },
+    }
+}
+
+/// Orders relative paths as `Path` does, name by name, without taking them apart.
+fn compare(left: &Path, right: &Path) -> Ordering {
+    let (left, right) = (left.as_os_str().as_bytes(), right.as_os_str().as_bytes());
+    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+    match left.iter().zip(right).find(|(left, right)| left != right) {
+        Some((left, right)) => rank(*left).cmp(&rank(*right)),
+        None => left.len().cmp(&right.len()),
+    }
+}
+
+impl Found {
+    fn size_bytes(&self) -> u64 {
+        if let Look::File { stamp, .. } = &self.look { stamp.size_bytes } else { 0 }
+    }
+}
+
+/// Permission bits as they enter the key and the tree.
+fn normalise(request: &LocalRequest, mode: u32, folder: bool) -> u32 {
+    match (request.normalise_modes, folder || mode & 0o100 != 0) {
+        (false, _) => mode & 0o7777,
+        (true, true) => 0o755,
+        (true, false) => 0o644,
+    }
+}
+
+fn stamp(stat: &Stat) -> FileStamp {
+    let nanoseconds =
+        |seconds: i64, rest: u64| seconds.saturating_mul(1_000_000_000).saturating_add(rest as i64);
+    FileStamp {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size_bytes: stat.st_size as u64,
+        modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+/// Returns a file's digest, from the cache or by reading it.
+fn digest(
+    folder: &OwnedFd,
+    request: &LocalRequest,
+    path: &Path,
+    expected: &FileStamp,
+    cache: &StatCache,
+) -> Result<Digested, SourceError> {
+    let name = path.as_os_str().as_bytes();
+    if let Some(known) = cache.get(name, expected) {
+        return Ok(Digested::Known(known));
+    }
+    let read = |source: io::Error| failure(request, path, source);
+    let opened = rustix::fs::openat(folder.as_fd(), path, files::SAFE, Mode::empty())
+        .map_err(|error| read(error.into()))?;
+    let opened = File::from(opened);
+    let still_the_same = || {
+        let now = rustix::fs::fstat(&opened).map_err(|error| read(error.into()))?;
+        if stamp(&now) == *expected { Ok(()) } else { Err(SourceError::Changed { path: path.to_owned() }) }
+    };
+    // Before: it may be a device by now. After: it may have been written to as it was read.
+    still_the_same()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&opened).take(expected.size_bytes.saturating_add(1))).map_err(read)?;
+    still_the_same()?;
+    let digest = *hasher.finalize().as_bytes();
+    Ok(if cache.contains(name) { Digested::Outdated(digest) } else { Digested::New(digest) })
+}
+
+fn content_key(entries: &BTreeMap<PathBuf, LocalEntry>) -> ContentKey {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(b"rb local tree 1");
+    for (path, entry) in entries {
+        field(path.as_os_str().as_bytes());
+        match entry {
+            LocalEntry::Directory { mode } => field(format!("d{mode:o}").as_bytes()),
+            LocalEntry::File { mode, size_bytes: _, digest } => {
+                field(format!("f{mode:o}").as_bytes());
+                field(digest);
+            }
+            LocalEntry::Symlink { target } => {
+                field(b"l");
+                field(target.as_os_str().as_bytes());
+            }
+        }
+    }
+    ContentKey::from_bytes(*hasher.finalize().as_bytes())
+}
+
+#[cfg(test)]
+mod tests;
