@@ -1,0 +1,102 @@
+//! Images: a chain of snapshots and a config become a manifest among the blobs.
+//!
+//! Layers lowest first; those that change nothing are left out, and the history says so. Docker's media types become
+//! OCI's: the bytes are the same. Documents are compact JSON with fields and keys in a fixed order.
+//! Source: OCI image-spec manifest.md, config.md.
+
+use std::collections::BTreeMap;
+
+use rb_oci::{Descriptor, Digest, History, ImageConfig, MediaType};
+use rb_snapshot::{SnapshotId, Snapshots};
+use rb_store::{Store, descriptor_digest};
+use serde::Serialize;
+
+use crate::layer::pack_layer;
+use crate::{Epoch, ExportError, Result};
+
+/// A manifest as we write it; `oci-spec`'s own keeps annotations in no order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    schema_version: u32,
+    media_type: MediaType,
+    config: Part,
+    layers: Vec<Part>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+/// A descriptor with nothing but what is needed to fetch it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    media_type: MediaType,
+    digest: Digest,
+    size: u64,
+}
+
+/// Exports the tree of `root` (`None`: an image without files) with a config, whose `rootfs` is set here. Returns the
+/// descriptor of the manifest; all blobs are in the store.
+pub fn export_image(
+    store: &Store,
+    snapshots: &Snapshots,
+    root: Option<SnapshotId>,
+    config: &ImageConfig,
+    epoch: Epoch,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Descriptor> {
+    let mut packed = Vec::new();
+    for id in snapshots.chain(root)? {
+        packed.push(pack_layer(store, snapshots, id, epoch)?);
+    }
+    let mut config = config.clone();
+    config.history = settle_history(&config.history, &packed.iter().map(Option::is_some).collect::<Vec<_>>());
+    config.rootfs.diff_ids = packed.iter().flatten().map(|layer| layer.diff_id).collect();
+    let json = serde_json::to_vec(&config).map_err(ExportError::Spec)?;
+    let config =
+        Part { media_type: MediaType::ImageConfig, digest: store.put_blob(&json)?, size: json.len() as u64 };
+    let layers = packed.iter().flatten().map(|layer| part(&layer.descriptor)).collect::<Result<_>>()?;
+    let media_type = MediaType::ImageManifest;
+    let manifest =
+        Manifest { schema_version: 2, media_type: media_type.clone(), config, layers, annotations };
+    let json = serde_json::to_vec(&manifest).map_err(ExportError::Spec)?;
+    describe(&media_type, &store.put_blob(&json)?, json.len() as u64)
+}
+
+/// Makes a plain descriptor.
+pub(crate) fn describe(media_type: &MediaType, digest: &Digest, size_bytes: u64) -> Result<Descriptor> {
+    let part = Part { media_type: media_type.clone(), digest: *digest, size: size_bytes };
+    serde_json::to_value(part).and_then(serde_json::from_value).map_err(ExportError::Spec)
+}
+
+fn part(layer: &Descriptor) -> Result<Part> {
+    let media_type = match layer.media_type().as_ref() {
+        "application/vnd.docker.image.rootfs.diff.tar" => MediaType::ImageLayer,
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" => MediaType::ImageLayerGzip,
+        "application/vnd.docker.image.rootfs.diff.tar.zstd" => MediaType::ImageLayerZstd,
+        other => MediaType::from(other),
+    };
+    Ok(Part { media_type, digest: descriptor_digest(layer)?, size: layer.size() })
+}
+
+/// Makes the history agree with the layers: as many lines with a layer as there are layers. Where there is a line for
+/// each snapshot, the lines of empty ones are marked. Otherwise the last surplus lines are, and missing lines
+/// are added. A config without any history stays so.
+fn settle_history(history: &[History], is_kept: &[bool]) -> Vec<History> {
+    let mut history = history.to_vec();
+    if history.is_empty() {
+        return history;
+    }
+    let lines = history.iter().filter(|line| !line.empty_layer).count();
+    let kept = is_kept.iter().filter(|kept| **kept).count();
+    let in_step = lines == is_kept.len();
+    for (place, line) in history.iter_mut().filter(|line| !line.empty_layer).enumerate() {
+        line.empty_layer = if in_step { !is_kept[place] } else { place >= kept };
+    }
+    let missing = if in_step { 0 } else { kept.saturating_sub(lines) };
+    history.extend(std::iter::repeat_n(History::default(), missing));
+    history
+}
+
+#[cfg(test)]
+mod tests;

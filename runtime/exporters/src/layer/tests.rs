@@ -1,0 +1,179 @@
+use std::collections::BTreeMap as Map;
+use std::fs;
+use std::io::Read as _;
+
+use rb_snapshot::{DriverKind, Xattrs, layer_diff, make_whiteout, mark_opaque};
+
+use super::*;
+use crate::testing::{Fixture, TarEntry, file, odd_tree, read_tar, touch};
+
+const EPOCH: Epoch = Epoch(1_600_000_000);
+
+/// The uncompressed tar of a layer.
+fn tar_of(store: &Store, layer: &Layer) -> Vec<u8> {
+    let digest = rb_store::descriptor_digest(&layer.descriptor).expect("is sha256");
+    let mut tar = Vec::new();
+    let blob = store.blob_reader(&digest).expect("is there");
+    flate2::read::GzDecoder::new(blob).read_to_end(&mut tar).expect("is gzip");
+    assert_eq!(Digest::of(&tar), layer.diff_id);
+    assert_eq!(store.blob_size(&digest).expect("stats"), Some(layer.descriptor.size()));
+    tar
+}
+
+fn names(tar: &[u8]) -> Vec<String> {
+    read_tar(tar).iter().map(TarEntry::name).collect()
+}
+
+fn pack(fixture: &Fixture, id: SnapshotId) -> Option<Layer> {
+    pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH).expect("packs")
+}
+
+#[test]
+fn holds_everything_in_order() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| {
+        odd_tree(root, false);
+        touch(&root.join("a-b"), 1_000_000_000);
+        touch(&root.join("a.txt"), 1_900_000_000);
+    });
+    let layer = pack(&fixture, id).expect("is not empty");
+    assert_eq!(layer.descriptor.media_type(), &MediaType::ImageLayerGzip);
+    let tar = tar_of(&fixture.store, &layer);
+    let long = format!("long/{}/", "d".repeat(120));
+    let expected = [
+        "a/",
+        "a-b",
+        "a.txt",
+        "a/b",
+        "a/big-too",
+        "a/c/",
+        "a/c/deep",
+        "a/link",
+        "big",
+        "empty/",
+        "far",
+        "héllo/",
+        "héllo/wörld",
+        "long/",
+        &long,
+        &format!("{long}{}", "f".repeat(200)),
+        "pipe",
+        "setuid",
+    ];
+    assert_eq!(names(&tar), expected);
+
+    let seen: Map<String, TarEntry> = read_tar(&tar).into_iter().map(|entry| (entry.name(), entry)).collect();
+    let first = &seen["a/big-too"];
+    assert_eq!((first.header.entry_type(), first.content.len()), (tar::EntryType::Regular, 2_800_000));
+    let second = &seen["big"];
+    assert_eq!(
+        (second.header.entry_type(), second.link.as_deref()),
+        (tar::EntryType::Link, Some(&b"a/big-too"[..]))
+    );
+    let header = &seen["a/b"].header;
+    assert_eq!((header.mode().expect("number"), header.gid().expect("number")), (0o755, 12));
+    assert_eq!(seen["a/b"].record("uid"), Some(&b"3000000"[..]));
+    assert_eq!((seen["a-b"].modified(), seen["a.txt"].modified()), (1_000_000_000, 1_600_000_000));
+    assert_eq!(seen["a.txt"].record("SCHILY.xattr.user.note"), Some(&b"\0v=\n\xff"[..]));
+    assert_eq!(seen["far"].link.as_deref(), Some("/".repeat(150).as_bytes()));
+    assert_eq!(seen["setuid"].header.mode().expect("number"), 0o4755);
+    assert_eq!(seen["empty/"].header.mode().expect("number"), 0o1777);
+    assert_eq!(seen["pipe"].header.entry_type(), tar::EntryType::Fifo);
+}
+
+#[test]
+fn depends_on_the_tree_only() {
+    let digests = |driver, shuffle, seconds, threads| {
+        let fixture = Fixture::new(driver);
+        let id = fixture.commit(None, |root| {
+            odd_tree(root, shuffle);
+            for name in ["a-b", "big", "a", "far", "empty"] {
+                touch(&root.join(name), seconds);
+            }
+        });
+        let diff = fixture.snapshots.diff_of(id).expect("reads");
+        let view = View::of_directory(fixture.snapshots.directory(id));
+        let layer = pack_diff(&fixture.store, &diff, &view, EPOCH, threads).expect("packs");
+        (layer.diff_id, layer.descriptor.digest().to_string())
+    };
+    let one = digests(DriverKind::Overlay, false, 1_700_000_000, 1);
+    assert_eq!(digests(DriverKind::Overlay, true, 1_800_000_000, 2), one);
+    assert_eq!(digests(DriverKind::Copy, true, 1_600_000_001, 5), one);
+    assert_ne!(digests(DriverKind::Overlay, false, 1_500_000_000, 1), one, "times before the epoch are kept");
+}
+
+#[test]
+fn deletions_are_whiteouts_under_either_driver() {
+    let mut tars = Vec::new();
+    for driver in [DriverKind::Overlay, DriverKind::Copy] {
+        let fixture = Fixture::new(driver);
+        let base = fixture.commit(None, |root| {
+            for path in ["dir/one", "dir/two", "gone/file", "kept/file", "remade/old"] {
+                file(root, path, "x", 0o644);
+                touch(&root.join(path), 5);
+            }
+        });
+        let top = fixture.commit(Some(base), |root| {
+            if driver == DriverKind::Copy {
+                fs::remove_file(root.join("dir/one")).expect("removes");
+                fs::remove_dir_all(root.join("gone")).expect("removes");
+                fs::remove_file(root.join("remade/old")).expect("removes");
+                file(root, "remade/new", "x", 0o644);
+                return;
+            }
+            let open = |path: &Path| fs::File::open(path).expect("opens");
+            use std::os::fd::AsFd as _;
+            make_whiteout(open(root).as_fd(), "gone".as_ref()).expect("deletes");
+            fs::create_dir(root.join("dir")).expect("makes");
+            make_whiteout(open(&root.join("dir")).as_fd(), "one".as_ref()).expect("deletes");
+            file(root, "remade/new", "x", 0o644);
+            mark_opaque(open(&root.join("remade")).as_fd(), Xattrs::Trusted).expect("marks");
+        });
+        let tar = tar_of(&fixture.store, &pack(&fixture, top).expect("is not empty"));
+        assert_eq!(
+            names(&tar),
+            ["dir/", "dir/.wh.one", ".wh.gone", "remade/", "remade/new", "remade/.wh.old"]
+        );
+        tars.push(tar);
+    }
+    assert!(tars[0] == tars[1], "the drivers differ");
+}
+
+#[test]
+fn an_opaque_directory_is_marked_before_its_content() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let root = fixture.directory.path().join("layer");
+    file(&root, "dir/a", "x", 0o644);
+    use std::os::fd::AsFd as _;
+    mark_opaque(fs::File::open(root.join("dir")).expect("opens").as_fd(), Xattrs::Trusted).expect("marks");
+    let diff = layer_diff(&root).expect("reads");
+    let layer = pack_diff(&fixture.store, &diff, &View::of_directory(&root), EPOCH, 1).expect("packs");
+    let tar = tar_of(&fixture.store, &layer);
+    assert_eq!(names(&tar), ["dir/", "dir/.wh..wh..opq", "dir/a"]);
+    assert!(!String::from_utf8_lossy(&tar).contains("overlay"));
+}
+
+#[test]
+fn nothing_changed_is_no_layer_and_nothing_is_packed_twice() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| file(root, "file", "x", 0o644));
+    let layer = pack(&fixture, id).expect("is not empty");
+    // What is remembered is believed: the snapshot is not looked at again.
+    fs::remove_file(fixture.snapshots.directory(id).join("file")).expect("removes");
+    assert_eq!(pack(&fixture, id), Some(layer.clone()));
+    // Another epoch, another layer.
+    let empty = pack_layer(&fixture.store, &fixture.snapshots, id, Epoch(0)).expect("packs");
+    assert_eq!(empty, None);
+    let row = LayerRow { diff_id: Digest::of("original"), descriptor: layer.descriptor };
+    fixture.store.put_layer(&Store::original_layer_key(id), &row).expect("puts");
+    assert_eq!(pack(&fixture, id).map(|layer| layer.diff_id), Some(Digest::of("original")));
+}
+
+#[test]
+fn a_name_that_means_deletion_is_refused() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| file(root, "dir/.wh.file", "x", 0o644));
+    let error = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH).expect_err("cannot be said");
+    assert!(matches!(error, ExportError::Unrepresentable { .. }), "{error}");
+    assert_eq!(fs::read_dir(fixture.store.root().join("tmp")).expect("lists").count(), 0);
+}

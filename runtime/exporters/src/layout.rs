@@ -1,0 +1,259 @@
+//! OCI layouts: images with all they need, as a directory or one archive.
+//!
+//! Names go into `index.json`, as `io.containerd.image.name` and, the tag alone, `org.opencontainers.image.ref.name`.
+//! An archive also holds Docker's `manifest.json`, so that `docker load` and `podman load` read it. Each blob
+//! is verified as it is copied. Source: OCI image-spec image-layout.md; moby image/tarexport.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use rb_oci::{Descriptor, Digest, MediaType, Platform};
+use rb_store::{Store, descriptor_digest};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Context as _;
+use crate::place::{Beside, settle};
+use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
+use crate::{ExportError, Result};
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Largest manifest or index.
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// Index in index in index: nobody needs more.
+const MAX_DEPTH: u32 = 4;
+
+/// What a manifest or an index names.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    media_type: MediaType,
+    manifests: Vec<Named>,
+}
+
+/// A descriptor with its annotations in order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    media_type: MediaType,
+    digest: Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<serde_json::Value>,
+}
+
+/// One image of Docker's `manifest.json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: BTreeSet<String>,
+    layers: Vec<String>,
+}
+
+/// Everything a layout consists of, without the blobs' bytes.
+struct Layout {
+    index: Vec<u8>,
+    docker_manifest: Vec<u8>,
+    blobs: BTreeSet<Digest>,
+}
+
+/// Writes images as an OCI layout directory, in place of a layout or an empty directory that is there.
+pub fn write_oci_layout(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
+    let layout = plan(store, images)?;
+    let dest = settle(dest, None)?;
+    refuse_what_is_no_layout(&dest)?;
+    let beside = Beside::new(&dest)?;
+    let blobs = beside.path().join("blobs/sha256");
+    fs::create_dir_all(&blobs).context("create", &blobs)?;
+    for digest in &layout.blobs {
+        let path = blobs.join(digest.hex());
+        let mut file = File::create_new(&path).context("create", &path)?;
+        io::copy(&mut store.blob_reader(digest)?, &mut file).context("write", &path)?;
+    }
+    for (name, bytes) in [("oci-layout", LAYOUT), ("index.json", &layout.index)] {
+        let path = beside.path().join(name);
+        fs::write(&path, bytes).context("write", &path)?;
+    }
+    beside.put_directory()
+}
+
+/// Writes images as an archive that OCI tools, `docker load` and `podman load` read.
+pub fn write_oci_tar(store: &Store, images: &[(Option<String>, Descriptor)], out: impl Write) -> Result<()> {
+    let layout = plan(store, images)?;
+    let mut stream = TarStream::new(BufWriter::with_capacity(256 << 10, out));
+    for directory in ["blobs", "blobs/sha256"] {
+        stream.entry(&node(Path::new(directory), NodeKind::Directory, 0o755))?;
+    }
+    for digest in &layout.blobs {
+        let path = PathBuf::from(blob_name(digest));
+        let size_bytes = store.blob_size(digest)?.ok_or(rb_store::StoreError::UnknownBlob(*digest))?;
+        stream.file(&node(&path, NodeKind::File { size_bytes }, 0o444), &mut store.blob_reader(digest)?)?;
+    }
+    for (name, mut bytes) in [
+        ("index.json", &layout.index[..]),
+        ("manifest.json", &layout.docker_manifest),
+        ("oci-layout", LAYOUT),
+    ] {
+        let kind = NodeKind::File { size_bytes: bytes.len() as u64 };
+        stream.file(&node(Path::new(name), kind, 0o444), &mut bytes)?;
+    }
+    stream.finish()?.flush().map_err(ExportError::Write)
+}
+
+/// Writes images as an archive file, in place of a file that is there.
+pub fn write_oci_tar_file(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
+    let dest = settle(dest, None)?;
+    if fs::symlink_metadata(&dest).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(ExportError::IsDirectory(dest));
+    }
+    let beside = Beside::new(&dest)?;
+    let file = File::create_new(beside.path()).context("create", beside.path())?;
+    write_oci_tar(store, images, &file)?;
+    file.sync_all().context("sync", beside.path())?;
+    beside.put()
+}
+
+fn node<'a>(path: &'a Path, kind: NodeKind<'a>, mode: u32) -> Node<'a> {
+    Node { path, kind, mode, uid: 0, gid: 0, modified: 0, xattrs: &NO_XATTRS }
+}
+
+fn refuse_what_is_no_layout(dest: &Path) -> Result<()> {
+    let metadata = match fs::symlink_metadata(dest) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("look at", dest),
+    };
+    let replaceable = metadata.is_dir()
+        && (dest.join("oci-layout").is_file() || fs::read_dir(dest).context("list", dest)?.next().is_none());
+    if replaceable { Ok(()) } else { Err(ExportError::InTheWay(dest.to_owned())) }
+}
+
+fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout> {
+    let mut blobs = BTreeSet::new();
+    let mut manifests = Vec::new();
+    let mut docker = BTreeMap::<Digest, DockerImage>::new();
+    let mut order = Vec::new();
+    for (name, descriptor) in images {
+        collect(store, descriptor, MAX_DEPTH, &mut blobs)?;
+        manifests.push(named(name.as_deref(), descriptor)?);
+        let Some((digest, image)) = docker_image(store, descriptor)? else { continue };
+        let image = docker.entry(digest).or_insert_with(|| {
+            order.push(digest);
+            image
+        });
+        image.repo_tags.extend(name.as_deref().and_then(tagged));
+    }
+    let docker: Vec<_> = order.iter().filter_map(|digest| docker.get(digest)).collect();
+    let index = Index { schema_version: 2, media_type: MediaType::ImageIndex, manifests };
+    Ok(Layout {
+        index: serde_json::to_vec(&index).map_err(ExportError::Spec)?,
+        docker_manifest: serde_json::to_vec(&docker).map_err(ExportError::Spec)?,
+        blobs,
+    })
+}
+
+/// Adds a manifest or index and all it names.
+fn collect(store: &Store, descriptor: &Descriptor, depth: u32, blobs: &mut BTreeSet<Digest>) -> Result<()> {
+    let digest = descriptor_digest(descriptor)?;
+    if depth == 0 {
+        return Err(ExportError::TooDeep(digest));
+    }
+    let Document { manifests, config, layers } = read(store, &digest)?;
+    blobs.insert(digest);
+    manifests.iter().try_for_each(|child| collect(store, child, depth - 1, blobs))?;
+    for part in config.iter().chain(&layers) {
+        let digest = descriptor_digest(part)?;
+        if !store.has_blob(&digest)? {
+            return Err(rb_store::StoreError::UnknownBlob(digest).into());
+        }
+        blobs.insert(digest);
+    }
+    Ok(())
+}
+
+fn read(store: &Store, digest: &Digest) -> Result<Document> {
+    let bytes = store.read_blob(digest, MAX_MANIFEST_BYTES)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|source| ExportError::Json { what: format!("manifest {digest}"), source })
+}
+
+fn named(name: Option<&str>, descriptor: &Descriptor) -> Result<Named> {
+    let mut annotations: BTreeMap<String, String> =
+        descriptor.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Some(name) = name {
+        annotations.insert("io.containerd.image.name".to_owned(), name.to_owned());
+        annotations.extend(
+            tagged(name)
+                .and_then(|name| name.rsplit_once(':').map(|(_, tag)| tag.to_owned()))
+                .map(|tag| ("org.opencontainers.image.ref.name".to_owned(), tag)),
+        );
+    }
+    let platform = descriptor.platform().as_ref().map(serde_json::to_value).transpose();
+    Ok(Named {
+        media_type: descriptor.media_type().clone(),
+        digest: descriptor_digest(descriptor)?,
+        size: descriptor.size(),
+        annotations,
+        platform: platform.map_err(ExportError::Spec)?,
+    })
+}
+
+/// Returns a name with its tag, `latest` by default; `None` for one that is a digest.
+fn tagged(name: &str) -> Option<String> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    match (last.contains('@'), last.contains(':')) {
+        (true, _) => None,
+        (false, true) => Some(name.to_owned()),
+        (false, false) => Some(format!("{name}:latest")),
+    }
+}
+
+/// Docker's view of an image: its manifest, or of an index the one for this machine, else the first.
+fn docker_image(store: &Store, descriptor: &Descriptor) -> Result<Option<(Digest, DockerImage)>> {
+    let mut digest = descriptor_digest(descriptor)?;
+    let mut document = read(store, &digest)?;
+    for _ in 0..MAX_DEPTH {
+        let host = Platform::host();
+        let fits = |child: &&Descriptor| {
+            child.platform().as_ref().is_some_and(|platform| {
+                platform.os().to_string() == host.os
+                    && platform.architecture().to_string() == host.architecture
+            })
+        };
+        let children = &document.manifests;
+        let Some(child) = children.iter().find(fits).or(children.first()) else { break };
+        digest = descriptor_digest(child)?;
+        document = read(store, &digest)?;
+    }
+    let Some(config) = document.config else { return Ok(None) };
+    let layers = document.layers.iter().map(|layer| Ok(blob_name(&descriptor_digest(layer)?)));
+    let image = DockerImage {
+        config: blob_name(&descriptor_digest(&config)?),
+        repo_tags: BTreeSet::new(),
+        layers: layers.collect::<Result<_>>()?,
+    };
+    Ok(Some((digest, image)))
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+#[cfg(test)]
+mod tests;

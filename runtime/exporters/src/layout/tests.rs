@@ -1,0 +1,250 @@
+use std::collections::BTreeMap as Map;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use rb_oci::ImageConfig;
+use rb_snapshot::{DriverKind, Follow, SnapshotId, View};
+
+use super::*;
+use crate::testing::{Fixture, file, odd_tree, read_tar};
+use crate::{Epoch, export_image};
+
+fn image(fixture: &Fixture, root: Option<SnapshotId>) -> Descriptor {
+    let mut config = ImageConfig::scratch(&Platform::host());
+    config.config.env = vec!["A=1".to_owned()];
+    export_image(&fixture.store, &fixture.snapshots, root, &config, Epoch(1_600_000_000), &Map::new())
+        .expect("exports")
+}
+
+/// An image of two layers, the upper one of which deletes.
+fn sample(fixture: &Fixture) -> (SnapshotId, Descriptor) {
+    let base = fixture.commit(None, |root| {
+        odd_tree(root, false);
+        file(root, "gone/file", "x", 0o644);
+    });
+    let top = fixture.commit(Some(base), |root| {
+        use std::os::fd::AsFd as _;
+        let directory = File::open(root).expect("opens");
+        rb_snapshot::make_whiteout(directory.as_fd(), "gone".as_ref()).expect("deletes");
+        file(root, "a/new", "y", 0o640);
+    });
+    (top, image(fixture, Some(top)))
+}
+
+/// Runs a tool; `None`, with a word, where it is missing.
+fn run(tool: &str, arguments: &[&str]) -> Option<String> {
+    let output = match Command::new(tool).args(arguments).output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("steps aside: there is no {tool}: {error}");
+            return None;
+        }
+    };
+    assert!(output.status.success(), "{tool} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).expect("is text"))
+}
+
+#[test]
+fn a_layout_holds_what_its_index_names() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, descriptor) = sample(&fixture);
+    let dest = fixture.directory.path().join("out/layout");
+    let images = [
+        (Some("docker.io/library/app:1".to_owned()), descriptor.clone()),
+        (Some("localhost:5000/app".to_owned()), descriptor.clone()),
+        (None, image(&fixture, None)),
+    ];
+    write_oci_layout(&fixture.store, &images, &dest).expect("writes");
+    assert_eq!(fs::read(dest.join("oci-layout")).expect("reads"), LAYOUT);
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(dest.join("index.json")).expect("reads")).expect("parses");
+    let annotation =
+        |place: usize, key: &str| index["manifests"][place]["annotations"][key].as_str().map(str::to_owned);
+    assert_eq!(annotation(0, "io.containerd.image.name").as_deref(), Some("docker.io/library/app:1"));
+    assert_eq!(annotation(0, "org.opencontainers.image.ref.name").as_deref(), Some("1"));
+    assert_eq!(annotation(1, "io.containerd.image.name").as_deref(), Some("localhost:5000/app"));
+    assert_eq!(annotation(1, "org.opencontainers.image.ref.name").as_deref(), Some("latest"));
+    assert!(index["manifests"][2].get("annotations").is_none());
+    // Two manifests, two configs, two layers.
+    let mut count = 0;
+    for blob in fs::read_dir(dest.join("blobs/sha256")).expect("lists") {
+        let blob = blob.expect("lists");
+        let digest = Digest::of(fs::read(blob.path()).expect("reads"));
+        assert_eq!(blob.file_name().to_str(), Some(digest.hex().as_str()));
+        count += 1;
+    }
+    assert_eq!(count, 6);
+
+    // Written again it replaces; what is no layout is left alone.
+    write_oci_layout(&fixture.store, &images[2..], &dest).expect("replaces");
+    assert_eq!(fs::read_dir(dest.join("blobs/sha256")).expect("lists").count(), 2);
+    assert_eq!(
+        fs::read_dir(dest.parent().expect("has one")).expect("lists").count(),
+        1,
+        "a temporary file stayed"
+    );
+    let precious = fixture.directory.path().join("precious");
+    file(&precious, "thesis", "x", 0o644);
+    let error = write_oci_layout(&fixture.store, &images, &precious).expect_err("is in the way");
+    assert!(matches!(error, ExportError::InTheWay(_)), "{error}");
+    assert!(precious.join("thesis").exists());
+}
+
+#[test]
+fn a_missing_or_damaged_blob_stops_the_export_and_leaves_nothing() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, descriptor) = sample(&fixture);
+    let images = [(None, descriptor.clone())];
+    let out = fixture.directory.path().join("out");
+    fs::create_dir(&out).expect("makes");
+    let mut blobs = BTreeSet::new();
+    collect(&fixture.store, &descriptor, MAX_DEPTH, &mut blobs).expect("is whole");
+    let layer =
+        blobs.iter().max_by_key(|digest| fixture.store.blob_size(digest).expect("stats")).expect("has blobs");
+    let path = fixture.store.blob_path(layer);
+    let mut bytes = fs::read(&path).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("damages");
+    write_oci_tar_file(&fixture.store, &images, &out.join("x.tar")).expect_err("is damaged");
+    let error = write_oci_layout(&fixture.store, &images, &out.join("x")).expect_err("is missing by now");
+    assert!(matches!(error, ExportError::Store(rb_store::StoreError::UnknownBlob(_))), "{error}");
+    assert_eq!(fs::read_dir(&out).expect("lists").count(), 0);
+}
+
+#[test]
+fn an_archive_is_sorted_and_the_same_each_time() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, descriptor) = sample(&fixture);
+    let images = [(Some("app:1".to_owned()), descriptor.clone()), (Some("app:2".to_owned()), descriptor)];
+    let write = || {
+        let mut bytes = Vec::new();
+        write_oci_tar(&fixture.store, &images, &mut bytes).expect("writes");
+        bytes
+    };
+    let bytes = write();
+    assert!(write() == bytes);
+    let dest = fixture.directory.path().join("app.tar");
+    fs::write(&dest, "old").expect("writes");
+    write_oci_tar_file(&fixture.store, &images, &dest).expect("writes");
+    assert!(fs::read(&dest).expect("reads") == bytes);
+    let error =
+        write_oci_tar_file(&fixture.store, &images, fixture.directory.path()).expect_err("is a directory");
+    assert!(matches!(error, ExportError::IsDirectory(_)), "{error}");
+
+    let documents: Map<_, _> =
+        read_tar(&bytes).into_iter().map(|entry| (entry.name(), entry.content)).collect();
+    let docker: serde_json::Value = serde_json::from_slice(&documents["manifest.json"]).expect("parses");
+    assert_eq!(docker.as_array().map(Vec::len), Some(1));
+    assert_eq!(docker[0]["RepoTags"], serde_json::json!(["app:1", "app:2"]));
+    for path in docker[0]["Layers"].as_array().into_iter().flatten().chain([&docker[0]["Config"]]) {
+        assert!(documents.contains_key(path.as_str().expect("is text")), "{path}");
+    }
+}
+
+#[test]
+fn an_index_is_followed_so_far() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let mut descriptor = image(&fixture, None);
+    for depth in 0..5 {
+        let json = serde_json::json!({"schemaVersion": 2, "manifests": [descriptor]}).to_string();
+        let digest = fixture.store.put_blob(json.as_bytes()).expect("puts");
+        descriptor =
+            crate::image::describe(&MediaType::ImageIndex, &digest, json.len() as u64).expect("describes");
+        let result = write_oci_tar(&fixture.store, &[(None, descriptor.clone())], io::sink());
+        if depth < 3 {
+            result.expect("writes");
+        } else {
+            assert!(matches!(result, Err(ExportError::TooDeep(_))));
+        }
+    }
+}
+
+#[test]
+fn tags_and_digests() {
+    assert_eq!(tagged("app").as_deref(), Some("app:latest"));
+    assert_eq!(tagged("localhost:5000/app").as_deref(), Some("localhost:5000/app:latest"));
+    assert_eq!(tagged("localhost:5000/app:2").as_deref(), Some("localhost:5000/app:2"));
+    assert_eq!(tagged("app@sha256:00"), None);
+    assert_eq!(tagged("app:1@sha256:00"), None);
+}
+
+#[test]
+fn skopeo_reads_and_copies_both_forms() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, descriptor) = sample(&fixture);
+    let images = [(Some("docker.io/library/app:1".to_owned()), descriptor.clone())];
+    let at = |name: &str| fixture.directory.path().join(name).display().to_string();
+    write_oci_layout(&fixture.store, &images, Path::new(&at("layout"))).expect("writes");
+    write_oci_tar_file(&fixture.store, &images, Path::new(&at("app.tar"))).expect("writes");
+    let policy = at("policy.json");
+    fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).expect("writes");
+    for source in [
+        format!("oci:{}:1", at("layout")),
+        format!("oci-archive:{}:1", at("app.tar")),
+        format!("docker-archive:{}:app:1", at("app.tar")),
+    ] {
+        let Some(text) = run("skopeo", &["--tmpdir", &at(""), "inspect", &source]) else { return };
+        let seen: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
+        assert_eq!(seen["Layers"].as_array().map(Vec::len), Some(2), "{source}");
+        assert_eq!(seen["Env"], serde_json::json!(["A=1"]), "{source}");
+        if !source.starts_with("docker") {
+            assert_eq!(seen["Digest"].as_str(), Some(descriptor.digest().to_string().as_str()), "{source}");
+        }
+        let copy = at("copy");
+        let dest = format!("oci:{copy}:x");
+        run("skopeo", &["--tmpdir", &at(""), "--policy", &policy, "copy", "--quiet", &source, &dest]);
+        fs::remove_dir_all(copy).expect("was copied");
+    }
+}
+
+/// What `umoci` unpacks must be the tree of the snapshot.
+#[test]
+fn umoci_unpacks_the_same_tree() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (top, descriptor) = sample(&fixture);
+    let layout = fixture.directory.path().join("layout");
+    write_oci_layout(&fixture.store, &[(Some("app:1".to_owned()), descriptor)], &layout).expect("writes");
+    let bundle = fixture.directory.path().join("bundle");
+    let reference = format!("{}:1", layout.display());
+    if run("umoci", &["unpack", "--image", &reference, &bundle.display().to_string()]).is_none() {
+        return;
+    }
+    let ours = fixture.snapshots.view(Some(top)).expect("reads");
+    let theirs = View::of_directory(bundle.join("rootfs"));
+    let list = |view: &View| -> Vec<_> {
+        view.walk("").expect("lists").map(|entry| entry.expect("lists")).collect()
+    };
+    // The root directory itself is not part of a layer.
+    let ours_list: Vec<_> = list(&ours).into_iter().skip(1).collect();
+    let theirs_list: Vec<_> = list(&theirs).into_iter().skip(1).collect();
+    assert_eq!(
+        ours_list.iter().map(|entry| &entry.path).collect::<Vec<_>>(),
+        theirs_list.iter().map(|entry| &entry.path).collect::<Vec<_>>()
+    );
+    for (one, two) in ours_list.iter().zip(&theirs_list) {
+        let (a, b) = (&one.metadata, &two.metadata);
+        assert_eq!(
+            (a.file_type, a.mode, a.uid, a.gid),
+            (b.file_type, b.mode, b.uid, b.gid),
+            "{:?}",
+            one.path
+        );
+        assert_eq!(
+            b.modified_ns / 1_000_000_000,
+            (a.modified_ns / 1_000_000_000).min(1_600_000_000),
+            "{:?}",
+            one.path
+        );
+        assert_eq!(ours.xattrs(one).expect("reads"), theirs.xattrs(two).expect("reads"), "{:?}", one.path);
+        let key = |view: &View, entry: &rb_snapshot::Entry| {
+            view.content_digest(&entry.path, Follow::No).expect("reads")
+        };
+        if a.file_type != rb_snapshot::FileType::Directory {
+            assert_eq!(key(&ours, one), key(&theirs, two), "{:?}", one.path);
+        }
+    }
+    let rootfs = bundle.join("rootfs");
+    let inode = |name: &str| fs::metadata(rootfs.join(name)).expect("stats").ino();
+    assert_eq!(inode("big"), inode("a/big-too"));
+}

@@ -1,0 +1,33 @@
+//! Results out of the store: layers, images, OCI layouts and archives, local files.
+//!
+//! In: snapshots, configs, image descriptors. Out: blobs in the store, or files where the user wants them.
+//! How, in order: a snapshot's diff becomes a tar ([`pack_layer`]), compressed on all cores and hashed on the way; the layers
+//! of a chain and a config become a manifest ([`export_image`]); manifests and what they name become an OCI
+//! layout or archive. A view of a tree becomes local files ([`write_tree`]) or a plain tar ([`write_tar`]).
+//!
+//! **Invariants:** the bytes of an image depend on its trees, config and epoch only, not on the number of threads,
+//! the order in which files were made, or the clock. No layer or file is held whole in memory. What is written outside of the
+//! store appears by rename: whole, or not at all.
+
+mod error;
+mod gzip;
+mod image;
+mod layer;
+mod layout;
+mod place;
+mod tar_stream;
+#[cfg(test)]
+mod testing;
+mod tree;
+
+pub use error::ExportError;
+pub use image::export_image;
+pub use layer::{Layer, pack_layer};
+pub use layout::{write_oci_layout, write_oci_tar, write_oci_tar_file};
+pub use tree::{TreeOptions, TreeReport, write_tar, write_tree};
+
+pub(crate) type Result<T> = std::result::Result<T, ExportError>;
+
+/// The latest time that exported files may have, in seconds since 1970; later ones become this (SOURCE_DATE_EPOCH).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub i64);

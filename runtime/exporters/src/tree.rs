@@ -1,0 +1,348 @@
+//! Local artifacts: part of a tree becomes files of the user.
+//!
+//! A file replaces what is at its destination; a directory replaces the whole directory there, as Earthly's `SAVE
+//! ARTIFACT … AS LOCAL` does. Both are made beside the destination and renamed. Files that are the same already keep their inode
+//! and times (a new directory takes them over by hard link); where nothing differs, nothing is touched. Modes are
+//! kept; owners and times on request; extended attributes are not. Links at the destination are replaced, never
+//! followed. Merging writes into a directory instead, file by file, and removes nothing that the tree does not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use rb_snapshot::{Entry, FileType, Follow, View};
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
+
+use crate::error::Context as _;
+use crate::layer::write_entry;
+use crate::place::{Beside, settle};
+use crate::tar_stream::TarStream;
+use crate::{Epoch, ExportError, Result};
+
+/// How to write a tree.
+#[derive(Clone, Debug, Default)]
+pub struct TreeOptions {
+    /// The directory outside of which nothing may be written, symlinks resolved.
+    pub within: Option<PathBuf>,
+    /// Files written get the times they have in the tree, rather than the present.
+    pub keep_times: bool,
+    /// Files written get the owners they have in the tree, rather than the user.
+    pub keep_owner: bool,
+    /// A directory that is there keeps what the tree does not have.
+    pub merge: bool,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeReport {
+    /// Files, links and directories that were made or changed.
+    pub written: u64,
+    /// Those that were as they should be.
+    pub unchanged: u64,
+    /// Those that were in the directory and are not in the tree.
+    pub removed: u64,
+    /// Content of the files written.
+    pub size_bytes: u64,
+}
+
+/// Makes `dest` what `path` in the view is: a file, a link or a directory with all in it. Parents are made.
+pub fn write_tree(
+    view: &View,
+    path: impl AsRef<Path>,
+    dest: &Path,
+    options: &TreeOptions,
+) -> Result<TreeReport> {
+    let path = path.as_ref();
+    let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
+    let dest = settle(dest, options.within.as_deref())?;
+    let writer = TreeWriter { view, options };
+    if entry.metadata.file_type == FileType::Directory {
+        let into_existing = options.merge && metadata_of(&dest)?.is_some_and(|old| old.is_dir());
+        if into_existing {
+            writer.merge_directory(&entry, &dest)
+        } else {
+            writer.write_directory(&entry, &dest)
+        }
+    } else {
+        writer.write_single(&entry, &dest)
+    }
+}
+
+/// Writes the subtree at `path` as a tar with names relative to it; a single file under its own name. With an epoch,
+/// later times become that.
+pub fn write_tar(view: &View, path: impl AsRef<Path>, epoch: Option<Epoch>, out: impl Write) -> Result<()> {
+    let path = path.as_ref();
+    let top = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
+    let epoch = epoch.unwrap_or(Epoch(i64::MAX));
+    let mut entries = match top.metadata.file_type {
+        FileType::Directory => view.walk(&top.path)?.collect::<std::result::Result<Vec<_>, _>>()?,
+        _ => vec![top.clone()],
+    };
+    entries.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+    let base = match top.metadata.file_type {
+        FileType::Directory => top.path.as_path(),
+        _ => top.path.parent().unwrap_or(Path::new("")),
+    };
+    let mut stream = TarStream::new(io::BufWriter::with_capacity(256 << 10, out));
+    let mut leaders = BTreeMap::<(u64, u64), PathBuf>::new();
+    for entry in &entries {
+        let name = entry.path.strip_prefix(base).unwrap_or(&entry.path);
+        if name.as_os_str().is_empty() {
+            continue;
+        }
+        let metadata = &entry.metadata;
+        let mut leader = None;
+        if metadata.links > 1 && metadata.file_type != FileType::Directory {
+            match leaders.entry((metadata.device, metadata.inode)) {
+                std::collections::btree_map::Entry::Occupied(first) => leader = Some(first.get().clone()),
+                std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(name.to_owned())),
+            }
+        }
+        write_entry(&mut stream, view, entry, name, leader.as_deref(), &view.xattrs(entry)?, epoch)?;
+    }
+    stream.finish()?.flush().map_err(ExportError::Write)
+}
+
+struct TreeWriter<'a> {
+    view: &'a View,
+    options: &'a TreeOptions,
+}
+
+/// What is to be done with one entry of a directory.
+struct Step {
+    entry: Entry,
+    relative: PathBuf,
+    /// The same is there already.
+    is_same: bool,
+}
+
+impl TreeWriter<'_> {
+    fn write_single(&self, entry: &Entry, dest: &Path) -> Result<TreeReport> {
+        let old = metadata_of(dest)?;
+        if old.as_ref().is_some_and(Metadata::is_dir) {
+            return Err(ExportError::IsDirectory(dest.to_owned()));
+        }
+        if self.is_same(entry, dest, old.as_ref())? {
+            return Ok(TreeReport { unchanged: 1, ..TreeReport::default() });
+        }
+        let beside = Beside::new(dest)?;
+        let size_bytes = self.make(entry, beside.path())?;
+        beside.put()?;
+        Ok(TreeReport { written: 1, size_bytes, ..TreeReport::default() })
+    }
+
+    fn write_directory(&self, top: &Entry, dest: &Path) -> Result<TreeReport> {
+        let (steps, mut report) = self.compare(top, dest)?;
+        if report.written == 0 && report.removed == 0 {
+            return Ok(report);
+        }
+        let beside = Beside::new(dest)?;
+        for Step { entry, relative, is_same } in &steps {
+            let target = join(beside.path(), relative);
+            if entry.metadata.file_type == FileType::Directory {
+                fs::create_dir(&target).context("create", &target)?;
+            } else if !*is_same || fs::hard_link(dest.join(relative), &target).is_err() {
+                // Where the file system has no more links, the file is written anew.
+                report.size_bytes += self.make(entry, &target)?;
+            }
+        }
+        // Only now: a directory may be read-only, and what is put into it changes its time.
+        for Step { entry, relative, .. } in steps.iter().rev() {
+            if entry.metadata.file_type == FileType::Directory {
+                self.finish(entry, &join(beside.path(), relative))?;
+            }
+        }
+        beside.put_directory()?;
+        Ok(report)
+    }
+
+    /// Writes into the directory at `dest`, each file beside its place and renamed. A file gives way to a directory and
+    /// a link to anything; a directory gives way to nothing. The mode of a directory that is there stays.
+    fn merge_directory(&self, top: &Entry, dest: &Path) -> Result<TreeReport> {
+        let (steps, mut report) = self.compare(top, dest)?;
+        report.removed = 0;
+        let mut made = Vec::new();
+        for Step { entry, relative, is_same } in &steps {
+            let target = join(dest, relative);
+            let old = metadata_of(&target)?;
+            if entry.metadata.file_type == FileType::Directory {
+                if old.as_ref().is_some_and(Metadata::is_dir) {
+                    continue;
+                }
+                if old.is_some() {
+                    fs::remove_file(&target).context("replace", &target)?;
+                }
+                fs::create_dir(&target).context("create", &target)?;
+                made.push((entry, target));
+            } else if !*is_same {
+                if old.as_ref().is_some_and(Metadata::is_dir) {
+                    return Err(ExportError::IsDirectory(target));
+                }
+                let beside = Beside::new(&target)?;
+                report.size_bytes += self.make(entry, beside.path())?;
+                beside.put()?;
+            }
+        }
+        made.iter().rev().try_for_each(|(entry, target)| self.finish(entry, target))?;
+        Ok(report)
+    }
+
+    /// Compares the tree with the directory at `dest`; parents before what is in them.
+    fn compare(&self, top: &Entry, dest: &Path) -> Result<(Vec<Step>, TreeReport)> {
+        let mut report = TreeReport::default();
+        let mut steps = Vec::new();
+        // Real directories at the destination: what lies below a link there is not looked at.
+        let mut directories = BTreeSet::<PathBuf>::new();
+        for entry in self.view.walk(&top.path)? {
+            let entry = entry?;
+            if entry.metadata.file_type == FileType::Socket {
+                continue;
+            }
+            let relative = entry.path.strip_prefix(&top.path).unwrap_or(&entry.path).to_owned();
+            let reachable = relative.parent().is_none_or(|parent| directories.contains(parent));
+            let old = if reachable { metadata_of(&join(dest, &relative))? } else { None };
+            if old.as_ref().is_some_and(Metadata::is_dir) {
+                directories.insert(relative.clone());
+            }
+            let is_same = self.is_same(&entry, &join(dest, &relative), old.as_ref())?;
+            *(if is_same { &mut report.unchanged } else { &mut report.written }) += 1;
+            steps.push(Step { entry, relative, is_same });
+        }
+        let kept: BTreeSet<&Path> = steps.iter().map(|step| step.relative.as_path()).collect();
+        for directory in &directories {
+            let path = join(dest, directory);
+            for child in fs::read_dir(&path).context("list", &path)? {
+                let name: OsString = child.context("list", &path)?.file_name();
+                report.removed += u64::from(!kept.contains(directory.join(name).as_path()));
+            }
+        }
+        Ok((steps, report))
+    }
+
+    /// Says whether type, mode, content and, where they are kept, owner and time are those of `entry`.
+    fn is_same(&self, entry: &Entry, path: &Path, old: Option<&Metadata>) -> Result<bool> {
+        let Some(old) = old else { return Ok(false) };
+        let new = &entry.metadata;
+        let owner = !self.options.keep_owner || (old.uid(), old.gid()) == (new.uid, new.gid);
+        let old_ns = old.mtime().saturating_mul(1_000_000_000).saturating_add(old.mtime_nsec());
+        let time = !self.options.keep_times || old_ns == new.modified_ns;
+        let mode = old.mode() & 0o7777 == new.mode;
+        let kind = old.file_type();
+        Ok(match new.file_type {
+            FileType::Directory => kind.is_dir() && mode && owner,
+            FileType::Symlink => {
+                kind.is_symlink()
+                    && owner
+                    && fs::read_link(path).context("read", path)? == self.view.read_link(entry)?
+            }
+            FileType::File => {
+                kind.is_file()
+                    && mode
+                    && owner
+                    && time
+                    && old.len() == new.size_bytes
+                    && self.has_content_of(entry, path)?
+            }
+            FileType::Fifo | FileType::CharDevice | FileType::BlockDevice | FileType::Socket => false,
+        })
+    }
+
+    fn has_content_of(&self, entry: &Entry, path: &Path) -> Result<bool> {
+        let mut new = self.view.open(entry)?;
+        let mut old = File::open(path).context("open", path)?;
+        let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        loop {
+            let count = read_full(&mut new, &mut one).context("read", &entry.path)?;
+            if count != read_full(&mut old, &mut two).context("read", path)? || one[..count] != two[..count] {
+                return Ok(false);
+            }
+            if count == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Makes a file, link or device where nothing is. Returns the bytes of its content.
+    fn make(&self, entry: &Entry, target: &Path) -> Result<u64> {
+        let metadata = &entry.metadata;
+        let (kind, device) = match metadata.file_type {
+            FileType::Symlink => {
+                let link = self.view.read_link(entry)?;
+                symlink(link, target).context("link", target)?;
+                self.finish(entry, target)?;
+                return Ok(0);
+            }
+            FileType::File => {
+                let mut file = File::create_new(target).context("create", target)?;
+                let size_bytes = io::copy(&mut self.view.open(entry)?, &mut file).context("write", target)?;
+                self.finish(entry, target)?;
+                return Ok(size_bytes);
+            }
+            FileType::Fifo => (rustix::fs::FileType::Fifo, (0, 0)),
+            FileType::CharDevice => (rustix::fs::FileType::CharacterDevice, metadata.device_number),
+            FileType::BlockDevice => (rustix::fs::FileType::BlockDevice, metadata.device_number),
+            FileType::Directory | FileType::Socket => return Ok(0),
+        };
+        let number = rustix::fs::makedev(device.0, device.1);
+        rustix::fs::mknodat(CWD, target, kind, Mode::RUSR | Mode::WUSR, number).context("create", target)?;
+        self.finish(entry, target)?;
+        Ok(0)
+    }
+
+    /// Sets owner, mode and times; in this order, since a new owner clears bits of the mode.
+    fn finish(&self, entry: &Entry, target: &Path) -> Result<()> {
+        let metadata = &entry.metadata;
+        if self.options.keep_owner {
+            std::os::unix::fs::lchown(target, Some(metadata.uid), Some(metadata.gid))
+                .context("chown", target)?;
+        }
+        if metadata.file_type != FileType::Symlink {
+            fs::set_permissions(target, fs::Permissions::from_mode(metadata.mode))
+                .context("chmod", target)?;
+        }
+        if self.options.keep_times {
+            let time = Timespec {
+                tv_sec: metadata.modified_ns.div_euclid(1_000_000_000),
+                tv_nsec: metadata.modified_ns.rem_euclid(1_000_000_000),
+            };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, target, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .context("set the time of", target)?;
+        }
+        Ok(())
+    }
+}
+
+/// `Path::join` with an empty path would add a slash, which follows a link.
+fn join(base: &Path, relative: &Path) -> PathBuf {
+    if relative.as_os_str().is_empty() { base.to_owned() } else { base.join(relative) }
+}
+
+fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error).context("look at", path),
+    }
+}
+
+fn read_full(from: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match from.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests;
