@@ -1,0 +1,111 @@
+//! What all ops of one job share: the client, the options, and the last lines that its commands wrote.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rb_oci::Digest;
+use rb_session::Session;
+
+use crate::parts::Parts;
+
+/// One job, as its ops see it.
+pub(crate) struct JobContext {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) session: Arc<dyn Session>,
+    pub(crate) no_cache: bool,
+    pub(crate) allowed_binds: Vec<PathBuf>,
+    tails: Mutex<BTreeMap<Digest, LogTail>>,
+}
+
+impl JobContext {
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        session: Arc<dyn Session>,
+        no_cache: bool,
+        allowed_binds: Vec<PathBuf>,
+    ) -> Self {
+        Self { parts, session, no_cache, allowed_binds, tails: Mutex::default() }
+    }
+
+    /// Keeps the end of what a vertex's command wrote.
+    pub(crate) fn keep_tail(&self, vertex: Digest, tail: LogTail) {
+        self.tails.lock().expect("no holder panics").insert(vertex, tail);
+    }
+
+    /// Takes the last lines that a vertex's command wrote.
+    pub(crate) fn take_tail(&self, vertex: &Digest) -> Vec<String> {
+        self.tails
+            .lock()
+            .expect("no holder panics")
+            .remove(vertex)
+            .map(LogTail::into_lines)
+            .unwrap_or_default()
+    }
+}
+
+/// The last lines of a stream, in bounded memory.
+#[derive(Debug, Default)]
+pub(crate) struct LogTail {
+    lines: VecDeque<Vec<u8>>,
+    open: bool,
+}
+
+impl LogTail {
+    const LINES: usize = 40;
+    const LINE_BYTES: usize = 4096;
+
+    /// Adds what was written next.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.open {
+                if self.lines.len() == Self::LINES {
+                    self.lines.pop_front();
+                }
+                self.lines.push_back(Vec::new());
+            }
+            self.open = !piece.ends_with(b"\n");
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            if let Some(line) = self.lines.back_mut() {
+                let room = Self::LINE_BYTES.saturating_sub(line.len());
+                line.extend_from_slice(&text[..text.len().min(room)]);
+            }
+        }
+    }
+
+    /// Returns the lines, oldest first.
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).trim_end_matches('\r').to_owned())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogTail;
+
+    #[test]
+    fn keeps_the_last_lines_however_they_arrive() {
+        let mut tail = LogTail::default();
+        for number in 0..100 {
+            tail.push(format!("line {number}").as_bytes());
+            tail.push(b"!\n");
+        }
+        tail.push(b"end");
+        let lines = tail.into_lines();
+        assert_eq!(lines.len(), LogTail::LINES);
+        assert_eq!(lines.last().map(String::as_str), Some("end"));
+        assert_eq!(lines.first().map(String::as_str), Some("line 61!"));
+    }
+
+    #[test]
+    fn one_endless_line_stays_bounded() {
+        let mut tail = LogTail::default();
+        for _ in 0..1000 {
+            tail.push(&[b'x'; 1000]);
+        }
+        assert_eq!(tail.into_lines().first().map(String::len), Some(LogTail::LINE_BYTES));
+    }
+}

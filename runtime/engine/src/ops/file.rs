@@ -1,0 +1,242 @@
+//! File operations: written straight into the layer, without mounting and without a process.
+
+use std::collections::BTreeMap;
+
+use rb_llb::{CopyAction, CopyMode, FileAction, FileActionKind, FileOp, Owner, UserSpec};
+use rb_oci::{Digest, Hasher};
+use rb_snapshot::{Active, CopyOptions, Editor, Follow, users};
+
+use super::mounts;
+use crate::error::EngineError;
+use crate::parts::Parts;
+use crate::value::{Tree, Value};
+
+/// Inputs that are only copied from: their key is the content of what the copies read.
+pub(super) fn slow_inputs(op: &FileOp, inputs: usize) -> Vec<bool> {
+    let only_read = |index: usize| {
+        let primary = op.actions.iter().any(|action| action.input == Some(index));
+        let by_owner = op.actions.iter().flat_map(owner_inputs).any(|input| input == index);
+        let copied = op.actions.iter().any(|action| action.secondary_input == Some(index));
+        copied && !primary && !by_owner
+    };
+    (0..inputs).map(only_read).collect()
+}
+
+fn owner_inputs(action: &FileAction) -> impl Iterator<Item = usize> + use<> {
+    let owner = match &action.kind {
+        FileActionKind::Copy(copy) => copy.owner.clone(),
+        FileActionKind::Mkfile(mkfile) => mkfile.owner.clone(),
+        FileActionKind::Mkdir(mkdir) => mkdir.owner.clone(),
+        FileActionKind::Symlink(symlink) => symlink.owner.clone(),
+        FileActionKind::Rm(_) => None,
+    };
+    let input = |user: Option<UserSpec>| match user {
+        Some(UserSpec::Name { input, .. }) => input,
+        Some(UserSpec::Id(_)) | None => None,
+    };
+    let (user, group) = owner.map(|owner| (owner.user, owner.group)).unwrap_or_default();
+    [input(user), input(group)].into_iter().flatten()
+}
+
+/// Digests what the copies of this op read of an input.
+pub(super) fn content(
+    parts: &Parts,
+    op: &FileOp,
+    inputs: usize,
+    index: usize,
+    value: &Value,
+) -> Result<Digest, EngineError> {
+    if let Value::Local(_) = value {
+        // A look at the user's folder holds just what its patterns keep, and is digested already.
+        return Ok(value.key());
+    }
+    debug_assert!(index < inputs);
+    let view = mounts::view(parts, value)?;
+    let mut hasher = Hasher::default();
+    for action in op.actions.iter().filter(|action| action.secondary_input == Some(index)) {
+        let FileActionKind::Copy(copy) = &action.kind else { continue };
+        let paths = if copy.allow_wildcard { view.glob(&copy.src)? } else { vec![copy.src.clone().into()] };
+        hasher.update(&(paths.len() as u64).to_le_bytes());
+        for path in paths {
+            let name = path.as_os_str().as_encoded_bytes();
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name);
+            let follow = if copy.follow_symlink { Follow::Yes } else { Follow::No };
+            match view.lookup(&path, follow)? {
+                Some(_) => hasher.update(view.content_digest(&path, follow)?.as_bytes()),
+                None => hasher.update(&[0; 32]),
+            }
+        }
+    }
+    Ok(hasher.finish().0)
+}
+
+/// What an action works on: a layer being written, or a finished tree.
+enum Stage {
+    Writing { active: Active, base: Tree },
+    Done(Tree),
+}
+
+/// Does all actions in order and returns the trees that are outputs.
+pub(super) fn run(parts: &Parts, op: &FileOp, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
+    let mut stages: Vec<Option<Stage>> = Vec::new();
+    let mut outputs = BTreeMap::new();
+    for (number, action) in op.actions.iter().enumerate() {
+        let secondary = match action.secondary_input {
+            None => Value::Tree(Tree::scratch()),
+            Some(index) => value_at(parts, index, inputs, &mut stages)?,
+        };
+        let owners = owner_inputs(action)
+            .map(|index| Ok((index, value_at(parts, index, inputs, &mut stages)?)))
+            .collect::<Result<BTreeMap<_, _>, EngineError>>()?;
+        let used_again = op.actions.iter().skip(number + 1).any(|later| {
+            later.input == action.input
+                || later.secondary_input == action.input
+                || owner_inputs(later).any(|input| Some(input) == action.input)
+        });
+        let (active, base) = begin(parts, action.input, inputs, &mut stages, used_again)?;
+        apply(parts, action, &active, &secondary, &owners)?;
+        stages.push(Some(Stage::Writing { active, base }));
+        if let Some(output) = action.output {
+            outputs.insert(output, inputs.len() + number);
+        }
+    }
+    let dense = outputs.keys().enumerate().all(|(index, output)| index == *output as usize);
+    if !dense {
+        let reason = "the outputs of a file operation are not numbered from 0".to_owned();
+        return Err(EngineError::Definition { reason });
+    }
+    outputs.values().map(|index| value_at(parts, *index, inputs, &mut stages)).collect()
+}
+
+fn no_input(index: usize) -> EngineError {
+    EngineError::Definition { reason: format!("a file action uses input {index}, which is not there") }
+}
+
+/// Returns an input, or what an earlier action made, as a finished value.
+fn value_at(
+    parts: &Parts,
+    index: usize,
+    inputs: &[Value],
+    stages: &mut [Option<Stage>],
+) -> Result<Value, EngineError> {
+    if let Some(value) = inputs.get(index) {
+        return Ok(value.clone());
+    }
+    let stage = stages.get_mut(index - inputs.len()).ok_or_else(|| no_input(index))?;
+    let tree = match stage.take().ok_or_else(|| no_input(index))? {
+        Stage::Done(tree) => tree,
+        Stage::Writing { active, base } => {
+            let diff = rb_snapshot::diff(&active)?;
+            let (snapshot, content) = parts.snapshots.commit(active, &diff, base.content)?;
+            Tree { snapshot: Some(snapshot), content, host: base.host }
+        }
+    };
+    *stage = Some(Stage::Done(tree.clone()));
+    Ok(Value::Tree(tree))
+}
+
+/// Returns the layer an action writes to: a new one, or that of the action before, if nobody else wants its result.
+fn begin(
+    parts: &Parts,
+    input: Option<usize>,
+    inputs: &[Value],
+    stages: &mut [Option<Stage>],
+    used_again: bool,
+) -> Result<(Active, Tree), EngineError> {
+    if let Some(earlier) = input.and_then(|index| index.checked_sub(inputs.len()))
+        && !used_again
+        && let Some(stage) = stages.get_mut(earlier)
+    {
+        match stage.take() {
+            Some(Stage::Writing { active, base }) => return Ok((active, base)),
+            other => *stage = other,
+        }
+    }
+    let base = match input {
+        None => Tree::scratch(),
+        Some(index) => mounts::tree(parts, &value_at(parts, index, inputs, stages)?, "/")?,
+    };
+    Ok((parts.snapshots.prepare(base.snapshot)?, base))
+}
+
+fn apply(
+    parts: &Parts,
+    action: &FileAction,
+    active: &Active,
+    secondary: &Value,
+    owners: &BTreeMap<usize, Value>,
+) -> Result<(), EngineError> {
+    let editor = Editor::new(active)?;
+    match &action.kind {
+        FileActionKind::Mkdir(mkdir) => {
+            let owner = owner(parts, mkdir.owner.as_ref(), owners)?;
+            editor.mkdir(&mkdir.path, mkdir.mode, mkdir.make_parents, owner, mkdir.timestamp)?;
+        }
+        FileActionKind::Mkfile(mkfile) => {
+            let owner = owner(parts, mkfile.owner.as_ref(), owners)?;
+            editor.mkfile(&mkfile.path, mkfile.mode, &mkfile.data, owner, mkfile.timestamp)?;
+        }
+        FileActionKind::Symlink(symlink) => {
+            let owner = owner(parts, symlink.owner.as_ref(), owners)?;
+            editor.symlink(&symlink.target, &symlink.path, owner, symlink.timestamp)?;
+        }
+        FileActionKind::Rm(rm) => editor.remove(&rm.path, rm.allow_not_found, rm.allow_wildcard)?,
+        FileActionKind::Copy(copy) => {
+            let owner = owner(parts, copy.owner.as_ref(), owners)?;
+            let options = CopyOptions { owner, ..copy_options(copy)? };
+            mounts::copy_from(&editor, parts, secondary, &copy.src, &copy.dest, options)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_options(copy: &CopyAction) -> Result<CopyOptions<'static>, EngineError> {
+    if copy.attempt_unpack {
+        return Err(super::unsupported("unpacking an archive with a copy", None));
+    }
+    let (mode, mode_str) = match &copy.mode {
+        CopyMode::Keep => (None, None),
+        CopyMode::Bits(bits) => (Some(*bits), None),
+        CopyMode::Symbolic(text) => (None, Some(text.clone())),
+    };
+    Ok(CopyOptions {
+        follow_symlink: copy.follow_symlink,
+        dir_copy_contents: copy.dir_copy_contents,
+        create_dest_path: copy.create_dest_path,
+        allow_wildcard: copy.allow_wildcard,
+        allow_empty_wildcard: copy.allow_empty_wildcard,
+        mode,
+        mode_str,
+        timestamp: copy.timestamp,
+        include_patterns: copy.include_patterns.clone(),
+        exclude_patterns: copy.exclude_patterns.clone(),
+        always_replace: copy.always_replace,
+        ..CopyOptions::default()
+    })
+}
+
+/// Settles an owner to ids; names are looked up in the passwd and group files of the tree the definition names.
+fn owner(
+    parts: &Parts,
+    owner: Option<&Owner>,
+    trees: &BTreeMap<usize, Value>,
+) -> Result<Option<(u32, u32)>, EngineError> {
+    let Some(owner) = owner else { return Ok(None) };
+    let settle = |user: &UserSpec, group: bool| match user {
+        UserSpec::Id(id) => Ok((*id, *id)),
+        UserSpec::Name { name, input } => {
+            let view = match input.and_then(|input| trees.get(&input)) {
+                Some(value) => mounts::view(parts, value)?,
+                None => rb_snapshot::View::new(Vec::new()),
+            };
+            let text = if group { format!("0:{name}") } else { name.clone() };
+            Ok::<_, EngineError>(users::resolve_owner(&view, &text)?)
+        }
+    };
+    let user = owner.user.as_ref().map(|user| settle(user, false)).transpose()?;
+    let group = owner.group.as_ref().map(|group| settle(group, true)).transpose()?;
+    let uid = user.map_or(0, |(uid, _)| uid);
+    let gid = group.or(user).map_or(0, |(_, gid)| gid);
+    Ok(Some((uid, gid)))
+}

@@ -1,0 +1,116 @@
+//! LLB ops, bound to the parts of the runtime that do them.
+//!
+//! In: a verified vertex and its job. Out: what the solver asks of an op: how to recognise the result, the digest
+//! of the part of an input that is read, the result. One file per kind of op.
+//! **Invariant:** what enters a key is decided here and listed here:
+//!
+//! | op | cache map | slow key of an input |
+//! | --- | --- | --- |
+//! | `local://` | names, kinds, modes, contents of the files kept | none |
+//! | `oci-layout://` | digest of the manifest | none |
+//! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
+//! | exec | the op's bytes but inputs and proxy variables | the selected part of a read-only mount |
+//! | file | the op's bytes but inputs | the paths a copy reads |
+//!
+//! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out.
+
+mod exec;
+mod file;
+mod mounts;
+mod source;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rb_llb::{Op as LlbKind, Vertex};
+use rb_oci::Digest;
+use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
+
+use crate::error::EngineError;
+use crate::job::JobContext;
+use crate::parts::Parts;
+use crate::value::{Tree, Value};
+
+/// One vertex of a definition, bound to its job.
+pub(crate) struct LlbOp {
+    vertex: Vertex,
+    ignore_cache: bool,
+    job: Arc<JobContext>,
+    source: source::Pinned,
+}
+
+impl LlbOp {
+    pub(crate) fn new(vertex: Vertex, ignore_cache: bool, job: Arc<JobContext>) -> Self {
+        Self { vertex, ignore_cache, job, source: source::Pinned::default() }
+    }
+}
+
+pub(crate) use exec::stack_of;
+pub(crate) use source::{no_registry, unpacked};
+
+/// Returns a value as a tree of the store; a look at the user's folder is copied into one.
+pub(crate) fn as_tree(parts: &Parts, value: &Value) -> Result<Tree, EngineError> {
+    mounts::tree(parts, value, "/")
+}
+
+/// The error for what is refused by name.
+pub(crate) fn unsupported(what: impl Into<String>, help: Option<&str>) -> EngineError {
+    EngineError::Unsupported { what: what.into(), help: help.map(ToOwned::to_owned) }
+}
+
+#[async_trait]
+impl Op for LlbOp {
+    type Value = Value;
+
+    async fn cache_map(&self, cx: &Context) -> Result<CacheMap, OpError> {
+        let ignore_cache = self.ignore_cache || self.job.no_cache;
+        let (digest, content): (Digest, Vec<bool>) = match &self.vertex.op {
+            LlbKind::Source(op) => (self.source.pin(cx, op, &self.vertex, &self.job).await?, Vec::new()),
+            LlbKind::Exec(op) => {
+                (exec::digest(&self.vertex, op), exec::slow_inputs(op, self.vertex.inputs.len()))
+            }
+            LlbKind::File(op) => (self.vertex.op_digest(), file::slow_inputs(op, self.vertex.inputs.len())),
+            LlbKind::Merge(_) => return Err(crate::op_error(unsupported("the operation `merge`", None))),
+            LlbKind::Diff(_) => return Err(crate::op_error(unsupported("the operation `diff`", None))),
+            LlbKind::Build(_) => return Err(crate::op_error(unsupported("the operation `build`", None))),
+        };
+        let ignore_cache = ignore_cache && !matches!(self.vertex.op, LlbKind::Source(_));
+        let inputs = content.into_iter().map(|content| CacheInput { selector: None, content }).collect();
+        Ok(CacheMap { digest, inputs, ignore_cache, taint_dependents: false })
+    }
+
+    async fn content(&self, _cx: &Context, index: usize, value: &Value) -> Result<Digest, OpError> {
+        let (op, value, job) = (self.vertex.op.clone(), value.clone(), Arc::clone(&self.job));
+        let inputs = self.vertex.inputs.len();
+        crate::blocking(move || match &op {
+            LlbKind::File(op) => file::content(&job.parts, op, inputs, index, &value),
+            LlbKind::Exec(op) => exec::content(&job.parts, op, index, &value),
+            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Ok(value.key()),
+        })
+        .await
+    }
+
+    async fn run(&self, cx: &Context, inputs: Vec<Value>) -> Result<Vec<Value>, OpError> {
+        match &self.vertex.op {
+            LlbKind::Source(op) => self.source.make(cx, op, &self.job).await.map(|value| vec![value]),
+            LlbKind::Exec(op) => exec::run(cx, op, inputs, &self.job).await,
+            LlbKind::File(op) => {
+                let (op, job) = (op.clone(), Arc::clone(&self.job));
+                crate::blocking(move || file::run(&job.parts, &op, &inputs)).await
+            }
+            // Refused by `cache_map`, which the solver asks first.
+            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Err(OpError::cancelled()),
+        }
+    }
+
+    fn content_key(value: &Value) -> Digest {
+        value.key()
+    }
+
+    fn weight(&self) -> Weight {
+        match self.vertex.op {
+            LlbKind::Exec(_) | LlbKind::File(_) => Weight::Slot,
+            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Weight::Free,
+        }
+    }
+}
