@@ -1,0 +1,46 @@
+//! `rb compile`: what a target means, before anything is run.
+//!
+//! Images are resolved, so that the text names digests; nothing is built, unless the build file asks for the outcome of
+//! a command.
+
+use rb_llb::{dump, to_json};
+
+use super::build::Job;
+use super::workbench::Workbench;
+use crate::args::{CompileArgs, TargetCall};
+use crate::habits::refuse_option;
+use crate::progress::Progress;
+use crate::report::{self, Failure};
+use crate::settings::Settings;
+
+/// Prints the graph of a target's filesystem, or writes it to a file.
+pub(super) fn execute(settings: &Settings, compile: &CompileArgs) -> Result<u8, Failure> {
+    refuse_option("compile", &compile.words)?;
+    let call = TargetCall::parse(&compile.words)?;
+    if !compile.words.first().is_some_and(|word| TargetCall::is_target(word)) {
+        let help = format!("targets are written with a `+`: `rb compile +{}`", call.word);
+        return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
+    }
+    let job = Job::find(settings, &call)?;
+    let bench = Workbench::open(settings)?;
+    let mut progress = Progress::start(settings.display, &call.word);
+    let planned = bench.run(job.plan(&bench, &progress));
+    progress.finish();
+    bench.close();
+    let definition = planned?.target.state.marshal(&job.sources())?;
+    match &compile.output {
+        Some(path) if path.as_os_str() == "-" => report::print(&definition.to_bytes())?,
+        Some(path) => {
+            let path = settings.cwd.join(path);
+            std::fs::write(&path, definition.to_bytes()).map_err(|error| {
+                Failure::environment(&format!("`{}` cannot be written", path.display()), &error)
+            })?;
+        }
+        None => {
+            let graph = definition.graph()?;
+            let text = if compile.json { format!("{:#}\n", to_json(&graph)) } else { dump(&graph) };
+            report::print(text.as_bytes())?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,237 @@
+//! `rb doctor`: what this machine allows, what that means, and what mends it.
+
+use std::fs;
+use std::path::Path;
+
+use rb_diag::chain;
+use rb_exec::{Check, ExecError, Privileges, Rootless, Verdict};
+use serde_json::{Value, json};
+
+use crate::args::DoctorArgs;
+use crate::progress::human_bytes;
+use crate::report::{self, Failure};
+use crate::settings::Environment;
+
+/// Less free space than this deserves a word.
+const LOW_SPACE_BYTES: u64 = 2 << 30;
+
+/// Builds cannot work with less.
+const NO_SPACE_BYTES: u64 = 64 << 20;
+
+/// Exit code where builds cannot work: the environment's.
+const CANNOT_WORK: u8 = 3;
+
+/// Looks at everything; 0 where builds can work.
+pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<u8, Failure> {
+    let root = environment.state_directory()?;
+    // What sandboxes can do shows from inside of where they are made.
+    let mut checks = vec![identity(rb_exec::enter_runtime())];
+    let host = rb_exec::probe_host();
+    let state = state_checks(&root);
+    let entered = checks.iter().chain(&state).all(|check| check.verdict != Verdict::Missing);
+    let works = entered && host.is_usable();
+    checks.extend(host.checks().into_iter().cloned());
+    checks.extend(state);
+    let text = if doctor.json {
+        format!("{:#}\n", as_json(&checks, &root, works))
+    } else {
+        let end = if works { "builds work here" } else { "builds cannot work here" };
+        format!("{}\nstate directory {}\n{end}\n", lines(&checks), root.display())
+    };
+    report::print(text.as_bytes())?;
+    Ok(if works { 0 } else { CANNOT_WORK })
+}
+
+/// Tells what identity builds have.
+fn identity(entered: Result<Privileges, ExecError>) -> Check {
+    let name = "identity";
+    match entered {
+        Ok(Privileges { mode, reason, outer_uid: uid, outer_gid: _ }) => {
+            let (verdict, text) = match mode {
+                Rootless::Root => (Verdict::Works, "root: every user id exists in builds".to_owned()),
+                Rootless::SubIds { count } => {
+                    (Verdict::Works, format!("user {uid}: {count} user ids exist in builds"))
+                }
+                Rootless::SingleId => {
+                    let text = format!(
+                        "user {uid}: only root exists in builds, and results are not shared with others"
+                    );
+                    (Verdict::Limited, text)
+                }
+            };
+            Check {
+                name,
+                verdict,
+                reason: reason.map_or(text.clone(), |why| format!("{text} ({why})")),
+                remedy: None,
+            }
+        }
+        Err(error) => Check { name, verdict: Verdict::Missing, reason: chain(&error), remedy: None },
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Works => "ok",
+        Verdict::Limited => "limited",
+        Verdict::Missing => "missing",
+    }
+}
+
+fn lines(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+    let mut out = String::new();
+    for check in checks {
+        out.push_str(&format!("{:<8} {:width$}  {}\n", verdict(check.verdict), check.name, check.reason));
+        if let Some(remedy) = &check.remedy {
+            out.push_str(&format!("{:<8} {:width$}  -> {remedy}\n", "", ""));
+        }
+    }
+    out
+}
+
+fn as_json(checks: &[Check], root: &Path, works: bool) -> Value {
+    let checks: Vec<Value> = checks
+        .iter()
+        .map(|check| {
+            json!({
+                "name": check.name, "verdict": verdict(check.verdict),
+                "reason": check.reason, "remedy": check.remedy,
+            })
+        })
+        .collect();
+    json!({ "works": works, "state_directory": root.display().to_string(), "checks": checks })
+}
+
+/// Looks at the place of the state directory: can it be written, what lies below it, how much room is there.
+fn state_checks(root: &Path) -> Vec<Check> {
+    let check =
+        |name, verdict, reason: String, remedy: Option<String>| Check { name, verdict, reason, remedy };
+    let name = "state directory";
+    // The nearest folder that exists tells what will be below the one that does not yet.
+    let Some(place) = root.ancestors().find(|place| place.is_dir()) else {
+        return vec![check(name, Verdict::Missing, "has no place".to_owned(), None)];
+    };
+    let probe = place.join(format!(".rb-doctor.{}", std::process::id()));
+    let writable = match fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)) {
+        Ok(()) if place == root => check(name, Verdict::Works, "can be written".to_owned(), None),
+        Ok(()) => check(name, Verdict::Works, "can be made".to_owned(), None),
+        Err(error) => check(
+            name,
+            Verdict::Missing,
+            format!("`{}` cannot be written: {error}", place.display()),
+            Some("RB_ROOT=/some/dir names another place".to_owned()),
+        ),
+    };
+    vec![writable, file_system(place), space(place)]
+}
+
+fn file_system(place: &Path) -> Check {
+    let name = "file system";
+    let kind = match rustix::fs::statfs(place) {
+        Ok(stat) => stat.f_type as u64,
+        Err(error) => {
+            return Check {
+                name,
+                verdict: Verdict::Limited,
+                reason: format!("cannot be asked: {error}"),
+                remedy: None,
+            };
+        }
+    };
+    // Magic numbers: statfs(2) and linux/magic.h.
+    let (shown, verdict, meaning) = match kind {
+        0xef53 => ("ext4", Verdict::Works, ""),
+        0x5846_5342 => ("xfs", Verdict::Works, ""),
+        0x9123_683e => ("btrfs", Verdict::Works, ""),
+        0x2fc1_2fc1 => ("zfs", Verdict::Works, ""),
+        0xf2f5_2010 => ("f2fs", Verdict::Works, ""),
+        0x0102_1994 => {
+            ("tmpfs", Verdict::Limited, ": what is stored takes memory and is gone after a restart")
+        }
+        0x794c_7630 => ("overlayfs", Verdict::Limited, ": overlayfs cannot lie on it, so files are copied"),
+        0x6969 => ("nfs", Verdict::Limited, ": overlayfs cannot write to it, so files are copied"),
+        0x6573_5546 => ("a FUSE file system", Verdict::Limited, ": slow, and some can hold no overlayfs"),
+        0x0102_1997 => ("9p", Verdict::Limited, ": overlayfs cannot write to it, so files are copied"),
+        other => {
+            return Check {
+                name,
+                verdict: Verdict::Works,
+                reason: format!("of kind 0x{other:x}"),
+                remedy: None,
+            };
+        }
+    };
+    let remedy = (verdict != Verdict::Works)
+        .then(|| "RB_ROOT=/some/dir names a place on a disk, such as ext4, xfs or btrfs".to_owned());
+    Check { name, verdict, reason: format!("{shown}{meaning}"), remedy }
+}
+
+fn space(place: &Path) -> Check {
+    let name = "free space";
+    match rustix::fs::statvfs(place) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let verdict = match free {
+                0..NO_SPACE_BYTES => Verdict::Missing,
+                NO_SPACE_BYTES..LOW_SPACE_BYTES => Verdict::Limited,
+                _ => Verdict::Works,
+            };
+            let remedy = (verdict != Verdict::Works)
+                .then(|| "free some, or RB_ROOT=/some/dir names another disk".to_owned());
+            Check { name, verdict, reason: human_bytes(free), remedy }
+        }
+        Err(error) => Check {
+            name,
+            verdict: Verdict::Limited,
+            reason: format!("cannot be asked: {error}"),
+            remedy: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_can_be_made_is_well() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let checks = state_checks(&dir.path().join("not/yet"));
+        let writable = checks.first().expect("the first check");
+        assert_eq!((writable.verdict, writable.reason.as_str()), (Verdict::Works, "can be made"));
+        assert_eq!(fs::read_dir(dir.path()).expect("reads").count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_has_a_remedy() {
+        let checks = state_checks(Path::new("/proc/self/rb"));
+        let writable = checks.first().expect("the first check");
+        assert_eq!(writable.verdict, Verdict::Missing);
+        assert!(writable.remedy.as_ref().is_some_and(|remedy| remedy.contains("RB_ROOT")));
+    }
+
+    #[test]
+    fn each_check_says_verdict_meaning_and_remedy() {
+        let check = |name, verdict, reason: &str, remedy: Option<&str>| Check {
+            name,
+            verdict,
+            reason: reason.to_owned(),
+            remedy: remedy.map(ToOwned::to_owned),
+        };
+        let checks = [
+            check("overlay", Verdict::Works, "as root", None),
+            check(
+                "subordinate ids",
+                Verdict::Missing,
+                "none for user 1000",
+                Some("sudo usermod --add-subuids …"),
+            ),
+        ];
+        insta::assert_snapshot!(lines(&checks), @r"
+        ok       overlay          as root
+        missing  subordinate ids  none for user 1000
+                                  -> sudo usermod --add-subuids …
+        ");
+    }
+}

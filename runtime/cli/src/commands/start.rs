@@ -1,0 +1,88 @@
+//! `rb` alone, and words that are neither a command nor a target.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use rb_buildfile::TargetSummary;
+use rb_diag::nearest;
+
+use super::ls;
+use crate::args::{Args, command_names};
+use crate::report::{self, Failure};
+use crate::settings::Environment;
+
+/// `rb` alone: short help, and what can be built here.
+pub(super) fn welcome(environment: &Environment) -> Result<u8, Failure> {
+    let mut text = Args::command().render_help().to_string();
+    let targets = targets_of(environment, Path::new("."));
+    if !targets.is_empty() {
+        text.push_str("\nTargets here:\n");
+        text.push_str(&ls::lines(&targets, "", "  "));
+    }
+    report::print(text.as_bytes()).map(|()| 0)
+}
+
+/// Says what a word may have been meant as.
+pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failure {
+    let word = words.first().map(String::as_str).unwrap_or_default();
+    if word == "build" && !environment.cwd.join(word).is_dir() {
+        let help = match words.iter().find(|target| target.contains('+') && !target.starts_with('-')) {
+            Some(target) => format!("targets need none: `rb {target}`"),
+            None => "rb builds targets: `rb +TARGET`; Dockerfiles come later".to_owned(),
+        };
+        return Failure::input("there is no command `build`", Some(help));
+    }
+    if environment.cwd.join(word).is_dir() {
+        let (dir, of) = match word.trim_end_matches('/') {
+            "." => (String::new(), String::new()),
+            dir => (dir.to_owned(), format!(" {dir}")),
+        };
+        let help = match targets_of(environment, Path::new(word)).first() {
+            Some(target) => {
+                format!("name a target in it, such as `rb {dir}+{}`; `rb ls{of}` lists them", target.name)
+            }
+            None => format!("name a target in it: `rb {dir}+TARGET`"),
+        };
+        return Failure::input(format!("`{word}` is a folder"), Some(help));
+    }
+    let targets = targets_of(environment, Path::new("."));
+    let names = || targets.iter().map(|target| target.name.as_str());
+    let commands = command_names();
+    let target = names().find(|name| *name == word).or_else(|| nearest(word, names()));
+    let command = nearest(word, commands.iter().map(String::as_str));
+    let help = match (target, command) {
+        (Some(target), Some(command)) => {
+            format!("did you mean `rb +{target}`, or the command `rb {command}`?")
+        }
+        (Some(target), None) => format!("did you mean `rb +{target}`?"),
+        (None, Some(command)) => format!("did you mean `rb {command}`?"),
+        (None, None) => {
+            "targets are written with a `+`: `rb [DIR]+TARGET`; `rb --help` lists the commands".to_owned()
+        }
+    };
+    Failure::input(format!("`{word}` is neither a command nor a target"), Some(help))
+}
+
+/// Returns the targets of a folder's build file; none where it has none or it cannot be read.
+fn targets_of(environment: &Environment, dir: &Path) -> Vec<TargetSummary> {
+    ls::targets_of(&environment.cwd, dir).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_is_no_command() {
+        let environment = Environment::read().expect("there is a working directory");
+        let help = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            match unknown_word(&environment, &words) {
+                Failure::Said { help, .. } => help.unwrap_or_default(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(help(&["build", "."]), "rb builds targets: `rb +TARGET`; Dockerfiles come later");
+        assert_eq!(help(&["build", "--push", "+app"]), "targets need none: `rb +app`");
+    }
+}

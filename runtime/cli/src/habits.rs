@@ -1,0 +1,193 @@
+//! Options that other builders have and `rb` does not: said by name, with what to do instead.
+//!
+//! In: an option as typed. Out: a message and help. Sources: Earthly's command line reference; docker buildx build
+//! reference, "Options".
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+use rb_diag::nearest;
+
+use crate::args::{Args, ArgsError};
+
+/// Instead of an option, where `rb` has something.
+const INSTEAD: &[(&[&str], &str)] = &[
+    (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
+    (&["--build-arg"], "build arguments stand behind the target: `rb +TARGET --NAME=value`"),
+    (&["--target"], "name the target itself: `rb +TARGET`"),
+    (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
+    (
+        &["--load"],
+        "leave it out: images that a target saves are in the store, and `rb run` takes them from there",
+    ),
+    (
+        &["-a", "--artifact"],
+        "`SAVE ARTIFACT … AS LOCAL …` in the Buildfile writes files, or `-o type=local,dest=DIR`",
+    ),
+    (&["-V", "--verbose", "-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
+];
+
+/// Options without a substitute.
+const NONE_YET: &[&str] = &[
+    "-P",
+    "-i",
+    "-m",
+    "-s",
+    "--add-host",
+    "--allow",
+    "--allow-privileged",
+    "--annotation",
+    "--arg-file-path",
+    "--attest",
+    "--auth-token",
+    "--build-context",
+    "--builder",
+    "--buildkit-host",
+    "--buildkit-image",
+    "--cache-from",
+    "--cache-to",
+    "--call",
+    "--cgroup-parent",
+    "--check",
+    "--ci",
+    "--config",
+    "--env-file-path",
+    "--exec-stats",
+    "--iidfile",
+    "--image",
+    "--interactive",
+    "--label",
+    "--max-remote-cache",
+    "--memory",
+    "--metadata-file",
+    "--no-cache-filter",
+    "--org",
+    "--provenance",
+    "--pull",
+    "--push",
+    "--remote-cache",
+    "--sat",
+    "--satellite",
+    "--save-inline-cache",
+    "--sbom",
+    "--secret",
+    "--secret-file",
+    "--secret-file-path",
+    "--shm-size",
+    "--ssh",
+    "--ssh-auth-sock",
+    "--strict",
+    "--ulimit",
+    "--use-inline-cache",
+];
+
+/// Options of `docker run`, and what `rb run` does about them.
+const OF_RUN: &[(&[&str], &str)] = &[
+    (
+        &["-i", "-t", "-it", "-ti", "--interactive", "--tty"],
+        "leave it out: the program has this terminal already",
+    ),
+    (&["--rm"], "leave it out: nothing is kept when the program has ended"),
+    (
+        &["-p", "-P", "--publish", "--publish-all"],
+        "leave it out: the program has the host's network, so its ports are open",
+    ),
+];
+
+/// An option that is not known, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Habit {
+    /// One line.
+    pub(crate) message: String,
+    /// What to do instead.
+    pub(crate) help: Option<String>,
+}
+
+/// Returns the option without its value.
+fn bare(option: &str) -> &str {
+    option.split_once('=').map_or(option, |(name, _)| name)
+}
+
+fn find(table: &[(&[&str], &str)], option: &str) -> Option<String> {
+    table.iter().find(|(names, _)| names.contains(&option)).map(|(_, help)| (*help).to_owned())
+}
+
+/// Tells of an option that other builders have.
+pub(crate) fn of_builders(option: &str) -> Option<Habit> {
+    let option = bare(option);
+    let help = find(INSTEAD, option);
+    if help.is_none() && !NONE_YET.contains(&option) {
+        return None;
+    }
+    Some(Habit { message: format!("`{option}` is not part of this version of rb"), help })
+}
+
+/// Tells of an option of `docker run`.
+fn of_run(option: &str) -> Option<String> {
+    find(OF_RUN, bare(option))
+}
+
+/// Refuses an option that `command` does not have where it should name what to work on.
+pub(crate) fn refuse_option(command: &'static str, words: &[OsString]) -> Result<(), ArgsError> {
+    let word = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    if !word.starts_with('-') || word == "-" {
+        return Ok(());
+    }
+    let option = word.split_once('=').map_or(word.as_ref(), |(name, _)| name).to_owned();
+    let table = Args::command();
+    let mine = table.find_subcommand(command).map(clap::Command::get_arguments);
+    let near = option.strip_prefix("--").and_then(|name| {
+        let known = mine.into_iter().flatten().filter_map(clap::Arg::get_long);
+        nearest(name, known).map(|near| format!("did you mean `--{near}`?"))
+    });
+    let habit = || of_builders(&option).map(|habit| habit.help.unwrap_or(habit.message));
+    let of_run = (command == "run").then(|| of_run(&option)).flatten();
+    let lists = || format!("`rb {command} --help` lists its options");
+    let help = of_run.or(near).or_else(habit).unwrap_or_else(lists);
+    Err(ArgsError::UnknownOption { option, command, help: Some(help) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_others_are_named() {
+        let said = |option: &str| of_builders(option).map(|habit| (habit.message, habit.help.is_some()));
+        let push = "`--push` is not part of this version of rb".to_owned();
+        assert_eq!(said("--push"), Some((push.clone(), false)));
+        assert_eq!(said("--push=true"), Some((push, false)));
+        assert_eq!(said("-f"), Some(("`-f` is not part of this version of rb".to_owned(), true)));
+        assert_eq!(said("--no-cahce"), None);
+        assert!(of_run("-it").is_some_and(|help| help.contains("terminal")));
+    }
+
+    #[test]
+    fn none_is_an_option_of_ours() {
+        let ours = Args::command();
+        for option in INSTEAD.iter().flat_map(|(names, _)| *names).chain(NONE_YET) {
+            let names = |known: &clap::Arg| {
+                let long = known.get_long().map(|name| format!("--{name}"));
+                let short = known.get_short().map(|name| format!("-{name}"));
+                [long, short].contains(&Some((*option).to_owned()))
+            };
+            assert!(!ours.get_arguments().any(names), "{option}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_option_is_named() {
+        let refused = |command, word: &str| {
+            let error = refuse_option(command, &[word.into(), "+t".into()]).expect_err("no option");
+            (error.to_string(), error.help().unwrap_or_default())
+        };
+        let (message, help) = refused("run", "-it");
+        assert_eq!(message, "unknown option `-it` of `rb run`");
+        assert!(help.contains("terminal"), "{help}");
+        assert_eq!(refused("run", "--netwrok=none").1, "did you mean `--network`?");
+        assert_eq!(refused("run", "--push").1, "`--push` is not part of this version of rb");
+        assert_eq!(refused("compile", "--jsn").1, "did you mean `--json`?");
+        assert_eq!(refused("run", "--zzzzzzzz").1, "`rb run --help` lists its options");
+        assert_eq!(refuse_option("run", &["hello".into(), "-it".into()]), Ok(()));
+    }
+}

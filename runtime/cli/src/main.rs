@@ -1,0 +1,21 @@
+//! `rb`: builds images and artifacts from a Buildfile.
+//!
+//! argv → [`args`] (what was typed) → [`settings`] (what it means) → [`commands`] (what to do) → [`report`] (text and
+//! exit code). Only this crate prints, reads the environment, and knows both the compiler and the runtime.
+
+mod args;
+mod commands;
+mod habits;
+mod output_spec;
+mod progress;
+mod report;
+mod session;
+mod settings;
+mod signals;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(commands::main())
+}

@@ -1,0 +1,98 @@
+//! Progress as one JSON object per line, for programs.
+//!
+//! Every line has `event`, `vertex` and `at_ms` (since the start); further fields by event: `name` and `step`
+//! (`added`), `reason` (`missed`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `current` and
+//! `total` (`progress`), `duration_ms` (`done`), `message` (`failed`). Lines of other kinds: [`crate::report`].
+
+use std::time::Instant;
+
+use rb_api::{Event, EventKind, LogStream};
+use serde_json::{Value, json};
+
+use super::{Renderer, Size};
+
+/// The renderer.
+pub(super) struct Json {
+    start: Instant,
+}
+
+impl Json {
+    pub(super) fn new(start: Instant) -> Self {
+        Self { start }
+    }
+}
+
+impl Renderer for Json {
+    fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
+        let (name, more) = match &event.kind {
+            EventKind::Added { name, step } => ("added", json!({ "name": name, "step": step })),
+            EventKind::Cached => ("cached", json!({})),
+            EventKind::Missed { reason } => ("missed", json!({ "reason": reason })),
+            EventKind::Started => ("started", json!({})),
+            EventKind::Log { stream, bytes } => {
+                let stream = match stream {
+                    LogStream::Stdout => "stdout",
+                    LogStream::Stderr => "stderr",
+                };
+                ("log", json!({ "stream": stream, "text": String::from_utf8_lossy(bytes) }))
+            }
+            EventKind::Progress { current, total } => {
+                ("progress", json!({ "current": current, "total": total }))
+            }
+            EventKind::Done { duration } => ("done", json!({ "duration_ms": duration.as_millis() as u64 })),
+            EventKind::Failed { message } => ("failed", json!({ "message": message })),
+            EventKind::Cancelled => ("cancelled", json!({})),
+        };
+        let mut line = json!({
+            "event": name,
+            "vertex": event.vertex.to_string(),
+            "at_ms": now.saturating_duration_since(self.start).as_millis() as u64,
+        });
+        if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+            line.extend(more);
+        }
+        out.extend_from_slice(line.to_string().as_bytes());
+        out.push(b'\n');
+    }
+
+    fn finish(&mut self, _now: Instant, _size: Size, _out: &mut Vec<u8>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rb_oci::Digest;
+
+    use super::*;
+
+    #[test]
+    fn each_event_is_one_line_of_json() {
+        let start = Instant::now();
+        let mut json = Json::new(start);
+        let mut out = Vec::new();
+        let vertex = Digest::of("v");
+        for kind in [
+            EventKind::Added { name: "+a | RUN x".to_owned(), step: true },
+            EventKind::Log { stream: LogStream::Stderr, bytes: b"a\nb\xff".to_vec().into() },
+            EventKind::Done { duration: Duration::from_millis(12) },
+        ] {
+            json.event(&Event { vertex, kind }, start + Duration::from_millis(7), &mut out);
+        }
+        let text = String::from_utf8(out).expect("UTF-8");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let common = json!({ "vertex": vertex.to_string(), "at_ms": 7 });
+        for (line, expected) in lines.iter().zip([
+            json!({ "event": "added", "name": "+a | RUN x", "step": true }),
+            json!({ "event": "log", "stream": "stderr", "text": "a\nb\u{fffd}" }),
+            json!({ "event": "done", "duration_ms": 12 }),
+        ]) {
+            let mut expected = expected;
+            if let (Value::Object(expected), Value::Object(common)) = (&mut expected, common.clone()) {
+                expected.extend(common);
+            }
+            assert_eq!(*line, expected);
+        }
+        assert_eq!(lines.len(), 3);
+    }
+}

@@ -1,0 +1,238 @@
+//! Progress as a view that redraws itself: a heading, and one line per running step.
+//!
+//! ```text
+//! +app  12.3s  3 running, 4 done, 10 cached
+//!   +app RUN cargo build --release  11.9s  Compiling serde v1.0
+//!   +web RUN npm ci                  2.0s  added 17 packages
+//! ```
+//! A frame goes to the first line of the one before, writes each line and wipes the rest of it. Lines are kept one cell
+//! shorter than the terminal and one row fewer, so that nothing scrolls; after the terminal was made narrower, the
+//! old lines are counted in the rows they now take, as terminals wrap them again.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use rb_api::Event;
+
+use super::steps::{Status, Step, Steps};
+use super::text::{fit, human_bytes, human_duration, width};
+use super::{Renderer, Size};
+
+/// The renderer.
+pub(super) struct Live {
+    title: String,
+    colours: bool,
+    start: Instant,
+    steps: Steps,
+    /// Widths in cells of the lines of the last frame.
+    drawn: Vec<usize>,
+}
+
+impl Live {
+    pub(super) fn new(title: &str, colours: bool, start: Instant) -> Self {
+        Self { title: title.to_owned(), colours, start, steps: Steps::default(), drawn: Vec::new() }
+    }
+
+    /// Returns the lines of a frame, each at most `columns - 1` cells wide.
+    fn lines(&self, now: Instant, size: Size) -> Vec<String> {
+        let room = size.columns.saturating_sub(1);
+        let counts = self.steps.counts();
+        let elapsed = human_duration(now.saturating_duration_since(self.start));
+        let mut heading = format!("{}  {elapsed}", self.title);
+        let parts = [
+            (counts.running, "running"),
+            (counts.done, "done"),
+            (counts.cached, "cached"),
+            (counts.waiting, "waiting"),
+        ];
+        for (at, (count, word)) in parts.into_iter().filter(|(count, _)| *count > 0).enumerate() {
+            let separator = if at == 0 { "  " } else { ", " };
+            let _infallible = write!(heading, "{separator}{count} {word}");
+        }
+        let running: Vec<(&Step, Instant)> = self
+            .steps
+            .iter()
+            .filter_map(|step| match step.status {
+                Status::Running(since) => Some((step, since)),
+                Status::Waiting | Status::Cached | Status::Done | Status::Failed | Status::Cancelled => None,
+            })
+            .collect();
+        let most = size.rows.saturating_sub(2).max(1);
+        let shown = if running.len() > most { most.saturating_sub(1) } else { running.len() };
+        let mut lines = vec![fit(&heading, room).into_owned()];
+        lines.extend(running.iter().take(shown).map(|(step, since)| step_line(step, *since, now, room)));
+        if shown < running.len() {
+            lines.push(fit(&format!("  and {} more", running.len() - shown), room).into_owned());
+        }
+        lines
+    }
+
+    /// Appends the way back to the first line of the last frame.
+    fn go_back(&self, size: Size, out: &mut Vec<u8>) {
+        let columns = size.columns.max(1);
+        let rows: usize = self.drawn.iter().map(|cells| cells.div_ceil(columns).max(1)).sum();
+        if rows > 0 {
+            out.extend_from_slice(format!("\u{1b}[{}A\r", rows.min(size.rows)).as_bytes());
+        }
+    }
+}
+
+/// Returns the line of a running step: name, time, bytes, last output; the name gets at most half of a wide line.
+fn step_line(step: &Step, since: Instant, now: Instant, room: usize) -> String {
+    let name =
+        if step.target.is_empty() { step.what.clone() } else { format!("{} {}", step.target, step.what) };
+    let elapsed = human_duration(now.saturating_duration_since(since));
+    let mut tail = format!("  {elapsed:>5}");
+    if let Some((current, total)) = step.bytes {
+        let _infallible = write!(tail, "  {}", human_bytes(current));
+        if let Some(total) = total {
+            let _infallible = write!(tail, " of {}", human_bytes(total));
+        }
+    }
+    let for_name = room.saturating_sub(2 + width(&tail));
+    let for_name = if step.last_line.is_empty() || room < 60 { for_name } else { for_name.min(room / 2) };
+    let mut line = format!("  {}{tail}", fit(&name, for_name));
+    let left = room.saturating_sub(width(&line));
+    if left > 10 && !step.last_line.is_empty() {
+        let _infallible = write!(line, "  {}", fit(&step.last_line, left - 2));
+    }
+    fit(&line, room).into_owned()
+}
+
+impl Renderer for Live {
+    fn event(&mut self, event: &Event, now: Instant, _out: &mut Vec<u8>) {
+        self.steps.take(event, now);
+    }
+
+    fn frame(&mut self, now: Instant, size: Size, out: &mut Vec<u8>) {
+        let lines = self.lines(now, size);
+        self.go_back(size, out);
+        for (at, line) in lines.iter().enumerate() {
+            let (style, end) = match (self.colours, at) {
+                (false, _) => ("", ""),
+                (true, 0) => ("\u{1b}[1m", "\u{1b}[0m"),
+                (true, _) => ("\u{1b}[36m", "\u{1b}[0m"),
+            };
+            out.extend_from_slice(format!("{style}{line}{end}\u{1b}[K\n").as_bytes());
+        }
+        // What the last frame had beyond this one.
+        out.extend_from_slice(b"\x1b[J");
+        self.drawn = lines.iter().map(|line| width(line)).collect();
+    }
+
+    fn wipe(&mut self, size: Size, out: &mut Vec<u8>) {
+        if !self.drawn.is_empty() {
+            self.go_back(size, out);
+            out.extend_from_slice(b"\x1b[J");
+            self.drawn.clear();
+        }
+    }
+
+    fn finish(&mut self, _now: Instant, size: Size, out: &mut Vec<u8>) {
+        self.wipe(size, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rb_api::{EventKind, LogStream};
+    use rb_oci::Digest;
+
+    use super::*;
+
+    fn at_work() -> (Live, Instant) {
+        let start = Instant::now();
+        let mut live = Live::new("+image", false, start);
+        let mut tell = |vertex: &str, kind: EventKind| {
+            live.event(&Event { vertex: Digest::of(vertex), kind }, start, &mut Vec::new());
+        };
+        for (vertex, name, step) in [
+            ("a", "+deps | RUN cargo fetch", true),
+            ("b", "+app | RUN cargo build --release --locked --features tls,http2,metrics", true),
+            ("c", "+web | RUN npm ci", true),
+            ("d", "context", false),
+            ("e", "+app | COPY . .", true),
+        ] {
+            tell(vertex, EventKind::Added { name: name.to_owned(), step });
+        }
+        tell("a", EventKind::Cached);
+        for vertex in ["b", "c", "d"] {
+            tell(vertex, EventKind::Started);
+        }
+        let log =
+            "\u{1b}[32mCompiling\u{1b}[0m 日本語テキスト v1.0.0 (registry+https://example.org/index)\n\n";
+        tell("b", EventKind::Log { stream: LogStream::Stderr, bytes: log.to_owned().into() });
+        tell("d", EventKind::Progress { current: 4_200_000, total: Some(16_000_000) });
+        (live, start + Duration::from_millis(12_340))
+    }
+
+    fn view(columns: usize, rows: usize) -> String {
+        let (live, now) = at_work();
+        let lines = live.lines(now, Size { columns, rows });
+        assert!(lines.iter().all(|line| width(line) < columns), "{lines:?}");
+        lines.join("\n")
+    }
+
+    #[test]
+    fn at_40_columns() {
+        insta::assert_snapshot!(view(40, 24));
+    }
+
+    #[test]
+    fn at_80_columns() {
+        insta::assert_snapshot!(view(80, 24));
+    }
+
+    #[test]
+    fn at_200_columns() {
+        insta::assert_snapshot!(view(200, 24));
+    }
+
+    #[test]
+    fn at_any_size_nothing_overflows() {
+        for columns in 1..120 {
+            for rows in 1..6 {
+                let (live, now) = at_work();
+                let lines = live.lines(now, Size { columns, rows });
+                assert!(lines.iter().all(|line| width(line) < columns.max(1)), "{columns}: {lines:?}");
+                assert!(lines.len() <= rows.max(2), "{rows}: {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_low_terminal_shows_what_fits() {
+        insta::assert_snapshot!(view(80, 4), @r"
+        +image  12.3s  2 running, 1 cached, 1 waiting
+          +app RUN cargo build --release --locke…  12.3s  Compiling 日本語テキスト v1.…
+          and 2 more
+        ");
+    }
+
+    #[test]
+    fn frames_are_drawn_over_each_other_and_wiped() {
+        let (mut live, now) = at_work();
+        let size = Size { columns: 80, rows: 24 };
+        let mut first = Vec::new();
+        live.frame(now, size, &mut first);
+        assert!(!String::from_utf8_lossy(&first).contains('A'), "nothing above the first frame is touched");
+        let mut second = Vec::new();
+        live.frame(now, size, &mut second);
+        assert!(second.starts_with(b"\x1b[4A\r+image"));
+        let mut end = Vec::new();
+        live.finish(now, size, &mut end);
+        assert_eq!(end, b"\x1b[4A\r\x1b[J");
+    }
+
+    #[test]
+    fn a_terminal_made_narrower_has_wrapped_the_old_lines() {
+        let (mut live, now) = at_work();
+        live.frame(now, Size { columns: 80, rows: 24 }, &mut Vec::new());
+        let rows: usize = live.drawn.iter().map(|cells| cells.div_ceil(40)).sum();
+        let mut next = Vec::new();
+        live.frame(now, Size { columns: 40, rows: 24 }, &mut next);
+        assert!(next.starts_with(format!("\u{1b}[{rows}A\r").as_bytes()));
+    }
+}

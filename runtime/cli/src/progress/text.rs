@@ -1,0 +1,221 @@
+//! Text of strangers made fit for a terminal, and numbers for people.
+//!
+//! Output of commands may hold anything: broken UTF-8, cursor movements, lines without end. Here it is split into
+//! lines, cleaned, and cut to a width in cells.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use unicode_width::UnicodeWidthChar;
+
+/// A line longer than this is broken.
+const LINE_LIMIT_BYTES: usize = 64 << 10;
+
+/// Splits a stream of bytes into lines. Keeps an unfinished line for later.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    held: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes bytes and gives every finished line, without its end.
+    pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (head, tail) = rest.split_at(end);
+            rest = tail.get(1..).unwrap_or_default();
+            if self.held.is_empty() {
+                line(head);
+            } else {
+                self.held.extend_from_slice(head);
+                line(&std::mem::take(&mut self.held));
+            }
+        }
+        self.held.extend_from_slice(rest);
+        while self.held.len() > LINE_LIMIT_BYTES {
+            let tail = self.held.split_off(LINE_LIMIT_BYTES);
+            line(&std::mem::replace(&mut self.held, tail));
+        }
+    }
+
+    /// Returns the unfinished line, if there is one.
+    pub(super) fn rest(&mut self) -> Option<Vec<u8>> {
+        (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
+    }
+}
+
+/// Returns what a terminal would show of a line that overwrites itself by carriage returns.
+pub(super) fn overwritten(line: &[u8]) -> &[u8] {
+    line.rsplit(|byte| *byte == b'\r').find(|part| !part.is_empty()).unwrap_or_default()
+}
+
+/// Drops control characters and escape sequences, except, where `keep_colours`, those that colour. Tabs become spaces
+/// only where colours are dropped too: a line to be measured must not hold any.
+pub(crate) fn clean(text: &str, keep_colours: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '\u{1b}' => escape(&mut rest, keep_colours, &mut out),
+            '\t' if keep_colours => out.push('\t'),
+            '\t' => out.push_str("    "),
+            character if character.is_control() => {}
+            character => out.push(character),
+        }
+    }
+    out
+}
+
+/// Reads one escape sequence behind its ESC. Source: ECMA-48, sections 5.4 and 5.6.
+fn escape(rest: &mut std::str::Chars<'_>, keep_colours: bool, out: &mut String) {
+    match rest.next() {
+        Some('[') => {
+            let start = rest.as_str();
+            let Some(end) = start.find(|character: char| ('\u{40}'..='\u{7e}').contains(&character)) else {
+                *rest = "".chars();
+                return;
+            };
+            let (body, tail) = start.split_at(end + 1);
+            *rest = tail.chars();
+            let digits = body
+                .strip_suffix('m')
+                .filter(|body| body.bytes().all(|byte| byte.is_ascii_digit() || byte == b';'));
+            if keep_colours && digits.is_some() {
+                out.push_str("\u{1b}[");
+                out.push_str(body);
+            }
+        }
+        // Strings (titles, links): up to BEL or ESC \.
+        Some(']' | 'P' | '_' | '^' | 'X') => {
+            let text = rest.as_str();
+            let bell = text.find('\u{7}').map(|at| at + 1);
+            let terminator = text.find("\u{1b}\\").map(|at| at + 2);
+            let end = match (bell, terminator) {
+                (Some(bell), Some(terminator)) => bell.min(terminator),
+                (end, None) | (None, end) => end.unwrap_or(text.len()),
+            };
+            *rest = text.get(end..).unwrap_or_default().chars();
+        }
+        // An intermediate byte has one more behind it: `ESC ( B`.
+        Some(' '..='/') => {
+            rest.next();
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Returns how many cells a text without control characters takes.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(|character| character.width().unwrap_or_default()).sum()
+}
+
+/// Cuts a text to `cells`, with `…` where something is missing.
+pub(crate) fn fit(text: &str, cells: usize) -> Cow<'_, str> {
+    if width(text) <= cells {
+        return Cow::Borrowed(text);
+    }
+    let mut used = 0;
+    let room = cells.saturating_sub(1);
+    let kept = text.chars().take_while(|character| {
+        used += character.width().unwrap_or_default();
+        used <= room
+    });
+    let mut out: String = kept.collect();
+    if cells > 0 {
+        out.push('…');
+    }
+    Cow::Owned(out)
+}
+
+/// Formats a duration for people: `0.03s`, `4.2s`, `3m07s`, `2h05m`.
+pub(crate) fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 if duration < Duration::from_millis(100) => format!("{:.2}s", duration.as_secs_f64()),
+        0..60 => format!("{:.1}s", duration.as_secs_f64()),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Formats a number of bytes for people, in powers of 1000: `17 B`, `4.2 kB`, `1.5 GB`.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    // What would be rounded up to 1000 belongs to the next unit.
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS.get(unit).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
+        let mut lines = Lines::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            lines.push(piece, |line| out.push(String::from_utf8_lossy(line).into_owned()));
+        }
+        (out, lines.rest().map(|rest| String::from_utf8_lossy(&rest).into_owned()))
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_are_cut() {
+        let expected = (["ab", "", "c"].map(str::to_owned).to_vec(), Some("d".to_owned()));
+        assert_eq!(lines(&[b"ab\n\nc\nd"]), expected);
+        assert_eq!(lines(&[b"a", b"b\n", b"\nc", b"\n", b"d"]), expected);
+        let (out, rest) = lines(&[&vec![b'x'; 3 * LINE_LIMIT_BYTES]]);
+        assert_eq!((out.len(), rest.map(|rest| rest.len())), (2, Some(LINE_LIMIT_BYTES)));
+    }
+
+    #[test]
+    fn escapes_go_and_colours_may_stay() {
+        let text =
+            "\u{1b}[31mred\u{1b}[0m\u{1b}[2K\u{1b}]0;title\u{7} a\u{8}b\tc\u{1b}(B\u{1b}]8;;x\u{1b}\\link";
+        assert_eq!(clean(text, false), "red ab    clink");
+        assert_eq!(clean(text, true), "\u{1b}[31mred\u{1b}[0m ab\tclink");
+        assert_eq!(clean("a\u{1b}[12;3", true), "a");
+        assert_eq!(clean("a\u{1b}", true), "a");
+    }
+
+    #[test]
+    fn a_line_that_overwrites_itself_shows_its_end() {
+        assert_eq!(overwritten(b"10%\r50%\r100%"), b"100%");
+        assert_eq!(overwritten(b"crlf\r"), b"crlf");
+        assert_eq!(overwritten(b"\r"), b"");
+    }
+
+    #[test]
+    fn fit_counts_cells_not_characters() {
+        assert_eq!(fit("abc", 3), "abc");
+        assert_eq!(fit("abcd", 3), "ab…");
+        assert_eq!(fit("日本語", 6), "日本語");
+        assert_eq!(fit("日本語", 5), "日本…");
+        assert_eq!(fit("日本語", 4), "日…");
+        assert_eq!(fit("abc", 0), "");
+        for cells in 0..12 {
+            assert!(width(&fit("a日b本\u{301}c語d", cells)) <= cells, "{cells}");
+        }
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        let duration = |milliseconds| human_duration(Duration::from_millis(milliseconds));
+        assert_eq!(
+            [30, 840, 59_900, 187_000, 7_500_000].map(duration),
+            ["0.03s", "0.8s", "59.9s", "3m07s", "2h05m"]
+        );
+        assert_eq!(
+            [17, 999, 4_200, 999_999, 1_500_000_000].map(human_bytes),
+            ["17 B", "999 B", "4.2 kB", "1.0 MB", "1.5 GB"]
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! Findings as people read them: message, the user's line underlined, what to type.
+//!
+//! In: a [`Finding`]. Out: text, drawn by miette. A finding draws the lines of one file; places in other files, the
+//! way the build took and the end of a log follow, and what to type comes last.
+
+use std::fmt;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use rb_diag::{Diagnostic, SourceMap};
+
+use crate::progress::clean;
+
+/// Writes control characters, except newline and tab, as `\xNN`.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            out.push_str(&format!("\\x{:02x}", u32::from(character)));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Replaces control characters by others of as many bytes, so that ranges into the text stay true.
+fn same_length(text: &str) -> String {
+    let mut rest = text.chars().peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(character) = rest.next() {
+        out.push(match character {
+            '\n' | '\t' => character,
+            // A carriage return is harmless at the end of a line only.
+            '\r' if rest.peek().is_none_or(|next| *next == '\n') => character,
+            character if !character.is_control() => character,
+            character if character.len_utf8() == 1 => '?',
+            _ => '·',
+        });
+    }
+    out
+}
+
+/// What is to be said.
+#[derive(Debug)]
+pub(super) struct Finding<'a> {
+    /// Stable code.
+    pub(super) code: Option<&'static str>,
+    /// It does not end the run.
+    pub(super) warning: bool,
+    /// One line.
+    pub(super) message: String,
+    /// The lines it is about.
+    pub(super) snippet: Option<Snippet>,
+    /// Further lines, each one sentence.
+    pub(super) notes: Vec<String>,
+    /// What to type.
+    pub(super) help: Option<String>,
+    /// Last lines of a command's output.
+    pub(super) log: &'a [String],
+}
+
+/// A text with places in it.
+#[derive(Debug)]
+pub(super) struct Snippet {
+    /// Name of the file.
+    pub(super) name: String,
+    /// All of its text.
+    pub(super) text: String,
+    /// Byte ranges and what is said of them, the main one first.
+    pub(super) labels: Vec<(std::ops::Range<usize>, String)>,
+}
+
+impl Finding<'_> {
+    /// Says one line and what to do.
+    pub(super) fn of_message(message: String, help: Option<String>) -> Self {
+        Self { code: None, warning: false, message, snippet: None, notes: Vec::new(), help, log: &[] }
+    }
+
+    /// Says what a compiler found.
+    pub(super) fn of_diagnostic(item: &Diagnostic, sources: &SourceMap) -> Self {
+        let main = item.labels.first().and_then(|label| sources.get(label.span.source));
+        let mut notes = Vec::new();
+        let mut labels = Vec::new();
+        for label in &item.labels {
+            let range = label.span.start as usize..label.span.end as usize;
+            match (&main, sources.get(label.span.source)) {
+                (Some(main), Some(file)) if main.id == file.id => labels.push((range, label.text.clone())),
+                (_, Some(file)) => {
+                    let at = file.position(label.span.start);
+                    notes.push(format!("at {}:{}:{}: {}", file.name, at.line, at.column, label.text));
+                }
+                (_, None) => notes.push(label.text.clone()),
+            }
+        }
+        notes.extend(item.trail.iter().cloned());
+        Self {
+            code: Some(item.code),
+            warning: item.severity == rb_diag::Severity::Warning,
+            message: item.message.clone(),
+            snippet: main.map(|file| Snippet {
+                name: file.name.clone(),
+                text: file.text.to_string(),
+                labels,
+            }),
+            notes,
+            help: item.help.clone(),
+            log: &[],
+        }
+    }
+}
+
+/// A finding in the form miette wants.
+#[derive(Debug)]
+struct Drawn<'a> {
+    finding: &'a Finding<'a>,
+    source: Option<NamedSource<String>>,
+}
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.finding.message)
+    }
+}
+
+impl std::error::Error for Drawn<'_> {}
+
+impl miette::Diagnostic for Drawn<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.finding.code.map(|code| Box::new(code) as Box<dyn fmt::Display>)
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(if self.finding.warning { Severity::Warning } else { Severity::Error })
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let snippet = self.finding.snippet.as_ref()?;
+        let size = snippet.text.len();
+        Some(Box::new(snippet.labels.iter().enumerate().map(move |(at, (range, text))| {
+            let start = range.start.min(size);
+            let span = (start, range.end.clamp(start, size) - start);
+            let text = (!text.is_empty()).then(|| text.clone());
+            if at == 0 {
+                LabeledSpan::new_primary_with_span(text, span)
+            } else {
+                LabeledSpan::new_with_span(text, span)
+            }
+        })))
+    }
+}
+
+/// Draws a finding; the text ends with a newline. Names and texts come from anywhere, so no control character of
+/// theirs gets to the terminal.
+pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> String {
+    let finding = &Finding {
+        code: finding.code,
+        warning: finding.warning,
+        message: visible(&finding.message),
+        snippet: finding.snippet.as_ref().map(|snippet| Snippet {
+            name: visible(&snippet.name),
+            text: same_length(&snippet.text),
+            labels: snippet.labels.iter().map(|(range, text)| (range.clone(), visible(text))).collect(),
+        }),
+        notes: finding.notes.iter().map(|note| visible(note)).collect(),
+        help: finding.help.as_deref().map(visible),
+        log: finding.log,
+    };
+    let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(columns.clamp(40, 120))
+        .with_context_lines(1)
+        .with_links(false);
+    let source =
+        finding.snippet.as_ref().map(|snippet| NamedSource::new(&snippet.name, snippet.text.clone()));
+    let mut text = String::new();
+    if handler.render_report(&mut text, &Drawn { finding, source }).is_err() {
+        // miette refuses only places outside the text; what matters is said without the drawing.
+        text = format!("  × {}\n", finding.message);
+    }
+    let mut out: String = text.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    for note in &finding.notes {
+        out.push_str(&format!("        {note}\n"));
+    }
+    if !finding.log.is_empty() {
+        out.push_str("  last lines of its output:\n");
+        for line in finding.log {
+            out.push_str(format!("    {}", clean(line, colours)).trim_end());
+            out.push_str(if colours { "\u{1b}[0m\n" } else { "\n" });
+        }
+    }
+    if let Some(help) = &finding.help {
+        let (start, end) = if colours { ("\u{1b}[36m", "\u{1b}[0m") } else { ("", "") };
+        out.push_str(&format!("  {start}help:{end} {}\n", help.replace('\n', "\n        ")));
+    }
+    out
+}

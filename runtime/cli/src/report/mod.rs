@@ -1,0 +1,300 @@
+//! The only place that turns errors and results into text and exit codes.
+//!
+//! In: a [`Failure`], or what a build wrote ([`summary`]). Out: text for stderr, as people read it ([`fancy`]) or as
+//! JSON, and the exit code of DESIGN, "The command line". stdout is data: it gets text through [`print()`] only, and a
+//! reader that went away is no failure.
+
+mod fancy;
+mod place;
+pub(crate) mod summary;
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use rb_api::SolveError;
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, SourceMap, chain};
+use rb_frontend::WorldError;
+use rb_llb::Definition;
+use serde_json::{Value, json};
+
+use crate::args::ArgsError;
+use crate::habits::Habit;
+use crate::output_spec::OutputSpecError;
+use crate::progress::{clean, fit};
+use crate::settings::{Display, ProgressMode, SettingsError};
+use crate::signals::Interrupt;
+use fancy::{Finding, Snippet};
+
+/// Why `rb` ends without having done what was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What the user wrote is wrong.
+    Diagnostics {
+        /// At least one.
+        items: Diagnostics,
+        /// Where the texts are.
+        sources: SourceMap,
+    },
+    /// A job failed.
+    Solve {
+        /// Why.
+        error: Box<SolveError>,
+        /// The graphs of the job, which know the places of their vertices.
+        definitions: Vec<Definition>,
+    },
+    /// Anything else that can be said in one line.
+    Said {
+        /// Who has to act.
+        kind: ErrorKind,
+        /// One line, causes included.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A signal came.
+    Interrupted(Interrupt),
+    /// Nobody reads stdout any more; that is success.
+    Unheard,
+}
+
+impl Failure {
+    /// Makes an error the user has to mend.
+    pub(crate) fn input(message: impl Into<String>, help: Option<String>) -> Self {
+        Self::Said { kind: ErrorKind::Input, message: message.into(), help }
+    }
+
+    /// Makes an error of disk, kernel or network from what caused it.
+    pub(crate) fn environment(what: &str, error: &dyn Error) -> Self {
+        Self::Said { kind: ErrorKind::Environment, message: format!("{what}: {}", chain(error)), help: None }
+    }
+
+    /// Returns the exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            // Of several findings the gravest kind decides, our own bugs first.
+            Self::Diagnostics { items, .. } => {
+                items.iter().map(|item| item.kind).max().unwrap_or(ErrorKind::Internal).exit_code()
+            }
+            Self::Solve { error, .. } => {
+                error.kind().map_or(Interrupt::Int.exit_code(), ErrorKind::exit_code)
+            }
+            Self::Said { kind, .. } => kind.exit_code(),
+            Self::Interrupted(interrupt) => interrupt.exit_code(),
+            Self::Unheard => 0,
+        }
+    }
+
+    /// Renders it for stderr. `columns` is the width to wrap at.
+    pub(crate) fn render(&self, display: Display, columns: usize) -> String {
+        if display.mode == ProgressMode::Json {
+            return self.json();
+        }
+        let finding = |finding: &Finding<'_>| fancy::render(finding, display.colours, columns);
+        match self {
+            Self::Diagnostics { items, sources } => items
+                .iter()
+                .map(|item| finding(&Finding::of_diagnostic(item, sources)))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            Self::Solve { error, definitions } => solve_error(error, definitions, display, columns),
+            Self::Said { kind, message, help } => {
+                finding(&Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind))))
+            }
+            Self::Interrupted(_) => interrupted(display),
+            Self::Unheard => String::new(),
+        }
+    }
+
+    /// Renders it as lines of JSON: `event` is `error` or `interrupted`.
+    fn json(&self) -> String {
+        let values: Vec<Value> = match self {
+            Self::Diagnostics { items, sources } => {
+                items.iter().map(|item| diagnostic_json(item, sources)).collect()
+            }
+            Self::Solve { error, definitions } => vec![solve_json(error, definitions)],
+            Self::Said { kind, message, help } => {
+                vec![json!({ "event": "error", "kind": kind_name(*kind), "message": message, "help": help })]
+            }
+            Self::Interrupted(_) => vec![json!({ "event": "interrupted" })],
+            Self::Unheard => Vec::new(),
+        };
+        values.iter().map(|value| format!("{value}\n")).collect()
+    }
+}
+
+fn solve_error(error: &SolveError, definitions: &[Definition], display: Display, columns: usize) -> String {
+    let finding = match error {
+        SolveError::Vertex { vertex, name, kind, message, help, log_tail } => {
+            let snippet = place::of_vertex(vertex, definitions).map(|place| Snippet {
+                name: place.file,
+                text: place.text,
+                labels: vec![(place.range, message.clone())],
+            });
+            let name = step_name(name);
+            let title = if snippet.is_some() {
+                format!("{name} failed")
+            } else {
+                format!("{name} failed: {message}")
+            };
+            // Lines of plain progress have shown the log already.
+            let log: &[String] = if display.mode == ProgressMode::Plain { &[] } else { log_tail };
+            let help = help.clone().or_else(|| bug_help(*kind));
+            Finding { snippet, log, ..Finding::of_message(title, help) }
+        }
+        SolveError::Job { kind, message, help } => {
+            Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind)))
+        }
+        SolveError::Cancelled => return interrupted(display),
+    };
+    fancy::render(&finding, display.colours, columns)
+}
+
+/// Shows `+app | RUN make all` as "+app: `RUN make all`", in one line.
+fn step_name(name: &str) -> String {
+    match clean(name, false).split_once(" | ") {
+        Some((target, what)) => format!("{target}: `{}`", fit(what, 60)),
+        None => format!("`{}`", fit(name, 60)),
+    }
+}
+
+fn interrupted(display: Display) -> String {
+    match display.mode {
+        ProgressMode::Quiet => String::new(),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Json => "interrupted\n".to_owned(),
+    }
+}
+
+fn solve_json(error: &SolveError, definitions: &[Definition]) -> Value {
+    match error {
+        SolveError::Vertex { vertex, name, kind, message, help, log_tail: _ } => {
+            let place = place::of_vertex(vertex, definitions);
+            json!({
+                "event": "error", "kind": kind_name(*kind), "vertex": vertex.to_string(), "name": name,
+                "message": message, "help": help,
+                "file": place.as_ref().map(|place| place.file.clone()),
+                "line": place.as_ref().map(|place| place.line),
+            })
+        }
+        SolveError::Job { kind, message, help } => {
+            json!({ "event": "error", "kind": kind_name(*kind), "message": message, "help": help })
+        }
+        SolveError::Cancelled => json!({ "event": "interrupted" }),
+    }
+}
+
+/// Renders findings that do not end the run.
+pub(crate) fn warnings(
+    items: &[Diagnostic],
+    sources: &SourceMap,
+    display: Display,
+    columns: usize,
+) -> String {
+    let render = |item| match display.mode {
+        ProgressMode::Json => format!("{}\n", diagnostic_json(item, sources)),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => {
+            fancy::render(&Finding::of_diagnostic(item, sources), display.colours, columns)
+        }
+    };
+    items.iter().map(render).collect()
+}
+
+fn diagnostic_json(item: &Diagnostic, sources: &SourceMap) -> Value {
+    let labels: Vec<Value> = item
+        .labels
+        .iter()
+        .filter_map(|label| {
+            let file = sources.get(label.span.source)?;
+            let (start, end) = (file.position(label.span.start), file.position(label.span.end));
+            Some(json!({
+                "file": file.name, "line": start.line, "column": start.column,
+                "end_line": end.line, "end_column": end.column, "text": label.text,
+            }))
+        })
+        .collect();
+    let event = match item.severity {
+        rb_diag::Severity::Warning => "warning",
+        rb_diag::Severity::Error => "error",
+    };
+    json!({
+        "event": event, "kind": kind_name(item.kind), "code": item.code, "message": item.message,
+        "help": item.help, "labels": labels, "trail": item.trail,
+    })
+}
+
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Build => "build",
+        ErrorKind::Input => "input",
+        ErrorKind::Environment => "environment",
+        ErrorKind::Internal => "internal",
+    }
+}
+
+fn bug_help(kind: ErrorKind) -> Option<String> {
+    match kind {
+        ErrorKind::Internal => Some(
+            "this is a bug of rb; `RB_LOG=debug` in front of the command shows what a report needs"
+                .to_owned(),
+        ),
+        ErrorKind::Build | ErrorKind::Input | ErrorKind::Environment => None,
+    }
+}
+
+/// Writes data to stdout.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unheard,
+        _ => Failure::environment("stdout cannot be written", &error),
+    })
+}
+
+/// Writes talk to stderr; there is nobody to tell if that fails.
+pub(crate) fn tell(text: &str) {
+    let _ignored = io::stderr().lock().write_all(text.as_bytes());
+}
+
+impl From<ArgsError> for Failure {
+    fn from(error: ArgsError) -> Self {
+        Self::input(error.to_string(), error.help())
+    }
+}
+
+impl From<OutputSpecError> for Failure {
+    fn from(error: OutputSpecError) -> Self {
+        Self::input(format!("--output: {error}"), None)
+    }
+}
+
+impl From<Habit> for Failure {
+    fn from(habit: Habit) -> Self {
+        Self::input(habit.message, habit.help)
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let kind = match error {
+            SettingsError::WorkingDirectory { .. } => ErrorKind::Environment,
+            SettingsError::NoHome
+            | SettingsError::Variable { .. }
+            | SettingsError::Relative { .. }
+            | SettingsError::Platform { .. } => ErrorKind::Input,
+        };
+        Self::Said { kind, message: chain(&error), help: error.help() }
+    }
+}
+
+impl From<WorldError> for Failure {
+    fn from(error: WorldError) -> Self {
+        let message = chain(&error);
+        let (kind, help) = match error {
+            WorldError::NotFound { help, .. } => (ErrorKind::Input, help),
+            WorldError::Failed { kind, .. } | WorldError::Step { kind, .. } => (kind, None),
+        };
+        Self::Said { kind, message, help }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What a finished build tells: what ran, what was there already, what was written where.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rb_api::{ExportResult, SolveResult, Summary};
+use serde_json::{Value, json};
+
+use super::fancy::visible;
+use crate::progress::{human_bytes, human_duration};
+
+/// Returns the lines for stderr, the summary first.
+pub(crate) fn text(title: &str, result: &SolveResult, elapsed: Duration, cwd: &Path) -> String {
+    let mut out = format!("{}\n", headline(&visible(title), &result.summary, elapsed));
+    for line in result.exports.iter().filter_map(|export| export_line(export, cwd)) {
+        out.push_str(&format!("  {}\n", visible(&line)));
+    }
+    out
+}
+
+/// Returns the summary line.
+fn headline(title: &str, summary: &Summary, elapsed: Duration) -> String {
+    let elapsed = human_duration(elapsed);
+    let there = summary.cached + summary.skipped;
+    match (summary.executed, there) {
+        (0, 0) => format!("built {title} in {elapsed}: no steps"),
+        (0, 1) => format!("nothing to do: the one step is cached ({elapsed})"),
+        (0, there) => format!("nothing to do: all {there} steps cached ({elapsed})"),
+        (1, there) => format!("built {title} in {elapsed}: 1 step run, {there} cached"),
+        (executed, there) => format!("built {title} in {elapsed}: {executed} steps run, {there} cached"),
+    }
+}
+
+fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
+    let at = |path: &Path| match path.strip_prefix(cwd) {
+        Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
+        Ok(inside) => inside.display().to_string(),
+        Err(_) => path.display().to_string(),
+    };
+    match export {
+        ExportResult::Image { names, destination: None, .. } if names.is_empty() => None,
+        ExportResult::Image { names, digest, size_bytes, destination } => {
+            let mut line = "image".to_owned();
+            if !names.is_empty() {
+                line = format!("{line} {}", names.join(", "));
+            }
+            if let Some(destination) = destination {
+                line = format!("{line} -> {}", at(destination));
+            }
+            Some(format!("{line}  {digest}  {}", human_bytes(*size_bytes)))
+        }
+        ExportResult::Local { destination, written, total } => Some(match (written, total) {
+            (0, _) => format!("{} is up to date", at(destination)),
+            (_, 1) => format!("wrote {}", at(destination)),
+            (written, total) => format!("wrote {} ({written} of {total} entries)", at(destination)),
+        }),
+        ExportResult::Tar { destination, size_bytes } => {
+            Some(format!("wrote {} ({})", at(destination), human_bytes(*size_bytes)))
+        }
+    }
+}
+
+/// Returns the digests of the images, one a line, for `--quiet`.
+pub(crate) fn digests(result: &SolveResult) -> String {
+    let mut digests = Vec::new();
+    for export in &result.exports {
+        if let ExportResult::Image { digest, .. } = export
+            && !digests.contains(digest)
+        {
+            digests.push(*digest);
+        }
+    }
+    digests.iter().map(|digest| format!("{digest}\n")).collect()
+}
+
+/// Returns one line of JSON.
+pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> String {
+    let exports: Vec<Value> = result
+        .exports
+        .iter()
+        .map(|export| match export {
+            ExportResult::Image { names, digest, size_bytes, destination } => json!({
+                "type": "image", "names": names, "digest": digest.to_string(), "size_bytes": size_bytes,
+                "destination": destination.as_ref().map(|path| path.display().to_string()),
+            }),
+            ExportResult::Local { destination, written, total } => json!({
+                "type": "local", "destination": destination.display().to_string(), "written": written, "total": total,
+            }),
+            ExportResult::Tar { destination, size_bytes } => json!({
+                "type": "tar", "destination": destination.display().to_string(), "size_bytes": size_bytes,
+            }),
+        })
+        .collect();
+    let Summary { executed, cached, skipped } = result.summary;
+    let line = json!({
+        "event": "summary", "target": title, "duration_ms": elapsed.as_millis() as u64,
+        "executed": executed, "cached": cached, "skipped": skipped, "exports": exports,
+    });
+    format!("{line}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rb_oci::Digest;
+
+    use super::*;
+
+    fn result(executed: usize, cached: usize, skipped: usize, exports: Vec<ExportResult>) -> SolveResult {
+        SolveResult { roots: Vec::new(), exports, summary: Summary { executed, cached, skipped } }
+    }
+
+    fn first(executed: usize, cached: usize, skipped: usize) -> String {
+        let text = text(
+            "+app",
+            &result(executed, cached, skipped, Vec::new()),
+            Duration::from_millis(840),
+            Path::new("/w"),
+        );
+        text.trim_end().to_owned()
+    }
+
+    #[test]
+    fn what_ran_and_what_was_there() {
+        assert_eq!(first(3, 0, 0), "built +app in 0.8s: 3 steps run, 0 cached");
+        assert_eq!(first(1, 2, 4), "built +app in 0.8s: 1 step run, 6 cached");
+        assert_eq!(first(0, 1, 2), "nothing to do: all 3 steps cached (0.8s)");
+        assert_eq!(first(0, 1, 0), "nothing to do: the one step is cached (0.8s)");
+        assert_eq!(first(0, 0, 0), "built +app in 0.8s: no steps");
+    }
+
+    #[test]
+    fn what_was_written() {
+        let image = |names: &[&str], destination: Option<&str>| ExportResult::Image {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            digest: Digest::of("image"),
+            size_bytes: 16_200,
+            destination: destination.map(PathBuf::from),
+        };
+        let local = |written, total| ExportResult::Local { destination: "/w/out/app".into(), written, total };
+        let result = result(
+            1,
+            0,
+            0,
+            vec![
+                image(&["app:latest", "app:v1"], None),
+                image(&[], None),
+                image(&[], Some("/elsewhere/app.tar")),
+                local(1, 1),
+                local(2, 7),
+                local(0, 7),
+                ExportResult::Tar { destination: "/w/fs.tar".into(), size_bytes: 512 },
+            ],
+        );
+        insta::assert_snapshot!(text("+app", &result, Duration::from_secs(61), Path::new("/w")), @r"
+        built +app in 1m01s: 1 step run, 0 cached
+          image app:latest, app:v1  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d  16.2 kB
+          image -> /elsewhere/app.tar  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d  16.2 kB
+          wrote out/app
+          wrote out/app (2 of 7 entries)
+          out/app is up to date
+          wrote fs.tar (512 B)
+        ");
+        assert_eq!(digests(&result), format!("{}\n", Digest::of("image")));
+        let line: Value =
+            serde_json::from_str(&json("+app", &result, Duration::from_secs(61))).expect("JSON");
+        assert_eq!(line["exports"].as_array().map(Vec::len), Some(7));
+    }
+}

@@ -1,0 +1,82 @@
+//! What users see when something is wrong: the line, the cause, what to type, and the exit code.
+
+use crate::env::TestEnv;
+
+fn host(body: &str) -> String {
+    format!("VERSION 1\nt:\n    FROM @host\n{body}")
+}
+
+#[test]
+fn a_failing_command_underlines_its_line_and_tells_its_output_once() {
+    let env = TestEnv::new();
+    env.write("Buildfile", host("    RUN echo about to fail; echo on stderr >&2; exit 3\n"));
+    let run = env.rb(["+t"]).expect(1).says("exit code 3").says("Buildfile:4");
+    let told = run.stderr.lines().filter(|line| line.contains("on stderr") && !line.contains("RUN")).count();
+    assert_eq!(told, 1, "{}", run.stderr);
+}
+
+#[test]
+fn a_typo_in_a_target_names_the_nearest_before_anything_runs() {
+    let env = TestEnv::new();
+    env.write("Buildfile", host("    RUN true\n"));
+    let run = env.rb(["+tt"]).expect(2).says("did you mean").says("`+t`");
+    assert!(!run.stderr.contains("steps run"), "{}", run.stderr);
+    env.write("Buildfile", "VERSION 1\nfirst:\n    FROM @host\n    RUN true\nall:\n    BUILD +frist\n");
+    env.rb(["+all"]).expect(2).says("frist").says("first").says("Buildfile:6");
+}
+
+#[test]
+fn a_missing_file_names_the_nearest_before_anything_runs() {
+    let env = TestEnv::new();
+    env.write("Buildfile", host("    RUN echo ran-first\n    COPY mian.c /\n")).write("main.c", "");
+    let run = env.rb(["+t"]).expect(2).says("mian.c").says("main.c").says("Buildfile:5");
+    assert!(!run.stderr.contains("| ran-first"), "{}", run.stderr);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let env = TestEnv::new();
+    env.write("Buildfile", "VERSION 1\nt:\n    FRM scratch\n    COPPY a b\n    RUN --netwrok=none true\n");
+    env.rb(["+t"]).expect(2).says("FRM").says("COPPY").says("netwrok").says("`FROM`").says("`COPY`");
+}
+
+#[test]
+fn wrong_words_on_the_command_line_are_exit_2() {
+    let env = TestEnv::new();
+    env.write("Buildfile", host("    RUN true\n"));
+    env.rb(["+t", "--UNKNOWN=1"]).expect(2).says("UNKNOWN");
+    env.rb(["--no-cahce", "+t"]).expect(2).says("--no-cache");
+    env.rb(["imgae"]).expect(2).says("image");
+    env.rb(["./nowhere+t"]).expect(2).says("nowhere");
+    env.rb(["run", "no-such-image"]).expect(2).says("no-such-image");
+    env.rb(["solve", "no-such-file.pb"]).expect(2);
+    env.rb(["--help"]).expect(0);
+    env.rb(["--version"]).expect(0);
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    let env = TestEnv::new();
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM alpine:3.20\n    RUN true\n");
+    env.rb(["+t"]).expect(2).says("alpine:3.20").says("Buildfile:3");
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM @host\n    WITH DOCKER\n        RUN true\n    END\n");
+    env.rb(["+t"]).expect(2).says("WITH DOCKER");
+}
+
+#[test]
+fn a_host_tree_is_not_an_image_and_private_folders_are_not_shown() {
+    let env = TestEnv::new();
+    env.write("Buildfile", host("    SAVE IMAGE leak:latest\n"));
+    env.rb(["+t"]).expect(2).says("FROM scratch");
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM @host --bind=/root\n    RUN true\n");
+    env.rb(["+t"]).expect(2).says("--allow-bind");
+}
+
+#[test]
+fn binary_junk_is_told_as_a_mistake() {
+    let env = TestEnv::new();
+    env.write("Buildfile", b"\xff\xfe\x00junk\x01".as_slice());
+    env.rb(["+t"]).expect(2);
+    env.write("bad.pb", b"\x0a\xff\xff\xff\xff\x0f".as_slice());
+    env.rb(["solve", "bad.pb"]).expect(2);
+}
