@@ -36,7 +36,10 @@ impl User {
         for name in ["top", "upper", "work"] {
             own(&scratch.directory(name));
         }
-        std::fs::copy(crate::support::example(), scratch.path().join("sandbox")).unwrap();
+        // By another process: a test that forks meanwhile would inherit the copy open for writing ("text file busy").
+        let copied =
+            Command::new("cp").arg(crate::support::example()).arg(scratch.path().join("sandbox")).status();
+        assert!(copied.unwrap().success());
         Self { scratch }
     }
 
