@@ -250,11 +250,11 @@ fn working_directories() {
     }
     let scratch = Scratch::new();
     let directory = scratch.busybox("root");
-    std::fs::create_dir_all(directory.join("work/deep")).unwrap();
-    std::os::unix::fs::symlink("/work", directory.join("link")).unwrap();
-    std::os::unix::fs::symlink("../../../../work", directory.join("climb")).unwrap();
+    std::fs::create_dir_all(directory.join("inner/deep")).unwrap();
+    std::os::unix::fs::symlink("/inner", directory.join("link")).unwrap();
+    std::os::unix::fs::symlink("../../../../inner", directory.join("climb")).unwrap();
     for (cwd, expected) in
-        [("", "/"), ("/work/deep", "/work/deep"), ("/link/deep", "/work/deep"), ("/climb", "/work")]
+        [("", "/"), ("/inner/deep", "/inner/deep"), ("/link/deep", "/inner/deep"), ("/climb", "/inner")]
     {
         let mut spec = shell(RootMount::directory(&directory), "/bin/readlink /proc/self/cwd");
         spec.cwd = cwd.to_owned();
@@ -267,7 +267,7 @@ fn working_directories() {
         assert!(matches!(&error, ExecError::Cwd { cwd: named, .. } if named == cwd), "{error:?}");
     }
     let mut spec = Spec::new(RootMount::directory(&directory), words(&["deep/../../bin/echo", "relative"]));
-    spec.cwd = "/work".to_owned();
+    spec.cwd = "/inner".to_owned();
     assert_eq!(output(&spec), "relative\n");
 }
 
