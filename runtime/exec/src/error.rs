@@ -147,6 +147,19 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// The program of a command outside does not exist on this machine.
+    #[error("`{program}` was not found on this machine")]
+    NotFoundOutside {
+        /// As asked for.
+        program: String,
+    },
+    /// The process that runs commands outside of every sandbox cannot be reached, or ended before its command.
+    #[error("the process that runs commands outside of sandboxes does not answer")]
+    Outside {
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The kill switch was thrown before the command started.
     #[error("cancelled")]
     Cancelled,
@@ -163,6 +176,7 @@ impl ExecError {
             | Self::Nul { .. }
             | Self::NoCommand => ErrorKind::Input,
             Self::NotFound { .. }
+            | Self::NotFoundOutside { .. }
             | Self::InterpreterNotFound { .. }
             | Self::NotExecutable { .. }
             | Self::Cwd { .. }
@@ -171,6 +185,7 @@ impl ExecError {
             | Self::Setup { .. }
             | Self::Step { .. }
             | Self::Open { .. }
+            | Self::Outside { .. }
             | Self::MountPoint { .. }
             | Self::UnmappedId { .. } => ErrorKind::Environment,
             Self::Threads { .. } | Self::TooManyLayers { .. } | Self::NoRoot => ErrorKind::Internal,

@@ -1,15 +1,19 @@
 //! File systems in memory that every sandbox gets: its `/dev`, and the files about names and addresses.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
 use rb_sys::mount::{Attributes, set_attributes};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::roots::{file_system, tmpfs};
-use crate::spec::{Network, Spec};
+use crate::spec::{FileMount, Network, Spec};
 
 /// What the system call filter and Docker's device rules leave a container: name, major, minor.
 pub(crate) const DEVICES: [(&str, u32, u32); 6] =
@@ -59,6 +63,92 @@ pub(crate) fn device(name: &str, major: u32, minor: u32) -> io::Result<OwnedFd> 
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("/dev/{name} is not that device")));
     }
     set_attributes(mount.as_fd(), DEVICE, false)?;
+    Ok(mount)
+}
+
+/// Where this machine's devices for terminals, memory and messages are, of which a sandbox has its own.
+const OWN: [&str; 8] = ["pts", "shm", "mqueue", "fd", "ptmx", "console", "tty", "hugepages"];
+
+/// Makes nodes of all of this machine's devices in the tree of `/dev`, for a command without isolation.
+///
+/// A process without the right to make nodes (in a user namespace, or without `CAP_MKNOD`) makes none: see [`WITHOUT_NODES`].
+pub(crate) fn all_devices(tree: &OwnedFd) -> io::Result<()> {
+    copy_devices(Path::new("/dev"), tree, 0)
+}
+
+fn copy_devices(from: &Path, to: &OwnedFd, depth: usize) -> io::Result<()> {
+    // Deeper there are only links by name.
+    const DEEPEST: usize = 2;
+    let Ok(entries) = std::fs::read_dir(from) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let mut own = OWN.into_iter().chain(DEVICES.map(|(name, ..)| name));
+        if depth == 0 && own.any(|own| OsStr::new(own) == name) {
+            continue;
+        }
+        // It may be gone by now.
+        let Ok(stat) = rustix::fs::lstat(entry.path()) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        match kind {
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+                match rustix::fs::mknodat(to, &name, kind, mode, stat.st_rdev) {
+                    Ok(()) => {}
+                    Err(Errno::PERM) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+                let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                rustix::fs::chownat(to, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::chmodat(to, &name, mode, AtFlags::empty())?;
+            }
+            FileType::Directory if depth < DEEPEST => {
+                rustix::fs::mkdirat(to, &name, Mode::from_raw_mode(0o755))?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let inner = rustix::fs::openat(to, &name, flags, Mode::empty())?;
+                copy_devices(&entry.path(), &inner, depth + 1)?;
+                drop(inner);
+                // One without devices is not shown.
+                rustix::fs::unlinkat(to, &name, AtFlags::REMOVEDIR).ok();
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Devices that are of use to one who may not make nodes, where this machine has them: they are bound.
+pub(crate) const WITHOUT_NODES: [&str; 3] = ["fuse", "kvm", "net/tun"];
+
+/// Makes a mount of a device of this machine, whichever it is; nothing if there is none of this name.
+pub(crate) fn any_device(name: &str) -> io::Result<Option<OwnedFd>> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = match open_tree(CWD, format!("/dev/{name}"), flags) {
+        Ok(mount) => mount,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode);
+    if kind != FileType::CharacterDevice {
+        return Ok(None);
+    }
+    set_attributes(mount.as_fd(), DEVICE, false)?;
+    Ok(Some(mount))
+}
+
+/// Name of the only file in the mount of [`single`].
+pub(crate) const SINGLE: &str = "file";
+
+/// Attributes of a file made by [`single`].
+pub(crate) const SINGLE_ATTRIBUTES: Attributes =
+    Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC).with(Attributes::RDONLY);
+
+/// Makes a mount in memory with one file.
+pub(crate) fn single(file: &FileMount) -> io::Result<OwnedFd> {
+    let attributes = Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC);
+    let mount = tmpfs(&[("mode", "700".to_owned())], attributes)?;
+    let made = create_file(&mount, SINGLE, Mode::from_raw_mode(0o600), file.content.bytes())?;
+    rustix::fs::fchown(&made, Some(Uid::from_raw(file.uid)), Some(Gid::from_raw(file.gid)))?;
+    rustix::fs::fchmod(&made, Mode::from_raw_mode(file.mode & 0o777))?;
     Ok(mount)
 }
 
@@ -125,16 +215,16 @@ fn hosts(spec: &Spec, hostname: &str) -> String {
     text
 }
 
-fn write_file(directory: &OwnedFd, name: &str, mut bytes: &[u8]) -> io::Result<()> {
+fn write_file(directory: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
+    create_file(directory, name, Mode::from_raw_mode(0o644), bytes).map(drop)
+}
+
+fn create_file(directory: &OwnedFd, name: &str, mode: Mode, bytes: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o644);
-    let file = rustix::fs::openat(directory, name, flags, mode)?;
+    let mut file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
     rustix::fs::fchmod(&file, mode)?;
-    while !bytes.is_empty() {
-        let written = rustix::io::write(&file, bytes)?;
-        bytes = bytes.get(written..).unwrap_or_default();
-    }
-    Ok(())
+    file.write_all(bytes)?;
+    Ok(file.into())
 }
 
 fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {

@@ -14,7 +14,16 @@ pub struct KillSwitch {
 struct State {
     killed: bool,
     next: u64,
-    running: BTreeMap<u64, Arc<OwnedFd>>,
+    running: BTreeMap<u64, Reach>,
+}
+
+/// How a run is ended.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// The descriptor of a sandbox's first process, which is killed.
+    Process(Arc<OwnedFd>),
+    /// The line to who watches over a command outside; when it is hung up, the command is ended.
+    Line(Arc<OwnedFd>),
 }
 
 impl KillSwitch {
@@ -23,13 +32,19 @@ impl KillSwitch {
         Self::default()
     }
 
-    /// Sends SIGKILL to the first process of each running sandbox, and so to all of them. Later runs refuse to start.
+    /// Sends SIGKILL to the first process of each running sandbox, and so to all of them, and has commands outside
+    /// ended. Later runs refuse to start.
     pub fn kill(&self) {
         let mut state = self.lock();
         state.killed = true;
-        for process in state.running.values() {
-            // The process may have ended by itself; then there is nothing to do.
-            let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);
+        for reach in state.running.values() {
+            // It may have ended by itself; then there is nothing to do.
+            let _ = match reach {
+                Reach::Process(process) => {
+                    rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL)
+                }
+                Reach::Line(line) => rustix::net::shutdown(line, rustix::net::Shutdown::Write),
+            };
         }
     }
 
@@ -38,15 +53,15 @@ impl KillSwitch {
         self.lock().killed
     }
 
-    /// Keeps `process` in reach until the guard drops. `None` if the switch was thrown before.
-    pub(crate) fn register(&self, process: Arc<OwnedFd>) -> Option<Registration> {
+    /// Keeps a run in reach until the guard drops. `None` if the switch was thrown before.
+    pub(crate) fn register(&self, reach: Reach) -> Option<Registration> {
         let mut state = self.lock();
         if state.killed {
             return None;
         }
         let id = state.next;
         state.next += 1;
-        state.running.insert(id, process);
+        state.running.insert(id, reach);
         drop(state);
         Some(Registration { switch: self.clone(), id })
     }

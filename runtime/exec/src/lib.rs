@@ -3,6 +3,8 @@
 //! For what: `RUN` of every frontend, `rb run`, and whatever else executes what is not ours. In: a [`Spec`]. Out: an
 //! [`ExecOutcome`] and the command's output; or an [`ExecError`] that says why it did not start.
 //!
+//! What must run on the user's own machine, outside of every sandbox, goes through [`Outside`].
+//!
 //! How, in order: [`enter_runtime()`] (once, before any thread) → `plan`: layers become detached mounts (`roots`), paths
 //! inside are found and made in the `tree`, the `user` is looked up, `seccomp` and `limits` are laid down → a child by
 //! clone3 that executes the prepared steps ([`rb_sys::child`]) → [`run()`]: output is carried, the end awaited, `stubs`
@@ -17,6 +19,7 @@ mod files;
 mod identity;
 mod kill;
 mod limits;
+mod outside;
 mod plan;
 mod probe;
 mod roots;
@@ -30,10 +33,11 @@ mod user;
 
 pub use error::ExecError;
 pub use kill::KillSwitch;
+pub use outside::{HostCommand, Outside};
 pub use probe::{Check, HostReport, Verdict, overlay_works, probe_host};
 pub use run::{ExecOutcome, ExitStatus, Stream, run};
 pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
 pub use spec::{
-    Bind, ExtraMount, Network, Output, OverlayMount, Rlimit, RootDriver, RootMount, Spec, Stdin, Stdio,
-    Upper, UserSpec,
+    Bind, ExtraMount, FileMount, Hidden, Network, Output, OverlayMount, Rlimit, RootDriver, RootMount, Spec,
+    Stdin, Stdio, Upper, UserSpec,
 };

@@ -52,6 +52,10 @@ pub(crate) const DEFAULT_CAPABILITIES: Capabilities = Capabilities::of(&[
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What to do about an id that is not there.
+const MORE_IDS: &str = "this user namespace does not have it; subordinate ids (/etc/subuid, /etc/subgid and the \
+    newuidmap program) give more";
+
 /// The slot of the child for what is attached at once.
 const SCRATCH: Slot = Slot(1);
 
@@ -158,12 +162,16 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
     let texts = |list: &[String], what| -> Result<Vec<CString>, ExecError> {
         list.iter().map(|item| text(item.as_str(), what)).collect()
     };
+    let mut variables = texts(&environment, "the environment")?;
+    for (name, value) in &spec.secret_env {
+        variables.push(text([name.as_bytes(), b"=", value.bytes()].concat(), "a secret variable")?);
+    }
     steps.push(
         "execute",
         Step::Execute {
             candidates: texts(&candidates, "the command")?,
             arguments: texts(&spec.args, "an argument")?,
-            environment: texts(&environment, "the environment")?,
+            environment: variables,
         },
     );
 
@@ -220,8 +228,7 @@ fn resolve_user(spec: &Spec, tree: &mut Tree) -> Result<User, ExecError> {
     };
     let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
     let user = user::resolve(&spec.user.0, &passwd, &group)?;
-    let remedy = "this user namespace does not have it; subordinate ids (/etc/subuid, /etc/subgid and the \
-        newuidmap program) give more";
+    let remedy = MORE_IDS;
     if !identity::is_mapped(&identity::map("uid_map"), user.uid) {
         return Err(ExecError::UnmappedId { what: "user", id: user.uid, remedy });
     }
@@ -288,7 +295,7 @@ fn drop_privileges(spec: &Spec, user: &User, steps: &mut Steps) -> Result<(), Ex
     Ok(())
 }
 
-/// The spec's environment, with `PATH` and `HOME` where they are missing.
+/// The spec's environment, with `PATH` and `HOME` where they are missing, without what a secret replaces.
 fn environment(spec: &Spec, user: &User) -> Vec<String> {
     let mut environment = spec.env.clone();
     for (name, value) in [("PATH=", DEFAULT_PATH), ("HOME=", user.home.as_str())] {
@@ -296,6 +303,8 @@ fn environment(spec: &Spec, user: &User) -> Vec<String> {
             environment.push(format!("{name}{value}"));
         }
     }
+    let is = |item: &str, name: &str| item.split_once('=').is_some_and(|(before, _)| before == name);
+    environment.retain(|item| !spec.secret_env.iter().any(|(name, _)| is(item, name)));
     environment
 }
 

@@ -28,7 +28,8 @@ pub(crate) const MAX_LAYERS: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Detached {
     pub(crate) mount: OwnedFd,
-    /// The directory that receives changes; `None` if nothing can be written.
+    /// The directory that receives changes, from which mount points are removed again; `None` if nothing can be
+    /// written, or others have mounts there.
     pub(crate) written: Option<OwnedFd>,
 }
 
@@ -38,6 +39,9 @@ pub(crate) fn mount(root: &RootMount, attributes: Attributes) -> Result<Detached
     match (&root.driver, &root.writable, root.layers.as_slice()) {
         (RootDriver::Directory(directory), ..) => {
             Ok(Detached { mount: bind(directory, attributes)?, written: Some(open_directory(directory)?) })
+        }
+        (RootDriver::Shared(directory), ..) => {
+            Ok(Detached { mount: bind(directory, attributes)?, written: None })
         }
         (RootDriver::Overlay, None, []) => Err(ExecError::NoRoot),
         // An overlay of a single directory is refused by the kernel; a bind shows the same.

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::error::ExecError;
-use crate::kill::KillSwitch;
+use crate::kill::{KillSwitch, Reach};
 use crate::plan::{self, Label, Plan};
 use crate::spec::Spec;
 
@@ -73,7 +73,7 @@ pub fn run(
         action: "create the namespaces of a sandbox".to_owned(),
         source,
     })?;
-    let Some(registration) = kill.register(Arc::clone(child.pidfd())) else {
+    let Some(registration) = kill.register(Reach::Process(Arc::clone(child.pidfd()))) else {
         return Err(ExecError::Cancelled); // dropping the child ends it
     };
     // Also closes our writing ends of the pipes.

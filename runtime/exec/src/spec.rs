@@ -3,8 +3,10 @@
 //! Paths are of two kinds and the types keep them apart: `PathBuf` is outside (this process's view), `String` is
 //! inside the sandbox and always starts at its root.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One command and the world it sees.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Spec {
     pub args: Vec<String>,
     /// `NAME=value`, exactly; only `PATH` and `HOME` are added where missing.
     pub env: Vec<String>,
+    /// More variables, name and value, which are never shown; they win over `env`.
+    pub secret_env: Vec<(String, Hidden)>,
     /// Working directory inside; empty means `/`. It must exist.
     pub cwd: String,
     /// Who runs it.
@@ -27,7 +31,8 @@ pub struct Spec {
     pub hostname: String,
     /// What network the command sees.
     pub network: Network,
-    /// All capabilities, no seccomp filter, nothing of `/proc` masked. As little isolation as `docker --privileged`.
+    /// All capabilities, no seccomp filter, nothing of `/proc` masked, `/sys` and its control groups to be written, and
+    /// this machine's devices as far as this process may give them. As little isolation as `docker --privileged`.
     pub insecure: bool,
     /// More lines for `/etc/hosts`.
     pub hosts: Vec<(String, IpAddr)>,
@@ -48,6 +53,7 @@ impl Spec {
             mounts: Vec::new(),
             args,
             env: Vec::new(),
+            secret_env: Vec::new(),
             cwd: String::new(),
             user: UserSpec::default(),
             hostname: String::new(),
@@ -64,7 +70,7 @@ impl Spec {
 /// A file system made of layers.
 #[derive(Clone, Debug)]
 pub struct RootMount {
-    /// Layer directories, lowest first; may be empty. Ignored by [`RootDriver::Directory`].
+    /// Layer directories, lowest first; may be empty. Only [`RootDriver::Overlay`] has any.
     pub layers: Vec<PathBuf>,
     /// Where changes go. Without it nothing can be written.
     pub writable: Option<Upper>,
@@ -76,6 +82,11 @@ impl RootMount {
     /// Returns the root that is the writable `directory` itself.
     pub fn directory(directory: impl Into<PathBuf>) -> Self {
         Self { layers: Vec::new(), writable: None, driver: RootDriver::Directory(directory.into()) }
+    }
+
+    /// Returns the writable `directory`, which other sandboxes use at the same time.
+    pub fn shared(directory: impl Into<PathBuf>) -> Self {
+        Self { layers: Vec::new(), writable: None, driver: RootDriver::Shared(directory.into()) }
     }
 
     /// Returns a stack of `layers` (lowest first), written to `writable`.
@@ -100,6 +111,9 @@ pub enum RootDriver {
     Overlay,
     /// One plain, writable directory that holds everything (the copy driver).
     Directory(PathBuf),
+    /// A plain, writable directory that other sandboxes may use at the same time. Mount points made in it stay: to
+    /// remove one would unmount what another sandbox has there.
+    Shared(PathBuf),
 }
 
 /// A mount besides the root.
@@ -118,6 +132,44 @@ pub enum ExtraMount {
     },
     /// A part of another stack of layers.
     Overlay(OverlayMount),
+    /// A read-only file in memory.
+    File(FileMount),
+}
+
+/// A file in memory, shown inside.
+#[derive(Clone, Debug)]
+pub struct FileMount {
+    /// Its content.
+    pub content: Hidden,
+    /// Absolute path inside.
+    pub target: String,
+    /// Owner inside.
+    pub uid: u32,
+    /// Group inside.
+    pub gid: u32,
+    /// Permissions, such as `0o400`.
+    pub mode: u32,
+}
+
+/// Bytes that are never printed. Clones share them; how they are kept and wiped is their owner's business.
+#[derive(Clone)]
+pub struct Hidden(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Hidden {
+    /// Hides `bytes`.
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Hidden")
+    }
 }
 
 /// A file or directory of outside, shown inside.

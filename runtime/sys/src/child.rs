@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::retry_on_intr;
 
 use crate::caps::Capabilities;
 use crate::mount::Attributes;
@@ -50,7 +51,8 @@ pub enum Step {
     DieWithParent,
     /// setsid(2).
     NewSession,
-    /// An empty session keyring, so that the old one's keys are out of reach (keyctl(2)). Without keyrings, nothing.
+    /// An empty session keyring, so that the old one's keys are out of reach (keyctl(2)). Without keyrings, or with
+    /// too many, nothing: a caller who cares also forbids the calls.
     NewKeyring,
     /// dup3(2) to a standard stream.
     Duplicate {
@@ -321,13 +323,14 @@ impl Child {
         // Copies of the pipe's other end may live for a moment in children of other threads, so the end of the pipe is
         // not waited for: a child writes all or nothing, and has ended.
         let mut ready = [PollFd::new(&self.errors, PollFlags::IN)];
-        rustix::event::poll(&mut ready, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        retry_on_intr(|| rustix::event::poll(&mut ready, Some(&at_once)))?;
         let [ready] = ready;
         if !ready.revents().contains(PollFlags::IN) {
             return Ok(None);
         }
         let mut report = [0; 8];
-        if rustix::io::read(&self.errors, &mut report)? != report.len() {
+        if retry_on_intr(|| rustix::io::read(&self.errors, &mut report))? != report.len() {
             return Ok(None);
         }
         let [a, b, c, d, rest @ ..] = report;

@@ -6,6 +6,7 @@
 //!
 //! * [`child`]: a process made of prepared [steps](child::Step), which makes only system calls until it executes;
 //! * [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
+//! * [`resolve`]: paths that stay within a directory;
 //! * [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces.
 //!
 //! Source: the man pages named beside each block.
@@ -15,6 +16,7 @@ pub mod caps;
 pub mod child;
 pub mod mount;
 pub mod process;
+pub mod resolve;
 pub mod seccomp;
 pub mod userns;
 

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::num::NonZeroI32;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags};
 
 /// Returns how many threads this process has. Reads `/proc/self/task`.
 pub fn thread_count() -> io::Result<usize> {
@@ -57,6 +60,44 @@ pub fn fork(body: impl FnOnce() -> i32) -> io::Result<Forked> {
             unsafe { libc::_exit(code) }
         }
     }
+}
+
+/// As [`fork`], with a copy that keeps `file` and no other descriptor of this process: its standard streams are
+/// `/dev/null`, and it waits for nobody and makes nobody wait. `body` must not hold descriptors of its own.
+pub fn fork_apart(file: OwnedFd, body: impl FnOnce(OwnedFd) -> i32) -> io::Result<Forked> {
+    fork(move || match leave_all_but(file) {
+        Ok(file) => body(file),
+        Err(_) => 1,
+    })
+}
+
+/// Closes all descriptors of this process but `file`, which is returned under another number.
+fn leave_all_but(file: OwnedFd) -> io::Result<OwnedFd> {
+    // Above the standard streams, which are replaced.
+    let kept = rustix::io::fcntl_dupfd_cloexec(&file, FIRST_OWN)?;
+    // Closed below with all the others; its number must not be closed again.
+    let _number = file.into_raw_fd();
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    drop(null);
+    close_range(FIRST_OWN, kept.as_raw_fd() - 1)?;
+    close_range(kept.as_raw_fd() + 1, RawFd::MAX)?;
+    Ok(kept)
+}
+
+/// The first descriptor behind the standard streams.
+const FIRST_OWN: RawFd = 3;
+
+fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: close_range(2) takes numbers only. Whoever owned these descriptors is in the original of this copy: what
+    // runs here is `fork_apart`, whose body was promised to hold none, and no destructors run at its end.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Moves this process into a mount namespace of its own; mounts made outside still appear in it (slave), mounts made

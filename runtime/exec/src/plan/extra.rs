@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 use rb_sys::child::{FileRef, Program};
 use rb_sys::mount::Attributes;
+use rb_sys::resolve::open_resolved;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
-use super::{bind_open, clone, open, open_error, place, setup};
+use super::{MORE_IDS, bind_open, clone, open, open_error, place, setup};
 use crate::error::ExecError;
-use crate::spec::{Bind, ExtraMount, OverlayMount, Spec};
+use crate::spec::{Bind, ExtraMount, FileMount, OverlayMount, Spec};
 use crate::tree::{Kind, Place, Tree, file_type};
-use crate::{files, roots};
+use crate::{files, identity, roots};
 
 /// A mount of the spec, ready to be attached.
 pub(super) struct Prepared {
@@ -48,7 +49,8 @@ fn target_of(mount: &ExtraMount) -> &str {
     match mount {
         ExtraMount::Bind(Bind { target, .. })
         | ExtraMount::Tmpfs { target, .. }
-        | ExtraMount::Overlay(OverlayMount { target, .. }) => target,
+        | ExtraMount::Overlay(OverlayMount { target, .. })
+        | ExtraMount::File(FileMount { target, .. }) => target,
     }
 }
 
@@ -119,7 +121,29 @@ fn extra_mount(
                 Source::Part { aside: program.lend(detached.mount), path: program.lend(part), attributes };
             Ok(Prepared { source, place, target })
         }
+        ExtraMount::File(file) => {
+            mapped(file)?;
+            let aside = files::single(file).map_err(setup(format!("make the file for {target}")))?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let part = rustix::fs::openat(&aside, files::SINGLE, flags, Mode::empty())
+                .map_err(|error| setup(format!("open the file for {target}"))(error.into()))?;
+            let place = place(tree, &target, Kind::File)?;
+            tree.mount(&place, Some(clone(&part)?), None);
+            let (aside, path) = (program.lend(aside), program.lend(part));
+            let source = Source::Part { aside, path, attributes: files::SINGLE_ATTRIBUTES };
+            Ok(Prepared { source, place, target })
+        }
     }
+}
+
+/// Whether the owner of a file exists in this user namespace.
+fn mapped(file: &FileMount) -> Result<(), ExecError> {
+    for (what, id, map) in [("user", file.uid, "uid_map"), ("group", file.gid, "gid_map")] {
+        if !identity::is_mapped(&identity::map(map), id) {
+            return Err(ExecError::UnmappedId { what, id, remedy: MORE_IDS });
+        }
+    }
+    Ok(())
 }
 
 /// Opens `selector` in a mount, within it; also returns its path there, without symlinks.
@@ -131,6 +155,6 @@ fn select(mount: &OwnedFd, selector: &str) -> Result<(OwnedFd, PathBuf), ExecErr
     let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&place.path()).into_owned()));
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    let file = rustix::fs::openat2(mount, place.path(), flags, Mode::empty(), resolve);
+    let file = open_resolved(mount, place.path(), flags, resolve);
     Ok((file.map_err(|error| missing(error.into()))?, path))
 }

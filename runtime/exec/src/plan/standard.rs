@@ -1,7 +1,8 @@
 //! What every sandbox has mounted: `/proc`, `/dev`, `/sys` and generated files of `/etc`.
 //!
 //! Mounts that do not depend on the child's namespaces are made here, outside; `/proc`, message queues and, for root,
-//! `/sys` are made by the child. Without root a new `/sys` is refused, so this machine's is bound, read-only.
+//! `/sys` are made by the child. A command without isolation also gets this machine's control groups and devices, as far
+//! as this process may give them. Without root a new `/sys` is refused, so this machine's is bound, read-only.
 //! Source: Docker's masked and read-only paths (moby, oci/defaults.go; facts).
 
 use std::path::Path;
@@ -32,6 +33,8 @@ const SYS_MASKED: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
 const DEVICES_TREE: Attributes = Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC);
 
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
 /// Slots of the child that stay in use while paths beneath are masked.
 const PROC: Slot = Slot(0);
 const SYS: Slot = Slot(2);
@@ -48,6 +51,8 @@ pub(super) struct Standard {
     sys: Place,
     /// This machine's `/sys`, where a new one is refused.
     sys_bind: Option<FileRef>,
+    /// This machine's control groups, for a command without isolation, where its `/sys` is a new one.
+    control_groups: Option<(FileRef, Place)>,
     /// Name of a generated file, and its place.
     etc: Vec<(&'static str, Place)>,
 }
@@ -58,6 +63,9 @@ impl Standard {
         let proc = place(tree, "/proc", Kind::Directory)?;
         tree.mount(&proc, None, None);
         let dev = files::device_tree(spec.insecure).map_err(setup("make /dev"))?;
+        if spec.insecure && !identity::in_user_namespace() {
+            files::all_devices(&dev).map_err(setup("make the devices of /dev"))?;
+        }
         let dev_place = place(tree, "/dev", Kind::Directory)?;
         tree.mount(&dev_place, Some(clone(&dev)?), None);
         let mut in_dev = Vec::new();
@@ -67,6 +75,17 @@ impl Standard {
             let place = place(tree, &target, Kind::File)?;
             tree.mount(&place, Some(clone(&device)?), None);
             in_dev.push((target, program.lend(device), place));
+        }
+        if spec.insecure && identity::in_user_namespace() {
+            for name in files::WITHOUT_NODES {
+                let target = format!("/dev/{name}");
+                let Some(device) = files::any_device(name).map_err(setup(format!("bind {target}")))? else {
+                    continue;
+                };
+                let place = place(tree, &target, Kind::File)?;
+                tree.mount(&place, Some(clone(&device)?), None);
+                in_dev.push((target, program.lend(device), place));
+            }
         }
         let terminals = files::terminals(files::tty_group_exists()).map_err(setup("make /dev/pts"))?;
         let shm = files::shared_memory().map_err(setup("make /dev/shm"))?;
@@ -85,6 +104,13 @@ impl Standard {
         } else {
             None
         };
+        let control_groups = if spec.insecure && sys_bind.is_none() && Path::new(CONTROL_GROUPS).exists() {
+            let attributes = DEVICES_TREE;
+            let place = place(tree, CONTROL_GROUPS, Kind::Directory)?;
+            Some((program.lend(bind(Path::new(CONTROL_GROUPS), true, attributes)?), place))
+        } else {
+            None
+        };
         let mut etc = Vec::new();
         for name in generated.names {
             let place = place(tree, &format!("/etc/{name}"), Kind::File)?;
@@ -92,7 +118,7 @@ impl Standard {
             etc.push((name, place));
         }
         let (generated, dev) = (program.lend(generated.mount), program.lend(dev));
-        Ok(Self { generated, proc, dev, dev_place, in_dev, mqueue, sys, sys_bind, etc })
+        Ok(Self { generated, proc, dev, dev_place, in_dev, mqueue, sys, sys_bind, control_groups, etc })
     }
 
     pub(super) fn lay_out(&self, spec: &Spec, root: FileRef, steps: &mut Steps) -> Result<(), ExecError> {
@@ -146,6 +172,11 @@ impl Standard {
             for name in SYS_MASKED {
                 mask(sys, name, steps, "/sys")?;
             }
+        }
+
+        if let Some((mount, place)) = &self.control_groups {
+            let label = format!("mount {CONTROL_GROUPS}");
+            steps.push(label, Step::Attach { mount: *mount, root, path: path(place)? });
         }
 
         for (name, place) in &self.etc {

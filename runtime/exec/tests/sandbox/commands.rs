@@ -272,6 +272,46 @@ fn working_directories() {
 }
 
 #[test]
+fn a_climbing_working_directory_is_entered_while_others_rename_and_mount() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let directory = scratch.busybox("root");
+    std::fs::create_dir(directory.join("inner")).unwrap();
+    std::os::unix::fs::symlink("../../../../inner/../inner", directory.join("climb")).unwrap();
+    let (one, other, place) =
+        (scratch.directory("one"), scratch.path().join("other"), scratch.directory("place"));
+    let stop = AtomicBool::new(false);
+    let running = || !stop.load(Ordering::Relaxed);
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while running() {
+                std::fs::rename(&one, &other).unwrap();
+                std::fs::rename(&other, &one).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            // Of this thread alone.
+            rb_sys::process::enter_mount_namespace().unwrap();
+            while running() {
+                rustix::mount::mount_bind(&directory, &place).unwrap();
+                rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH).unwrap();
+            }
+        });
+        let mut spec = Spec::new(RootMount::directory(&directory), words(&["true"]));
+        spec.cwd = "/climb".to_owned();
+        let outcomes = (0..300).map(|_| try_spec(&spec).map(|ran| ran.status)).collect();
+        stop.store(true, Ordering::Relaxed);
+        outcomes
+    });
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap(), ExitStatus::Exited(0));
+    }
+}
+
+#[test]
 fn small_things() {
     if stepping_aside() {
         return;

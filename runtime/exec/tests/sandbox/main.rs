@@ -1,5 +1,5 @@
 //! The sandbox on a real kernel. Needs root, and busybox-static at /bin/busybox; tests of user namespaces re-execute the
-//! example `sandbox` as another user.
+//! example `sandbox` as another user, those of commands outside the example `outside`.
 
 // Clippy's exceptions for tests do not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
@@ -10,4 +10,5 @@ mod commands;
 mod isolation;
 mod leaks;
 mod mounts;
+mod outside;
 mod rootless;

@@ -3,7 +3,9 @@
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use rb_exec::{Bind, ExecError, ExitStatus, ExtraMount, OverlayMount, RootMount, Spec, Upper};
+use rb_exec::{
+    Bind, ExecError, ExitStatus, ExtraMount, FileMount, Hidden, OverlayMount, RootMount, Spec, Upper,
+};
 
 use crate::support::{Scratch, listing, output, shell, stepping_aside, try_spec, words};
 
@@ -363,4 +365,47 @@ fn one_upper_directory_can_be_used_again() {
         let script = "echo x >> /log; cat /log | wc -l";
         assert_eq!(output(&shell(root.clone(), script)), format!("{number}\n"));
     }
+}
+
+#[test]
+fn hidden_files_and_variables_are_seen_inside_alone() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (base, upper) = (scratch.busybox("base"), scratch.upper());
+    let script = "cat /run/key /etc/key; stat -c '%a %u %g' /run/key; echo x > /run/key; echo $WORD; env | grep -c WORD";
+    let mut spec = shell(RootMount::overlay(vec![base], Some(upper.clone())), script);
+    let file = |target: &str| {
+        let (content, target) = (Hidden::new("hunter2\n"), target.to_owned());
+        ExtraMount::File(FileMount { content, target, uid: 3, gid: 4, mode: 0o440 })
+    };
+    spec.mounts = vec![file("/run/key"), file("/etc/key")];
+    spec.env = words(&["WORD=shadowed"]);
+    spec.secret_env = vec![("WORD".to_owned(), Hidden::new("pass"))];
+    assert_eq!(output(&spec), "hunter2\nhunter2\n440 3 4\npass\n1\n");
+    assert_eq!(listing(&upper.upper), Vec::<String>::new());
+    let shown = format!("{spec:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("pass\""), "{shown}");
+}
+
+#[test]
+fn mount_points_in_a_shared_directory_stay() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shared = scratch.directory("shared");
+    let mount = |root: RootMount, target: &str| {
+        let (selector, target) = (String::new(), target.to_owned());
+        ExtraMount::Overlay(OverlayMount { root, selector, target, readonly: false })
+    };
+    let mut spec = shell(RootMount::directory(scratch.busybox("root")), "echo x > /c/inner/f; echo y > /c/g");
+    spec.mounts = vec![
+        mount(RootMount::shared(&shared), "/c"),
+        mount(RootMount::directory(scratch.directory("other")), "/c/inner"),
+    ];
+    output(&spec);
+    assert_eq!(listing(&shared), ["g", "inner"]);
+    assert_eq!(listing(scratch.path().join("other").as_path()), ["f"]);
 }

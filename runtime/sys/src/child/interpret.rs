@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 use super::{FileId, FileRef, SLOTS, Slot, Step};
 use crate::caps::{self, Half};
 use crate::mount::{Attributes, MountAttr};
+use crate::resolve::TRIES;
 
 /// Everything the child reads.
 pub(super) struct Prepared<'a> {
@@ -214,8 +215,9 @@ impl Run<'_> {
             Step::NewKeyring => {
                 let null = std::ptr::null::<c_char>();
                 match call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING as c_long, null) {
-                    // No keyrings in this kernel, or a filter around us that hides them.
-                    Err(libc::ENOSYS | libc::EPERM | libc::EACCES) => Ok(()),
+                    // No keyrings in this kernel, or a filter around us that hides them; or the user has as many as
+                    // allowed, since each sandbox has one and the kernel forgets them late.
+                    Err(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EDQUOT) => Ok(()),
                     other => other.map(drop),
                 }
             }
@@ -296,8 +298,7 @@ impl Run<'_> {
                 };
                 let here = libc::AT_FDCWD as c_long;
                 call!(libc::SYS_chdir, c"/".as_ptr())?;
-                let opened =
-                    call!(libc::SYS_openat2, here, path.as_ptr(), &raw const how, size_of::<OpenHow>())?;
+                let opened = open_resolved(here, path, &how)?;
                 let entered = call!(libc::SYS_fchdir, opened).map(drop);
                 close(opened as RawFd);
                 entered
@@ -422,9 +423,28 @@ fn open_in(root: RawFd, path: &CStr, flags: c_int) -> Result<RawFd, c_int> {
         mode: 0,
         resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
     };
-    let opened =
-        call!(libc::SYS_openat2, root as c_long, path.as_ptr(), &raw const how, size_of::<OpenHow>())?;
-    Ok(opened as RawFd)
+    Ok(open_resolved(root.into(), path, &how)? as RawFd)
+}
+
+/// openat2(2), asked again when the kernel could not tell: see [`crate::resolve`].
+fn open_resolved(directory: c_long, path: &CStr, how: &OpenHow) -> Answer {
+    let mut tries = 1;
+    loop {
+        match call!(
+            libc::SYS_openat2,
+            directory,
+            path.as_ptr(),
+            std::ptr::from_ref(how),
+            size_of::<OpenHow>()
+        ) {
+            Err(libc::EAGAIN | libc::EINTR) if tries < TRIES => {
+                // sched_yield(2) always succeeds.
+                let _ = call!(libc::SYS_sched_yield);
+            }
+            answer => return answer,
+        }
+        tries += 1;
+    }
 }
 
 fn attach(mount: RawFd, target: RawFd) -> Result<(), c_int> {

@@ -64,3 +64,26 @@ fn ignored_signals_and_masks_do_not_pass() {
     let script = "grep -E '^Sig(Ign|Blk)' /proc/self/status | grep -v 0000000000000000 && exit 1; exit 0";
     assert_eq!(run(Namespaces::default(), vec![execute(&["sh", "-c", script])]), (Ended::Exited(0), None));
 }
+
+#[test]
+fn a_directory_is_entered_through_climbing_links_however_much_is_renamed() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let scratch = tempfile::tempdir().unwrap();
+    let inner = scratch.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    // From its folder up to the root and beyond, where `..` stays, and down again.
+    let climb = scratch.path().join("climb");
+    std::os::unix::fs::symlink(format!("../../../../../../../..{}", inner.display()), &climb).unwrap();
+    let climb = CString::new(climb.into_os_string().into_encoded_bytes()).unwrap();
+    let stop = AtomicBool::new(false);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| crate::resolve::tests::rename_until(&stop, scratch.path()));
+        let enter = || (0..500).map(|_| Step::ChangeDirectory(climb.clone())).collect();
+        let answers = (0..40).map(|_| run(Namespaces::default(), enter())).collect();
+        stop.store(true, Ordering::Relaxed);
+        answers
+    });
+    for answer in answers {
+        assert_eq!(answer, (Ended::Exited(0), None));
+    }
+}
