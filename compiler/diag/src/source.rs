@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde::Serialize;
+
 /// Identity of one [`SourceFile`] within a [`SourceMap`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct SourceId(pub u32);
 
 /// Half-open UTF-8 byte range `start..end` in one source file. 12 bytes, `Copy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct Span {
     /// The file the range lies in.
     pub source: SourceId,
@@ -25,7 +27,7 @@ impl Span {
 }
 
 /// A value and the place it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,

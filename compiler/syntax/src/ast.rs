@@ -1,28 +1,46 @@
 //! The tree of a build file: what was written, with a place for every part, and nothing decided yet.
 //!
 //! Words stay as typed (quotes, `$NAME` and escapes included); `rb-buildfile` expands them. The stage parameter says
-//! what a reference to a target is: text in [`Parsed`], a settled reference after `buildfile::resolve`.
+//! what a reference to a target, a function or a project is: text in [`Parsed`], settled after `buildfile::resolve`.
+
+mod calls;
+mod commands;
+mod control;
 
 use std::fmt::Debug;
 
 use rb_diag::{Span, Spanned};
+use serde::Serialize;
+
+pub use calls::{Call, CallArg, Do, Import};
+pub use commands::{
+    Arg, ArgType, Assignment, Base, CacheStmt, CommandLine, CopySource, CopyStmt, FromStmt, Healthcheck,
+    Heredoc, HostEntry, Interactive, Label, Locally, Probe, Run, SaveArtifact, SaveImage, StepFlags, Toggle,
+};
+pub use control::{Branch, Condition, For, If, Later};
 
 /// What names are at one stage of the compiler.
-pub trait Stage: Debug + Clone + PartialEq {
+pub trait Stage: Debug + Clone + PartialEq + Serialize {
     /// A reference to a target, such as `./lib+build`.
-    type Target: Debug + Clone + PartialEq;
+    type Target: Debug + Clone + PartialEq + Serialize;
+    /// A reference to a function, such as `./lib+DEPLOY`.
+    type Function: Debug + Clone + PartialEq + Serialize;
+    /// A reference to a project, such as `./lib`, in IMPORT.
+    type Project: Debug + Clone + PartialEq + Serialize;
 }
 
 /// As parsed: a reference is the word that was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Parsed {}
 
 impl Stage for Parsed {
     type Target = Word;
+    type Function = Word;
+    type Project = Word;
 }
 
 /// One word as written, quotes and variables included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Word {
     /// The text, byte for byte (continuation lines already joined).
     pub raw: String,
@@ -31,7 +49,7 @@ pub struct Word {
 }
 
 /// A whole build file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Buildfile<S: Stage> {
     /// The `VERSION` line.
     pub version: Option<Version>,
@@ -39,6 +57,8 @@ pub struct Buildfile<S: Stage> {
     pub base: Vec<Stmt<S>>,
     /// Targets in the order they were written. Names are unique (a second one is a diagnostic and is left out).
     pub targets: Vec<Recipe<S>>,
+    /// Functions in the order they were written; their FUNCTION (or COMMAND) line is not among their statements.
+    pub functions: Vec<Recipe<S>>,
 }
 
 impl<S: Stage> Buildfile<S> {
@@ -46,10 +66,15 @@ impl<S: Stage> Buildfile<S> {
     pub fn target(&self, name: &str) -> Option<&Recipe<S>> {
         self.targets.iter().find(|recipe| recipe.name.value == name)
     }
+
+    /// Finds a function by name.
+    pub fn function(&self, name: &str) -> Option<&Recipe<S>> {
+        self.functions.iter().find(|recipe| recipe.name.value == name)
+    }
 }
 
 /// The edition of the language a file is written in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Version {
     /// Which edition.
     pub edition: Edition,
@@ -60,7 +85,7 @@ pub struct Version {
 }
 
 /// Editions, oldest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Edition {
     /// Earthly's `VERSION 0.6`.
     Earthly06,
@@ -72,190 +97,91 @@ pub enum Edition {
     One,
 }
 
-/// A target and its statements.
-#[derive(Debug, Clone, PartialEq)]
+/// A target or function and its statements.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe<S: Stage> {
     /// Name, without the colon.
     pub name: Spanned<String>,
-    /// The comment block right above, where its first word is the target's name; without `#`.
+    /// The comment block right above, where its first word is the recipe's name; without `#`.
     pub doc: Option<String>,
     /// Statements in order.
     pub body: Vec<Stmt<S>>,
 }
 
-/// One statement.
-#[derive(Debug, Clone, PartialEq)]
+/// One statement. A block's span is its first line, up to the keyword's last word.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stmt<S: Stage> {
     /// What it says.
     pub kind: StmtKind<S>,
     /// From the keyword to the last byte that is not space or comment.
     pub span: Span,
+    /// The comment block right above, where its first word is the name that the statement gives (of an ARG, an
+    /// artifact, an image); without `#`.
+    pub doc: Option<String>,
 }
 
 /// The statements of the language.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "command", content = "statement", rename_all = "snake_case")]
 pub enum StmtKind<S: Stage> {
     /// `FROM …`
-    From(Base<S>),
+    From(FromStmt<S>),
+    /// `LOCALLY`
+    Locally(Locally),
     /// `RUN …`
     Run(Run),
     /// `COPY …`
     Copy(CopyStmt<S>),
     /// `ARG …`
     Arg(Arg),
-    /// `ENV NAME=value` or `ENV NAME value`
-    Env {
-        /// Name, not expanded.
-        name: Spanned<String>,
-        /// Value, empty where none was written.
-        value: Word,
-    },
+    /// `LET NAME=value`
+    Let(Assignment),
+    /// `SET NAME=value`
+    Set(Assignment),
+    /// `ENV NAME=value` or `ENV NAME value`; in `VERSION 1` several pairs.
+    Env(Vec<Assignment>),
     /// `WORKDIR dir`
     Workdir(Word),
+    /// `USER user[:group]`
+    User(Word),
     /// `ENTRYPOINT …`
     Entrypoint(CommandLine),
     /// `CMD …`
     Cmd(CommandLine),
+    /// `SHELL ["program", "argument"]`
+    Shell(Vec<Spanned<String>>),
+    /// `EXPOSE port…`
+    Expose(Vec<Word>),
+    /// `VOLUME path…`, also as a JSON array.
+    Volume(Vec<Word>),
+    /// `LABEL key=value…`
+    Label(Vec<Label>),
+    /// `HEALTHCHECK …`
+    Healthcheck(Healthcheck),
+    /// `STOPSIGNAL signal`
+    StopSignal(Word),
+    /// `HOST name address`
+    Host(HostEntry),
+    /// `CACHE …`
+    Cache(CacheStmt),
     /// `SAVE ARTIFACT …`
     SaveArtifact(SaveArtifact),
     /// `SAVE IMAGE …`
     SaveImage(SaveImage),
     /// `BUILD …`
     Build(Call<S>),
-}
-
-/// What a recipe starts from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Base<S: Stage> {
-    /// `FROM scratch`
-    Scratch,
-    /// `FROM oci-layout:./path[:tag]`, or an image by reference: the word as written.
-    Image(Word),
-    /// `FROM @host [--bind=PATH]… [--fingerprint='command']…`
-    Host {
-        /// Further host paths to show, read-only.
-        binds: Vec<Word>,
-        /// Commands whose output goes into the key of the base.
-        fingerprints: Vec<Word>,
-    },
-    /// `FROM +target [--ARG=value]…`
-    Target(Call<S>),
-}
-
-/// A reference to a target with arguments.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call<S: Stage> {
-    /// Which target.
-    pub target: S::Target,
-    /// Where the reference stands.
-    pub span: Span,
-    /// `--NAME=value` in order.
-    pub args: Vec<CallArg>,
-}
-
-/// `--NAME=value` behind a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallArg {
-    /// Name, without dashes.
-    pub name: Spanned<String>,
-    /// Value, expanded in the caller.
-    pub value: Word,
-}
-
-/// `RUN [--network=…] [--no-cache] [--] command`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// `--network=none|host`, none where not given.
-    pub network: Option<Word>,
-    /// `--no-cache`
-    pub no_cache: bool,
-    /// What to run.
-    pub command: CommandLine,
-}
-
-/// A command: for the shell as one text, or as words for exec.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommandLine {
-    /// The text for `/bin/sh -c`, as written but with continuation lines joined and comments between them dropped.
-    Shell(Word),
-    /// `["program", "argument"]`
-    Exec(Vec<Spanned<String>>),
-}
-
-/// `COPY [flags] source… destination`
-#[derive(Debug, Clone, PartialEq)]
-pub struct CopyStmt<S: Stage> {
-    /// What to copy; all of one kind.
-    pub sources: Vec<CopySource<S>>,
-    /// Where to.
-    pub destination: Word,
-    /// `--dir`: copy directories themselves, not their contents.
-    pub dir: bool,
-    /// `--if-exists`
-    pub if_exists: bool,
-    /// `--keep-ts`
-    pub keep_times: bool,
-    /// `--keep-own`
-    pub keep_owner: bool,
-    /// `--symlink-no-follow`
-    pub symlink_no_follow: bool,
-    /// `--chmod=MODE`
-    pub chmod: Option<Word>,
-    /// `--chown=USER[:GROUP]`
-    pub chown: Option<Word>,
-}
-
-/// One source of a COPY.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CopySource<S: Stage> {
-    /// A path or glob in the project's folder.
-    Path(Word),
-    /// `+target/path` or `(+target/path --ARG=value)`
-    Artifact {
-        /// The target.
-        call: Call<S>,
-        /// Path among its artifacts, with the leading slash; may hold globs.
-        path: Word,
-    },
-}
-
-/// `ARG [--required] [--global] NAME[=default]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arg {
-    /// `--required`
-    pub required: bool,
-    /// `--global`
-    pub global: bool,
-    /// Name.
-    pub name: Spanned<String>,
-    /// Default, if any.
-    pub default: Option<Word>,
-}
-
-/// `SAVE ARTIFACT [flags] source [destination] [AS LOCAL path]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SaveArtifact {
-    /// What, in the target's filesystem.
-    pub source: Word,
-    /// Name among the artifacts; `./` where none was written.
-    pub destination: Option<Word>,
-    /// `AS LOCAL path`
-    pub local: Option<Word>,
-    /// `--if-exists`
-    pub if_exists: bool,
-    /// `--force`: the local path may lie outside the project.
-    pub force: bool,
-    /// `--keep-ts`
-    pub keep_times: bool,
-    /// `--symlink-no-follow`
-    pub symlink_no_follow: bool,
-}
-
-/// `SAVE IMAGE [--push] name…`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SaveImage {
-    /// Names; none means the image is only defined for other targets.
-    pub names: Vec<Word>,
-    /// `--push`
-    pub push: bool,
+    /// `DO …`
+    Do(Do<S>),
+    /// `IMPORT …`
+    Import(Import<S>),
+    /// `PROJECT org/name`: kept, without effect.
+    Project(Word),
+    /// `IF … ELSE IF … ELSE … END`
+    If(If<S>),
+    /// `FOR … IN … END`
+    For(For<S>),
+    /// `WAIT … END`
+    Wait(Vec<Stmt<S>>),
+    /// Of the language, but not of this version: read, and refused where it is reached.
+    Later(Later<S>),
 }

@@ -1,121 +1,183 @@
-//! The commands of the language: those of this version and those to come.
+//! The commands of the language, and which edition has which.
 
-/// A command this version reads.
+use crate::Edition;
+
+/// A command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Version,
     From,
+    Locally,
     Run,
     Copy,
-    Arg,
-    Env,
-    Workdir,
-    Entrypoint,
-    Cmd,
     SaveArtifact,
     SaveImage,
+    Expose,
+    Volume,
+    Env,
+    Arg,
+    Set,
+    Let,
+    Label,
     Build,
+    Workdir,
+    User,
+    Cmd,
+    Entrypoint,
+    StopSignal,
+    Healthcheck,
+    Shell,
+    Do,
+    /// `FUNCTION`; `COMMAND` before 0.8.
+    Function,
+    Import,
+    Cache,
+    Host,
+    Project,
+    If,
+    ElseIf,
+    Else,
+    For,
+    Wait,
+    End,
+    /// One of [`LATER`]: read, and refused where it is reached.
+    Later(&'static str),
 }
 
+/// What `FUNCTION` was called before 0.8.
+pub(crate) const OLD_FUNCTION: &str = "COMMAND";
+
+/// Commands that are read, kept and refused where they are reached.
+pub(crate) const LATER: [&str; 13] = [
+    "FROM DOCKERFILE",
+    "FROM BUILDPACKS",
+    "GIT CLONE",
+    "ADD",
+    "ONBUILD",
+    "WITH DOCKER",
+    "TRY",
+    "CATCH",
+    "FINALLY",
+    "SERVICE",
+    "TEST",
+    "AFTER",
+    "MATRIX",
+];
+
+/// Those of [`LATER`] that only `VERSION 1` has.
+const ONE_ONLY: [&str; 4] = ["SERVICE", "TEST", "AFTER", "MATRIX"];
+
 impl Command {
-    pub(crate) const ALL: [Self; 12] = [
+    /// Every command but those of [`LATER`].
+    pub(crate) const ALL: [Self; 34] = [
         Self::Version,
         Self::From,
+        Self::Locally,
         Self::Run,
         Self::Copy,
-        Self::Arg,
-        Self::Env,
-        Self::Workdir,
-        Self::Entrypoint,
-        Self::Cmd,
         Self::SaveArtifact,
         Self::SaveImage,
+        Self::Expose,
+        Self::Volume,
+        Self::Env,
+        Self::Arg,
+        Self::Set,
+        Self::Let,
+        Self::Label,
         Self::Build,
+        Self::Workdir,
+        Self::User,
+        Self::Cmd,
+        Self::Entrypoint,
+        Self::StopSignal,
+        Self::Healthcheck,
+        Self::Shell,
+        Self::Do,
+        Self::Function,
+        Self::Import,
+        Self::Cache,
+        Self::Host,
+        Self::Project,
+        Self::If,
+        Self::ElseIf,
+        Self::Else,
+        Self::For,
+        Self::Wait,
+        Self::End,
     ];
 
-    /// Returns the command as people write it.
+    /// Returns the command as people write it, one space between two words.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Version => "VERSION",
             Self::From => "FROM",
+            Self::Locally => "LOCALLY",
             Self::Run => "RUN",
             Self::Copy => "COPY",
-            Self::Arg => "ARG",
-            Self::Env => "ENV",
-            Self::Workdir => "WORKDIR",
-            Self::Entrypoint => "ENTRYPOINT",
-            Self::Cmd => "CMD",
             Self::SaveArtifact => "SAVE ARTIFACT",
             Self::SaveImage => "SAVE IMAGE",
+            Self::Expose => "EXPOSE",
+            Self::Volume => "VOLUME",
+            Self::Env => "ENV",
+            Self::Arg => "ARG",
+            Self::Set => "SET",
+            Self::Let => "LET",
+            Self::Label => "LABEL",
             Self::Build => "BUILD",
+            Self::Workdir => "WORKDIR",
+            Self::User => "USER",
+            Self::Cmd => "CMD",
+            Self::Entrypoint => "ENTRYPOINT",
+            Self::StopSignal => "STOPSIGNAL",
+            Self::Healthcheck => "HEALTHCHECK",
+            Self::Shell => "SHELL",
+            Self::Do => "DO",
+            Self::Function => "FUNCTION",
+            Self::Import => "IMPORT",
+            Self::Cache => "CACHE",
+            Self::Host => "HOST",
+            Self::Project => "PROJECT",
+            Self::If => "IF",
+            Self::ElseIf => "ELSE IF",
+            Self::Else => "ELSE",
+            Self::For => "FOR",
+            Self::Wait => "WAIT",
+            Self::End => "END",
+            Self::Later(name) => name,
+        }
+    }
+
+    /// Returns the command with this name, one space between two words; of any edition.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let later = || LATER.into_iter().find(|later| *later == name).map(Self::Later);
+        let old = || (name == OLD_FUNCTION).then_some(Self::Function);
+        Self::ALL.into_iter().find(|command| command.name() == name).or_else(later).or_else(old)
+    }
+
+    /// Returns whether `edition` has the command.
+    pub(crate) fn is_in(self, edition: Edition) -> bool {
+        match self {
+            Self::Later(name) => edition == Edition::One || !ONE_ONLY.contains(&name),
+            _ => true,
         }
     }
 }
 
-/// Commands of the language that this version does not have.
-pub(crate) const LATER: [&str; 34] = [
-    "ADD",
-    "CACHE",
-    "CATCH",
-    "COMMAND",
-    "DO",
-    "ELSE",
-    "ELSE IF",
-    "END",
-    "EXPOSE",
-    "FINALLY",
-    "FOR",
-    "FROM BUILDPACKS",
-    "FROM DOCKERFILE",
-    "FUNCTION",
-    "GIT CLONE",
-    "HEALTHCHECK",
-    "HOST",
-    "IF",
-    "IMPORT",
-    "LABEL",
-    "LET",
-    "LOCALLY",
-    "ONBUILD",
-    "PROJECT",
-    "SET",
-    "SHELL",
-    "STOPSIGNAL",
-    "TRY",
-    "USER",
-    "VOLUME",
-    "WAIT",
-    "WITH DOCKER",
-    // Words that only start a command.
-    "GIT",
-    "WITH",
-];
-
-/// Returns every command, for "did you mean".
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    Command::ALL.into_iter().map(Command::name).chain(LATER)
+/// Returns the edition that a VERSION line calls `number`.
+pub(crate) fn edition(number: &str) -> Option<Edition> {
+    Some(match number {
+        "0.6" => Edition::Earthly06,
+        "0.7" => Edition::Earthly07,
+        "0.8" => Edition::Earthly08,
+        "1" => Edition::One,
+        _ => return None,
+    })
 }
 
-/// What a command means for blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Block {
-    /// Opens a block that `END` closes.
-    Opens,
-    /// Stands between the parts of a block; lists the words such a block is opened by.
-    Divides(&'static [&'static str]),
-    /// `END`.
-    Closes,
-    /// Nothing.
-    No,
-}
-
-/// Returns what the command with this name means for blocks.
-pub(crate) fn block(name: &str) -> Block {
-    match name {
-        "IF" | "FOR" | "WAIT" | "TRY" | "WITH DOCKER" => Block::Opens,
-        "ELSE" | "ELSE IF" => Block::Divides(&["IF"]),
-        "CATCH" | "FINALLY" => Block::Divides(&["TRY"]),
-        "END" => Block::Closes,
-        _ => Block::No,
-    }
+/// Returns every command of `edition`, for "did you mean".
+pub(crate) fn names(edition: Edition) -> impl Iterator<Item = &'static str> {
+    let later = LATER.into_iter().map(Command::Later);
+    let names = Command::ALL.into_iter().chain(later).filter(move |command| command.is_in(edition));
+    let old = (edition < Edition::Earthly08).then_some(OLD_FUNCTION);
+    names.map(Command::name).chain(old)
 }

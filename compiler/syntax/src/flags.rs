@@ -1,32 +1,28 @@
-//! Flags of commands: which there are, and reading them off the front of a command's words.
+//! Flags of commands: reading them off the front of a command's words.
 //!
 //! As in Earthly: `--flag`, `--flag=value`, `--flag value`; `--` or the first word that is no flag ends them; flags
-//! that are on or off take `=true` and `=false`.
+//! that are on or off take `=true` and `=false`. Which command has which flags stands in [`tables`].
+//! **Invariant:** a flag that is not in the table of its command is reported and taken away, so the words behind it
+//! are read as if it were not there.
+
+pub(crate) mod tables;
 
 use rb_diag::{Diagnostic, Span};
 
-use crate::Word;
 use crate::codes;
 use crate::report::{Report, nearest, shown};
+use crate::statements::text::{cut, is_open};
+use crate::{Edition, Toggle, Word};
 
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
     /// It is on or off.
     Nothing,
+    /// It is on or off, and variables may tell which.
+    Toggle,
     /// A value.
     Value,
-}
-
-/// Whether this version has a flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Support {
-    /// It does.
-    Now,
-    /// It says what is so anyway.
-    Implied,
-    /// Not yet.
-    Later,
 }
 
 /// A flag of a command.
@@ -35,112 +31,116 @@ pub(crate) struct FlagSpec {
     /// Name without dashes.
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
-    pub(crate) support: Support,
+    /// Every value counts, not the last alone.
+    repeats: bool,
+    /// The first edition that has it.
+    since: Edition,
+    /// From this edition on it is only kept for old files, with what to write instead.
+    deprecated: Option<(Edition, &'static str)>,
 }
 
-const fn switch(name: &'static str) -> FlagSpec {
-    FlagSpec { name, takes: Takes::Nothing, support: Support::Now }
+/// The flags of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlagTable {
+    /// The command as messages call it.
+    pub(crate) owner: &'static str,
+    pub(crate) flags: &'static [FlagSpec],
 }
 
-const fn value(name: &'static str) -> FlagSpec {
-    FlagSpec { name, takes: Takes::Value, support: Support::Now }
+impl FlagTable {
+    /// Makes the table of a command without flags.
+    pub(crate) const fn none(owner: &'static str) -> Self {
+        Self { owner, flags: &[] }
+    }
+
+    /// Returns the flag of that name, if an edition has it.
+    pub(crate) fn find(&self, name: &str, edition: Edition) -> Option<&'static FlagSpec> {
+        self.flags.iter().find(|spec| spec.name == name && spec.since <= edition)
+    }
+
+    fn unknown(&self, name: &str, span: Span, edition: Edition) -> Diagnostic {
+        let owner = self.owner;
+        let message = format!("`{owner}` has no flag `--{}`", shown(name));
+        let diagnostic = Diagnostic::error(codes::UNKNOWN_FLAG, message).with_label(span, "");
+        if owner == "COPY" && name == "from" {
+            let help = "copy from a target: `COPY +target/path destination`, where `target` ends with \
+                        `SAVE ARTIFACT path`";
+            return diagnostic.with_help(help);
+        }
+        let (from, host) = (&tables::FROM, &tables::FROM_HOST);
+        if owner == from.owner && host.find(name, edition).is_some() {
+            return diagnostic.with_help(format!("it stands behind the base: `FROM @host --{name}=VALUE`"));
+        }
+        if owner == host.owner && from.find(name, edition).is_some() {
+            return diagnostic.with_help(format!("it stands before the base: `FROM --{name} … @host`"));
+        }
+        if self.flags.iter().any(|spec| spec.name == name) {
+            return diagnostic.with_help(format!("`--{name}` needs `VERSION 1`"));
+        }
+        let known = || self.flags.iter().filter(|spec| spec.since <= edition && spec.deprecated.is_none());
+        match nearest(name, known().map(|spec| spec.name)) {
+            Some(near) => diagnostic.with_help(format!("did you mean `--{near}`?")),
+            None if known().next().is_some() => {
+                let list: Vec<_> = known().map(|spec| format!("`--{}`", spec.name)).collect();
+                diagnostic.with_help(format!("it has {}", list.join(", ")))
+            }
+            None => diagnostic.with_help(format!("take it away; `{owner}` has no flags")),
+        }
+    }
 }
-
-const fn later(name: &'static str, takes: Takes) -> FlagSpec {
-    FlagSpec { name, takes, support: Support::Later }
-}
-
-/// Flags every reference to a target will take.
-const REFERENCE: [FlagSpec; 4] = [
-    later("platform", Takes::Value),
-    later("allow-privileged", Takes::Nothing),
-    later("pass-args", Takes::Nothing),
-    later("build-arg", Takes::Value),
-];
-
-/// Flags before the word of `FROM`.
-pub(crate) const FROM: &[FlagSpec] = &REFERENCE;
-/// Flags behind `FROM @host`.
-pub(crate) const HOST: &[FlagSpec] = &[value("bind"), value("fingerprint")];
-/// Flags of `RUN`.
-pub(crate) const RUN: &[FlagSpec] = &[
-    value("network"),
-    switch("no-cache"),
-    later("push", Takes::Nothing),
-    later("entrypoint", Takes::Nothing),
-    later("privileged", Takes::Nothing),
-    later("secret", Takes::Value),
-    later("ssh", Takes::Nothing),
-    later("mount", Takes::Value),
-    later("interactive", Takes::Nothing),
-    later("interactive-keep", Takes::Nothing),
-    later("aws", Takes::Nothing),
-    later("oidc", Takes::Value),
-    later("raw-output", Takes::Nothing),
-];
-/// Flags of `COPY`.
-pub(crate) const COPY: &[FlagSpec] = &[
-    switch("dir"),
-    switch("if-exists"),
-    switch("keep-ts"),
-    switch("keep-own"),
-    switch("symlink-no-follow"),
-    value("chmod"),
-    value("chown"),
-    REFERENCE[0],
-    REFERENCE[1],
-    REFERENCE[2],
-    REFERENCE[3],
-];
-/// Flags of `ARG`.
-pub(crate) const ARG: &[FlagSpec] = &[switch("required"), switch("global")];
-/// Flags of `SAVE ARTIFACT`. An artifact keeps its owner with or without `--keep-own`.
-pub(crate) const SAVE_ARTIFACT: &[FlagSpec] = &[
-    switch("if-exists"),
-    switch("force"),
-    switch("keep-ts"),
-    FlagSpec { name: "keep-own", takes: Takes::Nothing, support: Support::Implied },
-    switch("symlink-no-follow"),
-];
-/// Flags of `SAVE IMAGE`.
-pub(crate) const SAVE_IMAGE: &[FlagSpec] = &[
-    switch("push"),
-    later("insecure", Takes::Nothing),
-    later("no-manifest-list", Takes::Nothing),
-    later("cache-hint", Takes::Nothing),
-    later("cache-from", Takes::Value),
-    later("without-earthly-labels", Takes::Nothing),
-];
-/// Flags before the word of `BUILD`.
-pub(crate) const BUILD: &[FlagSpec] =
-    &[REFERENCE[0], REFERENCE[1], REFERENCE[2], REFERENCE[3], later("auto-skip", Takes::Nothing)];
-/// Commands without flags.
-pub(crate) const NONE: &[FlagSpec] = &[];
 
 /// The flags found at the front of a command.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
-    found: Vec<(&'static str, Found)>,
+    found: Vec<Found>,
+    /// A lone `--` ends them, so what follows is no flag whatever it looks like.
+    ended: bool,
 }
 
 #[derive(Debug)]
-enum Found {
-    Switch(bool),
-    Value(Word),
+struct Found {
+    name: &'static str,
+    /// The dashes and the name.
+    span: Span,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Toggle(Toggle),
+    Word(Word),
 }
 
 impl Flags {
+    fn last(&self, name: &str) -> Option<&Found> {
+        self.found.iter().rev().find(|found| found.name == name)
+    }
+
     /// Returns whether a switch is on; of several the last counts.
     pub(crate) fn is_on(&self, name: &str) -> bool {
-        let last = self.found.iter().rev().find(|(found, _)| *found == name);
-        matches!(last, Some((_, Found::Switch(true))))
+        self.place(name).is_some()
+    }
+
+    /// Returns where a switch was turned on; of several the last counts.
+    pub(crate) fn place(&self, name: &str) -> Option<Span> {
+        self.last(name)
+            .filter(|found| matches!(found.value, Value::Toggle(Toggle::On)))
+            .map(|found| found.span)
+    }
+
+    /// Returns what a flag that variables may tell was set to; of several the last counts.
+    pub(crate) fn toggle(&self, name: &str) -> Toggle {
+        match self.last(name).map(|found| &found.value) {
+            Some(Value::Toggle(toggle)) => toggle.clone(),
+            Some(Value::Word(_)) | None => Toggle::Off,
+        }
     }
 
     /// Returns the values of a flag in order.
     pub(crate) fn values(&self, name: &str) -> Vec<Word> {
-        let values = self.found.iter().filter(|(found, _)| *found == name);
+        let values = self.found.iter().filter(|found| found.name == name);
         values
-            .filter_map(|(_, found)| if let Found::Value(word) = found { Some(word.clone()) } else { None })
+            .filter_map(|found| if let Value::Word(word) = &found.value { Some(word.clone()) } else { None })
             .collect()
     }
 
@@ -148,14 +148,22 @@ impl Flags {
     pub(crate) fn value(&self, name: &str) -> Option<Word> {
         self.values(name).pop()
     }
+
+    /// Returns those of `names` that were given and not turned off, in the order of the text, and where.
+    pub(crate) fn given(&self, names: &[&str]) -> Vec<(&'static str, Span)> {
+        let given = self.found.iter().filter(|found| {
+            names.contains(&found.name) && !matches!(found.value, Value::Toggle(Toggle::Off))
+        });
+        given.map(|found| (found.name, found.span)).collect()
+    }
 }
 
-/// Takes the flags off the front of `words`. `owner` is the command as messages call it.
+/// Takes the flags off the front of `words`.
 ///
 /// A lone `--` is taken too and ends the flags.
 pub(crate) fn take_flags(
-    owner: &str,
-    specs: &[FlagSpec],
+    table: &FlagTable,
+    edition: Edition,
     words: &mut Vec<Word>,
     report: &mut Report,
 ) -> Flags {
@@ -163,80 +171,95 @@ pub(crate) fn take_flags(
     let mut queue = std::mem::take(words).into_iter().peekable();
     while let Some(word) = queue.next_if(|word| word.raw.starts_with("--")) {
         if word.raw == "--" {
+            flags.ended = true;
             break;
         }
-        let Flag { name, name_span, value } = split_flag(&word);
-        let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
-            report.push(unknown_flag(owner, &name, name_span, specs));
+        let Flag { name, name_span: span, value } = split_flag(&word);
+        let Some(spec) = table.find(&name, edition) else {
+            report.push(table.unknown(&name, span, edition));
             continue;
         };
-        let found = match spec.takes {
-            Takes::Value => match value.or_else(|| queue.next_if(|next| !next.raw.starts_with("--"))) {
-                Some(value) => Some(Found::Value(value)),
-                None => {
-                    let diagnostic =
-                        Diagnostic::error(codes::MISSING_VALUE, format!("`--{name}` has no value"));
-                    report.push(
-                        diagnostic.with_label(word.span, "").with_help(format!("write `--{name}=VALUE`")),
-                    );
-                    None
-                }
-            },
-            Takes::Nothing => read_switch(&name, value, report).map(Found::Switch),
+        let value = if spec.takes == Takes::Value {
+            let value = value.or_else(|| queue.next_if(|next| !next.raw.starts_with("--")));
+            value.map(Value::Word).or_else(|| {
+                let message = format!("`--{name}` has no value");
+                let diagnostic = Diagnostic::error(codes::MISSING_VALUE, message).with_label(word.span, "");
+                report.push(diagnostic.with_help(format!("write `--{name}=VALUE`")));
+                None
+            })
+        } else {
+            read_toggle(spec, edition, value, report).map(Value::Toggle)
         };
-        if spec.support == Support::Later {
-            let message = format!("`--{name}` of `{owner}` is not part of this version of rb");
-            report.push(Diagnostic::error(codes::UNSUPPORTED_FLAG, message).with_label(name_span, ""));
+        if let Some((since, instead)) = spec.deprecated
+            && since <= edition
+        {
+            let message = format!("`--{name}` of `{}` is only kept for old files", table.owner);
+            let diagnostic = Diagnostic::warning(codes::DEPRECATED, message).with_label(span, "");
+            report.push(diagnostic.with_help(instead));
         }
-        flags.found.extend(found.map(|found| (spec.name, found)));
+        let Some(value) = value else { continue };
+        if let Some(first) = flags.last(spec.name)
+            && spec.takes == Takes::Value
+            && !spec.repeats
+        {
+            let message = format!("`--{name}` is given twice, and the last one counts");
+            let diagnostic = Diagnostic::warning(codes::NO_EFFECT, message)
+                .with_label(first.span, "this one has no effect")
+                .with_label(span, "this one counts");
+            report.push(diagnostic.with_help("take one of them away"));
+        }
+        flags.found.push(Found { name: spec.name, span, value });
     }
     *words = queue.collect();
     flags
 }
 
+/// Returns whether one of the words behind `flags` looks like a flag and may not.
+pub(crate) fn has_late_flags<'a>(flags: &Flags, words: impl IntoIterator<Item = &'a Word>) -> bool {
+    !flags.ended && words.into_iter().any(looks_like_flag)
+}
+
 /// Reports words that look like flags behind the first word that is none.
-pub(crate) fn refuse_late_flags(owner: &str, specs: &[FlagSpec], words: &[Word], report: &mut Report) {
-    for word in words.iter().filter(|word| word.raw.starts_with("--") && word.raw != "--") {
+pub(crate) fn refuse_late_flags(table: &FlagTable, edition: Edition, words: &[Word], report: &mut Report) {
+    let owner = table.owner;
+    for word in words.iter().filter(|word| looks_like_flag(word)) {
         let Flag { name, name_span, .. } = split_flag(word);
-        report.push(if specs.iter().any(|spec| spec.name == name) {
+        report.push(if table.find(&name, edition).is_some() {
             let message = format!("`--{name}` stands behind the words of `{owner}`");
             Diagnostic::error(codes::MISPLACED_FLAG, message)
                 .with_label(name_span, "")
                 .with_help(format!("flags stand right behind the command: `{owner} --{name} …`"))
         } else {
-            unknown_flag(owner, &name, name_span, specs)
+            table.unknown(&name, name_span, edition)
         });
     }
 }
 
-fn read_switch(name: &str, value: Option<Word>, report: &mut Report) -> Option<bool> {
-    let Some(value) = value else { return Some(true) };
+/// Returns whether a word is written as flags are.
+pub(crate) fn looks_like_flag(word: &Word) -> bool {
+    word.raw.starts_with("--") && word.raw != "--"
+}
+
+fn read_toggle(
+    spec: &FlagSpec,
+    edition: Edition,
+    value: Option<Word>,
+    report: &mut Report,
+) -> Option<Toggle> {
+    let Some(value) = value else { return Some(Toggle::On) };
+    // `{{ … }}` is an expression in our own edition alone.
+    let open = |raw: &str| if edition >= Edition::One { is_open(raw) } else { raw.contains('$') };
     match value.raw.as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
+        "true" => Some(Toggle::On),
+        "false" => Some(Toggle::Off),
+        other if spec.takes == Takes::Toggle && open(other) => Some(Toggle::Word(value)),
         other => {
+            let name = spec.name;
             let message = format!("`--{name}` is on or off, it cannot be `{}`", shown(other));
             let diagnostic = Diagnostic::error(codes::BAD_FLAG_VALUE, message).with_label(value.span, "");
             report.push(diagnostic.with_help(format!("write `--{name}` or `--{name}=false`")));
             None
         }
-    }
-}
-
-fn unknown_flag(owner: &str, name: &str, span: Span, specs: &[FlagSpec]) -> Diagnostic {
-    let message = format!("`{owner}` has no flag `--{}`", shown(name));
-    let diagnostic = Diagnostic::error(codes::UNKNOWN_FLAG, message).with_label(span, "");
-    let known = || specs.iter().filter(|spec| spec.support == Support::Now);
-    if owner == "COPY" && name == "from" {
-        return diagnostic.with_help("copy from a target: `COPY +target/path destination`");
-    }
-    match nearest(name, specs.iter().map(|spec| spec.name)) {
-        Some(near) => diagnostic.with_help(format!("did you mean `--{near}`?")),
-        None if known().next().is_some() => {
-            let list: Vec<_> = known().map(|spec| format!("`--{}`", spec.name)).collect();
-            diagnostic.with_help(format!("it has {}", list.join(", ")))
-        }
-        None => diagnostic,
     }
 }
 
@@ -261,18 +284,42 @@ pub(crate) fn split_flag(word: &Word) -> Flag {
     }
 }
 
-/// Returns a part of a word. Where continued lines were joined within the word, the span is the whole word's.
-pub(crate) fn cut(word: &Word, start: usize, end: usize) -> Word {
-    let raw = word.raw.get(start..end).unwrap_or_default().to_owned();
-    let whole = (word.span.end - word.span.start) as usize == word.raw.len();
-    let span = if whole {
-        Span {
-            source: word.span.source,
-            start: word.span.start + start as u32,
-            end: word.span.start + end as u32,
-        }
-    } else {
-        word.span
-    };
-    Word { raw, span }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(table: &FlagTable, edition: Edition, line: &str) -> (Flags, Vec<String>, Vec<&'static str>) {
+        let word = |raw: &str| Word { raw: raw.to_owned(), span: Span::default() };
+        let mut words = line.split(' ').map(word).collect();
+        let mut report = Report::default();
+        let flags = take_flags(table, edition, &mut words, &mut report);
+        let found = report.finish().iter().map(|found| found.code).collect();
+        (flags, words.into_iter().map(|word| word.raw).collect(), found)
+    }
+
+    #[test]
+    fn flags_end_at_the_first_other_word_or_at_two_dashes() {
+        let (flags, rest, found) = read(&tables::COPY, Edition::One, "--dir --chmod 0644 a --keep-ts b");
+        assert!(flags.is_on("dir") && !flags.is_on("keep-ts") && found.is_empty());
+        assert_eq!(flags.value("chmod").expect("it was given").raw, "0644");
+        assert_eq!(rest, ["a", "--keep-ts", "b"]);
+        let (flags, rest, _) = read(&tables::COPY, Edition::One, "--dir=false -- --dir b");
+        assert!(!flags.is_on("dir"));
+        assert_eq!(rest, ["--dir", "b"]);
+    }
+
+    #[test]
+    fn only_toggles_take_variables() {
+        let (flags, _, found) = read(&tables::RUN, Edition::One, "--no-cache=$X --push=$X a");
+        assert!(matches!(flags.toggle("no-cache"), Toggle::Word(word) if word.raw == "$X"));
+        assert_eq!(found, [codes::BAD_FLAG_VALUE]);
+    }
+
+    #[test]
+    fn editions_differ() {
+        assert_eq!(read(&tables::RUN, Edition::Earthly08, "--env=A b").2, [codes::UNKNOWN_FLAG]);
+        assert!(read(&tables::RUN, Edition::One, "--env=A b").2.is_empty());
+        assert!(read(&tables::SAVE_ARTIFACT, Edition::Earthly06, "--keep-own b").2.is_empty());
+        assert_eq!(read(&tables::SAVE_ARTIFACT, Edition::Earthly07, "--keep-own b").2, [codes::DEPRECATED]);
+    }
 }

@@ -102,11 +102,12 @@ fn every_code_occurs() {
 }
 
 #[test]
-fn diagnostics_say_where_and_never_speak_of_the_grammar() {
+fn diagnostics_say_where_and_what_to_do_and_never_speak_of_the_grammar() {
     for case in ["ok", "err"].into_iter().flat_map(cases) {
         for diagnostic in parse(&source(&case.text)).diagnostics {
             assert!(!diagnostic.labels.is_empty(), "{}: {diagnostic:?}", case.file);
             assert!(!diagnostic.message.ends_with('.'), "{}: {diagnostic:?}", case.file);
+            assert!(diagnostic.help.is_some(), "{}: {diagnostic:?}", case.file);
             for word in ["junk", "loose_", "_line", "EOI", "expected", "save_", "word_end", "Rule"] {
                 let message =
                     format!("{} {}", diagnostic.message, diagnostic.help.as_deref().unwrap_or_default());

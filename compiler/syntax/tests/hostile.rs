@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rb_syntax::{MAX_FILE_BYTES, parse};
+use rb_syntax::{MAX_FILE_BYTES, parse, to_json, tree};
 
 use crate::print::source;
 
@@ -124,6 +124,24 @@ fn no_text_takes_more_than_linear_time() {
         "RUN --network ",
         "é",
         "RUN \"a\nt1:\n  RUN b\n\" 'c\n",
+        "COPY {{",
+        "{{ \"",
+        "COPY {{ '",
+        "RUN <<A\n",
+        "t:\nRUN <<A\n",
+        "t:\nRUN <<A\n A\n",
+        "RUN <<A <<B\nA\nB\n",
+        "RUN <<A",
+        "COPY <<A ",
+        "A\n",
+        "IF \"\n",
+        "IF a\nELSE\nELSE\nEND\n",
+        "WAIT\nIF a\nWAIT\nELSE\n",
+        "ARG a: enum(",
+        "ARG a: enum(\n",
+        "LABEL a=b ",
+        "F:\nFUNCTION\n",
+        "HEALTHCHECK --interval ",
     ];
     for unit in units {
         let small = cost(&repeated(unit, 8_000));
@@ -142,4 +160,56 @@ fn a_megabyte_of_strings_that_never_close_is_read_in_seconds() {
     let cost = cost(&text);
     println!("{cost:?}");
     assert!(cost < Duration::from_secs(60), "{cost:?}");
+}
+
+#[test]
+fn blocks_are_bounded_too() {
+    let nested = |depth: usize| {
+        format!(
+            "VERSION 1\nt:\n{}    RUN x\n{}    RUN y\n",
+            "    IF a\n    ELSE\n".repeat(depth),
+            "    END\n".repeat(depth)
+        )
+    };
+    assert_eq!(codes(&nested(64)), Vec::<&str>::new());
+    assert_eq!(codes(&nested(65)), ["rb::syntax::nested_too_deeply"]);
+    // What is too deep is counted, so that what follows is read again.
+    let found = parse(&source(&nested(20_000)));
+    assert_eq!(found.diagnostics.len(), 1);
+    assert_eq!(found.buildfile.targets[0].body.len(), 2);
+    for opener in ["IF a\n", "FOR x IN y\n", "WAIT\n", "TRY\n", "WITH DOCKER\n"] {
+        let text = repeated(opener, 200_000);
+        let parse = parse(&source(&text));
+        assert_eq!(parse.diagnostics.len(), 65, "{opener}");
+        to_json(&parse, &source(&text));
+    }
+}
+
+#[test]
+fn a_long_heredoc_and_many_that_never_close_are_read() {
+    let text = format!("VERSION 1\nt:\n    RUN <<EOF\n{}EOF\n    RUN x\n", "RUN \"(\n".repeat(500_000));
+    let parse = parse(&source(&text));
+    assert!(parse.diagnostics.is_empty(), "{:?}", parse.diagnostics.first());
+    assert_eq!(parse.buildfile.targets[0].body.len(), 2);
+    let many: String =
+        (0..60_000).map(|index| format!("t{index}:\n    RUN <<E{index}\n    E{index}\n")).collect();
+    assert_eq!(codes(&format!("VERSION 1\n{many}")).len(), 1001);
+}
+
+#[test]
+fn the_tree_of_a_hostile_text_is_its_text() {
+    for unit in ["(", "$(", "\"$(", "RUN \"\n", "IF x\n", "# a\n", "COPY <<A <<A ", "{{", "\n"] {
+        let file = source(&repeated(unit, 200_000));
+        assert!(tree(&file).print(&file) == *file.text, "{unit}");
+    }
+    let file = source(&"x".repeat(MAX_FILE_BYTES + 1));
+    assert!(tree(&file).print(&file) == *file.text);
+}
+
+#[test]
+fn places_of_a_long_line_are_found_in_one_pass() {
+    let file = source(&format!("VERSION 1\nCOPY {}d\n", "é ".repeat(50_000)));
+    let json = to_json(&parse(&file), &file);
+    let end = &json["buildfile"]["base"][0]["span"]["end"];
+    assert_eq!((end["line"].as_u64(), end["column"].as_u64()), (Some(2), Some(100_007)));
 }

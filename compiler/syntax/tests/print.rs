@@ -1,12 +1,13 @@
-//! Trees and diagnostics as text, one line each.
+//! Trees and diagnostics as text, one line for each statement.
+//!
+//! Written against the tree's serialized form, so that every field of every command is in it: `name=value`, without
+//! those that are empty or off.
 
 use std::fmt::Write as _;
 
 use rb_diag::{Diagnostic, Severity, SourceFile, SourceId, Span};
-use rb_syntax::{
-    Arg, Base, Call, CommandLine, CopySource, CopyStmt, Parse, Parsed, Recipe, Run, SaveArtifact, SaveImage,
-    Stmt, StmtKind, Word,
-};
+use rb_syntax::{Parse, Parsed, Recipe, Stmt};
+use serde_json::{Map, Value};
 
 /// Makes a file of `text`.
 pub(crate) fn source(text: &str) -> SourceFile {
@@ -24,10 +25,12 @@ pub(crate) fn print(file: &SourceFile, parse: &Parse) -> String {
             .unwrap();
     }
     printer.statements(&mut out, &tree.base);
-    for Recipe { name, doc, body } in &tree.targets {
-        let doc = doc.as_ref().map_or(String::new(), |doc| format!(" {doc:?}"));
-        writeln!(out, "{} target {}{doc}", printer.place(name.span), name.value).unwrap();
-        printer.statements(&mut out, body);
+    for (what, recipes) in [("target", &tree.targets), ("function", &tree.functions)] {
+        for Recipe { name, doc, body } in recipes {
+            let doc = doc.as_ref().map_or(String::new(), |doc| format!(" {doc:?}"));
+            writeln!(out, "{} {what} {}{doc}", printer.place(name.span), name.value).unwrap();
+            printer.statements(&mut out, body);
+        }
     }
     for diagnostic in &parse.diagnostics {
         writeln!(out, "{}", printer.diagnostic(diagnostic)).unwrap();
@@ -58,136 +61,105 @@ impl Printer<'_> {
         out
     }
 
-    /// A word and where it stands; columns alone where that is one line.
-    fn word(&self, word: &Word) -> String {
-        format!("{}@{}", quoted(&word.raw), self.short(word.span))
+    fn statements(&self, out: &mut String, statements: &[Stmt<Parsed>]) {
+        for statement in statements {
+            self.statement(out, &serde_json::to_value(statement).unwrap(), 1);
+        }
     }
 
+    /// One statement, and below it those of its blocks.
+    fn statement(&self, out: &mut String, statement: &Value, depth: usize) {
+        let mut bodies = Vec::new();
+        let kind = &statement["kind"];
+        let said = self.value(&kind["statement"], &mut bodies);
+        let doc =
+            if statement["doc"].is_null() { String::new() } else { format!(" doc={}", statement["doc"]) };
+        let place = self.place(span(&statement["span"]).unwrap());
+        let indentation = "  ".repeat(depth);
+        let command = kind["command"].as_str().unwrap();
+        let said = said.strip_prefix('{').and_then(|said| said.strip_suffix('}')).unwrap_or(&said);
+        writeln!(out, "{indentation}{place} {command} {said}{doc}").unwrap();
+        for (index, body) in bodies.iter().enumerate() {
+            writeln!(out, "{indentation}| {}", index + 1).unwrap();
+            for statement in *body {
+                self.statement(out, statement, depth + 1);
+            }
+        }
+    }
+
+    /// A value on one line; statements in it are put aside.
+    fn value<'v>(&self, value: &'v Value, bodies: &mut Vec<&'v [Value]>) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Object(fields) => self.object(fields, bodies),
+            Value::Array(items) if items.first().is_some_and(is_statement) => {
+                bodies.push(items);
+                format!("|{}", bodies.len())
+            }
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().map(|item| self.value(item, bodies)).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        }
+    }
+
+    fn object<'v>(&self, fields: &'v Map<String, Value>, bodies: &mut Vec<&'v [Value]>) -> String {
+        if let Some(span) = span_of(fields) {
+            return self.short(span);
+        }
+        if let (2, Some(raw), Some(place)) = (fields.len(), fields.get("raw"), fields.get("span")) {
+            return format!("{}@{}", quoted(raw.as_str().unwrap()), self.short(span(place).unwrap()));
+        }
+        if let (2, Some(value), Some(place)) = (fields.len(), fields.get("value"), fields.get("span"))
+            && let Some(span) = span(place)
+        {
+            let text = value.as_str().map(|text| format!("{text:?}"));
+            return format!("{}@{}", text.unwrap_or_else(|| self.value(value, bodies)), self.short(span));
+        }
+        let fields = fields.iter().filter(|(_, value)| !is_default(value));
+        let fields: Vec<_> = fields
+            .map(|(name, value)| match value {
+                Value::Bool(true) => name.clone(),
+                value => format!("{name}={}", self.value(value, bodies)),
+            })
+            .collect();
+        format!("{{{}}}", fields.join(" "))
+    }
+
+    /// Columns alone where a span is on one line.
     fn short(&self, span: Span) -> String {
         let (start, end) = (self.file.position(span.start), self.file.position(span.end));
         if start.line == end.line { format!("{}-{}", start.column, end.column) } else { self.place(span) }
     }
+}
 
-    fn statements(&self, out: &mut String, statements: &[Stmt<Parsed>]) {
-        for Stmt { kind, span } in statements {
-            writeln!(out, "  {} {}", self.place(*span), self.kind(kind)).unwrap();
+fn is_statement(value: &Value) -> bool {
+    value.get("kind").is_some_and(|kind| kind.get("command").is_some())
+}
+
+/// Returns whether a value says nothing: no, none, an empty list, a switch that is off.
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text == "Off",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => {
+            span_of(fields).is_none() && !fields.is_empty() && fields.values().all(is_default)
         }
-    }
-
-    fn kind(&self, kind: &StmtKind<Parsed>) -> String {
-        match kind {
-            StmtKind::From(Base::Scratch) => "from scratch".to_owned(),
-            StmtKind::From(Base::Image(word)) => format!("from image {}", self.word(word)),
-            StmtKind::From(Base::Host { binds, fingerprints }) => {
-                let list = |words: &[Word]| {
-                    words.iter().map(|word| format!(" {}", self.word(word))).collect::<String>()
-                };
-                format!("from host binds{} fingerprints{}", list(binds), list(fingerprints))
-            }
-            StmtKind::From(Base::Target(call)) => format!("from target {}", self.call(call)),
-            StmtKind::Run(Run { network, no_cache, command }) => {
-                let network = self.option("network", network.as_ref());
-                format!("run{network}{} {}", flag("no-cache", *no_cache), self.command(command))
-            }
-            StmtKind::Copy(copy) => self.copy(copy),
-            StmtKind::Arg(Arg { required, global, name, default }) => {
-                let name = format!("{}@{}", name.value, self.short(name.span));
-                let default = self.option("default", default.as_ref());
-                format!("arg{}{} {name}{default}", flag("required", *required), flag("global", *global))
-            }
-            StmtKind::Env { name, value } => {
-                format!("env {}@{} {}", name.value, self.short(name.span), self.word(value))
-            }
-            StmtKind::Workdir(word) => format!("workdir {}", self.word(word)),
-            StmtKind::Entrypoint(command) => format!("entrypoint {}", self.command(command)),
-            StmtKind::Cmd(command) => format!("cmd {}", self.command(command)),
-            StmtKind::SaveArtifact(SaveArtifact {
-                source,
-                destination,
-                local,
-                if_exists,
-                force,
-                keep_times,
-                symlink_no_follow,
-            }) => format!(
-                "save-artifact{}{}{}{} {}{}{}",
-                flag("if-exists", *if_exists),
-                flag("force", *force),
-                flag("keep-ts", *keep_times),
-                flag("symlink-no-follow", *symlink_no_follow),
-                self.word(source),
-                self.option("to", destination.as_ref()),
-                self.option("local", local.as_ref()),
-            ),
-            StmtKind::SaveImage(SaveImage { names, push }) => {
-                let names: String = names.iter().map(|name| format!(" {}", self.word(name))).collect();
-                format!("save-image{}{names}", flag("push", *push))
-            }
-            StmtKind::Build(call) => format!("build {}", self.call(call)),
-        }
-    }
-
-    fn copy(&self, copy: &CopyStmt<Parsed>) -> String {
-        let CopyStmt {
-            sources,
-            destination,
-            dir,
-            if_exists,
-            keep_times,
-            keep_owner,
-            symlink_no_follow,
-            chmod,
-            chown,
-        } = copy;
-        let sources: String = sources
-            .iter()
-            .map(|source| match source {
-                CopySource::Path(word) => format!(" path {}", self.word(word)),
-                CopySource::Artifact { call, path } => {
-                    format!(" artifact {} of {}", self.word(path), self.call(call))
-                }
-            })
-            .collect();
-        format!(
-            "copy{}{}{}{}{}{}{}{sources} -> {}",
-            flag("dir", *dir),
-            flag("if-exists", *if_exists),
-            flag("keep-ts", *keep_times),
-            flag("keep-own", *keep_owner),
-            flag("symlink-no-follow", *symlink_no_follow),
-            self.option("chmod", chmod.as_ref()),
-            self.option("chown", chown.as_ref()),
-            self.word(destination),
-        )
-    }
-
-    fn call(&self, call: &Call<Parsed>) -> String {
-        let args: String = call
-            .args
-            .iter()
-            .map(|arg| format!(" {}@{}={}", arg.name.value, self.short(arg.name.span), self.word(&arg.value)))
-            .collect();
-        format!("{}{args}", self.word(&call.target))
-    }
-
-    fn command(&self, command: &CommandLine) -> String {
-        match command {
-            CommandLine::Shell(word) => format!("shell {}", self.word(word)),
-            CommandLine::Exec(words) => {
-                let words: Vec<_> =
-                    words.iter().map(|word| format!("{:?}@{}", word.value, self.short(word.span))).collect();
-                format!("exec [{}]", words.join(", "))
-            }
-        }
-    }
-
-    fn option(&self, name: &str, word: Option<&Word>) -> String {
-        word.map_or(String::new(), |word| format!(" {name}={}", self.word(word)))
+        Value::Bool(true) | Value::Number(_) => false,
     }
 }
 
-fn flag(name: &str, on: bool) -> String {
-    if on { format!(" {name}") } else { String::new() }
+fn span(value: &Value) -> Option<Span> {
+    value.as_object().and_then(span_of)
+}
+
+/// Reads a span out of its serialized form.
+pub(crate) fn span_of(fields: &Map<String, Value>) -> Option<Span> {
+    let number =
+        |name| fields.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    Some(Span { source: SourceId(number("source")?), start: number("start")?, end: number("end")? })
 }
 
 /// `«text»`, with what is not seen made visible.

@@ -2,12 +2,14 @@
 
 use proptest::prelude::*;
 use rb_diag::{SourceFile, Span};
-use rb_syntax::{Base, Call, CommandLine, CopySource, Parse, Parsed, Stmt, StmtKind, Word, parse};
+use rb_syntax::{Node, Parse, parse, to_json, tree};
+use serde_json::Value;
 
 use crate::corpus::cases;
-use crate::print::{print, source};
+use crate::print::{print, source, span_of};
 
-/// Asserts that every span of a parse lies in the text, on borders of characters, and that statements do not overlap.
+/// Asserts all that holds for any text: every span of a parse lies in the text, on borders of characters; statements
+/// do not overlap; the lossless tree gives the text back.
 fn check(file: &SourceFile, parse: &Parse) {
     let good = |span: Span| {
         assert!(span.start <= span.end && span.end as usize <= file.text.len(), "{span:?}");
@@ -18,82 +20,114 @@ fn check(file: &SourceFile, parse: &Parse) {
         assert!(diagnostic.code == "rb::syntax::too_many_errors" || !diagnostic.labels.is_empty());
         diagnostic.labels.iter().for_each(|label| good(label.span));
     }
-    let tree = &parse.buildfile;
+    let buildfile = &parse.buildfile;
     let mut spans = Vec::new();
-    spans.extend(tree.version.as_ref().map(|version| version.span));
-    let recipes = tree.targets.iter().flat_map(|target| &target.body);
-    for Stmt { kind, span } in tree.base.iter().chain(recipes) {
-        spans.push(*span);
-        for word in words(kind) {
-            good(word.span);
-            assert!(
-                word.span.start >= span.start && word.span.end <= span.end,
-                "{word:?} is not in {span:?}"
-            );
-            // A comment of the shell's, inside `$(…)`, ends with its line even if that ends with a backslash.
-            let unescaped = word.raw.replace(r"\\", "");
-            let mut lines: Vec<&str> = unescaped.split('\n').collect();
-            lines.pop();
-            let joined = lines.iter().all(|line| !line.ends_with('\\') || line.contains('#'));
-            assert!(joined, "a line was not joined in {word:?}");
-        }
+    spans.extend(buildfile.version.as_ref().map(|version| version.span));
+    let recipes = || buildfile.targets.iter().chain(&buildfile.functions);
+    for statement in buildfile.base.iter().chain(recipes().flat_map(|recipe| &recipe.body)) {
+        check_statement(&serde_json::to_value(statement).unwrap(), &good, &mut spans);
     }
-    spans.extend(tree.targets.iter().map(|target| target.name.span));
+    spans.extend(recipes().map(|recipe| recipe.name.span));
     spans.sort();
     for pair in spans.windows(2) {
         good(pair[0]);
         assert!(pair[0].end <= pair[1].start, "{pair:?}");
     }
-    // Printing looks at every place again, and must not panic either.
+    // Printing and JSON look at every place again, and must not panic either.
     print(file, parse);
+    to_json(parse, file);
+    let tree = tree(file);
+    assert_eq!(tree.print(file), &*file.text);
+    check_nodes(&tree.root);
 }
 
-fn words(kind: &StmtKind<Parsed>) -> Vec<&Word> {
-    match kind {
-        StmtKind::From(Base::Scratch) => vec![],
-        StmtKind::From(Base::Image(word)) | StmtKind::Workdir(word) | StmtKind::Env { value: word, .. } => {
-            vec![word]
-        }
-        StmtKind::From(Base::Host { binds, fingerprints }) => binds.iter().chain(fingerprints).collect(),
-        StmtKind::From(Base::Target(call)) | StmtKind::Build(call) => call_words(call),
-        StmtKind::Run(run) => run.network.iter().chain(command_word(&run.command)).collect(),
-        StmtKind::Entrypoint(command) | StmtKind::Cmd(command) => command_word(command).into_iter().collect(),
-        StmtKind::Copy(copy) => {
-            let mut words: Vec<_> = copy.chmod.iter().chain(&copy.chown).chain([&copy.destination]).collect();
-            for item in &copy.sources {
-                match item {
-                    CopySource::Path(word) => words.push(word),
-                    CopySource::Artifact { call, path } => {
-                        words.push(path);
-                        words.extend(call_words(call));
-                    }
-                }
+/// The words of a statement are within its line; those of the statements in its blocks are checked as their own.
+fn check_statement(statement: &Value, good: &impl Fn(Span), spans: &mut Vec<Span>) {
+    let span = span_of(statement["span"].as_object().unwrap()).unwrap();
+    spans.push(span);
+    let mut values = vec![&statement["kind"]["statement"]];
+    while let Some(value) = values.pop() {
+        match value {
+            Value::Array(items)
+                if items.first().is_some_and(|item| item.get("kind").is_some_and(Value::is_object)) =>
+            {
+                items.iter().for_each(|item| check_statement(item, good, spans));
             }
-            words
+            Value::Array(items) => values.extend(items),
+            Value::Object(fields) if fields.contains_key("branches") => {
+                // `ELSE IF` has a line of its own.
+                for branch in fields["branches"].as_array().unwrap() {
+                    let place = span_of(branch["condition"]["span"].as_object().unwrap()).unwrap();
+                    good(place);
+                    branch["body"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .for_each(|item| check_statement(item, good, spans));
+                    check_words(&branch["condition"], place, good);
+                }
+                values.push(&fields["otherwise"]);
+            }
+            Value::Object(fields) => values.extend(fields.values()),
+            _ => {}
         }
-        StmtKind::Arg(arg) => arg.default.iter().collect(),
-        StmtKind::SaveArtifact(save) => {
-            std::iter::once(&save.source).chain(&save.destination).chain(&save.local).collect()
-        }
-        StmtKind::SaveImage(save) => save.names.iter().collect(),
+    }
+    if statement["kind"]["command"] != "if" {
+        check_words(&statement["kind"]["statement"], span, good);
     }
 }
 
-fn call_words(call: &Call<Parsed>) -> Vec<&Word> {
-    std::iter::once(&call.target).chain(call.args.iter().map(|arg| &arg.value)).collect()
+/// Every word and every other place lies within `line`; words hold no line that goes on.
+fn check_words(value: &Value, line: Span, good: &impl Fn(Span)) {
+    match value {
+        Value::Array(items) => {
+            let own =
+                items.iter().filter(|item| item.get("kind").is_none_or(|kind| kind.get("command").is_none()));
+            own.for_each(|item| check_words(item, line, good));
+        }
+        Value::Object(fields) => {
+            if let Some(span) = span_of(fields) {
+                good(span);
+                assert!(span.start >= line.start && span.end <= line.end, "{span:?} is not in {line:?}");
+            }
+            let heredoc = fields.contains_key("body");
+            if let Some(Value::String(raw)) =
+                fields.get("raw").filter(|raw| !heredoc && !raw.as_str().unwrap().contains("<<"))
+            {
+                // A comment of the shell's, inside `$(…)`, ends with its line even if that ends with a backslash.
+                let unescaped = raw.replace(r"\\", "");
+                let mut lines: Vec<&str> = unescaped.split('\n').collect();
+                lines.pop();
+                let joined = lines.iter().all(|line| !line.ends_with('\\') || line.contains('#'));
+                assert!(joined, "a line was not joined in {raw:?}");
+            }
+            // The lines of a heredoc are nobody's but the program's.
+            fields
+                .iter()
+                .filter(|(name, _)| *name != "body")
+                .for_each(|(_, field)| check_words(field, line, good));
+        }
+        _ => {}
+    }
 }
 
-fn command_word(command: &CommandLine) -> Option<&Word> {
-    match command {
-        CommandLine::Shell(word) => Some(word),
-        CommandLine::Exec(_) => None,
+/// Children cover their node without gap or overlap.
+fn check_nodes(node: &Node) {
+    let mut at = node.span.start;
+    for child in &node.children {
+        assert_eq!(child.span.start, at, "{} in {}", child.rule, node.rule);
+        assert!(child.span.end > at, "{} in {} is empty", child.rule, node.rule);
+        at = child.span.end;
+        check_nodes(child);
     }
+    assert!(node.children.is_empty() || at == node.span.end, "{}", node.rule);
 }
 
 /// Pieces of the language, to be thrown together.
 fn piece() -> impl Strategy<Value = String> {
     let pieces = [
         "VERSION 1\n",
+        "VERSION 0.8\n",
         "FROM ",
         "RUN ",
         "COPY ",
@@ -104,6 +138,33 @@ fn piece() -> impl Strategy<Value = String> {
         "SAVE IMAGE ",
         "BUILD ",
         "IF ",
+        "ELSE\n",
+        "ELSE IF ",
+        "FOR x IN ",
+        "WAIT\n",
+        "TRY\n",
+        "CATCH\n",
+        "FINALLY\n",
+        "WITH DOCKER ",
+        "FUNCTION\n",
+        "COMMAND\n",
+        "DO +F",
+        "LET a=",
+        "LABEL a=b ",
+        "HEALTHCHECK ",
+        "VOLUME ",
+        "SHELL ",
+        "IMPORT a AS b\n",
+        "SERVICE ",
+        "<<EOF",
+        "<<-'EOF'",
+        "<<E",
+        "EOF\n",
+        "\tEOF\n",
+        "E\n",
+        "{{",
+        "}}",
+        "ARG n: enum(",
         "END\n",
         "t:\n",
         "u:",
@@ -187,7 +248,7 @@ proptest! {
         at in any::<proptest::sample::Index>(),
         bad in proptest::sample::select(vec![
             "nonsense here", "RUN echo \"never closed", "RUN it's", "COPY a", "FROM alpine AS x", "RUN $(x", "&& y", "\"",
-            "run echo hi", "RUN --nonsense", "ARG 1=2", "WORKDIR", "COPY (+t/x", "IF x", "]", "ENV $x=1", "LET a = 'b",
+            "run echo hi", "RUN --nonsense", "ARG 1=2", "WORKDIR", "COPY (+t/x", "END", "ELSE IF x", "]", "ENV $x=1", "LET a = 'b", "COPY {{x y",
         ]),
         tail in proptest::sample::select(vec!["", " # it is", "\\", "\r"]),
     ) {

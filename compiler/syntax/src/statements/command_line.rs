@@ -1,4 +1,4 @@
-//! Commands of `RUN`, `CMD` and `ENTRYPOINT`: a text for the shell, or the exec form.
+//! Commands of `RUN`, `CMD`, `ENTRYPOINT`, `IF` and others: a text for the shell, or the exec form.
 
 use rb_diag::{Diagnostic, Spanned};
 
@@ -13,12 +13,16 @@ impl Reader<'_> {
         let line = parts.into_iter().find_map(|part| match part {
             Part::Text(text) => Some(CommandLine::Shell(text)),
             Part::Exec(strings) => Some(CommandLine::Exec(strings.into_iter().map(string).collect())),
+            Part::Heredoc(script) => Some(CommandLine::Script(script)),
             Part::Word(_) | Part::Call { .. } | Part::FlagsEnd | Part::Key(_) | Part::Equals => None,
         });
         let name = self.command.name();
+        // An empty ENTRYPOINT or CMD takes away what the image had.
+        let may_be_empty = matches!(self.command, Command::Entrypoint | Command::Cmd);
         match line {
-            Some(CommandLine::Exec(words)) if words.is_empty() && self.command == Command::Run => {
-                self.missing("`RUN` needs a command", "`RUN [\"make\", \"all\"]`");
+            Some(CommandLine::Exec(words)) if words.is_empty() && !may_be_empty => {
+                let example = format!("`{name} [\"test\", \"-d\", \"src\"]`");
+                self.missing(&format!("`{name}` needs a command"), &example);
                 None
             }
             Some(line) => {
@@ -34,7 +38,9 @@ impl Reader<'_> {
                 Some(line)
             }
             None => {
-                self.missing(&format!("`{name}` needs a command"), &format!("`{name} make all`"));
+                let decides = matches!(self.command, Command::If | Command::ElseIf);
+                let example = if decides { "test -d src" } else { "make all" };
+                self.missing(&format!("`{name}` needs a command"), &format!("`{name} {example}`"));
                 None
             }
         }
@@ -55,7 +61,7 @@ fn looks_like_exec(text: &str) -> bool {
 }
 
 /// Decodes a JSON string, quotes included, that the grammar has found well formed.
-fn string(word: Word) -> Spanned<String> {
+pub(crate) fn string(word: Word) -> Spanned<String> {
     let inner = word.raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or_default();
     let mut units: Vec<u16> = Vec::with_capacity(inner.len());
     let mut characters = inner.chars();

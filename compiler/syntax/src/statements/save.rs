@@ -3,15 +3,15 @@
 use rb_diag::Diagnostic;
 
 use super::Reader;
-use crate::flags::{self, refuse_late_flags, take_flags};
+use crate::flags::{has_late_flags, refuse_late_flags, tables, take_flags};
 use crate::{SaveArtifact, SaveImage, Word, codes};
 
 impl Reader<'_> {
     pub(crate) fn save_artifact(&mut self, mut words: Vec<Word>) -> Option<SaveArtifact> {
-        const OWNER: &str = "SAVE ARTIFACT";
-        let flags = take_flags(OWNER, flags::SAVE_ARTIFACT, &mut words, self.report);
-        if words.iter().any(|word| word.raw.starts_with("--") && word.raw != "--") {
-            refuse_late_flags(OWNER, flags::SAVE_ARTIFACT, &words, self.report);
+        let table = &tables::SAVE_ARTIFACT;
+        let flags = take_flags(table, self.edition, &mut words, self.report);
+        if has_late_flags(&flags, &words) {
+            refuse_late_flags(table, self.edition, &words, self.report);
             return None;
         }
         let mut words = words.into_iter().peekable();
@@ -30,11 +30,11 @@ impl Reader<'_> {
                 return None;
             }
             Some(first) => {
-                self.nothing_more(OWNER, flags::SAVE_ARTIFACT, &[first]);
+                self.nothing_more(table, &[first]);
                 return None;
             }
         };
-        self.nothing_more(OWNER, flags::SAVE_ARTIFACT, &words.collect::<Vec<_>>());
+        self.nothing_more(table, &words.collect::<Vec<_>>());
         Some(SaveArtifact {
             source,
             destination,
@@ -42,6 +42,7 @@ impl Reader<'_> {
             if_exists: flags.is_on("if-exists"),
             force: flags.is_on("force"),
             keep_times: flags.is_on("keep-ts"),
+            keep_owner: flags.is_on("keep-own"),
             symlink_no_follow: flags.is_on("symlink-no-follow"),
         })
     }
@@ -61,12 +62,27 @@ impl Reader<'_> {
         None
     }
 
-    pub(crate) fn save_image(&mut self, mut words: Vec<Word>) -> SaveImage {
-        let flags = take_flags("SAVE IMAGE", flags::SAVE_IMAGE, &mut words, self.report);
-        if let Some(late) = words.iter().position(|word| word.raw.starts_with("--")) {
-            let rest = words.split_off(late);
-            self.nothing_more("SAVE IMAGE", flags::SAVE_IMAGE, &rest);
+    pub(crate) fn save_image(&mut self, mut words: Vec<Word>) -> Option<SaveImage> {
+        let table = &tables::SAVE_IMAGE;
+        let flags = take_flags(table, self.edition, &mut words, self.report);
+        if has_late_flags(&flags, &words) {
+            refuse_late_flags(table, self.edition, &words, self.report);
+            return None;
         }
-        SaveImage { names: words, push: flags.is_on("push") }
+        if let Some(span) = flags.place("push").filter(|_| words.is_empty()) {
+            let message = "`SAVE IMAGE --push` needs a name to push to";
+            let diagnostic = Diagnostic::error(codes::MISSING_WORDS, message).with_label(span, "");
+            self.report.push(diagnostic.with_help("for example `SAVE IMAGE --push registry.example/app:1`"));
+            return None;
+        }
+        Some(SaveImage {
+            names: words,
+            push: flags.is_on("push"),
+            insecure: flags.is_on("insecure"),
+            no_manifest_list: flags.is_on("no-manifest-list"),
+            cache_hint: flags.is_on("cache-hint"),
+            cache_from: flags.values("cache-from"),
+            without_labels: flags.is_on("without-earthly-labels"),
+        })
     }
 }

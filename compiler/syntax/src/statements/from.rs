@@ -1,0 +1,92 @@
+//! `FROM` and `LOCALLY`: what a recipe starts from.
+
+use rb_diag::Diagnostic;
+
+use super::text::is_open;
+use super::{Reader, reference};
+use crate::flags::{FlagTable, Flags, looks_like_flag, refuse_late_flags, split_flag, tables, take_flags};
+use crate::report::{nearest, shown};
+use crate::{Base, FromStmt, Locally, Parsed, Word, codes};
+
+/// Flags that only mean something for a target.
+const OF_TARGETS: [&str; 3] = ["allow-privileged", "pass-args", "build-arg"];
+
+impl Reader<'_> {
+    pub(crate) fn from(&mut self, mut words: Vec<Word>) -> Option<FromStmt<Parsed>> {
+        let flags = take_flags(&tables::FROM, self.edition, &mut words, self.report);
+        let platform = flags.value("platform");
+        let mut words = words.into_iter();
+        let Some(base) = words.next() else {
+            let example = "`FROM scratch`, `FROM alpine`, `FROM +target` or `FROM @host`";
+            self.missing("`FROM` needs something to start from", example);
+            return None;
+        };
+        let rest: Vec<Word> = words.collect();
+        // Only a target takes arguments, so a word with variables and arguments behind it names one.
+        let called = is_open(&base.raw) && rest.first().is_some_and(looks_like_flag);
+        let base = if called || reference::plus(&base.raw).is_some() {
+            if let Some(word) = rest.first().filter(|word| word.raw.eq_ignore_ascii_case("as")) {
+                self.takes_no_as(word);
+                return None;
+            }
+            let mut passing = self.passing(&flags);
+            passing.platforms.clear();
+            Base::Target(self.call(base, rest, passing)?)
+        } else if base.raw.starts_with('@') {
+            self.host_base(&base, rest, &flags)?
+        } else {
+            self.no_effect(&flags, &OF_TARGETS, "on an image");
+            self.behind_image(&rest);
+            if base.raw == "scratch" { Base::Scratch } else { Base::Image(base) }
+        };
+        Some(FromStmt { base, platform })
+    }
+
+    /// Reads `@host` and its own flags.
+    fn host_base(&mut self, base: &Word, mut rest: Vec<Word>, flags: &Flags) -> Option<Base<Parsed>> {
+        if base.raw != "@host" {
+            let message = format!("there is no base `{}`", shown(&base.raw));
+            let diagnostic = Diagnostic::error(codes::BAD_REFERENCE, message).with_label(base.span, "");
+            self.report.push(match nearest(&base.raw, ["@host"]) {
+                Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+                None => diagnostic.with_help("the machine's own tools are `FROM @host`"),
+            });
+            return None;
+        }
+        self.no_effect(flags, &OF_TARGETS, "on `@host`");
+        let flags = take_flags(&tables::FROM_HOST, self.edition, &mut rest, self.report);
+        self.nothing_more(&tables::FROM_HOST, &rest);
+        Some(Base::Host { binds: flags.values("bind"), fingerprints: flags.values("fingerprint") })
+    }
+
+    /// Reports words behind an image.
+    fn behind_image(&mut self, rest: &[Word]) {
+        let Some(word) = rest.first() else { return };
+        if word.raw.eq_ignore_ascii_case("as") {
+            self.takes_no_as(word);
+        } else if looks_like_flag(word) {
+            if tables::FROM.find(&split_flag(word).name, self.edition).is_some() {
+                refuse_late_flags(&tables::FROM, self.edition, rest, self.report);
+            } else {
+                let diagnostic = Diagnostic::error(codes::UNEXPECTED_WORD, "an image takes no arguments");
+                let help = "only a target does: `FROM +target`";
+                self.report.push(diagnostic.with_label(word.span, "").with_help(help));
+            }
+        } else {
+            self.nothing_more(&FlagTable::none("FROM"), rest);
+        }
+    }
+
+    fn takes_no_as(&mut self, word: &Word) {
+        let diagnostic = Diagnostic::error(codes::UNEXPECTED_WORD, "`FROM` takes no `AS`");
+        let help = "a target is named by its header: `name:`";
+        self.report.push(diagnostic.with_label(word.span, "").with_help(help));
+    }
+
+    pub(crate) fn locally(&mut self, mut words: Vec<Word>) -> Locally {
+        let table = FlagTable::none("LOCALLY");
+        take_flags(&table, self.edition, &mut words, self.report);
+        self.nothing_more(&table, &words);
+        Locally {}
+    }
+}
