@@ -5,14 +5,18 @@
 //! **Invariant:** a frontend never prints and never reads the clock, the environment or the disk; what it learns it
 //! learns through a `World`, whose answers are stable within one job. A test is a world made of maps ([`MapWorld`]).
 
+mod git;
+mod host;
 mod map_world;
 mod output;
 mod reference;
 mod world;
 
+pub use git::GitFacts;
+pub use host::{HostCommand, HostOutcome};
 pub use map_world::MapWorld;
-pub use output::{BuildPlan, LocalOutput, PlannedOutput, SavedArtifact, SavedImage, TargetOutput};
-pub use reference::{ProjectRef, TargetKey, TargetRef};
+pub use output::{BuildPlan, Effect, LocalOutput, PlannedOutput, SavedArtifact, SavedImage, TargetOutput};
+pub use reference::{FunctionRef, ProjectRef, TargetKey, TargetRef};
 pub use world::{
     Answer, FileKind, Gateway, ImageLocation, ImageRequest, Query, ResolvedImage, Workspace, WorkspaceEntry,
     World, WorldError,
@@ -29,10 +33,36 @@ use rb_oci::Platform;
 pub struct BuildRequest {
     /// The target.
     pub target: TargetRef,
-    /// `--NAME=value` given behind the target on the command line.
+    /// Arguments given on the command line, for this target.
     pub args: BTreeMap<String, String>,
+    /// Values from around the command line (`.arg`, `EARTHLY_BUILD_ARGS`): weaker than `args`, and nobody has to
+    /// declare them.
+    pub defaults: BTreeMap<String, String>,
     /// What the result is to run on.
     pub platform: Platform,
+    /// What the user's own machine is: USERPLATFORM.
+    pub user_platform: Platform,
+    /// What the engine runs without emulation: NATIVEPLATFORM.
+    pub native_platform: Platform,
+    /// What the user allows and wants of the build as a whole.
+    pub options: BuildOptions,
+}
+
+/// What the user allows and wants of a build as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildOptions {
+    /// `--push`: images are pushed, `RUN --push` runs; EARTHLY_PUSH.
+    pub push: bool,
+    /// `--ci`: EARTHLY_CI.
+    pub ci: bool,
+    /// `--strict`: nothing runs outside a sandbox.
+    pub strict: bool,
+    /// `--allow-privileged`: steps may ask for all privileges.
+    pub allow_privileged: bool,
+    /// The version of `rb`: EARTHLY_VERSION.
+    pub version: String,
+    /// The commit `rb` was built from: EARTHLY_BUILD_SHA.
+    pub build_sha: String,
 }
 
 /// A language that describes builds: `Buildfile`, Dockerfile, buildpacks.

@@ -1,19 +1,21 @@
 //! A world made of maps, for tests: files and images are given, and what nobody gave does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rb_diag::{ErrorKind, SourceFile, SourceMap};
-use rb_llb::State;
+use rb_llb::{Op, State};
 use rb_oci::{Digest, ImageConfig};
 
 use crate::{
-    Answer, FileKind, Gateway, ImageLocation, ImageRequest, ProjectRef, Query, ResolvedImage, Workspace,
-    WorkspaceEntry, World, WorldError,
+    Answer, Effect, FileKind, Gateway, GitFacts, HostCommand, HostOutcome, ImageLocation, ImageRequest,
+    PlannedOutput, ProjectRef, Query, ResolvedImage, SavedArtifact, Workspace, WorkspaceEntry, World,
+    WorldError,
 };
 
-/// Files by path from the workspace's root, images by location as text, and a source map for their texts.
+/// Files by path from the workspace's root, images by location as text, what commands answer, and a source map for
+/// the texts. It writes down what was asked of it, in order.
 #[derive(Debug, Default)]
 pub struct MapWorld {
     sources: SourceMap,
@@ -21,6 +23,9 @@ pub struct MapWorld {
     symlinks: BTreeSet<String>,
     unreadable: BTreeSet<String>,
     images: BTreeMap<String, ImageConfig>,
+    git: Option<Arc<GitFacts>>,
+    commands: BTreeMap<String, HostOutcome>,
+    asked: Mutex<Vec<String>>,
 }
 
 impl MapWorld {
@@ -51,6 +56,45 @@ impl MapWorld {
     pub fn with_image(mut self, name: &str, config: ImageConfig) -> Self {
         self.images.insert(name.to_owned(), config);
         self
+    }
+
+    /// Sets what git knows of every folder.
+    #[must_use]
+    pub fn with_git(mut self, facts: GitFacts) -> Self {
+        self.git = Some(Arc::new(facts));
+        self
+    }
+
+    /// Sets how a command ends that has to run for an answer, in a step or on the host: the text behind `sh -c`, or the
+    /// words of an exec form with a space between two.
+    #[must_use]
+    pub fn with_command(mut self, command: &str, exit_code: i32, stdout: &str) -> Self {
+        let outcome = HostOutcome { exit_code, stdout: stdout.as_bytes().to_vec() };
+        self.commands.insert(command.to_owned(), outcome);
+        self
+    }
+
+    /// Returns what was run and settled, in order: `run COMMAND`, `host COMMAND`, `make LABEL`, `write …`,
+    /// `place …`.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Finds the outcome of a command by how its arguments end.
+    fn outcome(&self, args: &[String]) -> Result<(String, HostOutcome), WorldError> {
+        let text = args.join(" ");
+        let ends = |command: &str| text.strip_suffix(command).is_some_and(|before| before.ends_with(' '));
+        let found = self
+            .commands
+            .iter()
+            .filter(|(command, _)| ends(command))
+            .max_by_key(|(command, _)| command.len());
+        let found = found.map(|(command, outcome)| (command.clone(), outcome.clone()));
+        found.ok_or_else(|| missing(format!("an answer of the command {args:?}")))
     }
 
     /// Returns the map that owns the texts this world handed out.
@@ -120,6 +164,16 @@ impl Workspace for MapWorld {
         self.check(&project.join(dir))?;
         Ok(self.children(project.join(dir).dir()).into_iter().collect())
     }
+
+    async fn git(&self, _project: &ProjectRef) -> Result<Option<Arc<GitFacts>>, WorldError> {
+        Ok(self.git.clone())
+    }
+
+    async fn run(&self, command: &HostCommand) -> Result<HostOutcome, WorldError> {
+        let (text, outcome) = self.outcome(&command.args)?;
+        self.note(format!("host {text}"));
+        Ok(outcome)
+    }
 }
 
 #[async_trait]
@@ -146,9 +200,42 @@ impl Gateway for MapWorld {
         })
     }
 
-    async fn query(&self, _state: &State, query: Query) -> Result<Answer, WorldError> {
-        let message = format!("a world of maps runs nothing, so it cannot answer {query:?}");
-        Err(WorldError::Failed { kind: ErrorKind::Internal, message })
+    async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
+        let failed = |message: String| WorldError::Failed { kind: ErrorKind::Internal, message };
+        let definition = state.marshal(&self.sources).map_err(|error| failed(error.to_string()))?;
+        let graph = definition.graph().map_err(|error| failed(error.to_string()))?;
+        let root = graph.root().ok_or_else(|| failed("nothing was asked".to_owned()))?;
+        let Op::Exec(exec) = &graph.vertex(&root.vertex).op else {
+            return Err(failed("a world of maps answers for commands alone".to_owned()));
+        };
+        let (command, outcome) = self.outcome(&exec.meta.args)?;
+        let Query::ReadFile { path, .. } = query else {
+            return Err(failed(format!("a world of maps cannot answer {query:?}")));
+        };
+        // One file holds the exit code, the other what was printed.
+        if path.ends_with("exit") {
+            self.note(format!("run {command}"));
+            return Ok(Answer::File(format!("{}\n", outcome.exit_code).into_bytes()));
+        }
+        Ok(Answer::File(outcome.stdout))
+    }
+
+    async fn settle(&self, effects: &[Effect]) -> Result<(), WorldError> {
+        let told = |verb: &str, artifact: &SavedArtifact| {
+            let local = artifact.local.as_ref().map_or("nowhere", |local| &local.path);
+            format!("{verb} {} to {local}", artifact.path)
+        };
+        for effect in effects {
+            self.note(match effect {
+                Effect::Make { label, .. } => format!("make {label}"),
+                Effect::Write(PlannedOutput::Image { image, .. }) => {
+                    format!("write image {}", image.names.join(" "))
+                }
+                Effect::Write(PlannedOutput::Artifact { artifact, .. }) => told("write", artifact),
+                Effect::Place { artifact, .. } => told("place", artifact),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -105,3 +105,25 @@ pub enum PlannedOutput {
         artifact: SavedArtifact,
     },
 }
+
+/// Something that has to have happened before a build goes on (WAIT).
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "few at a time, and most are outputs")]
+pub enum Effect {
+    /// A filesystem is made, all its steps included.
+    Make {
+        /// Target, as shown.
+        label: String,
+        /// The filesystem.
+        state: State,
+    },
+    /// An output is written.
+    Write(PlannedOutput),
+    /// Files are put where later commands on the host find them: a step, and no output that a user could do without.
+    Place {
+        /// Target, as shown.
+        label: String,
+        /// The files; `local` is set.
+        artifact: SavedArtifact,
+    },
+}

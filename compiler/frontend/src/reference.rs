@@ -60,6 +60,21 @@ impl fmt::Display for TargetRef {
     }
 }
 
+/// A function of a project. Shown as a target is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FunctionRef {
+    /// Where.
+    pub project: ProjectRef,
+    /// Name without `+`.
+    pub name: String,
+}
+
+impl fmt::Display for FunctionRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        TargetRef { project: self.project.clone(), name: self.name.clone() }.fmt(out)
+    }
+}
+
 /// Identity of one evaluation; the evaluator runs each key at most once per build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetKey {

@@ -7,7 +7,7 @@ use rb_diag::{ErrorKind, SourceFile};
 use rb_llb::State;
 use rb_oci::{Digest, ImageConfig, Platform};
 
-use crate::ProjectRef;
+use crate::{Effect, GitFacts, HostCommand, HostOutcome, ProjectRef};
 
 /// All that a frontend may ask while it decides the graph.
 pub trait World: Send + Sync {
@@ -28,6 +28,11 @@ pub trait Workspace: Send + Sync {
     async fn stat(&self, project: &ProjectRef, path: &str) -> Result<Option<WorkspaceEntry>, WorldError>;
     /// Lists a folder, sorted by name; "" is the project's own.
     async fn list(&self, project: &ProjectRef, dir: &str) -> Result<Vec<WorkspaceEntry>, WorldError>;
+    /// Returns what git knows of a project's folder; `None` where it lies in no repository.
+    async fn git(&self, project: &ProjectRef) -> Result<Option<Arc<GitFacts>>, WorldError>;
+    /// Runs a command on the user's own machine, outside every sandbox (LOCALLY). Its output is shown as it comes;
+    /// an exit code other than 0 is an outcome, not an error.
+    async fn run(&self, command: &HostCommand) -> Result<HostOutcome, WorldError>;
 }
 
 /// One name in a folder of the user's tree.
@@ -59,6 +64,9 @@ pub trait Gateway: Send + Sync {
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
     /// Solves a state and reads one thing out of it.
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError>;
+    /// Settles effects: makes every filesystem, then writes what is to be written in the order given, and returns once
+    /// all of it is done.
+    async fn settle(&self, effects: &[Effect]) -> Result<(), WorldError>;
 }
 
 /// Which image, for what.

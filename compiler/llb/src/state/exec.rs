@@ -194,6 +194,21 @@ impl ExecBuilder {
         self.push(Mount { dest: dest.into(), kind, ..Mount::default() }, tree)
     }
 
+    /// Mounts a directory that outlives the build, beginning as what lies at `selector` of `tree`.
+    #[must_use]
+    pub fn cache_at(
+        self,
+        dest: impl Into<String>,
+        tree: &State,
+        selector: &str,
+        id: impl Into<String>,
+        sharing: CacheSharing,
+    ) -> Self {
+        let kind = MountKind::Cache { id: id.into(), sharing };
+        let selector = selector.to_owned();
+        self.push(Mount { dest: dest.into(), selector, kind, ..Mount::default() }, tree)
+    }
+
     /// Mounts memory; 0 leaves its size to the engine.
     #[must_use]
     pub fn tmpfs(self, dest: impl Into<String>, size_bytes: i64) -> Self {
