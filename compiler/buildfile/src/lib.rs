@@ -5,25 +5,33 @@
 //! [`evaluate`] runs the statements of each target key once; [`lower`] makes LLB of what they mean.
 //! **Invariant:** no file, variable, clock or terminal is touched but through `World`, so a plan is a function of
 //! the request, the files and the world's answers. Resolving collects all errors; evaluation stops at the first.
-//! The language is described in `grammar/buildfile.pest`; what Earthfiles mean is Earthly's to say.
+//! The language is described in `grammar/LANGUAGE.md`; what Earthfiles mean is Earthly's to say.
 
 mod codes;
 mod describe;
 mod evaluate;
-mod glob;
 mod lower;
+mod project;
 mod resolve;
+mod shell;
 mod summary;
 mod word;
 
 pub use codes::CODES;
+pub use evaluate::builtin_arguments;
 pub use lower::local_name;
-pub use resolve::{Reference, Resolved};
-pub use summary::{ArgSummary, TargetSummary, list_targets};
+pub use project::{Capabilities, ProjectConfig, Registry, load as load_project};
+pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
+pub use summary::{ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets};
 
 use async_trait::async_trait;
 use rb_diag::Diagnostics;
+pub(crate) use rb_expression::glob;
 use rb_frontend::{BuildPlan, BuildRequest, Frontend, World};
+
+/// Help where the disk or another program failed, and nothing in a build file is wrong.
+pub(crate) const OUTSIDE_HELP: &str =
+    "see to the cause that is named and build again; the build file is not at fault";
 
 /// The frontend of `Buildfile`, `Earthfile` and `build.earth`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +40,8 @@ pub struct BuildfileFrontend;
 #[async_trait]
 impl Frontend for BuildfileFrontend {
     async fn plan(&self, world: &dyn World, request: &BuildRequest) -> Result<BuildPlan, Diagnostics> {
+        let config = load_project(world.workspace()).await?;
         let program = resolve::resolve(world.workspace(), &request.target).await?;
-        evaluate::evaluate(world, program, request).await
+        evaluate::evaluate(world, program, config, request).await
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rb_diag::Diagnostic;
 use rb_frontend::{ImageLocation, ImageRequest};
 use rb_llb::State;
-use rb_oci::{ImageConfig, RootFs};
-use rb_syntax::{Base, Call, Stmt, Word};
+use rb_oci::{ImageConfig, Platform, RootFs};
+use rb_syntax::{Base, Call, FromStmt, Stmt, Word};
 
 use super::frame::Frame;
 use super::{Evaluator, Fallible, world_error};
@@ -23,14 +23,21 @@ impl Evaluator<'_> {
         &self,
         frame: &mut Frame,
         stmt: &Stmt<Resolved>,
-        base: &Base<Resolved>,
+        from: &FromStmt<Resolved>,
     ) -> Fallible<()> {
-        match base {
-            Base::Scratch => base_of_scratch(frame),
-            Base::Image(word) => return self.base_of_word(frame, stmt, word).await,
-            Base::Host { binds, fingerprints } => self.base_of_host(frame, stmt, binds, fingerprints)?,
+        let platform = match &from.platform {
+            Some(word) => self.platform(frame, word).await?,
+            None => frame.key.platform.clone(),
+        };
+        match &from.base {
+            Base::Scratch => base_of_scratch(frame, platform),
+            Base::Image(word) => return self.base_of_word(frame, stmt, word, platform).await,
+            Base::Host { binds, fingerprints } => {
+                self.base_of_host(frame, stmt, binds, fingerprints, platform).await?;
+            }
             Base::Target(call) => {
-                let callee = self.call_one(frame, call).await?;
+                let call = Call { platforms: from.platform.iter().cloned().collect(), ..call.clone() };
+                let callee = self.call_one(frame, &call).await?;
                 frame.start_from(&callee);
             }
         }
@@ -38,18 +45,23 @@ impl Evaluator<'_> {
     }
 
     /// What a word names is known only once its variables are filled in.
-    async fn base_of_word(&self, frame: &mut Frame, stmt: &Stmt<Resolved>, word: &Word) -> Fallible<()> {
-        let text = self.expand(frame, word, Escapes::KeepPlus)?;
+    async fn base_of_word(
+        &self,
+        frame: &mut Frame,
+        stmt: &Stmt<Resolved>,
+        word: &Word,
+        platform: Platform,
+    ) -> Fallible<()> {
+        let text = self.expand(frame, word, Escapes::KeepPlus).await?;
         match text.as_str() {
-            "scratch" => base_of_scratch(frame),
-            "@host" => self.base_of_host(frame, stmt, &[], &[])?,
+            "scratch" => base_of_scratch(frame, platform),
+            "@host" => self.base_of_host(frame, stmt, &[], &[], platform).await?,
             reference if dividing_plus(reference).is_some() => {
-                let call =
-                    Call { target: Reference::Dynamic(word.clone()), span: word.span, args: Vec::new() };
+                let call = Call::bare(Reference::Dynamic(word.clone()), word.span);
                 let callee = self.call_one(frame, &call).await?;
                 frame.start_from(&callee);
             }
-            name => self.base_of_image(frame, stmt, word, name).await?,
+            name => self.base_of_image(frame, stmt, word, name, platform).await?,
         }
         Ok(())
     }
@@ -60,6 +72,7 @@ impl Evaluator<'_> {
         stmt: &Stmt<Resolved>,
         word: &Word,
         name: &str,
+        platform: Platform,
     ) -> Fallible<()> {
         let location = match name.strip_prefix(OCI_LAYOUT) {
             Some(place) => layout(frame, word, place)?,
@@ -75,7 +88,6 @@ impl Evaluator<'_> {
             }
             None => ImageLocation::Registry(name.to_owned()),
         };
-        let platform = frame.key.platform.clone();
         let request = ImageRequest { location, platform: platform.clone() };
         let image = self.world.gateway().resolve_image(&request).await;
         let image = image.map_err(|error| world_error(codes::IMAGE, &error, word.span))?;
@@ -83,37 +95,40 @@ impl Evaluator<'_> {
         // What the exporter makes anew: which layers there are, and when the image was made.
         let config = ImageConfig { rootfs: RootFs::default(), created: None, ..image.config };
         frame.start(state, config, false);
+        frame.platform = platform;
         Ok(())
     }
 
-    fn base_of_host(
+    async fn base_of_host(
         &self,
         frame: &mut Frame,
         stmt: &Stmt<Resolved>,
         binds: &[Word],
         fingerprints: &[Word],
+        platform: Platform,
     ) -> Fallible<()> {
         let mut paths = BTreeSet::new();
         for word in binds {
-            let path = self.expand(frame, word, Escapes::Remove)?;
+            let path = self.expand(frame, word, Escapes::Remove).await?;
             paths.insert(host_path(word, &path)?);
         }
         let mut commands = BTreeSet::new();
         for word in fingerprints {
-            commands.insert(self.expand(frame, word, Escapes::Remove)?);
+            commands.insert(self.expand(frame, word, Escapes::Remove).await?);
         }
-        let platform = frame.key.platform.clone();
         let state = lower::host(&paths, &commands, &platform, frame.meta(stmt));
         let mut config = ImageConfig::scratch(&platform);
         config.config.set_env("PATH", DEFAULT_PATH);
         frame.start(state, config, true);
+        frame.platform = platform;
         Ok(())
     }
 }
 
-fn base_of_scratch(frame: &mut Frame) {
-    let config = ImageConfig::scratch(&frame.key.platform);
+fn base_of_scratch(frame: &mut Frame, platform: Platform) {
+    let config = ImageConfig::scratch(&platform);
     frame.start(State::scratch(), config, false);
+    frame.platform = platform;
 }
 
 /// Reads `./path[:tag]`.

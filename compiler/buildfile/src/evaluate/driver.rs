@@ -1,19 +1,22 @@
-//! Which key is evaluated next: callees before their callers, without recursion.
+//! Which recipes run: callees before what needs them, without recursion, as many at once as wait for the world.
 //!
-//! A recipe that needs another key asks for it and gives way; the driver then evaluates that key first and comes
-//! back with its output in the memo. So the depth of a build costs memory and never stack, and keys that do not wait
-//! for one another could be driven at the same time from here.
+//! A recipe that needs other keys asks for all of them at once and gives way; the driver starts those that nobody
+//! evaluates yet and comes back once they are in the memo. Recipes are polled in the order they were begun, so what a
+//! build asks of the world is asked in the order of the text. Depth costs memory and never stack.
+//! **Invariant:** what waits for keys waits for recipes that are open, and no chain of such waits leads back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 
-use rb_diag::{Diagnostic, ErrorKind, Span};
+use rb_diag::{Diagnostic, Span};
 use rb_frontend::TargetKey;
 
-use super::{Evaluated, Evaluator, Fallible};
+use super::inputs::Handed;
+use super::memo::Memo;
+use super::{Evaluated, Evaluator, Fallible, internal};
 use crate::codes;
 use crate::resolve::cycle;
 
@@ -24,112 +27,270 @@ const MAX_DEPTH: usize = 1000;
 /// So many steps of a trail are shown on each side of what is left out.
 const TRAIL_ENDS: usize = 10;
 
-/// What was evaluated, and what is asked for next.
+/// A key that is needed.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Which.
+    pub(super) key: TargetKey,
+    /// The reference that asks.
+    pub(super) at: Option<Span>,
+    /// Its outputs are written, and its `RUN --push` run.
+    pub(super) loud: bool,
+    /// How the call hands on arguments.
+    pub(super) handed: Arc<Handed>,
+}
+
+impl Wish {
+    /// Wishes for a key that no call names.
+    pub(super) fn new(key: TargetKey, at: Option<Span>, loud: bool) -> Self {
+        Self { key, at, loud, handed: Arc::default() }
+    }
+}
+
+/// What recipes tell the driver, and the reverse.
 #[derive(Default)]
-pub(super) struct Memo {
-    done: Mutex<BTreeMap<TargetKey, Evaluated>>,
-    wanted: Mutex<Option<(TargetKey, Option<Span>)>>,
+pub(super) struct Desk {
+    pub(super) memo: Memo,
+    /// The recipe that is being polled.
+    current: usize,
+    /// What recipes have asked for since they were polled last.
+    wishes: BTreeMap<usize, Vec<Wish>>,
+    /// The recipe whose command runs on the host; others that want to run one wait.
+    host: Option<usize>,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Fallible<Evaluated>> + Send + 'a>>;
+
+/// A recipe that has begun.
+struct Open<'a> {
+    key: TargetKey,
+    caller: Option<usize>,
+    depth: usize,
+    running: Running<'a>,
+    /// Keys it waits for.
+    waits: Vec<TargetKey>,
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
 impl Evaluator<'_> {
-    /// Returns what a key gives, evaluating it unless that was done; `at` is the reference that asks.
-    pub(super) async fn target(&self, key: TargetKey, at: Option<Span>) -> Fallible<Evaluated> {
-        if let Some(evaluated) = self.known(&key) {
-            return Ok(evaluated);
-        }
-        *lock(&self.memo.wanted) = Some((key.clone(), at));
-        let mut asked = false;
-        poll_fn(|_| if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-        self.known(&key).ok_or_else(|| {
-            let message = format!("{key} was asked for and not evaluated");
-            Diagnostic::error(codes::NESTING, message).with_kind(ErrorKind::Internal)
-        })
-    }
-
-    fn known(&self, key: &TargetKey) -> Option<Evaluated> {
-        lock(&self.memo.done).get(key).cloned()
-    }
-
-    /// Evaluates a key and all that it needs. On an error the trail tells how the build got there.
-    pub(super) async fn drive(&self, root: TargetKey) -> Fallible<Evaluated> {
-        // The recipes that have begun, the one that runs last; the others wait for the one behind them.
-        let mut open: Vec<(TargetKey, Running<'_>)> = vec![(root.clone(), self.start(root, None))];
-        poll_fn(move |context| {
-            while let Some((key, running)) = open.last_mut() {
-                let result = match running.as_mut().poll(context) {
-                    Poll::Ready(result) => result,
-                    Poll::Pending => {
-                        // Without a wish it waits for the world, which will wake us.
-                        let Some((key, at)) = lock(&self.memo.wanted).take() else { return Poll::Pending };
-                        if let Err(error) = check(open.iter().map(|(open, _)| open), &key, at) {
-                            return Poll::Ready(Err(with_trail(error, open.iter().map(|(open, _)| open))));
-                        }
-                        open.push((key.clone(), self.start(key, at)));
-                        continue;
-                    }
-                };
-                match result {
-                    Ok(evaluated) => {
-                        lock(&self.memo.done).insert(key.clone(), evaluated.clone());
-                        open.pop();
-                        if open.is_empty() {
-                            return Poll::Ready(Ok(evaluated));
-                        }
-                    }
-                    Err(error) => {
-                        return Poll::Ready(Err(with_trail(error, open.iter().map(|(open, _)| open))));
-                    }
-                }
+    /// Returns what some keys give, in their order, evaluating those that were not evaluated yet.
+    pub(super) async fn targets(&self, wishes: Vec<Wish>) -> Fallible<Vec<(Evaluated, Arc<Handed>)>> {
+        let mut asked = 0;
+        poll_fn(|_| {
+            let mut desk = lock(&self.desk);
+            let one =
+                |wish: &Wish| Some((desk.memo.get(&wish.key, wish.loud)?.clone(), Arc::clone(&wish.handed)));
+            let known: Option<Vec<_>> = wishes.iter().map(one).collect();
+            if let Some(known) = known {
+                return Poll::Ready(Ok(known));
             }
+            // Twice where a key was on its way for a caller that wants no outputs of it.
+            if asked == 2 {
+                return Poll::Ready(Err(internal("a target was asked for and not evaluated")));
+            }
+            asked += 1;
+            let current = desk.current;
+            desk.wishes.insert(current, wishes.clone());
             Poll::Pending
         })
         .await
     }
 
-    fn start(&self, key: TargetKey, at: Option<Span>) -> Running<'_> {
-        Box::pin(async move { self.recipe(&key, at).await })
+    /// Waits for the host's turn: commands outside of sandboxes run one after the other.
+    pub(super) async fn host_turn(&self) -> HostTurn<'_> {
+        poll_fn(|_| {
+            let mut desk = lock(&self.desk);
+            match desk.host {
+                Some(_) => Poll::Pending,
+                None => {
+                    desk.host = Some(desk.current);
+                    Poll::Ready(())
+                }
+            }
+        })
+        .await;
+        HostTurn { desk: &self.desk }
+    }
+
+    /// Evaluates a key and all that it needs. On an error the trail tells how the build got there.
+    pub(super) async fn drive(&self, root: TargetKey) -> Fallible<Evaluated> {
+        let mut drive = Drive { evaluator: self, open: BTreeMap::new(), by_key: BTreeMap::new(), next: 0 };
+        drive.start(Wish::new(root, None, true), None, 0);
+        poll_fn(move |context| drive.poll(context)).await
+    }
+
+    fn start(&self, wish: Wish) -> Running<'_> {
+        Box::pin(async move { self.recipe(wish).await })
     }
 }
 
-/// Checks that a key may be begun while others are open.
-fn check<'a>(
-    open: impl ExactSizeIterator<Item = &'a TargetKey> + Clone,
-    key: &'a TargetKey,
-    at: Option<Span>,
-) -> Fallible<()> {
-    let label = |error: Diagnostic| match at {
-        Some(span) => error.with_label(span, "called here"),
-        None => error,
-    };
-    if let Some(start) = open.clone().position(|open| open == key) {
-        let names: Vec<_> = open.skip(start).chain([key]).map(ToString::to_string).collect();
-        return Err(label(cycle(&names)));
-    }
-    if open.len() >= MAX_DEPTH {
-        let message = format!("targets call each other more than {MAX_DEPTH} deep");
-        let error = Diagnostic::error(codes::NESTING, message)
-            .with_help("an argument that changes with every call makes each call a new one");
-        return Err(label(error));
-    }
-    Ok(())
+/// The right to run a command on the host, until it is dropped.
+pub(super) struct HostTurn<'a> {
+    desk: &'a Mutex<Desk>,
 }
 
-/// Adds the open recipes to an error, innermost first, and leaves out the middle of many.
-fn with_trail<'a>(
-    error: Diagnostic,
-    open: impl ExactSizeIterator<Item = &'a TargetKey> + DoubleEndedIterator,
-) -> Diagnostic {
-    let count = open.len();
-    open.rev().enumerate().fold(error, |error, (at, key)| match at {
-        0 => error.with_trail(format!("in {key}")),
-        at if at < TRAIL_ENDS || at >= count - TRAIL_ENDS => error.with_trail(format!("called from {key}")),
-        TRAIL_ENDS => error.with_trail(format!("… {} more", count - 2 * TRAIL_ENDS)),
-        _ => error,
-    })
+impl Drop for HostTurn<'_> {
+    fn drop(&mut self) {
+        lock(self.desk).host = None;
+    }
+}
+
+/// All recipes that have begun and not ended.
+struct Drive<'a> {
+    evaluator: &'a Evaluator<'a>,
+    /// By number, in the order they were begun; 0 is the root.
+    open: BTreeMap<usize, Open<'a>>,
+    by_key: BTreeMap<TargetKey, usize>,
+    next: usize,
+}
+
+impl<'a> Drive<'a> {
+    fn start(&mut self, wish: Wish, caller: Option<usize>, depth: usize) {
+        let key = wish.key.clone();
+        let running = self.evaluator.start(wish);
+        self.by_key.insert(key.clone(), self.next);
+        self.open.insert(self.next, Open { key, caller, depth, running, waits: Vec::new() });
+        self.next += 1;
+    }
+
+    /// Polls every recipe that does not wait for keys, for as long as that makes others go on.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fallible<Evaluated>> {
+        loop {
+            let mut moved = false;
+            let numbers: Vec<usize> = self.open.keys().copied().collect();
+            for number in numbers {
+                let Some(polled) = self.poll_one(number, context) else { continue };
+                match polled {
+                    Poll::Ready(Ok(evaluated)) => {
+                        moved = true;
+                        if number == 0 {
+                            return Poll::Ready(Ok(evaluated));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.with_trail(error, number))),
+                    Poll::Pending => moved |= self.serve(number)?,
+                }
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Polls one recipe; `None` where it waits for keys still.
+    fn poll_one(&mut self, number: usize, context: &mut Context<'_>) -> Option<Poll<Fallible<Evaluated>>> {
+        let open = self.open.get_mut(&number)?;
+        let host_was_taken;
+        {
+            let mut desk = lock(&self.evaluator.desk);
+            if open.waits.iter().any(|key| self.by_key.contains_key(key)) {
+                return None;
+            }
+            desk.current = number;
+            host_was_taken = desk.host.is_some();
+        }
+        open.waits.clear();
+        let polled = open.running.as_mut().poll(context);
+        let mut desk = lock(&self.evaluator.desk);
+        if let Poll::Ready(Ok(evaluated)) = &polled {
+            desk.memo.insert(&open.key, evaluated.clone());
+            self.by_key.remove(&open.key);
+            self.open.remove(&number);
+        }
+        // Others may be waiting for the host's turn, which nobody wakes them for.
+        if host_was_taken && desk.host.is_none() {
+            context.waker().wake_by_ref();
+        }
+        Some(polled)
+    }
+
+    /// Starts what a recipe has asked for; returns whether it asked.
+    fn serve(&mut self, number: usize) -> Result<bool, Diagnostic> {
+        let wishes = lock(&self.evaluator.desk).wishes.remove(&number);
+        let Some(wishes) = wishes else { return Ok(false) };
+        let depth = self.open.get(&number).map_or(0, |open| open.depth) + 1;
+        for wish in wishes {
+            if lock(&self.evaluator.desk).memo.get(&wish.key, wish.loud).is_some() {
+                continue;
+            }
+            if let Err(error) = self.check(number, &wish, depth) {
+                return Err(self.with_trail(error, number));
+            }
+            if let Some(open) = self.open.get_mut(&number) {
+                open.waits.push(wish.key.clone());
+            }
+            if !self.by_key.contains_key(&wish.key) {
+                self.start(wish, Some(number), depth);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Checks that a recipe may wait for a key.
+    fn check(&self, number: usize, wish: &Wish, depth: usize) -> Fallible<()> {
+        let label = |error: Diagnostic| match wish.at {
+            Some(span) => error.with_label(span, "called here"),
+            None => error,
+        };
+        if let Some(path) = self.path(&wish.key, number) {
+            let names = path.iter().chain([&wish.key]).map(ToString::to_string).collect::<Vec<_>>();
+            return Err(label(cycle(&names)));
+        }
+        if depth >= MAX_DEPTH {
+            let message = format!("targets call each other more than {MAX_DEPTH} deep");
+            let error = Diagnostic::error(codes::NESTING, message)
+                .with_help("an argument that changes with every call makes each call a new one");
+            return Err(label(error));
+        }
+        Ok(())
+    }
+
+    /// Finds how an open key comes to wait for recipe `end`, both included.
+    fn path(&self, key: &TargetKey, end: usize) -> Option<Vec<TargetKey>> {
+        let start = *self.by_key.get(key)?;
+        let mut came_from = BTreeMap::new();
+        let mut seen = BTreeSet::from([start]);
+        let mut queue = vec![start];
+        while let Some(number) = queue.pop() {
+            if number == end {
+                let mut path = vec![number];
+                while let Some(before) = path.last().and_then(|at| came_from.get(at)) {
+                    path.push(*before);
+                }
+                path.reverse();
+                return Some(
+                    path.iter()
+                        .filter_map(|number| self.open.get(number))
+                        .map(|open| open.key.clone())
+                        .collect(),
+                );
+            }
+            let waits = self.open.get(&number).map(|open| open.waits.as_slice()).unwrap_or_default();
+            for next in waits.iter().filter_map(|key| self.by_key.get(key)) {
+                if seen.insert(*next) {
+                    came_from.insert(*next, number);
+                    queue.push(*next);
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds to an error how the build got to a recipe, innermost first, and leaves out the middle of a long way.
+    fn with_trail(&self, error: Diagnostic, number: usize) -> Diagnostic {
+        let way = std::iter::successors(self.open.get(&number), |open| self.open.get(&open.caller?));
+        let keys: Vec<&TargetKey> = way.map(|open| &open.key).collect();
+        let count = keys.len();
+        keys.into_iter().enumerate().fold(error, |error, (at, key)| match at {
+            0 => error.with_trail(format!("in {key}")),
+            at if at < TRAIL_ENDS || at >= count - TRAIL_ENDS.min(count) => {
+                error.with_trail(format!("called from {key}"))
+            }
+            TRAIL_ENDS => error.with_trail(format!("… {} more", count - 2 * TRAIL_ENDS)),
+            _ => error,
+        })
+    }
 }

@@ -18,6 +18,11 @@ impl Evaluator<'_> {
         if_exists: bool,
         context: &mut Context,
     ) -> Fallible<String> {
+        if text.is_empty() {
+            return Err(Diagnostic::error(codes::BAD_COPY, "the path is empty")
+                .with_label(word.span, "")
+                .with_help("write `.` for the whole folder"));
+        }
         let path = paths::inside(text).map_err(|error| {
             Diagnostic::error(codes::PATH_OUTSIDE, format!("cannot copy `{text}`: {error}"))
                 .with_label(word.span, "")

@@ -1,30 +1,98 @@
 //! One recipe while it is evaluated.
+//!
+//! A [`Frame`] holds what a target's statements have made so far; its [`Scope`] says what names mean. A function works
+//! on its caller's frame with a scope of its own, so what it makes flows back and what it declares does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rb_frontend::{SavedArtifact, SavedImage, TargetKey, TargetOutput};
-use rb_llb::{NodeMeta, State};
-use rb_oci::{History, ImageConfig};
-use rb_syntax::Stmt;
+use rb_expression::Value;
+use rb_frontend::{ProjectRef, SavedArtifact, SavedImage, TargetKey, TargetOutput};
+use rb_llb::{HostAddress, NodeMeta, State};
+use rb_oci::{History, ImageConfig, Platform};
+use rb_syntax::{Edition, Stmt};
 
+use super::arguments::Args;
+use super::caches::CacheMount;
+use super::scripts::Copied;
 use super::variables::Variables;
 use super::{Evaluated, File};
 use crate::describe::describe;
-use crate::resolve::{BASE, Resolved};
+use crate::resolve::{BASE, Imports, Resolved};
+
+/// What names mean in a recipe or function.
+pub(super) struct Scope {
+    /// Where its text stands.
+    pub(super) file: Arc<File>,
+    /// Its variables.
+    pub(super) variables: Variables,
+    /// Aliases of projects.
+    pub(super) imports: Imports,
+    /// Values for its ARGs from whoever called it.
+    pub(super) overrides: Args,
+    /// Of the arguments of the file's base recipe those that have values.
+    pub(super) file_args: Args,
+    /// The function whose text this is.
+    pub(super) function: Option<Function>,
+}
+
+/// A function and how it was called.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) name: String,
+    /// How many functions this one is called through, itself counted.
+    pub(super) depth: usize,
+    /// What the DO names.
+    pub(super) explicit: Args,
+    /// What reached the caller reaches it too.
+    pub(super) pass_args: bool,
+}
+
+impl Scope {
+    /// Starts a scope in which only globals are known.
+    pub(super) fn new(file: Arc<File>, overrides: Args) -> Self {
+        Self {
+            file,
+            variables: Variables::default(),
+            imports: Imports::within(&Imports::default()),
+            overrides,
+            file_args: Args::new(),
+            function: None,
+        }
+    }
+}
 
 /// What the statements of a recipe have made so far.
 pub(super) struct Frame {
-    pub(super) file: Arc<File>,
+    /// What is evaluated.
     pub(super) key: TargetKey,
-    pub(super) variables: Variables,
+    /// What names mean at this point.
+    pub(super) scope: Scope,
+    /// How many blocks and functions are open.
+    pub(super) nesting: usize,
+    /// Its outputs are written: it was asked for, or reached by BUILD alone.
+    pub(super) loud: bool,
+    /// A `RUN --push` was left out, here or below, that would run if this were reached by BUILD alone.
+    pub(super) silenced: bool,
+    /// Arguments that reached the target and were looked at, found or not.
+    pub(super) reads: BTreeSet<String>,
     pub(super) state: State,
     pub(super) config: ImageConfig,
-    /// Some FROM came before.
+    /// What its steps run on.
+    pub(super) platform: Platform,
+    /// Some FROM or LOCALLY came before.
     pub(super) based: bool,
     pub(super) on_host: bool,
+    /// LOCALLY came before: where its commands run, relative to the project's folder or absolute.
+    pub(super) locally: Option<String>,
     /// CMD was given after the last FROM, so ENTRYPOINT leaves it.
     pub(super) command_set: bool,
+    /// Directories that later steps share with other builds (CACHE).
+    pub(super) caches: Vec<CacheMount>,
+    /// Names that later steps know (HOST).
+    pub(super) hosts: Vec<HostAddress>,
+    /// What COPY took from the project.
+    pub(super) copied: Vec<Copied>,
     pub(super) artifact_tree: State,
     pub(super) artifacts: Vec<SavedArtifact>,
     pub(super) images: Vec<SavedImage>,
@@ -33,17 +101,30 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Starts from nothing.
-    pub(super) fn new(file: Arc<File>, key: TargetKey) -> Self {
+    pub(super) fn new(file: Arc<File>, key: TargetKey, loud: bool) -> Self {
         let config = ImageConfig::scratch(&key.platform);
+        let mut scope = Scope::new(file, key.args.clone());
+        if key.target.name == BASE {
+            // What the base recipe imports, the whole file has.
+            scope.imports = Imports::default();
+        }
         Self {
-            file,
+            scope,
+            platform: key.platform.clone(),
             key,
-            variables: Variables::default(),
+            nesting: 0,
+            loud,
+            silenced: false,
+            reads: BTreeSet::new(),
             state: State::scratch(),
             config,
             based: false,
             on_host: false,
+            locally: None,
             command_set: false,
+            caches: Vec::new(),
+            hosts: Vec::new(),
+            copied: Vec::new(),
             artifact_tree: State::scratch(),
             artifacts: Vec::new(),
             images: Vec::new(),
@@ -51,18 +132,26 @@ impl Frame {
         }
     }
 
-    /// Starts from what the file's base recipe left.
-    pub(super) fn on_base(file: Arc<File>, key: TargetKey, base: &Evaluated) -> Self {
-        let mut frame = Self::new(file, key);
-        frame.variables.global = base.globals.clone();
-        frame.start_from(base);
-        frame.based = base.based;
+    /// Starts from what the file's base recipe left: its filesystem, globals and imports.
+    pub(super) fn on_base(file: Arc<File>, key: TargetKey, loud: bool, args: Args, base: &Evaluated) -> Self {
+        let mut frame = Self::new(file, key, loud);
+        frame.scope.file_args = args;
+        frame.scope.variables.global = base.globals.clone();
+        frame.scope.imports = Imports::within(&base.imports);
+        frame.reads.extend(base.reads.iter().cloned());
+        if base.based {
+            frame.start_from(base);
+        }
         frame
     }
 
-    /// Puts the filesystem and the config of another target in place of this one's.
+    /// Puts the filesystem, the config and the platform of another target in place of this one's.
     pub(super) fn start_from(&mut self, callee: &Evaluated) {
-        self.start(callee.output.state.clone(), callee.output.config.clone(), callee.output.on_host);
+        let output = &callee.output;
+        self.start(output.state.clone(), output.config.clone(), output.on_host);
+        self.platform = output.platform.clone();
+        self.hosts.clone_from(&callee.hosts);
+        self.locally = callee.locally.clone();
     }
 
     /// Puts a new base in place; what the recipe declared and saved stays.
@@ -71,17 +160,56 @@ impl Frame {
         self.config = config;
         self.on_host = on_host;
         self.based = true;
+        self.locally = None;
         self.command_set = false;
+        self.caches.clear();
+        self.hosts.clear();
+        self.copied.clear();
     }
 
-    /// Returns whether this is the base recipe.
+    /// Returns whether this is the base recipe's own text.
     pub(super) fn is_base(&self) -> bool {
-        self.key.target.name == BASE
+        self.key.target.name == BASE && self.scope.function.is_none()
+    }
+
+    /// Returns the edition that the statements are written in.
+    pub(super) fn edition(&self) -> Edition {
+        self.scope.file.edition
+    }
+
+    /// Returns whether ARG, LET and SET are those of `VERSION 0.8`: `--arg-scope-and-set` gives an older edition these.
+    pub(super) fn has_let(&self) -> bool {
+        self.edition() >= Edition::Earthly08 || self.has_flag("arg-scope-and-set")
+    }
+
+    /// Returns whether every ARG of the base recipe is global, as before `VERSION 0.7`.
+    pub(super) fn has_implicit_globals(&self) -> bool {
+        self.edition() == Edition::Earthly06 && !self.has_flag("explicit-global")
+    }
+
+    /// Returns whether every CACHE is persisted, as before `VERSION 0.8`.
+    pub(super) fn persists_caches(&self) -> bool {
+        self.edition() < Edition::Earthly08 && !self.has_flag("cache-persist-option")
+    }
+
+    fn has_flag(&self, name: &str) -> bool {
+        let version = self.scope.file.buildfile.version.as_ref();
+        version.is_some_and(|version| version.flags.iter().any(|flag| flag.value == name))
+    }
+
+    /// Returns the project whose folder COPY and AS LOCAL start from: the target's, also in a function of another one.
+    pub(super) fn project(&self) -> &ProjectRef {
+        &self.key.target.project
     }
 
     /// Returns the directory that relative paths start from.
     pub(super) fn cwd(&self) -> &str {
         self.config.config.working_dir.as_deref().unwrap_or("/")
+    }
+
+    /// Returns what a variable's value is as text.
+    pub(super) fn variable(&self, name: &str) -> Option<Value> {
+        self.scope.variables.get(name, &self.config.config)
     }
 
     /// Returns how a statement's vertex is shown, and where it stands.
@@ -102,24 +230,34 @@ impl Frame {
     pub(super) fn finish(self) -> Evaluated {
         let is_base = self.is_base();
         let Self {
-            file: _,
             key,
-            variables,
+            scope,
+            nesting: _,
+            loud: _,
+            silenced,
+            reads,
             state,
             config,
+            platform,
             based,
             on_host,
+            locally,
             command_set: _,
+            caches: _,
+            hosts,
+            copied: _,
             artifact_tree,
             artifacts,
             images,
             builds,
         } = self;
-        let platform = key.platform.clone();
         let output =
             TargetOutput { key, state, config, platform, artifact_tree, artifacts, images, builds, on_host };
-        let globals = if is_base { variables.global } else { BTreeMap::new() };
-        Evaluated { output: Arc::new(output), globals, based }
+        let (globals, imports) = match is_base {
+            true => (scope.variables.global, scope.imports),
+            false => (BTreeMap::new(), Imports::default()),
+        };
+        Evaluated { output: Arc::new(output), globals, imports, reads, based, silenced, hosts, locally }
     }
 }
 

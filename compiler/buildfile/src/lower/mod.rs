@@ -6,16 +6,18 @@
 //! machine: all paths are relative to the workspace or absolute inside the step.
 //! Source: what Earthly and BuildKit's Dockerfile frontend make of the same statements.
 
+mod exec;
 pub(crate) mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rb_frontend::{ProjectRef, ResolvedImage};
 use rb_llb::{
-    CopyAction, CopyMode, ExecMeta, ExecOp, MkdirAction, Mount, NetworkMode, NodeMeta, Owner, State,
-    UserSpec, attr, extension, json_list,
+    CopyAction, CopyMode, MkdirAction, NodeMeta, Owner, State, UserSpec, attr, extension, json_list,
 };
 use rb_oci::Platform;
+
+pub(crate) use exec::{ANSWER_EXIT, ANSWER_OUTPUT, Cache, SCRIPT, Secret, Step, Tmpfs, answer, run};
 
 /// What a step finds as PATH where nothing else sets it. Source: BuildKit's `system.DefaultPathEnvUnix`.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,8 +58,10 @@ pub(crate) struct Context {
     pub(crate) patterns: Vec<String>,
     /// Those of them that are symbolic links, so that what they lead to is read too.
     pub(crate) links: Vec<String>,
-    /// What a whole folder is taken without.
+    /// What is not there, whatever the patterns say.
     pub(crate) exclude: Vec<String>,
+    /// Sets this look at the folder apart from others of the same build.
+    pub(crate) unique: Option<String>,
 }
 
 /// A project's folder, cut down to what is read of it.
@@ -73,25 +77,10 @@ pub(crate) fn context(project: &ProjectRef, context: &Context, platform: &Platfo
     if !context.links.is_empty() {
         attrs.insert(attr::LOCAL_FOLLOW_PATHS.to_owned(), json_list(&context.links));
     }
+    if let Some(unique) = &context.unique {
+        attrs.insert(attr::LOCAL_UNIQUE.to_owned(), unique.clone());
+    }
     State::source(format!("local://{name}"), attrs, Some(platform), meta)
-}
-
-/// A command and all that it sees.
-pub(crate) struct Step {
-    pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<String>,
-    pub(crate) cwd: String,
-    pub(crate) user: String,
-    pub(crate) network: NetworkMode,
-}
-
-/// Runs a command on `base`.
-pub(crate) fn run(base: &State, step: Step, platform: &Platform, meta: NodeMeta) -> State {
-    let Step { args, env, cwd, user, network } = step;
-    let root = Mount { input: Some(0), dest: "/".to_owned(), output: Some(0), ..Mount::default() };
-    let process = ExecMeta { args, env, cwd, user, ..ExecMeta::default() };
-    let op = ExecOp { meta: process, mounts: vec![root], network, ..ExecOp::default() };
-    State::exec(vec![base.clone()], op, Some(platform), meta).output(0)
 }
 
 /// Makes a directory and its parents, unless it is there.
@@ -168,7 +157,7 @@ fn source_path(path: &str, if_exists: bool) -> (String, bool) {
 }
 
 /// Reads `user[:group]`; names are looked up in the tree that is changed.
-fn owner(text: &str) -> Owner {
+pub(crate) fn owner(text: &str) -> Owner {
     let spec = |text: &str| match text.parse() {
         Ok(id) => UserSpec::Id(id),
         Err(_) => UserSpec::Name { name: text.to_owned(), input: Some(0) },

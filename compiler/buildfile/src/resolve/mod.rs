@@ -1,109 +1,57 @@
-//! Resolve: names of targets become references, and every file they lead to is read.
+//! Resolve: names of targets, functions and projects become references, and every file they lead to is read.
 //!
 //! In: the target that was asked for and a `Workspace`. Out: a [`Program`] of `Buildfile<Resolved>`s, or all errors
-//! of all files that the target reaches. How: read a file, settle all its references by their text, check those
-//! that stay inside it, then follow what the reached recipes call; a reference with a `$` in it stays a word, and
-//! evaluation settles it by the same function.
-//! **Invariant:** in a program every settled call of a reached recipe leads to a target that exists, and no chain of
-//! settled calls leads back to its start.
+//! of all files that the target reaches. How: read a file, settle all its references by their text and the aliases
+//! at that place, then follow what the reached recipes call; a reference that variables decide stays a word, and
+//! evaluation settles it by the same functions.
+//! What counts: errors of a file's text always. In `VERSION 1` every recipe of a file is checked as far as the file
+//! itself tells, and what a reached recipe calls is followed, from IF and FOR too. In Earthfiles only what is sure to be
+//! evaluated is looked at; the rest is for evaluation to say, if it comes there.
+//! **Invariant:** in a program every settled call that is sure to be made leads to a recipe that exists, and no chain
+//! of such calls leads back to its start.
 
 mod cycles;
+mod file;
+mod imports;
+mod pattern;
+mod read;
 mod reference;
+mod stage;
 mod tree;
+mod uses;
+mod walk;
 
 pub(crate) use cycles::cycle;
-pub(crate) use reference::{dividing_plus, parse_reference};
+pub(crate) use file::{File, edition};
+pub(crate) use imports::{Imported, Imports};
+pub(crate) use read::read;
+pub(crate) use reference::{
+    Meaning, ReferenceError, default_alias, dividing_plus, parse_function, parse_project, parse_reference,
+};
+pub use stage::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
+pub(crate) use walk::{calls, statements};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rb_diag::{Diagnostic, Diagnostics, Severity, SourceFile, Span, nearest};
-use rb_frontend::{FileKind, ProjectRef, TargetRef, Workspace, WorldError};
-use rb_syntax::{Base, Buildfile, Call, CopySource, Edition, Stage, Stmt, StmtKind, Word};
+use rb_diag::{Diagnostic, Diagnostics, Severity, Span, nearest};
+use rb_frontend::{FunctionRef, ProjectRef, TargetRef, Workspace, WorldError};
+use rb_syntax::Word;
 
-use crate::codes;
+use crate::{OUTSIDE_HELP, codes};
+use cycles::{Graph, Node};
+use file::{Callee, like, needs};
+use tree::{Refusal, Trouble};
 
 /// Name of the recipe above the first target.
 pub(crate) const BASE: &str = "base";
-
-/// As resolved: a reference is the target it means.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Resolved {}
-
-impl Stage for Resolved {
-    type Target = Reference;
-}
-
-/// What stands where a target is called.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reference {
-    /// Known before anything is evaluated.
-    Settled {
-        /// What it means.
-        target: TargetRef,
-        /// What was written.
-        written: Word,
-    },
-    /// Has variables in it.
-    Dynamic(Word),
-}
-
-/// One build file.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub(crate) project: ProjectRef,
-    pub(crate) source: Arc<SourceFile>,
-    pub(crate) edition: Edition,
-    pub(crate) buildfile: Buildfile<Resolved>,
-    /// Its text has errors, so what is missing in the tree may only be misread.
-    broken: bool,
-}
-
-impl File {
-    /// Returns the statements of a target, or of the base recipe.
-    pub(crate) fn recipe(&self, name: &str) -> Option<&[Stmt<Resolved>]> {
-        match name {
-            BASE => Some(&self.buildfile.base),
-            name => self.buildfile.target(name).map(|recipe| recipe.body.as_slice()),
-        }
-    }
-
-    /// Returns what a recipe calls, as far as it is settled, and first the base recipe, which is below every target.
-    fn needs(&self, name: &str) -> Vec<(TargetRef, Span)> {
-        let base = self.buildfile.base.first().filter(|_| name != BASE);
-        let base =
-            base.map(|stmt| (TargetRef { project: self.project.clone(), name: BASE.to_owned() }, stmt.span));
-        let calls = calls(self.recipe(name).unwrap_or_default()).filter_map(|call| match &call.target {
-            Reference::Settled { target, .. } => Some((target.clone(), call.span)),
-            Reference::Dynamic(_) => None,
-        });
-        base.into_iter().chain(calls).collect()
-    }
-
-    fn unknown_target(&self, target: &TargetRef, at: Option<Span>) -> Diagnostic {
-        let names = self.buildfile.targets.iter().map(|recipe| recipe.name.value.as_str());
-        let near = nearest(&target.name, names.clone())
-            .map(|name| TargetRef { project: target.project.clone(), name: name.to_owned() }.to_string());
-        let message = format!("there is no target `{}` in {}", target.name, self.source.name);
-        let error = Diagnostic::error(codes::UNKNOWN_TARGET, message);
-        let error = match at {
-            Some(span) => error.with_label(span, "no such target"),
-            None => error,
-        };
-        match near {
-            Some(near) => error.with_help(format!("did you mean `{near}`?")),
-            None => match names.take(8).map(|name| format!("`+{name}`")).collect::<Vec<_>>() {
-                all if all.is_empty() => error.with_help("the file has no targets"),
-                all => error.with_help(format!("it has {}", all.join(", "))),
-            },
-        }
-    }
-}
 
 /// All files that a build has met so far.
 pub(crate) struct Program<'w> {
     workspace: &'w dyn Workspace,
     files: Mutex<BTreeMap<ProjectRef, Arc<File>>>,
+    /// What patterns mean that were looked at before.
+    patterns: Mutex<BTreeMap<Pattern, Vec<TargetRef>>>,
     /// Findings that do not stop the build.
     warnings: Mutex<Diagnostics>,
 }
@@ -117,41 +65,26 @@ pub(crate) async fn resolve<'w>(
     workspace: &'w dyn Workspace,
     entry: &TargetRef,
 ) -> Result<Program<'w>, Diagnostics> {
-    let program = Program { workspace, files: Mutex::default(), warnings: Mutex::default() };
-    let mut errors = Vec::new();
-    let mut reached = BTreeSet::new();
-    let mut queue = VecDeque::from([(entry.clone(), None)]);
-    // A project that could not be read is reported at each reference, but read once.
-    let mut failed: BTreeMap<ProjectRef, Diagnostics> = BTreeMap::new();
-    while let Some((target, at)) = queue.pop_front() {
-        if let Some(known) = failed.get(&target.project) {
-            errors.extend(known.iter().filter_map(|error| relocate(error, at)));
-            continue;
-        }
-        let file = match program.load(&target.project, at).await {
-            Ok((file, fresh)) => {
-                errors.extend(fresh);
-                file
-            }
-            Err(error) => {
-                failed.insert(target.project.clone(), vec![error.clone()]);
-                errors.push(error);
-                continue;
-            }
-        };
-        if file.recipe(&target.name).is_none() {
-            // Inside one file every call was checked as it was read.
-            let checked = at.is_some_and(|span| span.source == file.source.id);
-            if !file.broken && !checked {
-                errors.push(file.unknown_target(&target, at));
-            }
-            continue;
-        }
-        if reached.insert(target.clone()) {
-            queue.extend(file.needs(&target.name).into_iter().map(|(target, at)| (target, Some(at))));
-        }
+    let program = Program {
+        workspace,
+        files: Mutex::default(),
+        patterns: Mutex::default(),
+        warnings: Mutex::default(),
+    };
+    let mut walk = Walk {
+        program: &program,
+        errors: Vec::new(),
+        reached: BTreeSet::new(),
+        failed: BTreeMap::new(),
+        graph: Graph::new(),
+    };
+    let mut queue = VecDeque::from([Step { node: Node::Target(entry.clone()), from: None }]);
+    while let Some(step) = queue.pop_front() {
+        queue.extend(walk.step(step).await);
     }
-    errors.extend(cycles::find(&lock(&program.files), &reached));
+    let mut errors = walk.errors;
+    errors.extend(cycles::find(&walk.graph));
+    errors.extend(uses::check(&lock(&program.files)));
     let (warnings, mut errors): (Vec<_>, Vec<_>) =
         errors.into_iter().partition(|found| found.severity == Severity::Warning);
     lock(&program.warnings).extend(warnings);
@@ -161,6 +94,139 @@ pub(crate) async fn resolve<'w>(
     errors.sort_by_key(|error| error.labels.first().map(|label| label.span));
     errors.dedup();
     Err(errors)
+}
+
+/// The way through all that is reached.
+struct Walk<'p, 'w> {
+    program: &'p Program<'w>,
+    errors: Diagnostics,
+    reached: BTreeSet<Node>,
+    /// A project that could not be read is reported at each reference, but read once.
+    failed: BTreeMap<ProjectRef, Diagnostic>,
+    /// The calls that are sure to be made.
+    graph: Graph,
+}
+
+/// One recipe to look at.
+struct Step {
+    node: Node,
+    /// The call that leads there.
+    from: Option<Origin>,
+}
+
+#[derive(Clone)]
+struct Origin {
+    span: Span,
+    written: Word,
+    /// The file it stands in, where it used an alias.
+    imported: Option<Arc<File>>,
+}
+
+impl Walk<'_, '_> {
+    /// Looks at one recipe and returns those it calls.
+    async fn step(&mut self, Step { node, from }: Step) -> Vec<Step> {
+        let at = from.as_ref().map(|from| from.span);
+        let imported = |error: Diagnostic| {
+            let caller = from.as_ref().and_then(|from| from.imported.as_ref());
+            match caller.and_then(|caller| caller.import_of(node.project())) {
+                Some(span) => error.with_label(span, "imported here"),
+                None => error,
+            }
+        };
+        if let Some(known) = self.failed.get(node.project()) {
+            self.errors.extend(relocate(known, at).map(imported));
+            return Vec::new();
+        }
+        let file = match self.program.load(node.project(), at).await {
+            Ok((file, fresh)) => {
+                self.errors.extend(fresh);
+                file
+            }
+            Err(error) => {
+                self.failed.insert(node.project().clone(), error.clone());
+                self.errors.push(imported(error));
+                return Vec::new();
+            }
+        };
+        let body = match &node {
+            Node::Target(target) => file.recipe(&target.name),
+            Node::Function(function) => file.function(&function.name).map(|recipe| recipe.body.as_slice()),
+        };
+        if body.is_none() {
+            // Inside a file that is checked whole every call was checked as it was read.
+            let checked = file.is_checked_whole() && at.is_some_and(|span| span.source == file.source.id);
+            if !file.broken && !checked {
+                let written = from.as_ref().map(|from| &from.written);
+                self.errors.push(unknown(&file, &node, at, written));
+            }
+            return Vec::new();
+        }
+        if !self.reached.insert(node.clone()) {
+            return Vec::new();
+        }
+        self.follow(&file, node).await
+    }
+
+    /// Returns what a recipe calls.
+    async fn follow(&mut self, file: &Arc<File>, node: Node) -> Vec<Step> {
+        if !file.is_checked_whole() {
+            let own = |refusal: &&Refusal| refusal.recipe == node.name() && !refusal.conditional;
+            for refusal in file.refused.iter().filter(own) {
+                self.errors.push(self.program.explain(refusal, file).await);
+            }
+        }
+        let mut steps = Vec::new();
+        let mut sure = Vec::new();
+        // The base recipe is below every target.
+        if let (Node::Target(target), Some(first)) = (&node, file.buildfile.base.first())
+            && target.name != BASE
+        {
+            let base = Node::Target(TargetRef { project: file.project.clone(), name: BASE.to_owned() });
+            steps.push(Step { node: base.clone(), from: None });
+            sure.push((base, first.span));
+        }
+        for need in needs(file.body(node.name()).unwrap_or_default()) {
+            if need.conditional && !file.is_checked_whole() {
+                continue;
+            }
+            let mut callees = Vec::new();
+            match need.callee {
+                Callee::Target(target) => callees.push(Node::Target(target.clone())),
+                Callee::Function(function) => {
+                    callees.push(Node::Function(function.clone()));
+                    // A function sees the globals of its own file.
+                    if function.project != file.project {
+                        let name = BASE.to_owned();
+                        callees.push(Node::Target(TargetRef { project: function.project.clone(), name }));
+                    }
+                }
+                Callee::Pattern(pattern) => match self.program.fitting(pattern, need.span).await {
+                    Ok((targets, found)) => {
+                        self.errors.extend(found);
+                        callees.extend(targets.into_iter().map(Node::Target));
+                    }
+                    Err(error) => self.errors.push(error),
+                },
+            }
+            for callee in callees {
+                let imported = need.imported.then(|| Arc::clone(file));
+                let from = Origin { span: need.span, written: need.written.clone(), imported };
+                steps.push(Step { node: callee.clone(), from: Some(from) });
+                if !need.conditional {
+                    sure.push((callee, need.span));
+                }
+            }
+        }
+        self.graph.insert(node, sure);
+        steps
+    }
+}
+
+fn unknown(file: &File, node: &Node, at: Option<Span>, written: Option<&Word>) -> Diagnostic {
+    match node {
+        Node::Target(target) => file.unknown_target(target, at, written),
+        Node::Function(function) => file.unknown_function(function, at, written),
+    }
 }
 
 /// Says of another reference what was said of the first one.
@@ -202,7 +268,20 @@ impl Program<'_> {
         let file = self.file(&target.project, at).await?;
         match file.recipe(&target.name) {
             Some(_) => Ok(file),
-            None => Err(file.unknown_target(target, at)),
+            None => Err(file.unknown_target(target, at, None)),
+        }
+    }
+
+    /// Returns a function's file after checking that the function exists.
+    pub(crate) async fn function_file(
+        &self,
+        function: &FunctionRef,
+        at: Option<Span>,
+    ) -> Result<Arc<File>, Diagnostic> {
+        let file = self.file(&function.project, at).await?;
+        match file.function(&function.name) {
+            Some(_) => Ok(file),
+            None => Err(file.unknown_function(function, at, None)),
         }
     }
 
@@ -216,110 +295,99 @@ impl Program<'_> {
             return Ok((file, Vec::new()));
         }
         let source = read(self.workspace, project, at).await?;
-        let parse = rb_syntax::parse(&source);
-        let broken = parse.diagnostics.iter().any(|found| found.severity == Severity::Error);
-        let mut found = parse.diagnostics;
-        let edition = edition(&parse.buildfile);
-        let buildfile = tree::resolve(parse.buildfile, project, &mut found);
-        let file = Arc::new(File { project: project.clone(), source, edition, buildfile, broken });
-        if !broken {
-            let recipes = file.buildfile.targets.iter().map(|recipe| recipe.body.as_slice());
-            let all = std::iter::once(file.buildfile.base.as_slice()).chain(recipes).flat_map(calls);
-            found.extend(all.filter_map(|call| match &call.target {
-                Reference::Settled { target, .. } => {
-                    let missing = target.project == *project && file.recipe(&target.name).is_none();
-                    missing.then(|| file.unknown_target(target, Some(call.span)))
-                }
-                Reference::Dynamic(_) => None,
-            }));
+        Ok(self.add(project, source).await)
+    }
+
+    /// Reads a file if there is one.
+    async fn load_if_there(
+        &self,
+        project: &ProjectRef,
+        at: Span,
+    ) -> Result<Option<(Arc<File>, Diagnostics)>, Diagnostic> {
+        if let Some(file) = self.loaded(project) {
+            return Ok(Some((file, Vec::new())));
         }
+        match self.workspace.buildfile(project).await {
+            Ok(source) => Ok(Some(self.add(project, source).await)),
+            Err(WorldError::NotFound { .. }) => Ok(None),
+            Err(cause @ (WorldError::Failed { .. } | WorldError::Step { .. })) => {
+                let error = Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind());
+                Err(error.with_label(at, "leads there").with_help(OUTSIDE_HELP))
+            }
+        }
+    }
+
+    async fn add(&self, project: &ProjectRef, source: Arc<rb_diag::SourceFile>) -> (Arc<File>, Diagnostics) {
+        let (file, mut found) = File::parse(project, source);
+        let file = Arc::new(file);
         lock(&self.files).insert(project.clone(), Arc::clone(&file));
-        Ok((file, found))
-    }
-}
-
-/// Reads the text of a project's build file; `at` is the reference that leads there.
-pub(crate) async fn read(
-    workspace: &dyn Workspace,
-    project: &ProjectRef,
-    at: Option<Span>,
-) -> Result<Arc<SourceFile>, Diagnostic> {
-    match workspace.buildfile(project).await {
-        Ok(source) => Ok(source),
-        Err(cause) => Err(no_buildfile(workspace, project, &cause, at).await),
-    }
-}
-
-async fn no_buildfile(
-    workspace: &dyn Workspace,
-    project: &ProjectRef,
-    cause: &WorldError,
-    at: Option<Span>,
-) -> Diagnostic {
-    let label = |error: Diagnostic| match at {
-        Some(span) => error.with_label(span, "leads there"),
-        None => error,
-    };
-    let help = match cause {
-        WorldError::NotFound { help, .. } => help,
-        WorldError::Failed { .. } | WorldError::Step { .. } => {
-            return label(Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind()));
+        if file.is_checked_whole() {
+            for refusal in &file.refused {
+                found.push(self.explain(refusal, &file).await);
+            }
+            if !file.broken {
+                found.extend(unknown_names(&file));
+            }
         }
-    };
-    let place = match project.dir() {
-        "" => "here".to_owned(),
-        dir => format!("in `{dir}`"),
-    };
-    let error = label(Diagnostic::error(codes::NO_BUILDFILE, format!("there is no Buildfile {place}")));
-    match (near_folder(workspace, project).await, help) {
-        (Some(near), _) => error.with_help(format!("did you mean `{near}`?")),
-        (None, Some(help)) => error.with_help(help.clone()),
-        (None, None) => {
-            error.with_help("a Buildfile, an Earthfile or a build.earth makes a folder a project")
-        }
+        (file, found)
     }
-}
 
-async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<String> {
-    let dir = project.dir();
-    let (parent, name) = dir.rsplit_once('/').unwrap_or(("", dir));
-    if name.is_empty() || name == ".." {
-        return None;
-    }
-    let folder = ProjectRef::Local { dir: parent.to_owned() };
-    let entries = workspace.list(&folder, "").await.unwrap_or_default();
-    let folders = entries.iter().filter(|entry| entry.kind == FileKind::Directory);
-    let near = nearest(name, folders.map(|entry| entry.name.as_str()))?;
-    Some(folder.join(near).dir().to_owned())
-}
-
-/// The edition of a file; one without a VERSION line is read by our own rules.
-pub(crate) fn edition<S: Stage>(buildfile: &Buildfile<S>) -> Edition {
-    buildfile.version.as_ref().map_or(Edition::One, |version| version.edition)
-}
-
-/// Returns all calls of some statements, in order.
-pub(crate) fn calls(body: &[Stmt<Resolved>]) -> impl Iterator<Item = &Call<Resolved>> {
-    body.iter().flat_map(|stmt| -> Vec<&Call<Resolved>> {
-        match &stmt.kind {
-            StmtKind::From(Base::Target(call)) | StmtKind::Build(call) => vec![call],
-            StmtKind::Copy(copy) => copy
-                .sources
-                .iter()
-                .filter_map(|source| match source {
-                    CopySource::Artifact { call, .. } => Some(call),
-                    CopySource::Path(_) => None,
+    /// Says what is wrong with a reference, and what may have been meant as far as the files tell.
+    async fn explain(&self, refusal: &Refusal, file: &File) -> Diagnostic {
+        let (error, span) = match &refusal.trouble {
+            Trouble::Import(error) => return error.clone(),
+            Trouble::Reference(error, span) => (error, *span),
+        };
+        let found = error.diagnostic().with_label(span, "");
+        let near = match error {
+            ReferenceError::UnknownAlias { text, alias, near: None } => {
+                let folder = read::folder_like(self.workspace, &file.project, alias).await;
+                folder
+                    .map(|folder| format!("./{folder}{}", &text[dividing_plus(text).unwrap_or(text.len())..]))
+            }
+            ReferenceError::Function { text, function } => {
+                let callee = self.loaded(&function.project);
+                callee.filter(|callee| callee.function(&function.name).is_none()).and_then(|callee| {
+                    let names = || callee.buildfile.targets.iter().map(|recipe| recipe.name.value.as_str());
+                    replace_name(
+                        text,
+                        like(&function.name, names()).or_else(|| nearest(&function.name, names()))?,
+                    )
                 })
-                .collect(),
-            StmtKind::From(Base::Scratch | Base::Image(_) | Base::Host { .. })
-            | StmtKind::Run(_)
-            | StmtKind::Arg(_)
-            | StmtKind::Env { .. }
-            | StmtKind::Workdir(_)
-            | StmtKind::Entrypoint(_)
-            | StmtKind::Cmd(_)
-            | StmtKind::SaveArtifact(_)
-            | StmtKind::SaveImage(_) => Vec::new(),
+            }
+            ReferenceError::Target { text, target } => {
+                let callee = self.loaded(&target.project);
+                callee.filter(|callee| callee.buildfile.target(&target.name).is_none()).and_then(|callee| {
+                    let names = || callee.buildfile.functions.iter().map(|recipe| recipe.name.value.as_str());
+                    replace_name(
+                        text,
+                        like(&target.name, names()).or_else(|| nearest(&target.name, names()))?,
+                    )
+                })
+            }
+            _ => None,
+        };
+        found.with_nearest(near.as_deref())
+    }
+}
+
+/// Returns a reference with another name behind the plus.
+fn replace_name(text: &str, name: &str) -> Option<String> {
+    dividing_plus(text).map(|plus| format!("{}{name}", &text[..=plus]))
+}
+
+/// Reports every call of a file to a recipe of the same file that does not exist.
+fn unknown_names(file: &File) -> Diagnostics {
+    let missing = |need: file::Need<'_>| match need.callee {
+        Callee::Target(target) if target.project == file.project && file.recipe(&target.name).is_none() => {
+            Some(file.unknown_target(target, Some(need.span), Some(need.written)))
         }
-    })
+        Callee::Function(function)
+            if function.project == file.project && file.function(&function.name).is_none() =>
+        {
+            Some(file.unknown_function(function, Some(need.span), Some(need.written)))
+        }
+        Callee::Target(_) | Callee::Function(_) | Callee::Pattern(_) => None,
+    };
+    file.bodies().flat_map(needs).filter_map(missing).collect()
 }

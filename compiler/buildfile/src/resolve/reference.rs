@@ -1,94 +1,211 @@
-//! A reference's text → the target it means.
+//! A reference's text → the target, function or project it means.
 //!
-//! One function for references that stand in the file and for those that evaluation fills in, so that both are
-//! refused alike. Source: earthly-language section 2.
+//! One set of functions for references that stand in the file and for those that evaluation fills in, so that both
+//! are refused alike. In a text quotes and variables are gone, but a plus that does not divide is still `\+`.
+//! How a place is read, in this order: empty is the same file; `//` counts from the workspace's root (`VERSION 1`);
+//! `/` and `~/` name places of one machine; a leading `.` is a path; a `/` or `:` makes it remote; what is left is an
+//! alias. Source: earthly-language section 2.
 
-use rb_diag::Diagnostic;
-use rb_frontend::{ProjectRef, TargetRef};
+use rb_diag::{Diagnostic, nearest};
+use rb_frontend::{FunctionRef, ProjectRef, TargetRef};
+use rb_syntax::Edition;
 
-use crate::codes;
+use super::{Imports, Pattern, Via};
+use crate::{codes, glob};
 
-/// A text is not a reference to a target that this version knows.
+/// What a reference to a target means.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Meaning {
+    /// One target.
+    Target {
+        /// Which.
+        target: TargetRef,
+        /// Flags of the import whose alias was used.
+        via: Via,
+    },
+    /// One target of each folder that fits.
+    Pattern(Pattern),
+}
+
+/// A text is not a reference that this version knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReferenceError {
-    #[error("`{text}` is not a reference to a target")]
-    NoPlus { text: String },
-    #[error("`{name}` cannot be the name of a target")]
-    BadName { name: String },
-    #[error("`{name}` is the name of a function, and functions come later")]
-    Function { name: String },
+    #[error("`{text}` is not a reference to a {wanted}")]
+    NoPlus { text: String, wanted: &'static str },
+    #[error("`{name}` cannot be the name of a {wanted}")]
+    BadName { name: String, wanted: &'static str },
+    #[error("`{text}` names a function, and only DO calls functions")]
+    Function { text: String, function: FunctionRef },
+    #[error("`{text}` names a target, and DO calls functions")]
+    Target { text: String, target: TargetRef },
     #[error("`{text}` names a place of this machine only")]
     Absolute { text: String },
-    #[error("`{text}` counts from the repository's root, and such references come later")]
+    #[error("`{text}` counts from the workspace's root, as VERSION 1 alone does")]
     FromRoot { text: String },
     #[error("`{text}` is a remote reference, and remote references come later")]
     Remote { text: String },
-    #[error("`{text}` has an import's alias, and imports come later")]
-    Alias { text: String, alias: String },
-    #[error("`{text}` is a pattern, and patterns in references come later")]
-    Pattern { text: String },
+    #[error("`{text}` is not a remote reference: {trouble}")]
+    BadRemote { text: String, trouble: &'static str },
+    #[error("nothing imports `{alias}`")]
+    UnknownAlias { text: String, alias: String, near: Option<String> },
+    #[error("`{text}` is a pattern, and {place} takes one folder")]
+    Pattern { text: String, place: &'static str },
+    #[error("`{text}` is a pattern that is not supported: {trouble}")]
+    BadPattern { text: String, trouble: &'static str },
+    #[error("`{text}` names a target, and IMPORT takes its folder")]
+    ImportOfTarget { text: String, place: String },
+    #[error("`{text}` is not a path, and an alias cannot be imported again")]
+    ImportOfAlias { text: String },
 }
 
 impl ReferenceError {
     pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let (code, help) = match self {
-            Self::NoPlus { .. } => {
-                (codes::BAD_REFERENCE, "write `+target`, `./folder+target` or `../folder+target`".to_owned())
+        Diagnostic::error(self.code(), self.to_string()).with_help(self.help())
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoPlus { .. } | Self::BadName { .. } | Self::BadRemote { .. } => codes::BAD_REFERENCE,
+            Self::Function { .. } | Self::Target { .. } => codes::WRONG_KIND,
+            Self::Absolute { .. } => codes::ABSOLUTE_REFERENCE,
+            Self::FromRoot { .. } | Self::Remote { .. } => codes::REFERENCE_LATER,
+            Self::UnknownAlias { .. } => codes::UNKNOWN_ALIAS,
+            Self::Pattern { .. } | Self::BadPattern { .. } => codes::BAD_PATTERN,
+            Self::ImportOfTarget { .. } | Self::ImportOfAlias { .. } => codes::BAD_IMPORT,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NoPlus { wanted: "function", .. } => {
+                "write `+FUNCTION`, `./folder+FUNCTION` or `alias+FUNCTION`".to_owned()
             }
-            Self::BadName { .. } => (
-                codes::BAD_REFERENCE,
-                "a name starts with a lower-case letter and goes on with letters, digits, `.` and `-`".to_owned(),
-            ),
-            Self::Function { .. } => (codes::REFERENCE_LATER, "call a target, in lower case".to_owned()),
-            Self::Absolute { .. } => (
-                codes::ABSOLUTE_REFERENCE,
+            Self::NoPlus { .. } => "write `+target`, `./folder+target` or `alias+target`".to_owned(),
+            Self::BadName { wanted: "function", .. } => {
+                "a function's name has upper-case letters, digits, `.` and `_`, a letter first".to_owned()
+            }
+            Self::BadName { .. } => {
+                "a name starts with a lower-case letter and goes on with letters, digits, `.` and `-`".to_owned()
+            }
+            Self::Function { text, .. } => format!("write `DO {text}`"),
+            Self::Target { text, .. } => {
+                format!("write `BUILD {text}` or `FROM {text}`, or name a function in upper case")
+            }
+            Self::Absolute { .. } => {
                 "a build must mean the same on every machine: write a path relative to this file, such as `../lib+build`"
-                    .to_owned(),
-            ),
-            Self::FromRoot { text } => (
-                codes::REFERENCE_LATER,
-                format!("write a path relative to this file, such as `./{}`", text.trim_start_matches('/')),
-            ),
-            Self::Remote { text } => {
-                (codes::REFERENCE_LATER, format!("for a folder of this tree, write `./{text}`"))
+                    .to_owned()
             }
-            Self::Alias { alias, .. } => {
-                (codes::REFERENCE_LATER, format!("for a folder beside this file, write `./{alias}+…`"))
+            Self::FromRoot { text } => {
+                format!("write a path relative to this file, such as `./{}`", text.trim_start_matches('/'))
             }
-            Self::Pattern { .. } => (codes::REFERENCE_LATER, "name each folder".to_owned()),
-        };
-        Diagnostic::error(code, self.to_string()).with_help(help)
+            Self::Remote { text } => format!("for a folder of this tree, write `./{text}`"),
+            Self::BadRemote { text, .. } => {
+                format!("write `host/path/project:tag`, or for a folder of this tree `./{text}`")
+            }
+            Self::UnknownAlias { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            Self::UnknownAlias { text, .. } if glob::is_pattern(text) => format!("a path is written `./{text}`"),
+            Self::UnknownAlias { text, alias, .. } => {
+                format!("write `IMPORT ./{alias}` above, or `./{text}` for the folder beside this file")
+            }
+            Self::Pattern { .. } => "name the folder".to_owned(),
+            Self::BadPattern { .. } => "`*`, `?` and `[a-z]` stand for parts of one folder's name".to_owned(),
+            Self::ImportOfTarget { place, .. } if place.is_empty() => {
+                "targets of this file need no import: call them by `+name`".to_owned()
+            }
+            Self::ImportOfTarget { place, .. } => format!("write `IMPORT {place}`"),
+            Self::ImportOfAlias { text } => format!("for a folder beside this file, write `IMPORT ./{text}`"),
+        }
     }
 }
 
-/// Returns what a reference means in a file of `project`. In `text` quotes and variables are gone, but a plus that
-/// does not divide is still written `\+`.
-pub(crate) fn parse_reference(text: &str, project: &ProjectRef) -> Result<TargetRef, ReferenceError> {
-    let shown = || text.to_owned();
-    let Some(plus) = dividing_plus(text) else {
-        return Err(ReferenceError::NoPlus { text: shown() });
-    };
-    let place = text[..plus].replace("\\+", "+");
-    let name = text[plus + 1..].replace("\\+", "+");
-    let project = match place.as_str() {
-        "" => project.clone(),
-        path if path.starts_with("//") => return Err(ReferenceError::FromRoot { text: shown() }),
-        path if path.starts_with('/') || path.starts_with("~/") => {
-            return Err(ReferenceError::Absolute { text: shown() });
+/// Returns what a reference to a target means in a file of `project`.
+pub(crate) fn parse_reference(
+    text: &str,
+    project: &ProjectRef,
+    edition: Edition,
+    imports: &Imports,
+) -> Result<Meaning, ReferenceError> {
+    let (place, name) = divide(text, "target")?;
+    let place = parse_place(text, &place, project, edition, imports)?;
+    if is_function_name(&name) {
+        let text = text.to_owned();
+        return Err(match place {
+            Place::Project(project, _) => {
+                ReferenceError::Function { text, function: FunctionRef { project, name } }
+            }
+            Place::Pattern(..) => ReferenceError::BadName { name, wanted: "target" },
+        });
+    }
+    if !is_target_name(&name) {
+        return Err(ReferenceError::BadName { name, wanted: "target" });
+    }
+    Ok(match place {
+        Place::Project(project, via) => Meaning::Target { target: TargetRef { project, name }, via },
+        Place::Pattern(project, glob) => {
+            Meaning::Pattern(Pattern { project, glob, name, via: Via::default() })
         }
-        path if path.contains(['*', '?', '[']) => return Err(ReferenceError::Pattern { text: shown() }),
-        path if path.starts_with('.') => project.join(path),
-        path if path.contains(['/', ':']) => return Err(ReferenceError::Remote { text: shown() }),
-        alias => return Err(ReferenceError::Alias { text: shown(), alias: alias.to_owned() }),
+    })
+}
+
+/// Returns what a reference to a function means in a file of `project`.
+pub(crate) fn parse_function(
+    text: &str,
+    project: &ProjectRef,
+    edition: Edition,
+    imports: &Imports,
+) -> Result<(FunctionRef, Via), ReferenceError> {
+    let (place, name) = divide(text, "function")?;
+    let (project, via) = match parse_place(text, &place, project, edition, imports)? {
+        Place::Project(project, via) => (project, via),
+        Place::Pattern(..) => return Err(ReferenceError::Pattern { text: text.to_owned(), place: "DO" }),
     };
-    let tail = |rest: &str| rest.chars().all(|next| next.is_ascii_alphanumeric() || ".-_".contains(next));
-    if name.starts_with(|first: char| first.is_ascii_uppercase()) && tail(&name) {
-        return Err(ReferenceError::Function { name });
+    if is_function_name(&name) {
+        return Ok((FunctionRef { project, name }, via));
     }
-    if !(name.starts_with(|first: char| first.is_ascii_lowercase()) && tail(&name)) {
-        return Err(ReferenceError::BadName { name });
+    Err(match is_target_name(&name) {
+        true => ReferenceError::Target { text: text.to_owned(), target: TargetRef { project, name } },
+        false => ReferenceError::BadName { name, wanted: "function" },
+    })
+}
+
+/// Returns what an IMPORT's path means in a file of `project`.
+pub(crate) fn parse_project(
+    text: &str,
+    project: &ProjectRef,
+    edition: Edition,
+) -> Result<ProjectRef, ReferenceError> {
+    if let Some(plus) = dividing_plus(text) {
+        let place = text[..plus].to_owned();
+        return Err(ReferenceError::ImportOfTarget { text: text.to_owned(), place });
     }
-    Ok(TargetRef { project, name })
+    let place = text.replace("\\+", "+");
+    match parse_place(text, &place, project, edition, &Imports::new()) {
+        Ok(Place::Project(..)) if place.is_empty() => {
+            Err(ReferenceError::NoPlus { text: text.to_owned(), wanted: "project" })
+        }
+        Ok(Place::Project(project, _)) => Ok(project),
+        Ok(Place::Pattern(..)) => Err(ReferenceError::Pattern { text: text.to_owned(), place: "IMPORT" }),
+        Err(ReferenceError::UnknownAlias { text, .. }) => Err(ReferenceError::ImportOfAlias { text }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the alias of an IMPORT that names none: the last part of its path, without a tag.
+pub(crate) fn default_alias(text: &str) -> Option<String> {
+    let text = text.replace("\\+", "+");
+    let path = match text.starts_with(['.', '/', '~']) {
+        true => text.as_str(),
+        false => text.split(':').next().unwrap_or_default(),
+    };
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    (!["", ".", "..", "~"].contains(&last)).then(|| last.to_owned())
+}
+
+/// Returns the alias that a reference uses, if it is of that form.
+pub(super) fn alias_of(text: &str) -> Option<&str> {
+    let place = &text[..dividing_plus(text)?];
+    let is_alias = !place.is_empty() && !place.starts_with(['.', '/']) && !place.contains(['/', ':']);
+    is_alias.then_some(place)
 }
 
 /// Returns where the first plus stands that is not escaped.
@@ -101,13 +218,146 @@ pub(crate) fn dividing_plus(text: &str) -> Option<usize> {
     })
 }
 
+fn divide(text: &str, wanted: &'static str) -> Result<(String, String), ReferenceError> {
+    let plus = dividing_plus(text).ok_or_else(|| ReferenceError::NoPlus { text: text.to_owned(), wanted })?;
+    Ok((text[..plus].replace("\\+", "+"), text[plus + 1..].replace("\\+", "+")))
+}
+
+/// Where a reference leads.
+enum Place {
+    Project(ProjectRef, Via),
+    /// Where the pattern starts, and the pattern.
+    Pattern(ProjectRef, String),
+}
+
+fn parse_place(
+    text: &str,
+    place: &str,
+    project: &ProjectRef,
+    edition: Edition,
+    imports: &Imports,
+) -> Result<Place, ReferenceError> {
+    let shown = || text.to_owned();
+    match place {
+        "" => Ok(Place::Project(project.clone(), Via::default())),
+        path if path.starts_with("//") => match edition {
+            Edition::One => {
+                let root = ProjectRef::Local { dir: String::new() };
+                parse_path(text, path.trim_start_matches('/'), &root, edition)
+            }
+            Edition::Earthly06 | Edition::Earthly07 | Edition::Earthly08 => {
+                Err(ReferenceError::FromRoot { text: shown() })
+            }
+        },
+        path if path.starts_with('/') || path.starts_with("~/") => {
+            Err(ReferenceError::Absolute { text: shown() })
+        }
+        path if path.starts_with('.') => parse_path(text, path, project, edition),
+        path if path.contains(['/', ':']) => Err(refuse_remote(text, path)),
+        alias => match imports.get(alias) {
+            Some(imported) => {
+                Ok(Place::Project(imported.project.clone(), Via { imported: true, ..imported.via }))
+            }
+            None => {
+                let name = dividing_plus(text).map_or("", |plus| &text[plus..]);
+                let near = nearest(alias, imports.names()).map(|near| format!("{near}{name}"));
+                Err(ReferenceError::UnknownAlias { text: shown(), alias: alias.to_owned(), near })
+            }
+        },
+    }
+}
+
+/// Reads a path of the tree, which may be a pattern from some part on.
+fn parse_path(
+    text: &str,
+    path: &str,
+    project: &ProjectRef,
+    edition: Edition,
+) -> Result<Place, ReferenceError> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let Some(first) = parts.iter().position(|part| glob::is_pattern(part)) else {
+        return Ok(Place::Project(project.join(path), Via::default()));
+    };
+    let (plain, pattern) = parts.split_at(first);
+    let refused = |trouble| Err(ReferenceError::BadPattern { text: text.to_owned(), trouble });
+    if pattern.contains(&"..") {
+        return refused("`..` stands behind a pattern");
+    }
+    // Earthly's words for it, which people search for.
+    if edition < Edition::One && pattern.iter().any(|part| part.contains("**")) {
+        return refused("globstar (**) pattern not yet supported");
+    }
+    if pattern.iter().any(|part| part.contains("**") && *part != "**") {
+        return refused("`**` is a part of its own, between two `/`");
+    }
+    Ok(Place::Pattern(project.join(&plain.join("/")), pattern.join("/")))
+}
+
+/// Says of a remote reference that it comes later, or what is wrong with it: `host/path/project[/folder][:tag]`.
+fn refuse_remote(text: &str, place: &str) -> ReferenceError {
+    let (path, tag) = match place.split_once(':') {
+        Some((path, tag)) => (path, Some(tag)),
+        None => (place, None),
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    let trouble = match tag {
+        Some(tag) if tag.starts_with("//") => Some("it has a scheme, and the host stands first"),
+        Some("") => Some("its tag is empty"),
+        Some(tag) if tag.contains(char::is_whitespace) => Some("its tag has a space"),
+        _ if path.contains('@') => Some("it has a user, and the host stands first"),
+        _ if parts.len() < 2 => Some("it has a tag, but no path"),
+        _ if parts.contains(&"") => Some("a part of its path is empty"),
+        _ if parts.iter().any(|part| [".", ".."].contains(part)) => Some("its path has a `.` or `..`"),
+        _ if path.contains(char::is_whitespace) => Some("its path has a space"),
+        _ => None,
+    };
+    match trouble {
+        Some(trouble) => ReferenceError::BadRemote { text: text.to_owned(), trouble },
+        None => ReferenceError::Remote { text: text.to_owned() },
+    }
+}
+
+fn is_target_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(|next| next.is_ascii_alphanumeric() || ".-_".contains(next))
+}
+
+fn is_function_name(name: &str) -> bool {
+    let tail = |next: char| next.is_ascii_uppercase() || next.is_ascii_digit() || "._".contains(next);
+    name.starts_with(|first: char| first.is_ascii_uppercase()) && name.chars().all(tail)
+}
+
 #[cfg(test)]
 mod tests {
+    use rb_diag::Span;
+
+    use super::super::Imported;
     use super::*;
 
+    fn project() -> ProjectRef {
+        ProjectRef::Local { dir: "a/b".to_owned() }
+    }
+
+    fn imports() -> Imports {
+        let mut imports = Imports::new();
+        let via = Via { pass_args: true, ..Via::default() };
+        let project = ProjectRef::Local { dir: "x/lib".to_owned() };
+        imports.add("lib", Imported { project, via, span: Span::default() }).expect("is new");
+        imports
+    }
+
     fn parse(text: &str) -> Result<String, ReferenceError> {
-        let project = ProjectRef::Local { dir: "a/b".to_owned() };
-        parse_reference(text, &project).map(|target| target.to_string())
+        parse_in(text, Edition::One)
+    }
+
+    fn parse_in(text: &str, edition: Edition) -> Result<String, ReferenceError> {
+        parse_reference(text, &project(), edition, &imports()).map(|meaning| match meaning {
+            Meaning::Target { target, via } if via.imported => format!("{target} via {}", via.pass_args),
+            Meaning::Target { target, .. } => target.to_string(),
+            Meaning::Pattern(pattern) => {
+                format!("{} | {} | {}", pattern.project.dir(), pattern.glob, pattern.name)
+            }
+        })
     }
 
     #[test]
@@ -120,6 +370,12 @@ mod tests {
             ("../..+t", "+t"),
             ("../../../x+t", "../x+t"),
             (r"./c\+\++t", "./a/b/c+++t"),
+            ("//c/d+t", "./c/d+t"),
+            ("//+t", "+t"),
+            ("lib+t", "./x/lib+t via true"),
+            ("./*+t", "a/b | * | t"),
+            ("../s/x-*/y+t", "a/s | x-*/y | t"),
+            ("//s/**+t", "s | ** | t"),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(expected), "{text}");
         }
@@ -128,14 +384,78 @@ mod tests {
     #[test]
     fn refuses_the_others_by_name() {
         let refused = |text: &str| parse(text).expect_err(text).diagnostic().code;
-        for text in ["t", "./a", "+", "+9", "+a b"] {
-            assert_eq!(refused(text), codes::BAD_REFERENCE, "{text}");
+        for (code, texts) in [
+            (
+                codes::BAD_REFERENCE,
+                &["t", "./a", "+", "+9", "+a b", "+Build", "lib:v1+t", "https://a/b+t"][..],
+            ),
+            (codes::BAD_REFERENCE, &["git@github.com:a/b+t", "a.com//b+t", "a.com/b:+t", "a.com/../b+t"]),
+            (codes::ABSOLUTE_REFERENCE, &["/abs+t", "~/x+t"]),
+            (
+                codes::REFERENCE_LATER,
+                &["github.com/a/b+t", "github.com/a/b:v1+t", "sub/dir+t", "a.com/b/*+t"],
+            ),
+            (codes::WRONG_KIND, &["+FUNCTION", "lib+A.B_1"]),
+            (codes::UNKNOWN_ALIAS, &["lbi+t", "other+t", "*+t", "~+t"]),
+            (codes::BAD_PATTERN, &["./*/../x+t", "./a**+t"]),
+        ] {
+            for text in texts {
+                assert_eq!(refused(text), code, "{text}");
+            }
         }
-        for text in ["/abs+t", "~/x+t"] {
-            assert_eq!(refused(text), codes::ABSOLUTE_REFERENCE, "{text}");
+        let earthfile = |text: &str| parse_in(text, Edition::Earthly08).expect_err(text).to_string();
+        assert!(earthfile("//lib+t").contains("VERSION 1"));
+        assert!(earthfile("./**+t").contains("globstar (**) pattern not yet supported"));
+    }
+
+    #[test]
+    fn a_near_alias_is_told_with_its_target() {
+        let help = |text: &str| parse(text).expect_err(text).diagnostic().help;
+        assert_eq!(help("lbi+t").as_deref(), Some("did you mean `lib+t`?"));
+    }
+
+    #[test]
+    fn functions_are_told_from_targets() {
+        let parse = |text: &str| parse_function(text, &project(), Edition::One, &imports());
+        let (function, via) = parse("lib+UP").expect("is a function");
+        assert_eq!((function.to_string().as_str(), via.imported), ("./x/lib+UP", true));
+        assert_eq!(parse("./c+UP_2.x").expect_err("is neither").diagnostic().code, codes::BAD_REFERENCE);
+        assert_eq!(parse("+down").expect_err("is a target").diagnostic().code, codes::WRONG_KIND);
+        assert_eq!(parse("./*+UP").expect_err("is a pattern").diagnostic().code, codes::BAD_PATTERN);
+    }
+
+    #[test]
+    fn imports_take_folders() {
+        let parse = |text: &str| parse_project(text, &project(), Edition::One);
+        assert_eq!(parse("../c").map(|project| project.dir().to_owned()), Ok("a/c".to_owned()));
+        assert_eq!(parse("//c").map(|project| project.dir().to_owned()), Ok("c".to_owned()));
+        for (text, code) in [
+            ("lib", codes::BAD_IMPORT),
+            ("./lib+t", codes::BAD_IMPORT),
+            ("+t", codes::BAD_IMPORT),
+            ("", codes::BAD_REFERENCE),
+            ("./*", codes::BAD_PATTERN),
+            ("github.com/a/b:v1", codes::REFERENCE_LATER),
+            ("/a", codes::ABSOLUTE_REFERENCE),
+        ] {
+            assert_eq!(parse(text).expect_err(text).diagnostic().code, code, "{text}");
         }
-        for text in ["github.com/a/b+t", "github.com/a/b:v1+t", "lib+t", "./*+t", "//lib+t", "+FUNCTION"] {
-            assert_eq!(refused(text), codes::REFERENCE_LATER, "{text}");
+    }
+
+    #[test]
+    fn an_alias_is_the_last_part_without_its_tag() {
+        for (text, expected) in [
+            ("./a/lib", Some("lib")),
+            ("./lib/", Some("lib")),
+            ("github.com/a/lib:v1.2/x", Some("lib")),
+            ("//lib", Some("lib")),
+            (r"./c\+\+", Some("c++")),
+            (".", None),
+            ("./..", None),
+            ("//", None),
+            ("~/", None),
+        ] {
+            assert_eq!(default_alias(text).as_deref(), expected, "{text}");
         }
     }
 }

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use async_trait::async_trait;
 use rb_buildfile::BuildfileFrontend;
 use rb_diag::{Diagnostic, ErrorKind, Severity, SourceMap, Span};
 use rb_frontend::{
-    BuildPlan, BuildRequest, Frontend, MapWorld, PlannedOutput, ProjectRef, SavedArtifact, TargetOutput,
-    TargetRef,
+    Answer, BuildOptions, BuildPlan, BuildRequest, Effect, Frontend, Gateway, GitFacts, ImageRequest,
+    MapWorld, PlannedOutput, ProjectRef, Query, ResolvedImage, SavedArtifact, TargetOutput, TargetRef,
+    Workspace, World, WorldError,
 };
 use rb_llb::State;
 use rb_oci::{History, ImageConfig, Platform};
@@ -29,6 +31,17 @@ pub(crate) struct Case {
     images: Vec<(String, String)>,
     symlinks: Vec<String>,
     unreadable: Vec<String>,
+    /// Command, exit code, output.
+    commands: Vec<(String, i32, String)>,
+    git: bool,
+    options: BuildOptions,
+    defaults: BTreeMap<String, String>,
+    /// What must have been asked of the world, in order.
+    asked: Option<Vec<String>>,
+    /// Labels of what cannot be made.
+    failing: Vec<String>,
+    /// Rows of the reference that the case shows.
+    pub rows: Vec<String>,
 }
 
 /// One diagnostic that must come.
@@ -73,6 +86,17 @@ fn case(file: &str, text: &str) -> Case {
         images: Vec::new(),
         symlinks: Vec::new(),
         unreadable: Vec::new(),
+        commands: Vec::new(),
+        git: false,
+        options: BuildOptions {
+            version: "0.0.0".to_owned(),
+            build_sha: "5ba0".to_owned(),
+            ..BuildOptions::default()
+        },
+        defaults: BTreeMap::new(),
+        asked: None,
+        failing: Vec::new(),
+        rows: Vec::new(),
     };
     while let Some((line, after)) = rest.split_once('\n') {
         if !case.directive(line) {
@@ -106,6 +130,7 @@ impl Case {
             "kind" => {
                 self.expected.last_mut().unwrap().kind = match value {
                     "environment" => ErrorKind::Environment,
+                    "build" => ErrorKind::Build,
                     other => panic!("{}: kind {other}", self.name),
                 };
             }
@@ -115,6 +140,32 @@ impl Case {
             }
             "symlink" => self.symlinks.push(value.to_owned()),
             "unreadable" => self.unreadable.push(value.to_owned()),
+            "failing" => self.failing.push(value.to_owned()),
+            "row" => self.rows.extend(value.split_whitespace().map(str::to_owned)),
+            "git" => self.git = true,
+            "default" => {
+                let (name, value) = value.split_once('=').unwrap();
+                self.defaults.insert(name.to_owned(), value.to_owned());
+            }
+            "option" => match value {
+                "push" => self.options.push = true,
+                "ci" => self.options.ci = true,
+                "strict" => self.options.strict = true,
+                "allow-privileged" => self.options.allow_privileged = true,
+                other => panic!("{}: option {other}", self.name),
+            },
+            // `# command: CODE TEXT => OUTPUT`, with `\\n` for the end of a line in either.
+            "command" => {
+                let (code, rest) = value.split_once(' ').unwrap();
+                let (command, output) = rest.split_once(" =>").unwrap();
+                let lines = |text: &str| text.replace("\\n", "\n");
+                let output = lines(output.strip_prefix(' ').unwrap_or(output));
+                self.commands.push((lines(command), code.parse().unwrap(), output));
+            }
+            "asked" => self.asked.get_or_insert_default().extend(match value {
+                "nothing" => None,
+                what => Some(what.to_owned()),
+            }),
             _ => return false,
         }
         true
@@ -130,20 +181,37 @@ impl Case {
             world = world.with_image(name, config);
         }
         let world = self.symlinks.iter().fold(world, |world, path| world.with_symlink(path));
-        self.unreadable.iter().fold(world, |world, path| world.with_unreadable(path))
+        let world = self.unreadable.iter().fold(world, |world, path| world.with_unreadable(path));
+        let world = self
+            .commands
+            .iter()
+            .fold(world, |world, (command, code, output)| world.with_command(command, *code, output));
+        if self.git { world.with_git(facts()) } else { world }
     }
 
     /// Runs the case; returns what was planned where no error was expected, and adds the codes that came.
     pub(crate) fn run(&self, codes: &mut BTreeSet<&'static str>) -> Result<Option<String>, String> {
         let world = self.world();
-        let request = request(&self.request);
-        let result = block_on(BuildfileFrontend.plan(&world, &request));
+        let request = BuildRequest {
+            options: self.options.clone(),
+            defaults: self.defaults.clone(),
+            ..request(&self.request)
+        };
+        let outer = Failing { world: &world, labels: &self.failing };
+        let result = block_on(BuildfileFrontend.plan(&outer, &request));
         let (found, plan) = match result {
             Ok(plan) => (plan.warnings.clone(), Some(plan)),
             Err(errors) => (errors, None),
         };
         codes.extend(found.iter().map(|found| found.code));
+        if let Some(helpless) = found.iter().find(|found| found.help.is_none()) {
+            return Err(format!("without help:\n{}", show(helpless, world.sources())));
+        }
         self.compare(&found, world.sources())?;
+        if self.asked.as_ref().is_some_and(|asked| *asked != world.asked()) {
+            let asked: String = world.asked().iter().map(|what| format!("# asked: {what}\n")).collect();
+            return Err(format!("asked:\n{asked}"));
+        }
         match plan {
             Some(plan) => Ok(Some(show_plan(&plan, world.sources()))),
             None if self.expected.is_empty() => Err("failed without a diagnostic".to_owned()),
@@ -156,6 +224,46 @@ impl Case {
         let fits = found.len() == self.expected.len()
             && self.expected.iter().zip(found).all(|(expected, found)| expected.fits(found, sources));
         if fits { Ok(()) } else { Err(format!("found:\n{}", shown.concat())) }
+    }
+}
+
+/// A world in which some targets cannot be made.
+struct Failing<'a> {
+    world: &'a MapWorld,
+    labels: &'a [String],
+}
+
+impl World for Failing<'_> {
+    fn workspace(&self) -> &dyn Workspace {
+        self.world
+    }
+
+    fn gateway(&self) -> &dyn Gateway {
+        self
+    }
+}
+
+#[async_trait]
+impl Gateway for Failing<'_> {
+    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        self.world.resolve_image(request).await
+    }
+
+    async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
+        self.world.query(state, query).await
+    }
+
+    async fn settle(&self, effects: &[Effect]) -> Result<(), WorldError> {
+        let failing = effects.iter().find_map(|effect| match effect {
+            Effect::Make { label, .. } => self.labels.iter().find(|failing| *failing == label),
+            _ => None,
+        });
+        match failing {
+            Some(label) => {
+                Err(WorldError::Failed { kind: ErrorKind::Build, message: format!("{label} cannot be made") })
+            }
+            None => self.world.settle(effects).await,
+        }
     }
 }
 
@@ -222,7 +330,32 @@ pub(crate) fn request(text: &str) -> BuildRequest {
     BuildRequest {
         target: TargetRef { project: root.join(dir), name: name.to_owned() },
         args: words.map(arg).collect(),
+        defaults: BTreeMap::new(),
         platform: "linux/amd64".parse::<Platform>().unwrap(),
+        user_platform: "linux/arm64".parse::<Platform>().unwrap(),
+        native_platform: "linux/amd64".parse::<Platform>().unwrap(),
+        options: BuildOptions::default(),
+    }
+}
+
+/// What git knows where a case says `# git: yes`.
+fn facts() -> GitFacts {
+    let text = str::to_owned;
+    GitFacts {
+        hash: text("0123456789abcdef0123456789abcdef01234567"),
+        short_hash: text("01234567"),
+        branch: text("main"),
+        tag: text("v1.2.0"),
+        refs: vec![text("main"), text("v1.2.0")],
+        origin_url: text("https://user:pass@example.org/acme/app.git"),
+        origin_url_scrubbed: text("https://example.org/acme/app.git"),
+        project_name: text("acme/app"),
+        commit_timestamp: text("1700000000"),
+        author_timestamp: text("1690000000"),
+        author: text("ann@example.org"),
+        author_email: text("ann@example.org"),
+        author_name: text("Ann"),
+        co_authors: vec![text("bob@example.org")],
     }
 }
 

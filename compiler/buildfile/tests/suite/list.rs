@@ -33,12 +33,20 @@ fn targets_come_with_their_arguments_and_outputs() {
         default: default.map(str::to_owned),
         required,
         global,
+        kind: None,
+        doc: None,
     };
     let build = &targets[0];
     assert!(build.doc.as_deref().is_some_and(|doc| doc.contains("compiles everything")), "{:?}", build.doc);
     assert_eq!(build.args, [arg("version", None, true, false), arg("mode", Some("\"a b\""), false, false)]);
-    assert_eq!(build.saves_artifacts, ["out/app", "/lib"]);
-    assert_eq!(build.saves_images, ["app:$version", "app:latest"]);
+    assert_eq!(
+        build.saves_artifacts.iter().map(|saved| saved.name.as_str()).collect::<Vec<_>>(),
+        ["out/app", "/lib"]
+    );
+    assert_eq!(
+        build.saves_images.iter().map(|saved| saved.name.as_str()).collect::<Vec<_>>(),
+        ["app:$version", "app:latest"]
+    );
     assert_eq!(targets[1].args, [arg("mode", Some("debug"), false, true)]);
 }
 

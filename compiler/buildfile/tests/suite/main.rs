@@ -15,13 +15,19 @@
 //! `line:column-line:column`, before it `path:` for another file, or `-` for none; behind it stands the end of the
 //! code and a part of the message. Errors and warnings must be exactly those named. A case without errors is held
 //! against a snapshot of all that is planned. Further lines: `# trail:`, `# kind:` (of the error above),
-//! `# image: NAME CONFIG`, `# symlink: PATH`, `# unreadable: PATH`.
+//! `# image: NAME CONFIG`, `# symlink: PATH`, `# unreadable: PATH`, `# command: EXIT-CODE TEXT => OUTPUT` (what has to
+//! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# git: yes`,
+//! `# option: push|ci|strict|allow-privileged`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
+//! (the rows of the language's reference that the case shows; `rows.txt` lists them), `# failing: LABEL` (what cannot be
+//! made). Every diagnostic has a help.
 
 #![allow(clippy::unwrap_used, reason = "a harness fails by panicking")]
 
 mod harness;
+mod language;
 mod limits;
 mod list;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,6 +69,8 @@ macro_rules! areas {
     ($($area:ident),*) => {
         $(#[test] fn $area() { run(stringify!($area)); })*
 
+        const AREAS: &[&str] = &[$(stringify!($area)),*];
+
         /// A code that no case shows is a code nobody knows to work.
         #[test]
         fn every_code_occurs_in_the_suite() {
@@ -73,9 +81,12 @@ macro_rules! areas {
             assert!(unseen.is_empty(), "no case shows {unseen:?}");
             let areas = std::fs::read_dir(suite()).unwrap().filter_map(Result::ok);
             let folders: Vec<_> = areas.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
-            assert_eq!(folders.len(), [$(stringify!($area)),*].len(), "{folders:?}");
+            assert_eq!(folders.len(), AREAS.len(), "{folders:?}");
         }
     };
 }
 
-areas!(arguments, artifacts, calls, commands, copy, from, references, words);
+areas!(
+    arguments, artifacts, calls, commands, control, copy, effects, from, functions, locally, metadata,
+    mounts, references, text, words
+);

@@ -1,0 +1,303 @@
+//! `rb.toml` at the workspace's root: what a project sets for every build of it.
+//!
+//! In: a `Workspace`. Out: a [`ProjectConfig`]; without the file all defaults, with a wrong one all its errors.
+//! ```toml
+//! platforms = ["linux/amd64", "linux/arm64"]
+//! default-registry = "registry.example.com"
+//!
+//! [registries."registry.example.com"]
+//! insecure = true
+//! mirrors = ["mirror.example.com"]
+//!
+//! [capabilities]
+//! privileged = false
+//! ```
+//! **Invariant:** a project can only take away: what the user does not allow stays forbidden whatever stands here.
+//! Places are told in the message, as `rb.toml:line:column`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use rb_diag::{Diagnostic, Diagnostics, SourceFile, SourceId, nearest};
+use rb_frontend::{ProjectRef, Workspace, WorldError};
+use rb_oci::Platform;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::{OUTSIDE_HELP, codes};
+
+/// Name of the file.
+const FILE: &str = "rb.toml";
+
+/// What a project sets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProjectConfig {
+    /// What targets are built for where nobody names a platform; empty means the engine's own.
+    pub platforms: Vec<Platform>,
+    /// Registries by host, with the port where it has one.
+    pub registries: BTreeMap<String, Registry>,
+    /// What builds of the project may do.
+    pub capabilities: Capabilities,
+    /// The registry that images without a host come from; Docker's own where none is set.
+    pub default_registry: Option<String>,
+}
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// Without TLS, or with a certificate nobody vouches for.
+    pub insecure: bool,
+    /// Hosts to ask first, in order.
+    pub mirrors: Vec<String>,
+}
+
+/// What builds of a project may do. All is true where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Capabilities {
+    /// `RUN --privileged`
+    pub privileged: bool,
+    /// LOCALLY
+    pub locally: bool,
+    /// `RUN --network=host`
+    pub host_network: bool,
+    /// `SAVE IMAGE --push`, `RUN --push`
+    pub push: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { privileged: true, locally: true, host_network: true, push: true }
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Written {
+    platforms: Vec<Spanned<String>>,
+    registries: BTreeMap<Spanned<String>, WrittenRegistry>,
+    capabilities: Capabilities,
+    default_registry: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WrittenRegistry {
+    insecure: bool,
+    mirrors: Vec<Spanned<String>>,
+}
+
+/// Keys of the file, of one registry, and of `[capabilities]`.
+const KEYS: [&str; 4] = ["platforms", "registries", "capabilities", "default-registry"];
+const REGISTRY_KEYS: [&str; 2] = ["insecure", "mirrors"];
+const CAPABILITIES_KEYS: [&str; 4] = ["privileged", "locally", "host-network", "push"];
+
+/// Reads the project's settings.
+pub async fn load(workspace: &dyn Workspace) -> Result<ProjectConfig, Diagnostics> {
+    let root = ProjectRef::Local { dir: String::new() };
+    let bytes = match workspace.read(&root, FILE).await {
+        Ok(bytes) => bytes,
+        Err(WorldError::NotFound { .. }) => return Ok(ProjectConfig::default()),
+        Err(error @ (WorldError::Failed { .. } | WorldError::Step { .. })) => {
+            return Err(vec![
+                Diagnostic::error(codes::BAD_CONFIG, error.to_string())
+                    .with_kind(error.kind())
+                    .with_help(OUTSIDE_HELP),
+            ]);
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let message = format!("{FILE} is not UTF-8: byte {at} belongs to no character");
+            Err(vec![Diagnostic::error(codes::BAD_CONFIG, message).with_help("write it in UTF-8")])
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<ProjectConfig, Diagnostics> {
+    let mut reader = Reader { source: SourceFile::new(SourceId::default(), FILE, text), errors: Vec::new() };
+    match DeTable::parse(text) {
+        Ok(table) => reader.check_tables(table.get_ref()),
+        Err(error) => {
+            reader.refuse(&error);
+            return Err(reader.errors());
+        }
+    }
+    let config = match toml::from_str::<Written>(text) {
+        Ok(written) => reader.config(written),
+        Err(error) => {
+            reader.refuse(&error);
+            ProjectConfig::default()
+        }
+    };
+    if reader.errors.is_empty() { Ok(config) } else { Err(reader.errors()) }
+}
+
+/// The text, and what was found in it, each with its first byte.
+struct Reader {
+    source: SourceFile,
+    errors: Vec<(usize, Diagnostic)>,
+}
+
+impl Reader {
+    fn errors(mut self) -> Diagnostics {
+        self.errors.sort_by_key(|(start, _)| *start);
+        self.errors.into_iter().map(|(_, error)| error).collect()
+    }
+
+    fn error(&mut self, code: &'static str, range: &Range<usize>, message: &str, help: Option<String>) {
+        let at = self.source.position(u32::try_from(range.start).unwrap_or(u32::MAX));
+        let error = Diagnostic::error(code, format!("{FILE}:{}:{}: {message}", at.line, at.column));
+        self.errors.push((range.start, help.into_iter().fold(error, Diagnostic::with_help)));
+    }
+
+    /// Says what the format has against the text, or a type against a value.
+    fn refuse(&mut self, error: &toml::de::Error) {
+        let help = "values are written `true`, `\"text\"` or `[\"one\", \"two\"]`, keys of a table below its `[name]`";
+        let help = Some(help.to_owned());
+        self.error(codes::BAD_CONFIG, &error.span().unwrap_or_default(), error.message(), help);
+    }
+
+    /// Looks for keys that mean nothing.
+    fn check_tables(&mut self, table: &DeTable<'_>) {
+        self.check_keys(table, &KEYS, "");
+        for (key, value) in table {
+            let DeValue::Table(inner) = value.get_ref() else { continue };
+            match key.get_ref().as_ref() {
+                "capabilities" => self.check_keys(inner, &CAPABILITIES_KEYS, " in [capabilities]"),
+                "registries" => {
+                    for (host, registry) in inner {
+                        let DeValue::Table(registry) = registry.get_ref() else { continue };
+                        let place = format!(" in [registries.\"{}\"]", host.get_ref());
+                        self.check_keys(registry, &REGISTRY_KEYS, &place);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check_keys(&mut self, table: &DeTable<'_>, known: &[&str], place: &str) {
+        for key in table.keys() {
+            let name = key.get_ref().as_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let help = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known keys: {}", known.join(", ")),
+            };
+            self.error(
+                codes::UNKNOWN_KEY,
+                &key.span(),
+                &format!("there is no key `{name}`{place}"),
+                Some(help),
+            );
+        }
+    }
+
+    fn config(&mut self, written: Written) -> ProjectConfig {
+        let Written { platforms, registries, capabilities, default_registry } = written;
+        let mut config = ProjectConfig { capabilities, ..ProjectConfig::default() };
+        for platform in platforms {
+            match platform.get_ref().parse() {
+                Ok(platform) => config.platforms.push(platform),
+                Err(error) => {
+                    let help = "write `os/architecture[/variant]`, such as `linux/arm64`".to_owned();
+                    self.error(codes::BAD_CONFIG, &platform.span(), &format!("{error}"), Some(help));
+                }
+            }
+        }
+        for (host, written) in registries {
+            self.check_host(&host);
+            written.mirrors.iter().for_each(|mirror| self.check_host(mirror));
+            let mirrors = written.mirrors.into_iter().map(Spanned::into_inner).collect();
+            config.registries.insert(host.into_inner(), Registry { insecure: written.insecure, mirrors });
+        }
+        default_registry.iter().for_each(|host| self.check_host(host));
+        config.default_registry = default_registry.map(Spanned::into_inner);
+        config
+    }
+
+    /// Checks that a text is a registry's host, as it stands before an image's name.
+    fn check_host(&mut self, host: &Spanned<String>) {
+        let text = host.get_ref();
+        let trouble = match text.as_str() {
+            "" => "it is empty",
+            text if text.contains("://") => "it has a scheme",
+            text if text.contains(char::is_whitespace) => "it has a space",
+            _ => return,
+        };
+        let message = format!("`{text}` is not a registry: {trouble}");
+        let help = "write the host alone, such as `registry.example.com:5000`".to_owned();
+        self.error(codes::BAD_CONFIG, &host.span(), &message, Some(help));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Vec<(&'static str, String, Option<String>)> {
+        let errors = parse(text).expect_err(text);
+        errors.into_iter().map(|error| (error.code, error.message, error.help)).collect()
+    }
+
+    #[test]
+    fn all_settings_are_read_and_what_is_not_said_is_the_default() {
+        let text = "platforms = ['linux/amd64', \"linux/arm/v7\"]\ndefault-registry = 'r.example'\n\
+                    [registries.'r.example:5000']\ninsecure = true\nmirrors = ['m.example']\n\
+                    [registries.plain]\n[capabilities]\nhost-network = false\n";
+        let config = parse(text).expect("is well formed");
+        assert_eq!(
+            config.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["linux/amd64", "linux/arm/v7"]
+        );
+        assert_eq!(config.default_registry.as_deref(), Some("r.example"));
+        let registry = Registry { insecure: true, mirrors: vec!["m.example".to_owned()] };
+        assert_eq!(config.registries.get("r.example:5000"), Some(&registry));
+        assert_eq!(config.registries.get("plain"), Some(&Registry::default()));
+        assert_eq!(config.capabilities, Capabilities { host_network: false, ..Capabilities::default() });
+        assert_eq!(parse(""), Ok(ProjectConfig::default()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_its_place_and_a_near_one() {
+        let text = "platfroms = []\n[capabilities]\nhost_network = true\n[registries.x]\n  color = 1\n";
+        let told = |place: &str, name: &str, help: &str| {
+            (codes::UNKNOWN_KEY, format!("rb.toml:{place}: there is no key `{name}"), Some(help.to_owned()))
+        };
+        for (found, expected) in refused(text).iter().zip([
+            told("1:1", "platfroms`", "did you mean `platforms`?"),
+            told("3:1", "host_network` in [capabilities]", "did you mean `host-network`?"),
+            told("5:3", "color` in [registries.\"x\"]", "known keys: insecure, mirrors"),
+        ]) {
+            assert_eq!(found, &expected);
+        }
+        assert_eq!(refused(text).len(), 3);
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_place() {
+        for (text, start) in [
+            ("platforms = [", "rb.toml:1:"),
+            ("platforms = 'linux/amd64'", "rb.toml:1:13: invalid type: string"),
+            ("\n[capabilities]\npush = 'no'", "rb.toml:3:8: invalid type: string"),
+            ("platforms = ['linux/amd64', 'amd64']", "rb.toml:1:29: `amd64` is not a platform"),
+            (
+                "default-registry = 'https://r'",
+                "rb.toml:1:20: `https://r` is not a registry: it has a scheme",
+            ),
+            ("[registries.'']", "rb.toml:1:13: `` is not a registry: it is empty"),
+            ("push = 1\npush = 2", "rb.toml:2:1"),
+        ] {
+            let errors = refused(text);
+            let (code, message, _) = errors.last().expect("has an error");
+            assert!(*code == codes::BAD_CONFIG && message.starts_with(start), "{text}: {errors:?}");
+        }
+    }
+}

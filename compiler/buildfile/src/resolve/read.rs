@@ -1,0 +1,86 @@
+//! The text of a project's build file, or why there is none and which folder may be meant.
+
+use std::sync::Arc;
+
+use rb_diag::{Diagnostic, ErrorKind, SourceFile, Span, nearest};
+use rb_frontend::{FileKind, ProjectRef, Workspace, WorldError};
+
+use crate::{OUTSIDE_HELP, codes};
+
+/// Reads the text of a project's build file; `at` is the reference that leads there.
+pub(crate) async fn read(
+    workspace: &dyn Workspace,
+    project: &ProjectRef,
+    at: Option<Span>,
+) -> Result<Arc<SourceFile>, Diagnostic> {
+    match workspace.buildfile(project).await {
+        Ok(source) => Ok(source),
+        Err(cause) => Err(no_buildfile(workspace, project, &cause, at).await),
+    }
+}
+
+async fn no_buildfile(
+    workspace: &dyn Workspace,
+    project: &ProjectRef,
+    cause: &WorldError,
+    at: Option<Span>,
+) -> Diagnostic {
+    let label = |error: Diagnostic| match at {
+        Some(span) => error.with_label(span, "leads there"),
+        None => error,
+    };
+    let help = match cause {
+        WorldError::NotFound { help, .. } => help,
+        WorldError::Failed { .. } | WorldError::Step { .. } => {
+            let error = Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind());
+            let help = match cause.kind() {
+                ErrorKind::Input => "mend the file that is named",
+                ErrorKind::Build | ErrorKind::Environment | ErrorKind::Internal => OUTSIDE_HELP,
+            };
+            return label(error.with_help(help));
+        }
+    };
+    let place = match project.dir() {
+        "" => "here".to_owned(),
+        dir => format!("in `{dir}`"),
+    };
+    let error = label(Diagnostic::error(codes::NO_BUILDFILE, format!("there is no Buildfile {place}")));
+    match (near_folder(workspace, project).await, help) {
+        (Some(near), _) => error.with_help(format!("did you mean `{near}`?")),
+        (None, Some(help)) => error.with_help(help.clone()),
+        (None, None) => {
+            error.with_help("a Buildfile, an Earthfile or a build.earth makes a folder a project")
+        }
+    }
+}
+
+/// Returns the folder beside a project that its path may misspell.
+async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<String> {
+    let dir = project.dir();
+    let (parent, name) = dir.rsplit_once('/').unwrap_or(("", dir));
+    if name.is_empty() || name == ".." {
+        return None;
+    }
+    let folder = ProjectRef::Local { dir: parent.to_owned() };
+    let folders = folders(workspace, &folder).await;
+    let near = nearest(name, folders.iter().map(String::as_str))?;
+    Some(folder.join(near).dir().to_owned())
+}
+
+/// Returns the folder of a project that an alias may mean: the one of that name, or a near one.
+pub(super) async fn folder_like(
+    workspace: &dyn Workspace,
+    project: &ProjectRef,
+    alias: &str,
+) -> Option<String> {
+    let folders = folders(workspace, project).await;
+    let exact = folders.iter().find(|folder| *folder == alias).map(String::as_str);
+    exact.or_else(|| nearest(alias, folders.iter().map(String::as_str))).map(str::to_owned)
+}
+
+/// Lists a project's folders. Where that fails there is nothing near, and the error at hand is told without it.
+async fn folders(workspace: &dyn Workspace, project: &ProjectRef) -> Vec<String> {
+    let entries = workspace.list(project, "").await.unwrap_or_default();
+    let folders = entries.into_iter().filter(|entry| entry.kind == FileKind::Directory);
+    folders.map(|entry| entry.name).collect()
+}
