@@ -6,16 +6,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rb_oci::{Digest, Hasher};
 
 use crate::error::Context as _;
+use crate::space::ASK_EVERY_BYTES;
 use crate::{Result, Store, StoreError};
 
 impl Store {
-    /// Starts a blob. Dropped without [`BlobWriter::commit`], it leaves nothing.
+    /// Starts a blob. Dropped without [`BlobWriter::commit`], it leaves nothing. A long one ends with an error when the
+    /// disk is almost full ([`Store::check_space`]).
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         let path = self.temp_path();
         let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
@@ -54,7 +56,9 @@ impl Store {
     /// Opens a blob as a stream that verifies itself.
     pub fn blob_reader(&self, digest: &Digest) -> Result<BlobReader> {
         let file = self.open_blob(digest)?.ok_or(StoreError::UnknownBlob(*digest))?;
-        Ok(BlobReader { store: self.clone(), expected: *digest, file, hasher: Some(Hasher::default()) })
+        let left_bytes = file.metadata().context("stat", &self.blob_path(digest))?.len();
+        let hasher = Some(Hasher::default());
+        Ok(BlobReader { store: self.clone(), expected: *digest, file, hasher, left_bytes })
     }
 
     /// Reads a blob of at most `limit_bytes` into memory and verifies it.
@@ -66,10 +70,10 @@ impl Store {
             return Err(StoreError::TooLarge { digest: *digest, size_bytes, limit_bytes });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
-        file.take(size_bytes).read_to_end(&mut bytes).context("read", &path)?;
+        (&file).take(size_bytes).read_to_end(&mut bytes).context("read", &path)?;
         let actual = Digest::of(&bytes);
         if actual != *digest {
-            self.discard_corrupt(digest);
+            self.discard_corrupt(digest, &file);
             return Err(StoreError::CorruptBlob { expected: *digest, actual });
         }
         Ok(bytes)
@@ -110,11 +114,16 @@ impl Store {
         }
     }
 
-    /// Takes a damaged blob away, so that it is missing rather than wrong.
-    fn discard_corrupt(&self, digest: &Digest) {
-        tracing::warn!(%digest, "removes a damaged blob");
-        // The reader gets its own, more telling error.
-        drop(fs::remove_file(self.blob_path(digest)));
+    /// Takes a damaged blob away, so that it is missing rather than wrong; unless somebody put a whole one in the place of
+    /// the `read` one meanwhile.
+    fn discard_corrupt(&self, digest: &Digest, read: &File) {
+        let path = self.blob_path(digest);
+        let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        if fs::metadata(&path).ok().map(file) == read.metadata().ok().map(file) {
+            tracing::warn!(%digest, "removes a damaged blob");
+            // The reader gets its own, more telling error.
+            drop(fs::remove_file(path));
+        }
     }
 }
 
@@ -179,7 +188,12 @@ impl Write for BlobWriter {
             io::Error::new(error.kind(), StoreError::io("write", &self.temporary.0, error))
         })?;
         self.hasher.update(&bytes[..count]);
+        let before = self.written_bytes;
         self.written_bytes += count as u64;
+        if before / ASK_EVERY_BYTES != self.written_bytes / ASK_EVERY_BYTES {
+            let full = |error| io::Error::new(io::ErrorKind::StorageFull, error);
+            self.store.check_space().map_err(full)?;
+        }
         Ok(count)
     }
 
@@ -188,13 +202,15 @@ impl Write for BlobWriter {
     }
 }
 
-/// A blob being read. At its end it fails with `InvalidData` where the bytes are not those of its name, so a caller
-/// must read to the end before it believes what it read.
+/// A blob being read. With its last bytes it fails with `InvalidData` where they are not those of its name, so a caller
+/// must read all of it, though not beyond, before it believes what it read.
 pub struct BlobReader {
     store: Store,
     expected: Digest,
     file: File,
     hasher: Option<Hasher>,
+    /// What is left of the size that the file had when it was opened.
+    left_bytes: u64,
 }
 
 impl Read for BlobReader {
@@ -203,16 +219,17 @@ impl Read for BlobReader {
         if let Some(hasher) = self.hasher.as_mut() {
             hasher.update(&buffer[..count]);
         }
-        if count > 0 || buffer.is_empty() {
+        self.left_bytes = self.left_bytes.saturating_sub(count as u64);
+        if buffer.is_empty() || (count > 0 && self.left_bytes > 0) {
             return Ok(count);
         }
         let Some((actual, _)) = self.hasher.take().map(Hasher::finish) else { return Ok(0) };
         if actual != self.expected {
-            self.store.discard_corrupt(&self.expected);
+            self.store.discard_corrupt(&self.expected, &self.file);
             let error = StoreError::CorruptBlob { expected: self.expected, actual };
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        Ok(0)
+        Ok(count)
     }
 }
 

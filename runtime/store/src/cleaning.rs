@@ -2,7 +2,8 @@
 //!
 //! At each open: two directory listings and one indexed query; where they show owners that are dead, those owners'
 //! active snapshots and temporary files are renamed into our own `tmp/` and removed in the background. Once per
-//! boot: snapshots that were not synced before it are dropped, and rows and directories are compared.
+//! boot: snapshots that were not synced before it are dropped, and rows and directories are compared. Before that the
+//! database is checked; after a process that was killed, which should do it no harm, that is done in the background.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -16,6 +17,7 @@ use rusqlite::{OptionalExtension as _, Transaction};
 use crate::error::Context as _;
 use crate::locks::{self, Estate};
 use crate::snapshots::{self, SnapshotId};
+use crate::tombstones::GoneReason;
 use crate::{Result, Store, StoreError, remove};
 
 /// Takes what is dead out of sight, in this process's name. Returns the trees to remove.
@@ -40,18 +42,24 @@ pub(crate) fn clean(store: &Store) -> Result<Vec<PathBuf>> {
         leftovers.entry(name.to_owned()).or_default();
     }
     leftovers.remove(store.inner.lock.name());
+    let going = store.going(GoneReason::Lost);
+    let mut somebody_was_killed = false;
     for (owner, files) in leftovers {
         let Some(estate) = Estate::claim(&lock_directory, &owner)? else { continue };
+        somebody_was_killed |= estate.was_killed();
         tracing::debug!(owner, files = files.len(), "cleans after a dead process");
         // Read only now: what it committed before it died is not unfinished.
         for id in unfinished_snapshots(store, &owner)? {
             trash.extend(take_directory(store, id)?);
-            store.inner.database.write(|transaction| snapshots::forget(transaction, id))?;
+            store.inner.database.write(|transaction| snapshots::forget(transaction, id, going))?;
         }
         for file in files {
             trash.extend(take(store, &file)?);
         }
         estate.close()?;
+    }
+    if somebody_was_killed {
+        store.check_in_background();
     }
     Ok(trash)
 }
@@ -125,8 +133,12 @@ fn distrust_after_boot(store: &Store, trash: &mut Vec<PathBuf>) -> Result<()> {
         let mut query = connection.prepare_cached("SELECT value FROM meta WHERE name = 'boot'")?;
         Ok(query.query_row([], |row| row.get(0)).optional()?)
     };
-    if store.inner.database.read(seen)?.as_deref() == Some(&boot) {
+    let known = store.inner.database.read(seen)?;
+    if known.as_deref() == Some(&boot) {
         return Ok(());
+    }
+    if known.is_some() {
+        store.inner.database.check()?;
     }
     // The write lock is held throughout: no other process makes snapshots meanwhile.
     let taken = store.inner.database.write(|transaction| {
@@ -156,7 +168,8 @@ fn reconcile(store: &Store, transaction: &Transaction<'_>) -> Result<Vec<PathBuf
         let there = on_disk.contains(OsStr::new(&id.to_string()));
         if !(there && synced) {
             tracing::debug!(%id, there, synced, "distrusts a snapshot of an earlier boot");
-            snapshots::forget_with_children(transaction, id)?;
+            let reason = if there { GoneReason::Unsynced } else { GoneReason::Lost };
+            snapshots::forget_with_children(transaction, id, store.going(reason))?;
         }
     }
     let mut known = transaction.prepare("SELECT EXISTS (SELECT 1 FROM snapshots WHERE id = ?)")?;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::database::failure::explain;
-use crate::{Result, StoreError};
+use crate::place::Unsuitable;
+use crate::{Result, StoreError, damage};
 
 mod failure;
 
@@ -78,36 +79,53 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What came later, under its number: additions that an older program can do without. What it could not do without
+/// raises [`crate::FORMAT`].
+const ADDITIONS: [&str; 1] = ["
+    CREATE TABLE tombstones (key BLOB PRIMARY KEY, reason INTEGER NOT NULL, gone_unix INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX tombstones_gone ON tombstones (gone_unix);
+"];
+
 /// One connection, used by one thread at a time.
 pub(crate) struct Database {
     connection: Mutex<Connection>,
     path: PathBuf,
+    /// The file that was opened; another one may take its path.
+    inode: Option<u64>,
 }
 
 impl Database {
     /// Makes the database, or finishes making it; the caller holds the lock of the root. Snapshots get ids above
     /// `last_snapshot`.
     pub(crate) fn create(path: &Path, last_snapshot: u64) -> Result<()> {
-        let make = || -> rusqlite::Result<()> {
+        let make = || -> rusqlite::Result<bool> {
             let mut connection = Connection::open(path)?;
-            connection.pragma_update(None, "journal_mode", "wal")?;
+            // Without shared memory on this file system SQLite stays with another journal, and says no more than that.
+            let mode: String =
+                connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+            if mode != "wal" {
+                return Ok(false);
+            }
             connection.pragma_update(None, "synchronous", "full")?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let made: bool = transaction.query_row(
-                "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')",
-                [],
-                |row| row.get(0),
-            )?;
-            if !made {
+            if !is_made(&transaction)? {
                 transaction.execute_batch(SCHEMA)?;
                 transaction.execute(
                     "INSERT INTO sqlite_sequence (name, seq) VALUES ('snapshots', ?)",
                     [to_sql(last_snapshot)],
                 )?;
             }
-            transaction.commit()
+            add(&transaction)?;
+            transaction.commit().map(|()| true)
         };
-        make().map_err(|error| explain(path, error.into()))
+        if make().map_err(|error| explain(path, error.into()))? {
+            return Ok(());
+        }
+        let root = path.parent().unwrap_or(path).to_owned();
+        Err(StoreError::Unsuitable {
+            root,
+            reason: Unsuitable::Lacks { what: "files mapped by several processes" },
+        })
     }
 
     /// Opens the database, which is there and complete.
@@ -121,14 +139,44 @@ impl Database {
             connection.set_prepared_statement_cache_capacity(64);
             Ok(connection)
         };
-        let connection = open().map_err(|error| explain(path, error.into()))?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+        let inode = damage::inode_of(path);
+        let mut connection = open().map_err(|error| explain(path, error.into()))?;
+        // What lacks the schema itself is not changed: reading it will say so.
+        let is_older = || Ok(additions(&connection)? < ADDITIONS.len() && is_made(&connection)?);
+        if is_older().map_err(|error: rusqlite::Error| explain(path, error.into()))? {
+            let mut add = || {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                add(&transaction)?;
+                transaction.commit()
+            };
+            add().map_err(|error| explain(path, error.into()))?;
+        }
+        Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), inode })
+    }
+
+    /// Looks at every page, as SQLite's quick check does: `Damaged` where one is not what it should be.
+    pub(crate) fn check(&self) -> Result<()> {
+        let said: String =
+            self.read(|connection| Ok(connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?;
+        if said == "ok" {
+            return Ok(());
+        }
+        Err(self.told(StoreError::Damaged { path: self.path.clone(), reason: said }))
+    }
+
+    /// Explains a failure, and remembers damage for the next open.
+    fn told(&self, error: StoreError) -> StoreError {
+        let error = explain(&self.path, error);
+        if let (StoreError::Damaged { .. }, Some(inode)) = (&error, self.inode) {
+            damage::mark(&self.path, inode);
+        }
+        error
     }
 
     /// Runs queries. Each sees one state of the database.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         body(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
-            .map_err(|error| explain(&self.path, error))
+            .map_err(|error| self.told(error))
     }
 
     /// Runs a transaction: all of it happens, or, on an error, nothing.
@@ -140,8 +188,30 @@ impl Database {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error: StoreError| explain(&self.path, error))
+        run().map_err(|error: StoreError| self.told(error))
     }
+}
+
+/// Returns how many of the additions the database has.
+fn additions(connection: &Connection) -> rusqlite::Result<usize> {
+    let number: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(number).unwrap_or(0))
+}
+
+/// Makes the additions that are missing.
+fn add(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let there = additions(transaction)?;
+    if there >= ADDITIONS.len() {
+        return Ok(()); // another process was faster, or a newer one
+    }
+    ADDITIONS[there..].iter().try_for_each(|addition| transaction.execute_batch(addition))?;
+    transaction.pragma_update(None, "user_version", to_sql(ADDITIONS.len() as u64))
+}
+
+/// Says whether the database has its schema, which is made as a whole.
+fn is_made(connection: &Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')";
+    connection.query_row(query, [], |row| row.get(0))
 }
 
 /// SQLite's integers are signed; sizes and ids of ours fit.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use rb_diag::ErrorKind;
 use rb_oci::Digest;
 
-use crate::SnapshotId;
+use crate::place::Unsuitable;
+use crate::{SnapshotId, damage};
 
 /// The store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +34,21 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// There is no room.
-    #[error("no space is left for {}: its disk or quota is full", path.display())]
+    /// There is no room, or so little that work which needs more is not begun.
+    #[error("{}", no_room(path, *left_bytes))]
     DiskFull {
-        /// What was written.
+        /// What was, or was to be, written.
         path: PathBuf,
+        /// What is left, where that was asked before writing; else the disk itself refused.
+        left_bytes: Option<u64>,
+    },
+    /// The folder, or its file system, cannot hold a state directory.
+    #[error("{} cannot hold a state directory: {reason}", root.display())]
+    Unsuitable {
+        /// The folder.
+        root: PathBuf,
+        /// Why not.
+        reason: Unsuitable,
     },
     /// Nothing can be written there.
     #[error("cannot write {}: its file system is read-only", path.display())]
@@ -160,6 +171,7 @@ impl StoreError {
             | Self::Database(_)
             | Self::Damaged { .. }
             | Self::DiskFull { .. }
+            | Self::Unsuitable { .. }
             | Self::ReadOnly { .. }
             | Self::NoPermission { .. }
             | Self::NewerFormat { .. }
@@ -181,11 +193,23 @@ impl StoreError {
     /// Returns what the user can do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Damaged { path, .. } if damage::is_marked(path) => Some(
+                "try again: the next start puts the damaged database aside and begins with an empty one"
+                    .to_owned(),
+            ),
             Self::Damaged { path, .. } => Some(format!(
                 "remove the state directory with `rm -r {}`: that forgets everything in it and breaks nothing",
                 shell_word(&root_of(path))
             )),
-            Self::DiskFull { path } => Some(format!(
+            Self::Unsuitable { root, reason: Unsuitable::OthersMayWrite { .. } } => Some(format!(
+                "if nobody else wrote in it: `chmod go-w {}`; otherwise set RB_ROOT to another directory",
+                shell_word(root)
+            )),
+            Self::Unsuitable { root, .. } => Some(format!(
+                "set RB_ROOT to a directory other than {}, on a local disk such as ext4, xfs or btrfs",
+                root.display()
+            )),
+            Self::DiskFull { path, .. } => Some(format!(
                 "free space on the disk of {} or set RB_ROOT to another",
                 root_of(path).display()
             )),
@@ -203,9 +227,16 @@ impl StoreError {
 
     /// Tells a failed file operation, in the most telling variant that there is for its cause.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        // What one of our own streams said goes along.
+        let source = match source.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(source) => source,
+        };
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, left_bytes: None }
+            }
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path },
             io::ErrorKind::PermissionDenied => Self::NoPermission { action, path },
             _ => Self::Io { action, path, source },
@@ -221,6 +252,15 @@ pub(crate) trait Context<T> {
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::io(action, path, source.into()))
+    }
+}
+
+/// Tells of a disk that is full, or almost.
+fn no_room(path: &Path, left_bytes: Option<u64>) -> String {
+    const MIB: f64 = (1 << 20) as f64;
+    match left_bytes {
+        Some(left) => format!("the disk of the state directory has only {:.1} MiB left", left as f64 / MIB),
+        None => format!("no space is left for {}: its disk or quota is full", path.display()),
     }
 }
 

@@ -8,21 +8,25 @@
 //! <root>/oci-layout          blobs/ is that of an OCI layout; names live in rb.db
 //! <root>/blobs/sha256/<hex>  content-addressed, durable before anything names them
 //! <root>/snapshots/<id>/fs   a layer's directory; `work` beside it while the snapshot is written
+//! <root>/caches/            what steps keep between builds, in the engine's layout; never cleaned
 //! <root>/tmp/<owner>.<n>     half-made or half-removed things of one process
 //! <root>/locks/<owner>       held by `flock` while that process lives
 //! <root>/logs/               build logs
-//! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache
+//! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache, tombstones
+//! <root>/rb.db.aside         the last one that was found damaged
 //! ```
 //!
 //! **Invariants:** several processes may use one directory at once. After `kill -9` or power loss at any instant the
 //! next open finds the old or the new state: a blob's name is its verified digest, a record never names a snapshot that
 //! is not there, what a dead process left half made is removed, what a live one holds is not touched, and a
 //! snapshot that was not synced before the machine went down is not served after it. What somebody removed by hand is
-//! made anew or forgotten, not served; damage that cannot be healed is named, with what to remove.
+//! made anew or forgotten, not served; a damaged database is put aside and begun anew, and a file in its place that never was
+//! one is named, with what to remove. A folder that cannot hold all this is refused when it is opened.
 
 mod blobs;
 mod cleaning;
 mod clock;
+mod damage;
 mod database;
 mod error;
 mod images;
@@ -30,10 +34,15 @@ mod layers;
 mod locks;
 mod lost;
 mod open;
+mod place;
 mod records;
 mod remove;
 mod snapshots;
+mod space;
 mod stat_cache;
+mod sync;
+mod tombstones;
+mod verify;
 
 pub use blobs::{BlobReader, BlobWriter};
 pub use clock::{Clock, FixedClock, SystemClock};
@@ -41,9 +50,12 @@ pub use error::StoreError;
 pub use images::{ImageRow, descriptor_digest};
 pub use layers::LayerRow;
 pub use open::{FORMAT, Store};
+pub use place::Unsuitable;
 pub use records::Record;
 pub use remove::remove_tree;
 pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
 pub use stat_cache::{FileStamp, StatCache, StatChange};
+pub use tombstones::{GoneReason, Tombstone};
+pub use verify::Verified;
 
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;

@@ -82,6 +82,11 @@ impl Estate {
         }
     }
 
+    /// Says whether the process left its lock behind, as one does that is killed.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Forgets the dead process: all its things are gone.
     pub(crate) fn close(self) -> Result<()> {
         match self.file.as_ref().map(|_held| fs::remove_file(&self.path)) {

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::PoisonError;
 
 use crate::snapshots::{self, SnapshotId};
+use crate::tombstones::GoneReason;
 use crate::{Result, Store, StoreError, cleaning};
 
 impl Store {
@@ -34,7 +35,7 @@ impl Store {
             }
         }
         match lowest_lost {
-            Some(lost) => self.forget_lost(lost).map(|()| false),
+            Some(lost) => self.forget_bad(lost, GoneReason::Lost).map(|()| false),
             None => {
                 known().extend(chain);
                 Ok(true)
@@ -67,7 +68,9 @@ impl Store {
         }
     }
 
-    fn forget_lost(&self, lost: SnapshotId) -> Result<()> {
+    /// Forgets a snapshot that cannot be served, and all that builds on it.
+    pub(crate) fn forget_bad(&self, lost: SnapshotId, reason: GoneReason) -> Result<()> {
+        let going = self.going(reason);
         let mut family = Vec::new();
         let dropped = self.inner.database.write(|transaction| {
             let mut dropped = Vec::new();
@@ -78,15 +81,15 @@ impl Store {
                     continue;
                 }
                 if snapshots::count_children(transaction, *id)? == 0 {
-                    self.begin_removal(transaction, *id)?;
+                    self.begin_removal(transaction, *id, going)?;
                     dropped.push(*id);
                 } else {
-                    snapshots::hide(transaction, *id)?;
+                    snapshots::hide(transaction, *id, going)?;
                 }
             }
             Ok(dropped)
         })?;
-        tracing::warn!(%lost, dropped = dropped.len(), "a snapshot lost its directory and is forgotten");
+        tracing::warn!(%lost, ?reason, dropped = dropped.len(), "a snapshot cannot be served and is forgotten");
         self.inner
             .whole
             .lock()
@@ -96,9 +99,9 @@ impl Store {
         for id in &dropped {
             trash.extend(cleaning::take_directory(self, *id)?);
         }
-        self.inner
-            .database
-            .write(|transaction| dropped.iter().try_for_each(|id| snapshots::forget(transaction, *id)))?;
+        self.inner.database.write(|transaction| {
+            dropped.iter().try_for_each(|id| snapshots::forget(transaction, *id, going))
+        })?;
         self.discard(trash);
         Ok(())
     }

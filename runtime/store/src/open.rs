@@ -12,16 +12,17 @@ use std::thread::JoinHandle;
 use crate::database::Database;
 use crate::error::Context as _;
 use crate::locks::ProcessLock;
-use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, remove};
+use crate::sync::LastSync;
+use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, place, remove};
 
 /// The number of the format that this program writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
 
 /// Directories below the root.
-const DIRECTORIES: [&str; 6] = ["blobs", "blobs/sha256", "snapshots", "tmp", "locks", "logs"];
+const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs"];
 
 /// Files below the root, those of SQLite and half-written ones included.
-const FILES: [&str; 11] = [
+const FILES: [&str; 14] = [
     "format",
     "format.new",
     "oci-layout",
@@ -33,10 +34,10 @@ const FILES: [&str; 11] = [
     "rb.db.new",
     "rb.db.new-wal",
     "rb.db.new-shm",
+    "rb.db.damaged",
+    "rb.db.aside",
+    "rb.db.aside-wal",
 ];
-
-/// Ids left out when a database is made anew beside existing snapshots.
-const SPARE_IDS: u64 = 1 << 20;
 
 /// A handle on a state directory; clones share it. Blocking: call it off the async threads.
 #[derive(Clone)]
@@ -46,11 +47,15 @@ pub struct Store {
 
 pub(crate) struct Inner {
     root: PathBuf,
+    /// The root, open from the start: what fails to reach its disk from now on is reported when it is synced.
+    pub(crate) directory: File,
     pub(crate) database: Database,
     pub(crate) lock: ProcessLock,
     clock: Arc<dyn Clock>,
     next_temp: AtomicU64,
     cleaners: Mutex<Vec<JoinHandle<()>>>,
+    warnings: Vec<String>,
+    pub(crate) last_sync: LastSync,
     pub(crate) whole: Mutex<HashSet<SnapshotId>>,
 }
 
@@ -66,23 +71,59 @@ impl Store {
         if !root.is_absolute() {
             return Err(StoreError::RelativeRoot(root.to_owned()));
         }
-        if !has_known_format(root)? {
+        place::check_path(root)?;
+        if has_known_format(root)? {
+            place::check(root)?;
+        } else {
             create(root)?;
         }
         make_directories(root)?;
-        if !has_database(root)? {
-            replace_database(root)?;
+        let path = root.join("rb.db");
+        let inode = damage::inode_of(&path);
+        let reason = if damage::is_marked(&path) {
+            "it was found to be damaged".to_owned()
+        } else {
+            match Self::open_once(root, &clock, Vec::new()) {
+                Err(StoreError::Damaged { reason, .. }) => reason,
+                done => return done,
+            }
+        };
+        let Some(inode) = inode.filter(|_| damage::is_ours(&path)) else {
+            damage::unmark(&path);
+            return Err(StoreError::Damaged { path, reason });
+        };
+        damage::put_aside(root, inode)?;
+        let warning = format!(
+            "the cache database was damaged ({reason}): begins with an empty one, so everything is built again; \
+             the damaged one is kept as {}",
+            root.join("rb.db.aside").display()
+        );
+        Self::open_once(root, &clock, vec![warning])
+    }
+
+    fn open_once(root: &Path, clock: &Arc<dyn Clock>, mut warnings: Vec<String>) -> Result<Self> {
+        if !damage::has_database(root)? && damage::replace(root)? {
+            warnings.push(format!(
+                "the cache database {} is gone: begins with an empty one, so everything is built again",
+                root.join("rb.db").display()
+            ));
         }
         // The first thing written: what forbids writing shows here, and not as a riddle of the database's.
         let lock = ProcessLock::create(&root.join("locks"))?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         let store = Self {
             inner: Arc::new(Inner {
                 database: Database::open(&root.join("rb.db"))?,
                 lock,
                 root: root.to_owned(),
-                clock,
+                directory: File::open(root).context("open", root)?,
+                clock: Arc::clone(clock),
                 next_temp: AtomicU64::new(0),
                 cleaners: Mutex::new(Vec::new()),
+                warnings,
+                last_sync: LastSync::default(),
                 whole: Mutex::new(HashSet::new()),
             }),
         };
@@ -91,12 +132,29 @@ impl Store {
         Ok(store)
     }
 
+    /// Returns what the user should know of how opening went; mostly nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
+    }
+
     /// Removes trees under our `tmp/` in the background.
     pub(crate) fn discard(&self, trash: Vec<PathBuf>) {
         if !trash.is_empty() {
             let handle = cleaning::remove_in_background(trash);
             self.inner.cleaners.lock().unwrap_or_else(PoisonError::into_inner).extend(handle);
         }
+    }
+
+    /// Looks at every page of the database, by a connection of its own; damage is marked for the next open.
+    pub(crate) fn check_in_background(&self) {
+        let path = self.root().join("rb.db");
+        let body = move || {
+            if let Err(error) = Database::open(&path).and_then(|database| database.check()) {
+                tracing::warn!(%error, "the database was looked at after a killed process");
+            }
+        };
+        let handle = std::thread::Builder::new().name("rb-store-check".to_owned()).spawn(body).ok();
+        self.inner.cleaners.lock().unwrap_or_else(PoisonError::into_inner).extend(handle);
     }
 
     /// Waits until what dead processes left behind is gone from the disk. Nobody needs to, except to measure it.
@@ -120,6 +178,12 @@ impl Store {
     /// Returns the directory of build logs.
     pub fn logs_dir(&self) -> PathBuf {
         self.inner.root.join("logs")
+    }
+
+    /// Returns the directory of what steps keep from one build to the next. Its layout is the engine's; nothing in it is
+    /// ever taken for half made, so it is filled by renames out of `tmp/`.
+    pub fn caches_dir(&self) -> PathBuf {
+        self.inner.root.join("caches")
     }
 
     /// Returns a path under `tmp/` that nobody else gets and where nothing is. What is made there is removed
@@ -166,10 +230,11 @@ fn has_known_format(root: &Path) -> Result<bool> {
 /// Makes all that a state directory has, `format` last: whoever sees that file sees the rest. One process at a time.
 fn create(root: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(root).context("create", root)?;
+    place::check_owner(root)?;
     let directory = File::open(root).context("open", root)?;
     directory.lock().context("lock", root)?;
     if has_known_format(root)? {
-        return Ok(()); // another process was faster
+        return place::check(root); // another process was faster
     }
     for entry in fs::read_dir(root).context("list", root)? {
         let name = entry.context("list", root)?.file_name();
@@ -178,7 +243,9 @@ fn create(root: &Path) -> Result<()> {
         }
     }
     fs::set_permissions(root, fs::Permissions::from_mode(0o700)).context("chmod", root)?;
+    place::check(root)?;
     make_directories(root)?;
+    place::probe(root, &root.join("tmp").join(format!("probe.{}", std::process::id())))?;
     let write = |name: &str, text: &str| {
         let path = root.join(name);
         fs::write(&path, text).context("write", &path)?;
@@ -186,7 +253,7 @@ fn create(root: &Path) -> Result<()> {
     };
     write("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}")?;
     write("index.json", "{\"schemaVersion\":2,\"manifests\":[]}")?;
-    Database::create(&root.join("rb.db"), last_snapshot(root)?)?;
+    Database::create(&root.join("rb.db"), damage::last_snapshot(root)?)?;
     write("format.new", &format!("{FORMAT}\n"))?;
     let path = root.join("format");
     fs::rename(root.join("format.new"), &path).context("create", &path)?;
@@ -201,56 +268,6 @@ fn make_directories(root: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Says whether there is a database; an empty file is none.
-fn has_database(root: &Path) -> Result<bool> {
-    let path = root.join("rb.db");
-    match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => Ok(metadata.len() > 0),
-        Ok(_) => Err(StoreError::Damaged { path, reason: "it is not a file".to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(StoreError::io("stat", &path, source)),
-    }
-}
-
-/// Makes an empty database in place of one that somebody removed or emptied: all is forgotten, nothing is broken.
-fn replace_database(root: &Path) -> Result<()> {
-    let directory = File::open(root).context("open", root)?;
-    directory.lock().context("lock", root)?;
-    if has_database(root)? {
-        return Ok(()); // another process was faster
-    }
-    tracing::warn!(root = %root.display(), "the cache database is gone: starts with an empty one");
-    // A process that still has the old files open keeps them to itself.
-    for path in ["rb.db", "rb.db-wal", "rb.db-shm", "rb.db-journal"].map(|name| root.join(name)) {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &path, error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    // Made aside, so that nobody opens half a database.
-    let made = root.join("rb.db.new");
-    drop(fs::remove_file(&made)); // where it stays, making it says so
-    Database::create(&made, last_snapshot(root)?)?;
-    let path = root.join("rb.db");
-    fs::rename(&made, &path).context("create", &path)?;
-    directory.sync_all().context("sync", root)
-}
-
-/// Returns an id below which directories may lie, or be made by a process that does not know this database; 0 where
-/// there are none.
-fn last_snapshot(root: &Path) -> Result<u64> {
-    let directory = root.join("snapshots");
-    let mut last = 0;
-    for entry in fs::read_dir(&directory).context("list", &directory)? {
-        let name = entry.context("list", &directory)?.file_name();
-        let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
-        last = last.max(number.filter(|number| *number < SPARE_IDS << 20).unwrap_or(0));
-    }
-    Ok(if last == 0 { 0 } else { last + SPARE_IDS })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use rb_oci::Digest;
 use rusqlite::{OptionalExtension as _, Transaction};
 
 use crate::snapshots::{SnapshotId, require_committed};
+use crate::tombstones::{self, GoneReason};
 use crate::{Result, Store, StoreError};
 
 /// What was put under a key.
@@ -82,6 +83,7 @@ impl Store {
     pub fn remove_record(&self, key: &Digest) -> Result<bool> {
         self.inner.database.write(|transaction| {
             let Some(result) = result_of(transaction, key)? else { return Ok(false) };
+            tombstones::bury(transaction, key, self.going(GoneReason::Removed))?;
             transaction.prepare_cached("DELETE FROM record_keys WHERE key = ?")?.execute([key.as_bytes()])?;
             drop_if_unnamed(transaction, result)?;
             Ok(true)
@@ -102,6 +104,7 @@ fn point(transaction: &Transaction<'_>, key: &Digest, result: i64) -> Result<()>
             "INSERT INTO record_keys (key, result) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET result = excluded.result",
         )?
         .execute((key.as_bytes(), result))?;
+    tombstones::unbury(transaction, key)?;
     before.filter(|before| *before != result).map_or(Ok(()), |before| drop_if_unnamed(transaction, before))
 }
 

@@ -6,7 +6,7 @@
 //! A parent is committed and stays while it has children.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use crate::database::{from_sql, to_sql};
 use crate::error::Context as _;
+use crate::tombstones::{self, Going, GoneReason};
 use crate::{Result, Store, StoreError, cleaning};
 
 /// Names a snapshot in one store; never given twice.
@@ -66,8 +67,10 @@ pub struct SnapshotRow {
 const COLUMNS: &str = "SELECT id, parent, state, size_bytes, content_key FROM snapshots";
 
 impl Store {
-    /// Starts a snapshot on top of a committed one and makes its empty directories `fs` (0755) and `work`.
+    /// Starts a snapshot on top of a committed one and makes its empty directories `fs` (0755) and `work`. Refused where
+    /// the disk is almost full ([`Store::check_space`]).
     pub fn new_snapshot(&self, parent: Option<SnapshotId>) -> Result<SnapshotId> {
+        self.check_space()?;
         let id = self.inner.database.write(|transaction| {
             if let Some(parent) = parent {
                 require_committed(transaction, parent)?;
@@ -120,6 +123,7 @@ impl Store {
             let standing = self.commit_or_older(id, size_bytes, content_key)?;
             // An older one that lost its directory is forgotten, so the next round does not meet it.
             if standing == id || self.is_whole(standing)? {
+                self.sync_when_due();
                 return Ok(standing);
             }
         }
@@ -189,14 +193,14 @@ impl Store {
             if children > 0 {
                 return Err(StoreError::HasChildren { id, children });
             }
-            self.begin_removal(transaction, id)?;
+            self.begin_removal(transaction, id, self.going(GoneReason::Removed))?;
             Ok(true)
         })?;
         if !found {
             return Ok(false);
         }
         let trash = cleaning::take_directory(self, id)?;
-        self.inner.database.write(|transaction| forget(transaction, id))?;
+        self.inner.database.write(|transaction| forget(transaction, id, self.going(GoneReason::Removed)))?;
         trash.iter().try_for_each(|directory| self.remove_tree(directory))?;
         Ok(true)
     }
@@ -206,29 +210,14 @@ impl Store {
         self.root().join("snapshots").join(id.to_string())
     }
 
-    /// Writes all committed snapshots through to the disk. Until then another boot distrusts them. Costs as much as
-    /// the file system has unwritten; meant for the end of a build, off the user's way.
-    pub fn sync_snapshots(&self) -> Result<()> {
-        let unsynced: Vec<i64> = self.inner.database.read(|connection| {
-            let mut query =
-                connection.prepare_cached("SELECT id FROM snapshots WHERE state = 1 AND synced = 0")?;
-            Ok(query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
-        })?;
-        if unsynced.is_empty() {
-            return Ok(());
-        }
-        let root = File::open(self.root()).context("open", self.root())?;
-        rustix::fs::syncfs(&root).context("sync the file system of", self.root())?;
-        self.inner.database.write(|transaction| {
-            let mut update = transaction.prepare_cached("UPDATE snapshots SET synced = 1 WHERE id = ?")?;
-            unsynced.iter().try_for_each(|id| update.execute([id]).map(drop))?;
-            Ok(())
-        })
-    }
-
     /// Marks a snapshot without children as one that this process removes, and removes the records that name it.
-    pub(crate) fn begin_removal(&self, transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> {
-        forget_records(transaction, id)?;
+    pub(crate) fn begin_removal(
+        &self,
+        transaction: &Transaction<'_>,
+        id: SnapshotId,
+        going: Going,
+    ) -> Result<()> {
+        forget_records(transaction, id, going)?;
         transaction
             .prepare_cached(
                 "UPDATE snapshots SET state = 2, owner = ?, parent = NULL, content_key = NULL WHERE id = ?",
@@ -260,8 +249,8 @@ pub(crate) fn is_committed(connection: &Connection, id: SnapshotId) -> Result<bo
 }
 
 /// Leaves a snapshot where it is and lets nobody find it: neither by a record nor by its content.
-pub(crate) fn hide(transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> {
-    forget_records(transaction, id)?;
+pub(crate) fn hide(transaction: &Transaction<'_>, id: SnapshotId, going: Going) -> Result<()> {
+    forget_records(transaction, id, going)?;
     transaction
         .prepare_cached("UPDATE snapshots SET content_key = NULL WHERE id = ?")?
         .execute([id.to_sql()])?;
@@ -269,15 +258,19 @@ pub(crate) fn hide(transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> 
 }
 
 /// Removes a row whose directory is gone or about to be taken, and the records that name it.
-pub(crate) fn forget(transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> {
-    forget_records(transaction, id)?;
+pub(crate) fn forget(transaction: &Transaction<'_>, id: SnapshotId, going: Going) -> Result<()> {
+    forget_records(transaction, id, going)?;
     transaction.prepare_cached("DELETE FROM snapshots WHERE id = ?")?.execute([id.to_sql()])?;
     Ok(())
 }
 
 /// Removes a row and all that builds on it.
-pub(crate) fn forget_with_children(transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> {
-    family(transaction, id)?.into_iter().try_for_each(|id| forget(transaction, id))
+pub(crate) fn forget_with_children(
+    transaction: &Transaction<'_>,
+    id: SnapshotId,
+    going: Going,
+) -> Result<()> {
+    family(transaction, id)?.into_iter().try_for_each(|id| forget(transaction, id, going))
 }
 
 /// Returns a snapshot and all that builds on it, children before their parents.
@@ -297,7 +290,8 @@ pub(crate) fn count_children(transaction: &Transaction<'_>, id: SnapshotId) -> R
     Ok(from_sql(query.query_row([id.to_sql()], |row| row.get(0))?))
 }
 
-fn forget_records(transaction: &Transaction<'_>, id: SnapshotId) -> Result<()> {
+fn forget_records(transaction: &Transaction<'_>, id: SnapshotId, going: Going) -> Result<()> {
+    tombstones::bury_records_of(transaction, id, going)?;
     transaction
         .prepare_cached(
             "DELETE FROM results WHERE id IN (SELECT result FROM result_snapshots WHERE snapshot = ?)",

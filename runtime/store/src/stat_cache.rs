@@ -2,7 +2,8 @@
 //!
 //! One map per directory, loaded whole before a walk; what changed is written in one transaction after it. A file that
 //! changed within the last two seconds is not remembered: it may change again without a new time
-//! stamp, as git's "racy" entries do.
+//! stamp, as git's "racy" entries do. Nor is what was remembered later than now believed: the clock was set back since,
+//! and a file written meanwhile may have got the very stamp of the one that was hashed.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,8 @@ use crate::{Result, Store};
 /// Coarsest time stamps of file systems in use.
 const RACY_NS: i64 = 2_000_000_000;
 
-/// Bytes of a row: five numbers and a digest.
-const ENTRY_BYTES: usize = 5 * 8 + 32;
+/// Bytes of a row: five numbers, when it was made, and a digest.
+const ENTRY_BYTES: usize = 6 * 8 + 32;
 
 /// What tells one version of a file from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl StatCache {
 impl Store {
     /// Loads what is known of a directory; `directory_key` names it in the caller's way.
     pub fn stat_cache(&self, directory_key: &str) -> Result<StatCache> {
+        let now_ns = self.now_ns();
         self.inner.database.read(|connection| {
             let mut entries = HashMap::new();
             let mut query = connection.prepare_cached(
@@ -90,8 +92,10 @@ impl Store {
             let mut rows = query.query([directory_key])?;
             while let Some(row) = rows.next()? {
                 let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
-                if let (Some(entry), Ok(path)) = (decode(bytes), row.get_ref(0)?.as_blob()) {
-                    entries.insert(path.into(), entry);
+                if let (Some((stamp, made_ns, digest)), Ok(path)) = (decode(bytes), row.get_ref(0)?.as_blob())
+                    && made_ns <= now_ns
+                {
+                    entries.insert(path.into(), (stamp, digest));
                 }
             }
             Ok(StatCache { entries })
@@ -109,7 +113,7 @@ impl Store {
         if changed.is_empty() && removed.is_empty() {
             return Ok(());
         }
-        let now_ns = i64::try_from(self.clock().now().as_nanos()).unwrap_or(i64::MAX);
+        let now_ns = self.now_ns();
         self.inner.database.write(|transaction| {
             transaction
                 .prepare_cached("INSERT INTO stat_directories (key) VALUES (?) ON CONFLICT (key) DO NOTHING")?
@@ -127,7 +131,7 @@ impl Store {
                 if is_racy(&change.stamp, now_ns) {
                     remove.execute((directory, &change.path))?;
                 } else {
-                    put.execute((directory, &change.path, encode(&change.stamp, &change.digest)))?;
+                    put.execute((directory, &change.path, encode(&change.stamp, now_ns, &change.digest)))?;
                 }
             }
             for path in removed {
@@ -135,6 +139,10 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    fn now_ns(&self) -> i64 {
+        i64::try_from(self.clock().now().as_nanos()).unwrap_or(i64::MAX)
     }
 }
 
@@ -144,21 +152,22 @@ fn is_racy(stamp: &FileStamp, now_ns: i64) -> bool {
     stamp.changed_ns.max(stamp.modified_ns).saturating_add(RACY_NS) > now_ns
 }
 
-fn encode(stamp: &FileStamp, digest: &[u8; 32]) -> [u8; ENTRY_BYTES] {
+fn encode(stamp: &FileStamp, made_ns: i64, digest: &[u8; 32]) -> [u8; ENTRY_BYTES] {
     let mut bytes = [0; ENTRY_BYTES];
     let FileStamp { device, inode, size_bytes, modified_ns, changed_ns } = *stamp;
-    let numbers = [device, inode, size_bytes, modified_ns.cast_unsigned(), changed_ns.cast_unsigned()];
+    let times = [modified_ns, changed_ns, made_ns].map(i64::cast_unsigned);
+    let numbers = [device, inode, size_bytes].into_iter().chain(times);
     for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_le_bytes());
     }
-    bytes[40..].copy_from_slice(digest);
+    bytes[48..].copy_from_slice(digest);
     bytes
 }
 
 /// `None` for a row of another shape, which then counts as unknown.
-fn decode(bytes: &[u8]) -> Option<(FileStamp, [u8; 32])> {
+fn decode(bytes: &[u8]) -> Option<(FileStamp, i64, [u8; 32])> {
     let bytes: &[u8; ENTRY_BYTES] = bytes.try_into().ok()?;
-    let (numbers, digest) = bytes.split_at(40);
+    let (numbers, digest) = bytes.split_at(48);
     let mut numbers = numbers.as_chunks::<8>().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
     let mut next = || numbers.next();
     let stamp = FileStamp {
@@ -168,7 +177,7 @@ fn decode(bytes: &[u8]) -> Option<(FileStamp, [u8; 32])> {
         modified_ns: next()?.cast_signed(),
         changed_ns: next()?.cast_signed(),
     };
-    Some((stamp, digest.try_into().ok()?))
+    Some((stamp, next()?.cast_signed(), digest.try_into().ok()?))
 }
 
 #[cfg(test)]

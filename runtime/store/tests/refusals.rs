@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rb_diag::ErrorKind;
 use rb_oci::Digest;
-use rb_store::{Store, StoreError};
+use rb_store::{Store, StoreError, Unsuitable};
 
 /// Runs the test `name` of this binary in `command`, with `root` on its stdin. Returns whether it could be started.
 fn run(mut command: Command, name: &str, root: &Path) -> bool {
@@ -103,6 +103,158 @@ fn fills_the_disk() {
     match Store::open(&root) {
         Ok(_) => {} // the log of the database fitted when it was closed
         Err(error) => assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}"),
+    }
+}
+
+#[test]
+fn work_is_not_begun_on_a_disk_that_is_almost_full() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let Some(command) = with_mount("-t tmpfs -o size=160m none", root.path()) else { return };
+    run(command, "almost_fills_the_disk", root.path());
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn almost_fills_the_disk() {
+    let Some(mount) = root_from_stdin() else { return };
+    let root = mount.join("state");
+    let store = Store::open(&root).expect("creates");
+    let tree = store.new_snapshot(None).expect("has room");
+    std::fs::write(store.snapshot_dir(tree).join("fs/file"), "kept").expect("writes");
+    let count = |name: &str| std::fs::read_dir(root.join(name)).expect("lists").count();
+    let check = |error: StoreError| {
+        assert!(matches!(error, StoreError::DiskFull { left_bytes: Some(1..), .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.starts_with("the disk of the state directory has only "), "{text}");
+        assert!(text.ends_with(" MiB left"), "{text}");
+        check_help(&error, &root, "or set RB_ROOT to another");
+    };
+    // 160 MiB are enough for 96, less those below which nothing long goes on.
+    check(store.put_blob(&vec![7; 120 << 20]).expect_err("is too long"));
+    assert_eq!(count("tmp"), 0);
+
+    let filler = mount.join("filler");
+    std::fs::write(&filler, vec![7; 100 << 20]).expect("fits");
+    check(store.new_snapshot(Some(tree)).expect_err("is almost full"));
+    check(store.check_space().expect_err("is almost full"));
+    // What was begun is ended, and something can be removed.
+    let tree = store.commit_snapshot(tree, 4, None).expect("commits");
+    store.put_record(&Digest::of("key"), b"value", &[tree]).expect("puts");
+    store.put_blob(b"small").expect("has room");
+
+    // Then nothing at all is left, whatever is tried; what was there before stays.
+    let mut file = std::fs::File::create(mount.join("more")).expect("has an inode");
+    while file.write_all(&[7; 4096]).is_ok() {}
+    let failures = (0..2000_u32).filter_map(|number| {
+        let bytes = number.to_le_bytes();
+        let record = store.put_record(&Digest::of(bytes), &[7; 5000], &[tree]).err();
+        record.into_iter().chain(store.put_blob(&[7; 5000]).err()).next()
+    });
+    let failures: Vec<_> = failures.collect();
+    assert!(!failures.is_empty());
+    assert!(failures.iter().all(|error| matches!(error, StoreError::DiskFull { .. })), "{failures:?}");
+    assert!(store.record(&Digest::of("key")).expect("reads").is_some());
+    assert_eq!(count("tmp"), 0);
+
+    drop(file);
+    std::fs::remove_file(mount.join("more")).expect("removes");
+    std::fs::remove_file(filler).expect("removes");
+    let next = store.new_snapshot(Some(tree)).expect("has room again");
+    store.commit_snapshot(next, 0, None).expect("commits");
+    drop(store);
+    let store = Store::open(&root).expect("opens");
+    assert_eq!(store.warnings(), [""; 0]);
+    let verified = store.verify(&mut |_| true).expect("is whole");
+    assert_eq!((verified.snapshots, verified.bad_snapshots, verified.damaged_blobs), (2, vec![], vec![]));
+    assert!(store.record(&Digest::of("key")).expect("reads").is_some());
+}
+
+#[test]
+fn a_disk_without_room_for_another_file_is_called_full() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let Some(command) = with_mount("-t tmpfs -o size=160m,nr_inodes=80 none", root.path()) else { return };
+    run(command, "uses_up_the_inodes", root.path());
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn uses_up_the_inodes() {
+    let Some(mount) = root_from_stdin() else { return };
+    let root = mount.join("state");
+    let store = Store::open(&root).expect("creates");
+    let mut made = Vec::new();
+    let error = loop {
+        match store.new_snapshot(None) {
+            Ok(id) => made.push(id),
+            Err(error) => break error,
+        }
+        assert!(made.len() < 80, "each takes three inodes");
+    };
+    assert!(matches!(error, StoreError::DiskFull { left_bytes: None, .. }), "{error:?}");
+    check_help(&error, &root, "or set RB_ROOT to another");
+    // The half-made one left neither row nor directory.
+    let ids = || -> Vec<_> { store.snapshots().expect("reads").into_iter().map(|row| row.id).collect() };
+    assert_eq!(ids(), made);
+    assert_eq!(std::fs::read_dir(root.join("snapshots")).expect("lists").count(), made.len());
+    let last = made.pop().expect("has one");
+    store.delete_snapshot(last).expect("removes");
+    store.new_snapshot(None).expect("has room again");
+}
+
+#[test]
+fn a_file_system_that_cannot_hold_layers_is_refused() {
+    // It can hold no extended attributes; tmpfs can.
+    for (kind, test) in [("ramfs", "opens_what_lacks_attributes"), ("tmpfs", "opens_what_has_all")] {
+        let root = tempfile::tempdir().expect("temp dir");
+        let Some(command) = with_mount(&format!("-t {kind} none"), root.path()) else { return };
+        run(command, test, root.path());
+    }
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn opens_what_lacks_attributes() {
+    let Some(root) = root_from_stdin() else { return };
+    let error = Store::open(&root).expect_err("cannot hold layers");
+    let StoreError::Unsuitable { reason: Unsuitable::Lacks { what }, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*what, "extended attributes for this user");
+    check_help(&error, &root, "set RB_ROOT to a directory other than");
+    assert!(!root.join("format").exists());
+    assert_eq!(std::fs::read_dir(root.join("tmp")).expect("lists").count(), 0);
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn opens_what_has_all() {
+    let Some(root) = root_from_stdin() else { return };
+    drop(Store::open(&root).expect("creates"));
+    Store::open(&root).expect("opens").new_snapshot(None).expect("starts");
+}
+
+#[test]
+fn root_does_not_build_in_the_directory_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("steps aside: only root can give a directory away");
+        return;
+    }
+    for made in [false, true] {
+        let root = tempfile::tempdir().expect("temp dir");
+        if made {
+            drop(Store::open(root.path()).expect("creates"));
+        }
+        let before = std::fs::metadata(root.path()).expect("stats").permissions();
+        if let Err(error) = std::os::unix::fs::chown(root.path(), Some(65534), None) {
+            eprintln!("steps aside: cannot give a directory away: {error}");
+            return;
+        }
+        let error = Store::open(root.path()).expect_err("is of another user");
+        assert!(matches!(error, StoreError::NoPermission { .. }), "{error:?}");
+        assert!(error.to_string().contains("the state directory of another user, /"), "{error}");
+        check_help(&error, root.path(), "run as the user who owns");
+        assert_eq!(std::fs::metadata(root.path()).expect("stats").permissions(), before);
+        assert_eq!(root.path().join("rb.db").exists(), made);
     }
 }
 

@@ -85,6 +85,25 @@ fn damage_is_found_and_the_blob_can_be_had_anew() {
 }
 
 #[test]
+fn damage_is_found_by_whoever_reads_as_many_bytes_as_there_are() {
+    let (_root, store) = store();
+    let digest = store.put_blob(b"abc").expect("puts");
+    fs::write(store.blob_path(&digest), "abx").expect("damages");
+    let error = store.blob_reader(&digest).expect("opens").read_exact(&mut [0; 3]).expect_err("is damaged");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(!store.has_blob(&digest).expect("stats"));
+    // One that somebody put in place of the damaged one meanwhile is whole and stays.
+    store.put_blob(b"abc").expect("puts");
+    fs::write(store.blob_path(&digest), "abx").expect("damages");
+    let mut reader = store.blob_reader(&digest).expect("opens");
+    let mut writer = store.blob_writer().expect("starts");
+    writer.write_all(b"abc").expect("writes");
+    writer.commit(Some(digest)).expect("heals");
+    assert!(reader.read_exact(&mut [0; 3]).is_err());
+    assert_eq!(store.read_blob(&digest, 3).expect("reads"), b"abc");
+}
+
+#[test]
 fn a_commit_heals_a_damaged_blob() {
     let (_root, store) = store();
     let digest = store.put_blob(b"abc").expect("puts");

@@ -108,4 +108,6 @@ fn a_snapshot_that_was_not_synced_is_not_served_after_a_boot() {
     assert_eq!(count(&root.path().join("snapshots")), 1);
     assert!(store.record(&key("kept")).expect("reads").is_some());
     assert!(store.record(&key("late")).expect("reads").is_none());
+    let gone = |text| store.tombstone(&key(text)).expect("reads").map(|tombstone| tombstone.reason);
+    assert_eq!((gone("kept"), gone("late")), (None, Some(GoneReason::Unsynced)));
 }

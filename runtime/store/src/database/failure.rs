@@ -20,7 +20,7 @@ pub(super) fn explain(path: &Path, error: StoreError) -> StoreError {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 damaged(message.clone().unwrap_or_else(|| failure.to_string()))
             }
-            ErrorCode::DiskFull => StoreError::DiskFull { path: path.to_owned() },
+            ErrorCode::DiskFull => StoreError::DiskFull { path: path.to_owned(), left_bytes: None },
             ErrorCode::SystemIoFailure if failure.extended_code == SHORT_READ => {
                 damaged("it ends in the middle of a page".to_owned())
             }
@@ -62,5 +62,5 @@ fn refusal(path: &Path) -> Option<StoreError> {
     let statistics = rustix::fs::statvfs(root).ok()?;
     let counts_inodes = statistics.f_files > 0;
     let full = statistics.f_bavail == 0 || (counts_inodes && statistics.f_favail == 0);
-    full.then(|| StoreError::DiskFull { path: path.to_owned() })
+    full.then(|| StoreError::DiskFull { path: path.to_owned(), left_bytes: None })
 }

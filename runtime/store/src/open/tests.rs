@@ -2,6 +2,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 use super::*;
+use crate::Unsuitable;
 
 #[test]
 fn makes_what_is_documented_and_opens_it_again() {
@@ -10,7 +11,9 @@ fn makes_what_is_documented_and_opens_it_again() {
     let store = Store::open(&root).expect("creates");
     assert_eq!(fs::read_to_string(root.join("format")).expect("reads"), "1\n");
     assert_eq!(fs::metadata(&root).expect("stats").mode() & 0o7777, 0o700);
-    for name in ["blobs/sha256", "snapshots", "tmp", "locks", "logs", "rb.db", "oci-layout", "index.json"] {
+    for name in
+        ["blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs", "rb.db", "oci-layout", "index.json"]
+    {
         assert!(root.join(name).exists(), "{name}");
     }
     drop(store);
@@ -89,7 +92,7 @@ fn opening_is_cheap() {
 
 #[test]
 fn makes_directories_that_somebody_removed() {
-    for name in ["locks", "tmp", "blobs", "blobs/sha256", "snapshots", "logs"] {
+    for name in ["locks", "tmp", "blobs", "blobs/sha256", "snapshots", "caches", "logs"] {
         let root = tempfile::tempdir().expect("temp dir");
         let key = rb_oci::Digest::of("key");
         let store = Store::open(root.path()).expect("creates");
@@ -108,106 +111,66 @@ fn makes_directories_that_somebody_removed() {
     }
 }
 
-/// Makes a store with enough rows for several pages; returns the size of its database.
-fn fill(root: &Path) -> u64 {
-    let store = Store::open(root).expect("creates");
-    let id = store.new_snapshot(None).expect("starts");
-    store.commit_snapshot(id, 0, Some([1; 32])).expect("commits");
-    for number in 0..200 {
-        store.put_record(&rb_oci::Digest::of([number]), &[number; 500], &[id]).expect("puts");
-    }
-    drop(store);
-    fs::metadata(root.join("rb.db")).expect("stats").len()
-}
-
 #[test]
-fn a_damaged_database_is_named_and_says_what_to_remove() {
-    let parent = tempfile::tempdir().expect("temp dir");
-    let root = parent.path().join("it's here");
-    let size = fill(&root);
-    let path = root.join("rb.db");
-    let whole = fs::read(&path).expect("reads");
-    let cut = |length: u64| whole[..usize::try_from(length).expect("fits")].to_vec();
-    let mut patched = whole.clone();
-    patched[100..].fill(0xa5);
-    let cases =
-        [cut(1), cut(100), cut(4096), cut(5000), cut(size / 2), cut(size - 4096), vec![b'x'; 9000], patched];
-    for (case, bytes) in cases.into_iter().enumerate() {
-        fs::write(&path, bytes).expect("writes");
-        let error = Store::open(&root)
-            .and_then(|store| {
-                (0..200).try_for_each(|number| store.record(&rb_oci::Digest::of([number])).map(drop))
-            })
-            .err();
-        let error = error.unwrap_or_else(|| panic!("{case} is damaged"));
-        assert!(matches!(error, StoreError::Damaged { .. }), "{case}: {error:?}");
+fn refuses_a_folder_that_others_may_write_and_says_how_to_close_it() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let mode = |mode| fs::set_permissions(root.path(), fs::Permissions::from_mode(mode)).expect("chmods");
+    // Before it is a state directory, it is made ours.
+    mode(0o777);
+    drop(Store::open(root.path()).expect("creates"));
+    assert_eq!(fs::metadata(root.path()).expect("stats").mode() & 0o7777, 0o700);
+    for open in [0o770, 0o707, 0o1777] {
+        mode(open);
+        let error = Store::open(root.path()).expect_err("is open to others");
+        let reason = Unsuitable::OthersMayWrite { mode: open };
+        assert!(matches!(&error, StoreError::Unsuitable { reason: told, .. } if *told == reason), "{error}");
         assert_eq!(error.kind(), rb_diag::ErrorKind::Environment);
-        assert!(
-            error.to_string().starts_with(&format!("the cache database {} is damaged: ", path.display()))
-        );
-        let help = error.help().expect("helps");
-        let word = format!("'{}'", root.display().to_string().replace('\'', r"'\''"));
-        assert!(help.contains(&format!("`rm -r {word}`")), "{help}");
+        assert!(error.help().is_some_and(|help| help.contains("`chmod go-w /")), "{error}");
     }
-    fs::remove_file(&path).expect("removes");
-    fs::create_dir(&path).expect("makes");
-    assert!(matches!(Store::open(&root), Err(StoreError::Damaged { .. })));
+    mode(0o755);
+    Store::open(root.path()).expect("opens");
 }
 
 #[test]
-fn a_database_without_our_tables_is_damaged() {
+fn refuses_a_path_that_the_database_cannot_take() {
+    let parent = tempfile::tempdir().expect("temp dir");
+    let mut root = parent.path().to_owned();
+    while root.as_os_str().len() < 460 {
+        root.push("a".repeat(19));
+    }
+    let rest = 480 - root.as_os_str().len() - 1;
+    Store::open(&root.join("b".repeat(rest))).expect("is just short enough");
+    let error = Store::open(&root.join("b".repeat(rest + 1))).expect_err("is too long");
+    let reason = Unsuitable::TooLong { bytes: 481, limit: 480 };
+    assert!(matches!(&error, StoreError::Unsuitable { reason: told, .. } if *told == reason), "{error}");
+    assert!(error.help().is_some_and(|help| help.contains("RB_ROOT")));
+}
+
+#[test]
+fn a_database_of_the_first_version_gets_what_came_later_and_keeps_its_records() {
     let root = tempfile::tempdir().expect("temp dir");
-    fill(root.path());
-    for table in ["results", "meta"] {
-        let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
-        connection.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table};")).expect("drops");
-        drop(connection);
-        let error = Store::open(root.path())
-            .and_then(|store| store.record(&rb_oci::Digest::of([1])))
-            .expect_err("lacks a table");
-        let text = error.to_string();
-        assert!(text.contains(&format!("is damaged: no such table: {table}")), "{text}");
-    }
-}
-
-#[test]
-fn a_missing_or_empty_database_is_made_anew() {
-    for empty in [false, true] {
-        let root = tempfile::tempdir().expect("temp dir");
-        fill(root.path());
-        let path = root.path().join("rb.db");
-        fs::remove_file(&path).expect("removes");
-        if empty {
-            File::create(&path).expect("makes");
+    let key = rb_oci::Digest::of("key");
+    let store = Store::open(root.path()).expect("creates");
+    store.put_record(&key, b"v", &[]).expect("puts");
+    drop(store);
+    let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
+    connection.execute_batch("DROP TABLE tombstones; PRAGMA user_version = 0;").expect("goes back");
+    drop(connection);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let store = Store::open(root.path()).expect("adds it");
+                assert!(store.record(&key).expect("reads").is_some());
+            });
         }
-        fs::write(root.path().join("rb.db-wal"), "of the old one").expect("writes");
-        let store = Store::open(root.path()).expect("starts anew");
-        assert_eq!(store.snapshots().expect("reads"), []);
-        store.wait_for_cleaning();
-        for name in ["snapshots", "tmp"] {
-            assert_eq!(fs::read_dir(root.path().join(name)).expect("lists").count(), 0, "{name}");
-        }
-        let id = store.new_snapshot(None).expect("starts");
-        assert!(id.0 > 1, "{id} may be known to somebody");
-        drop(store);
-        assert!(!root.path().join("rb.db.new").exists());
-        Store::open(root.path()).expect("opens");
-    }
-}
-
-#[test]
-fn a_database_made_anew_leaves_the_living_alone() {
-    let root = tempfile::tempdir().expect("temp dir");
-    fill(root.path());
-    let living = Store::open(root.path()).expect("opens");
-    let old = living.new_snapshot(None).expect("starts");
-    fs::remove_file(root.path().join("rb.db")).expect("removes");
-    let other = Store::open(root.path()).expect("starts anew");
-    let new = other.new_snapshot(None).expect("starts");
-    other.wait_for_cleaning();
-    assert!(living.snapshot_dir(old).join("fs").is_dir());
-    living.commit_snapshot(old, 0, None).expect("commits");
-    living.new_snapshot(None).expect("starts");
-    assert!(other.snapshot_dir(new).join("work").is_dir());
-    other.commit_snapshot(new, 0, None).expect("commits");
+    });
+    let store = Store::open(root.path()).expect("opens");
+    store.remove_record(&key).expect("removes");
+    assert!(store.tombstone(&key).expect("reads").is_some());
+    // What a newer program added is let be.
+    drop(store);
+    let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
+    connection.execute_batch("PRAGMA user_version = 9;").expect("goes ahead");
+    drop(connection);
+    assert!(Store::open(root.path()).expect("opens").tombstone(&key).expect("reads").is_some());
 }

@@ -95,20 +95,3 @@ fn a_directory_left_by_a_lost_row_is_no_obstacle() {
     assert_eq!(store.snapshot_dir(id), next);
     assert!(!next.join("fs/old").exists());
 }
-
-#[test]
-fn syncing_is_remembered() {
-    let (_root, store) = store();
-    let unsynced = |store: &Store| -> i64 {
-        let query = |connection: &Connection| {
-            Ok(connection
-                .query_row("SELECT count(*) FROM snapshots WHERE synced = 0", [], |row| row.get(0))?)
-        };
-        store.inner.database.read(query).expect("reads")
-    };
-    commit(&store, None, None);
-    assert_eq!(unsynced(&store), 1);
-    store.sync_snapshots().expect("syncs");
-    assert_eq!(unsynced(&store), 0);
-    store.sync_snapshots().expect("has nothing to do");
-}

@@ -62,6 +62,19 @@ fn young_files_are_not_trusted() {
 }
 
 #[test]
+fn what_was_hashed_later_than_now_is_not_trusted() {
+    let (root, store) = store();
+    let one = change(b"file", 1, 10);
+    store.update_stat_cache("here", std::slice::from_ref(&one), &[]).expect("writes");
+    drop(store);
+    for (now_ns, known) in [(NOW_NS, 1), (NOW_NS - 1, 0), (NOW_NS + 1, 1)] {
+        let clock = FixedClock(Duration::from_nanos(now_ns.unsigned_abs()));
+        let store = Store::open_with(root.path(), Arc::new(clock)).expect("opens");
+        assert_eq!(store.stat_cache("here").expect("loads").len(), known, "{now_ns}");
+    }
+}
+
+#[test]
 fn twenty_thousand_files_load_fast() {
     let (_root, store) = store();
     let changes: Vec<_> = (0..20_000)
@@ -80,11 +93,11 @@ fn twenty_thousand_files_load_fast() {
 
 proptest! {
     #[test]
-    fn rows_survive(numbers in any::<(u64, u64, u64, i64, i64)>(), digest in any::<[u8; 32]>()) {
-        let (device, inode, size_bytes, modified_ns, changed_ns) = numbers;
+    fn rows_survive(numbers in any::<(u64, u64, u64, i64, i64, i64)>(), digest in any::<[u8; 32]>()) {
+        let (device, inode, size_bytes, modified_ns, changed_ns, made_ns) = numbers;
         let stamp = FileStamp { device, inode, size_bytes, modified_ns, changed_ns };
-        let bytes = encode(&stamp, &digest);
-        prop_assert_eq!(decode(&bytes), Some((stamp, digest)));
+        let bytes = encode(&stamp, made_ns, &digest);
+        prop_assert_eq!(decode(&bytes), Some((stamp, made_ns, digest)));
         prop_assert_eq!(decode(&bytes[1..]), None);
     }
 }
