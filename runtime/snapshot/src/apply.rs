@@ -81,6 +81,7 @@ const BUFFER_BYTES: usize = 32 * PAGE_BYTES;
 impl Editor<'_> {
     /// Begins a layer. Nothing else may write to the snapshot until it is finished.
     pub fn layer_writer(&self) -> LayerWriter<'_> {
+        self.known().forget();
         LayerWriter { editor: self, times: BTreeMap::new(), last: None, buffer: vec![0; BUFFER_BYTES] }
     }
 
@@ -307,6 +308,7 @@ impl LayerWriter<'_> {
         if from.own(target_name, &found.path)?.is_none() {
             self.bring_up(&Place { directory: &from, name: target_name, path: found.path.clone() }, &found)?;
         }
+        self.editor.about_to_write(&from, target_name, &found.path)?;
         self.clear(&place)?;
         rustix::fs::linkat(&from, target_name, place.directory, name, AtFlags::empty())
             .within("link", &place.path)

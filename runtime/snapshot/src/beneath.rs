@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use rb_sys::resolve::open_resolved;
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, openat, openat2,
-    statat,
+    AtFlags, Gid, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, openat, statat,
 };
 use rustix::io::Errno;
 
@@ -94,12 +94,9 @@ fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
 /// One openat2, or, on kernels and sandboxes without it, one openat per component.
 fn open_piece(directory: BorrowedFd<'_>, piece: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    loop {
-        match openat2(directory, piece, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(Errno::NOSYS | Errno::PERM) => break,
-            result => return Ok(result?),
-        }
+    match open_resolved(directory, piece, flags, resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        result => return Ok(result?),
     }
     let mut opened: Option<OwnedFd> = None;
     let mut components = piece.components().peekable();

@@ -146,7 +146,7 @@ pub(crate) fn read(view: &View, entry: &Entry) -> Result<Content> {
 /// Hashes the subtree that starts at `start`.
 pub(crate) fn of_subtree(view: &View, start: Entry) -> Result<ContentKey> {
     let base = start.path.clone();
-    let entries = crate::walk::Walk::new(view.clone(), start).collect::<Result<Vec<_>>>()?;
+    let entries = crate::walk::all(view, start)?;
     let links = hard_links(&entries);
     let bodies = entries
         .par_iter()

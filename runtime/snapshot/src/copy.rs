@@ -5,6 +5,8 @@
 //! are copied on all cores, hard links are made, and last the directories get their times.
 //! Source: the behaviour of tonistiigi/fsutil/copy as BuildKit's file backend calls it.
 //!
+//! What an earlier layer has just as it would be copied is linked from there, if the caller names one.
+//!
 //! Beyond that behaviour: times of directories that hold only some of their files are kept too; a pattern in a directory that
 //! does not exist matches nothing; a file copied onto itself stays.
 
@@ -14,6 +16,7 @@ use std::path::Path;
 use crate::content::ContentDigest;
 use crate::editor::Editor;
 use crate::error::{Result, SnapshotError};
+use crate::manifest::Reuse;
 use crate::metadata::{FileType, Metadata};
 use crate::mode::ModeChange;
 use crate::path::{clean, names_a_directory};
@@ -58,6 +61,9 @@ pub struct CopyOptions<'a> {
     pub normalise_modes: bool,
     /// Each file's content is checked as it is copied; `ChangedDuringBuild` if it differs.
     pub verify: Option<Verify<'a>>,
+    /// A finished layer: of what it has at the same path, just as this copy would make it, no copy is made but a link.
+    /// Only files whose content `verify` knows are compared with it.
+    pub reuse: Option<&'a Reuse>,
 }
 
 /// What was copied.
@@ -188,6 +194,7 @@ impl<'a> Parsed<'a> {
             replace: options.always_replace,
             normalise: options.normalise_modes,
             verify: options.verify,
+            reuse: options.reuse,
             exact: false,
         };
         Ok(Self {

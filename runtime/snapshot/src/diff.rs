@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use crate::beneath;
 use crate::content::{self, Body, Content, ContentDigest, ContentKey, Encoder, Owned};
 use crate::error::{Context as _, Result, SnapshotError};
+use crate::known::Known;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::overlay;
 use crate::snapshots::{Active, DriverKind};
@@ -158,7 +159,7 @@ impl Change {
 pub fn diff(active: &Active) -> Result<Diff> {
     let below = View::new(active.base().to_vec());
     match active.driver() {
-        DriverKind::Overlay => of_upper(active.upper(), &below),
+        DriverKind::Overlay => of_upper(active.upper(), &below, Some(&active.known)),
         DriverKind::Copy => of_whole(active.upper(), &below),
     }
 }
@@ -166,12 +167,12 @@ pub fn diff(active: &Active) -> Result<Diff> {
 /// Returns the changes that a layer directory names, without looking at what lies below it: opaque directories stay
 /// [`ChangeKind::OpaqueDir`].
 pub fn layer_diff(directory: &Path) -> Result<Diff> {
-    Reader::new(directory, None).read()
+    Reader::new(directory, None, None).read()
 }
 
-/// Reads the upper directory of an overlay on `below`.
-pub(crate) fn of_upper(directory: &Path, below: &View) -> Result<Diff> {
-    Reader::new(directory, Some(below)).read()
+/// Reads the upper directory of an overlay on `below`; files of which `known` knows the content are not read.
+pub(crate) fn of_upper(directory: &Path, below: &View, known: Option<&Known>) -> Result<Diff> {
+    Reader::new(directory, Some(below), known).read()
 }
 
 /// Reads upper directories.
@@ -179,6 +180,7 @@ struct Reader<'a> {
     /// The upper directory as it lies there.
     upper: View,
     below: Option<&'a View>,
+    known: Option<&'a Known>,
     /// Entries of the upper directory, in order.
     entries: Vec<Entry>,
     /// Index in `entries` of the directories that hide what is below.
@@ -199,10 +201,11 @@ struct Level {
 }
 
 impl<'a> Reader<'a> {
-    fn new(directory: &Path, below: Option<&'a View>) -> Self {
+    fn new(directory: &Path, below: Option<&'a View>, known: Option<&'a Known>) -> Self {
         Self {
             upper: View::of_directory(directory),
             below,
+            known,
             entries: Vec::new(),
             opaque: HashSet::new(),
             gone: Vec::new(),
@@ -211,8 +214,8 @@ impl<'a> Reader<'a> {
 
     fn read(mut self) -> Result<Diff> {
         let mut levels: Vec<Level> = Vec::new();
-        for entry in self.upper.walk("")? {
-            let entry = entry?;
+        let root = self.upper.existing(Path::new(""), Follow::No)?;
+        for entry in crate::walk::all(&self.upper, root)? {
             let depth = entry.path.iter().count();
             while levels.last().is_some_and(|level| level.depth >= depth)
                 && let Some(level) = levels.pop()
@@ -310,7 +313,7 @@ impl<'a> Reader<'a> {
         {
             entries.retain(|entry| !entry.path.as_os_str().is_empty());
         }
-        let mut changes = read_changes(&self.upper, &entries)?;
+        let mut changes = read_changes(&self.upper, &entries, self.known)?;
         for change in &mut changes {
             if opaque.contains(&change.path) {
                 change.kind = ChangeKind::OpaqueDir;
@@ -370,7 +373,7 @@ pub(crate) fn of_whole(directory: &Path, below: &View) -> Result<Diff> {
         .filter(|(index, _)| changed.contains(index))
         .map(|(_, entry)| entry)
         .collect();
-    Ok(Diff { changes: with_deletions(read_changes(&whole, &entries)?, gone), size_bytes })
+    Ok(Diff { changes: with_deletions(read_changes(&whole, &entries, None)?, gone), size_bytes })
 }
 
 /// Adds all names of a changed file, and the directories above what changed.
@@ -440,7 +443,7 @@ fn same_root(upper: &View, below: &View) -> Result<bool> {
 }
 
 /// Reads what stands at each of `entries`, on all cores.
-fn read_changes(view: &View, entries: &[Entry]) -> Result<Vec<Change>> {
+fn read_changes(view: &View, entries: &[Entry], known: Option<&Known>) -> Result<Vec<Change>> {
     let links: HashMap<usize, usize> = content::hard_links(entries);
     entries
         .par_iter()
@@ -452,7 +455,11 @@ fn read_changes(view: &View, entries: &[Entry]) -> Result<Vec<Change>> {
                     (ChangeKind::HardLink { to }, view.xattrs(entry)?)
                 }
                 None => {
-                    let Content { body, xattrs, marks } = content::read(view, entry)?;
+                    let content = known.and_then(|known| known.content(entry));
+                    let Content { body, xattrs, marks } = match content {
+                        Some(content) => content,
+                        None => content::read(view, entry)?,
+                    };
                     refuse_redirects(marks, &entry.path)?;
                     (ChangeKind::from(body), xattrs)
                 }

@@ -1,6 +1,6 @@
 //! One directory of a merged tree: the directories of the layers that show through one another at a path.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -35,17 +35,19 @@ pub(crate) struct Directory {
 /// The paths of a tree that show, and where in it a directory is.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
-    paths: Arc<BTreeSet<PathBuf>>,
+    paths: Arc<HashSet<OsString>>,
     here: PathBuf,
 }
 
 impl Kept {
-    pub(crate) fn new(paths: Arc<BTreeSet<PathBuf>>) -> Self {
-        Self { paths, here: PathBuf::new() }
+    /// Takes paths in their shortest form.
+    pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let paths = paths.into_iter().map(PathBuf::into_os_string).collect();
+        Self { paths: Arc::new(paths), here: PathBuf::new() }
     }
 
     fn shows(&self, name: &OsStr) -> bool {
-        self.paths.contains(&self.here.join(name))
+        self.paths.contains(self.here.join(name).as_os_str())
     }
 
     fn below(&self, name: &OsStr) -> Self {

@@ -9,6 +9,7 @@
 //! inside it does) and carry them along. Only a layer as a tar file cannot hold them: see [`crate::Change::fits_a_layer`].
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,11 +19,12 @@ use rustix::fs::Timestamps;
 
 use crate::beneath;
 use crate::error::{Context as _, Result, SnapshotError};
+use crate::known::Known;
 use crate::metadata::FileType;
 use crate::overlay::Xattrs;
 use crate::path::{clean, split};
 use crate::snapshots::Active;
-use crate::upper::{UpperDirectory, copy_metadata, copy_up};
+use crate::upper::{UpperDirectory, copy_metadata, copy_up, detach};
 use crate::view::{Follow, View};
 
 /// Changes one active snapshot. Nothing else may write to it meanwhile.
@@ -91,6 +93,7 @@ impl<'a> Editor<'a> {
         let (parent, name) =
             split(&path).ok_or_else(|| SnapshotError::IsADirectory { path: PathBuf::new() })?;
         let directory = self.upper_directory(parent)?;
+        self.about_to_write(&directory, name, &path)?;
         let mut file = match resolved.entry.map(|entry| entry.metadata.file_type) {
             None => {
                 directory.make_room(name, &path, false)?;
@@ -195,6 +198,7 @@ impl<'a> Editor<'a> {
                 let (parent, name) =
                     split(&path).ok_or_else(|| SnapshotError::NotFound { path: path.clone() })?;
                 let directory = self.upper_directory(parent)?;
+                self.about_to_write(&directory, name, &path)?;
                 if directory.own(name, &path)?.is_none() {
                     copy_up(&directory, name, &path, true)?;
                 }
@@ -209,6 +213,24 @@ impl<'a> Editor<'a> {
             | FileType::BlockDevice => return Err(SnapshotError::NotAFile { path }),
         }
         self.stamp(&[path], timestamp)
+    }
+
+    /// Must be called before a file that exists already is written to or given other metadata: none of another layer
+    /// may be, and what is known of contents may be over.
+    pub(crate) fn about_to_write(&self, directory: &UpperDirectory, name: &OsStr, path: &Path) -> Result<()> {
+        self.known().forget();
+        if self.known().is_shared(path) {
+            if directory.own(name, path)?.is_some_and(|own| own.file_type == FileType::File) {
+                detach(directory, name, path)?;
+            }
+            self.known().own(path);
+        }
+        Ok(())
+    }
+
+    /// What the editors of this snapshot know of its files.
+    pub(crate) fn known(&self) -> &Known {
+        &self.active.known
     }
 
     /// Opens the directory at the canonical `path` in the upper layer, bringing it and those above it up.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -13,6 +13,8 @@ use crate::content::ContentDigest;
 use crate::copy::{Copied, Verify};
 use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
+use crate::known::KnownFile;
+use crate::manifest::Reuse;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::mode::ModeChange;
 use crate::path::split;
@@ -35,6 +37,7 @@ pub(crate) struct Placing<'a> {
     pub(crate) replace: bool,
     pub(crate) normalise: bool,
     pub(crate) verify: Option<Verify<'a>>,
+    pub(crate) reuse: Option<&'a Reuse>,
     /// Everything as it is, sockets too.
     pub(crate) exact: bool,
 }
@@ -45,6 +48,13 @@ struct Placed {
     /// Nothing was there before: what is put into it meets nothing.
     fresh: bool,
     times: Option<Timestamps>,
+}
+
+/// Where a file goes.
+struct Into<'a> {
+    directory: &'a UpperDirectory,
+    /// The same directory of the layer whose unchanged files are taken over.
+    reused: Option<(&'a Reuse, OwnedFd)>,
 }
 
 /// The parts of a copy that all tasks share.
@@ -63,13 +73,17 @@ pub(crate) fn execute(
     target: &Path,
     placing: &Placing<'_>,
 ) -> Result<Copied> {
+    if placing.verify.is_none() {
+        editor.known().forget();
+    }
     let shared = Shared { editor, source, placing, transfer: Transfer::default() };
     if let Some(entry) = plan.single {
         let Some((parent, name)) = split(target) else {
             return Err(SnapshotError::IsADirectory { path: target.to_owned() });
         };
         let directory = editor.upper_directory(parent)?;
-        let size_bytes = shared.place(&directory, name, &entry, target, false)?;
+        let size_bytes =
+            shared.place(&Into { directory: &directory, reused: None }, name, &entry, target, false)?;
         return Ok(Copied { files: 1, size_bytes });
     }
 
@@ -167,7 +181,7 @@ impl Shared<'_> {
         if !all {
             return beneath::set_mode(file, self.mode_as_is(&source.metadata)).within("chmod", path);
         }
-        let owner = self.placing.owner.unwrap_or((source.metadata.uid, source.metadata.gid));
+        let owner = self.owner(&source.metadata);
         beneath::set_owner(file, owner).within("chown", path)?;
         beneath::set_mode(file, self.placing.mode_of(&source.metadata)).within("chmod", path)?;
         if !self.placing.normalise {
@@ -189,6 +203,14 @@ impl Shared<'_> {
         }
     }
 
+    fn modified_ns(&self, metadata: &Metadata) -> i64 {
+        self.placing.timestamp.unwrap_or(metadata.modified_ns)
+    }
+
+    fn owner(&self, metadata: &Metadata) -> (u32, u32) {
+        self.placing.owner.unwrap_or((metadata.uid, metadata.gid))
+    }
+
     fn place_all(&self, placed: &Placed, items: &[Item]) -> Result<Copied> {
         let directory = if placed.fresh {
             let file = beneath::open_directory_beneath(self.editor.upper.as_fd(), &placed.path)
@@ -197,37 +219,40 @@ impl Shared<'_> {
         } else {
             self.editor.upper_directory(&placed.path)?
         };
+        let reused = self.placing.reuse.and_then(|reuse| {
+            // A directory that the earlier layer does not have has nothing to take over.
+            let directory = beneath::open_directory_beneath(reuse.directory.as_fd(), &placed.path).ok()?;
+            Some((reuse, directory))
+        });
+        let into = Into { directory: &directory, reused };
         let mut copied = Copied::default();
         for item in items {
             copied.files += 1;
             if item.same_as.is_none() {
                 let path = placed.path.join(&item.name);
-                copied.size_bytes += self.place(&directory, &item.name, &item.entry, &path, placed.fresh)?;
+                copied.size_bytes += self.place(&into, &item.name, &item.entry, &path, placed.fresh)?;
             }
         }
         Ok(copied)
     }
 
     /// Copies one thing that is no directory to `name`; returns the length of its content.
-    fn place(
-        &self,
-        directory: &UpperDirectory,
-        name: &OsStr,
-        entry: &Entry,
-        path: &Path,
-        fresh: bool,
-    ) -> Result<u64> {
+    fn place(&self, into: &Into<'_>, name: &OsStr, entry: &Entry, path: &Path, fresh: bool) -> Result<u64> {
+        let directory = into.directory;
         if !fresh {
             let own = directory.own(name, path)?;
-            if own.is_some_and(|own| (own.device, own.inode) == (entry.metadata.device, entry.metadata.inode))
-            {
+            let same = |own: Metadata| {
+                (own.device, own.inode) == (entry.metadata.device, entry.metadata.inode)
+                    && !self.editor.known().is_shared(path)
+            };
+            if own.is_some_and(same) {
                 // Onto itself.
                 return Ok(0);
             }
             directory.make_room(name, path, self.placing.replace)?;
         }
         match entry.metadata.file_type {
-            FileType::File => self.place_file(directory, name, entry, path),
+            FileType::File => self.place_file(into, name, entry, path),
             FileType::Symlink => {
                 let target = self.unchanged(entry, self.source.read_link(entry))?;
                 self.check(entry, || ContentDigest::of(target.as_os_str().as_encoded_bytes()))?;
@@ -249,16 +274,15 @@ impl Shared<'_> {
         }
     }
 
-    fn place_file(
-        &self,
-        directory: &UpperDirectory,
-        name: &OsStr,
-        entry: &Entry,
-        path: &Path,
-    ) -> Result<u64> {
-        let from = self.unchanged(entry, self.source.open(entry))?;
-        let to = directory.create_file(name).within("create", path)?;
+    fn place_file(&self, into: &Into<'_>, name: &OsStr, entry: &Entry, path: &Path) -> Result<u64> {
         let expected = self.placing.verify.and_then(|verify| verify(&entry.path));
+        if let Some(expected) = expected
+            && let Some(size_bytes) = self.link_reused(into, name, entry, path, expected)?
+        {
+            return Ok(size_bytes);
+        }
+        let from = self.unchanged(entry, self.source.open(entry))?;
+        let to = into.directory.create_file(name).within("create", path)?;
         let size_bytes = match expected {
             Some(expected) => {
                 let (size_bytes, actual) =
@@ -268,20 +292,71 @@ impl Shared<'_> {
                 }
                 size_bytes
             }
-            None => self.transfer.copy(&from, &to, &entry.metadata).within("copy", path)?,
+            None => {
+                // What was known of a file that this one replaces is over.
+                self.editor.known().forget();
+                self.transfer.copy(&from, &to, &entry.metadata).within("copy", path)?
+            }
         };
+        let owner = self.owner(&entry.metadata);
+        let mode = self.placing.mode_of(&entry.metadata);
         let dress = || -> io::Result<()> {
-            let owner = self.placing.owner.unwrap_or((entry.metadata.uid, entry.metadata.gid));
             // The owner first: changing it takes set-id bits and capabilities away.
             beneath::set_owner(to.as_fd(), owner)?;
-            beneath::set_mode(to.as_fd(), self.placing.mode_of(&entry.metadata))?;
+            beneath::set_mode(to.as_fd(), mode)?;
             if !self.placing.normalise {
                 beneath::set_attributes(to.as_fd(), &beneath::attributes(from.as_fd())?)?;
             }
             Ok(rustix::fs::futimens(&to, &self.times(&entry.metadata))?)
         };
         dress().within("copy the metadata of", path)?;
+        if let Some(digest) = expected {
+            let xattrs = beneath::attributes(to.as_fd()).within("read the attributes of", path)?;
+            let modified_ns = self.modified_ns(&entry.metadata);
+            let known = KnownFile { size_bytes, digest, mode, owner, modified_ns, xattrs };
+            self.editor.known().add(path, known, false);
+        }
         Ok(size_bytes)
+    }
+
+    /// Links the file from the earlier layer, if it has there what copying would make of it; returns the length of its
+    /// content. What cannot be linked is to be copied: there may be too many names, or the layer is being removed.
+    fn link_reused(
+        &self,
+        into: &Into<'_>,
+        name: &OsStr,
+        entry: &Entry,
+        path: &Path,
+        expected: ContentDigest,
+    ) -> Result<Option<u64>> {
+        let Some((reuse, earlier)) = &into.reused else { return Ok(None) };
+        let metadata = &entry.metadata;
+        let alike = |earlier: &&KnownFile| {
+            earlier.digest == expected
+                && earlier.mode == self.placing.mode_of(metadata)
+                && earlier.owner == self.owner(metadata)
+                && earlier.modified_ns == self.modified_ns(metadata)
+        };
+        let Some(known) = reuse.get(path).filter(alike) else { return Ok(None) };
+        let same_attributes = if self.placing.normalise {
+            known.xattrs.is_empty()
+        } else {
+            metadata.hard_link_group().is_none()
+                && self.unchanged(entry, self.source.xattrs(entry))? == known.xattrs
+        };
+        if !same_attributes {
+            return Ok(None);
+        }
+        // Noted before it is true: the other way round, somebody might write to it in between.
+        self.editor.known().add(path, known.clone(), true);
+        match rustix::fs::linkat(earlier, name, into.directory, name, AtFlags::empty()) {
+            Ok(()) => Ok(Some(known.size_bytes)),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "copied, since it cannot be linked");
+                self.editor.known().own(path);
+                Ok(None)
+            }
+        }
     }
 
     fn place_node(
@@ -311,7 +386,7 @@ impl Shared<'_> {
         let attributes =
             if self.placing.normalise { ExtendedAttributes::new() } else { self.source.xattrs(entry)? };
         let dress = || -> io::Result<()> {
-            let owner = self.placing.owner.unwrap_or((entry.metadata.uid, entry.metadata.gid));
+            let owner = self.owner(&entry.metadata);
             beneath::set_owner_at(directory.as_fd(), name, owner)?;
             if has_mode {
                 let mode = Mode::from_raw_mode(self.placing.mode_of(&entry.metadata));

@@ -53,6 +53,23 @@ struct Level {
     exclude: MatchInfo,
 }
 
+/// How the source is gone through.
+enum Way {
+    Step(Walk),
+    Whole(std::vec::IntoIter<Entry>),
+}
+
+impl Iterator for Way {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Step(walk) => walk.next(),
+            Self::Whole(entries) => entries.next().map(Ok),
+        }
+    }
+}
+
 impl Plan {
     pub(crate) fn new(
         source: &View,
@@ -68,7 +85,11 @@ impl Plan {
         let mut plan = Self { directories: Vec::new(), single: None };
         let mut levels: Vec<Level> = Vec::new();
         let mut first_names: HashMap<(u64, u64), (usize, usize)> = HashMap::new();
-        let mut walk = Walk::new(source.clone(), start);
+        // What is excluded is not even looked at.
+        let mut walk = match exclude {
+            Some(_) => Way::Step(Walk::new(source.clone(), start)),
+            None => Way::Whole(crate::walk::all(source, start)?.into_iter()),
+        };
         while let Some(entry) = walk.next() {
             let entry = entry?;
             let relative = entry.path.strip_prefix(&base).unwrap_or(&entry.path).to_owned();
@@ -83,7 +104,9 @@ impl Plan {
             if entry.metadata.is_directory() {
                 // Inside an excluded directory only a `!` pattern finds anything.
                 if excluded && !exclude.is_some_and(PatternMatcher::has_exclusions) {
-                    walk.skip_inside();
+                    if let Way::Step(walk) = &mut walk {
+                        walk.skip_inside();
+                    }
                     continue;
                 }
                 let role = match (levels.is_empty(), wanted) {

@@ -16,8 +16,13 @@ use crate::content::ContentKey;
 use crate::diff::{self, Diff};
 use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
+use crate::known::Known;
+use crate::manifest::{Manifest, Reuse};
 use crate::overlay::{self, Xattrs};
 use crate::view::View;
+
+/// Beside a layer: see [`Manifest`].
+const MANIFEST: &str = "manifest";
 
 /// How a snapshot is laid over its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +91,7 @@ impl Snapshots {
             parent,
             driver: self.driver,
             xattrs: self.xattrs,
+            known: Known::default(),
             committed: false,
         };
         let below = View::new(active.base.clone());
@@ -160,6 +166,32 @@ impl Snapshots {
         self.store.snapshot_dir(id).join("fs")
     }
 
+    /// Returns the manifest of a committed snapshot, if it was committed with one.
+    pub fn manifest(&self, id: SnapshotId) -> Result<Option<Manifest>> {
+        Manifest::read(&self.manifest_path(id))
+    }
+
+    /// Puts `manifest` beside a committed snapshot, in place of the one that is there.
+    pub fn replace_manifest(&self, id: SnapshotId, manifest: &Manifest) -> Result<()> {
+        let (made, path) = (self.store.temp_path(), self.manifest_path(id));
+        manifest.write(&made)?;
+        std::fs::rename(&made, &path).on_host("create", &path)
+    }
+
+    /// Returns a committed snapshot as one whose unchanged files a copy may take over; `None` if it has no manifest,
+    /// or if this driver keeps whole trees.
+    pub fn reuse(&self, id: SnapshotId) -> Result<Option<Reuse>> {
+        if self.driver == DriverKind::Copy || self.is_whole(id)? {
+            return Ok(None);
+        }
+        let manifest = self.manifest(id)?;
+        manifest.map(|manifest| Reuse::new(&self.directory(id), manifest)).transpose()
+    }
+
+    fn manifest_path(&self, id: SnapshotId) -> PathBuf {
+        self.store.snapshot_dir(id).join(MANIFEST)
+    }
+
     /// Returns what a committed snapshot changed against its parent, whichever driver made it. Deletions are named one
     /// by one; there are no opaque directories. Reads and hashes every changed file.
     pub fn diff_of(&self, id: SnapshotId) -> Result<Diff> {
@@ -168,7 +200,7 @@ impl Snapshots {
         if self.is_whole(id)? {
             diff::of_whole(&self.directory(id), &below)
         } else {
-            diff::of_upper(&self.directory(id), &below)
+            diff::of_upper(&self.directory(id), &below, None)
         }
     }
 
@@ -195,11 +227,15 @@ pub struct Active {
     parent: Option<SnapshotId>,
     driver: DriverKind,
     xattrs: Xattrs,
+    /// What the editors of this snapshot know of its files.
+    pub(crate) known: Known,
     committed: bool,
 }
 
 impl Active {
-    /// Returns the directory that takes the changes; under the copy driver the whole tree.
+    /// Returns the directory that takes the changes; under the copy driver the whole tree. Once an editor has copied with
+    /// [`CopyOptions::reuse`](crate::CopyOptions::reuse), nothing but editors may write to it: some of its files are those
+    /// of another layer.
     pub fn upper(&self) -> &Path {
         &self.upper
     }
@@ -227,6 +263,11 @@ impl Active {
     /// Returns the snapshot it stands on.
     pub fn parent(&self) -> Option<SnapshotId> {
         self.parent
+    }
+
+    /// Keeps what is known of the files beside the snapshot. To be called before it is committed.
+    pub fn keep_manifest(&self, manifest: &Manifest) -> Result<()> {
+        manifest.write(&self.upper.with_file_name(MANIFEST))
     }
 
     /// Returns the parent's layers, lowest first, under either driver.

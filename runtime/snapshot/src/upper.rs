@@ -185,6 +185,16 @@ pub(crate) fn copy_metadata(
     Ok(rustix::fs::futimens(target, &beneath::timestamps(metadata.accessed_ns, metadata.modified_ns))?)
 }
 
+/// Makes the regular file `name` of the upper layer one of its own, if it was linked from another layer.
+pub(crate) fn detach(directory: &UpperDirectory, name: &OsStr, path: &Path) -> Result<()> {
+    let source = beneath::open_file_beneath(directory.as_fd(), Path::new(name)).within("open", path)?;
+    let metadata = beneath::metadata_of(&source).within("read", path)?;
+    directory.unlink(name).within("remove", path)?;
+    let target = directory.create_file(name).within("create", path)?;
+    crate::transfer::Transfer::default().copy(&source, &target, &metadata).within("copy", path)?;
+    copy_metadata(source.as_fd(), target.as_fd(), &metadata).within("copy the metadata of", path)
+}
+
 /// Copies up the regular file `name` from below: content and metadata.
 pub(crate) fn copy_up(
     directory: &UpperDirectory,

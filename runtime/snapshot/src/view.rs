@@ -5,7 +5,7 @@
 //! error.
 //! **Invariant:** the answer is that of an overlay mount of the same layers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -84,9 +84,10 @@ impl View {
         }))
     }
 
-    /// Shows of an ordinary directory only the given paths, relative to it; a path needs those above it to be reached.
-    pub fn of_paths(directory: impl Into<PathBuf>, paths: BTreeSet<PathBuf>) -> Self {
-        let kept = Some(Kept::new(Arc::new(paths)));
+    /// Shows of an ordinary directory only the given paths, relative to it and without `.` or doubled slashes; a path
+    /// needs those above it to be reached.
+    pub fn of_paths(directory: impl Into<PathBuf>, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let kept = Some(Kept::new(paths));
         Self(Arc::new(Stack { layers: vec![directory.into()], plain: true, kept, roots: OnceLock::new() }))
     }
 

@@ -1,7 +1,9 @@
-//! Going through a merged tree in order, however deep it is.
+//! Going through a merged tree in order, however deep it is; or all of it at once, on all cores.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use crate::directory::{Directory, Located};
 use crate::error::{Context as _, Result, SnapshotError};
@@ -64,6 +66,56 @@ impl Walk {
         }
         entry
     }
+}
+
+/// How deep directories are listed side by side: each level takes stack, and descriptors on every core.
+const PARALLEL_LEVELS: usize = 4;
+
+/// Returns what a [`Walk`] from `start` would; of a tree of one layer on all cores. Of many layers each directory is many
+/// descriptors, and that on every core may be too many.
+pub(crate) fn all(view: &View, start: Entry) -> Result<Vec<Entry>> {
+    if !start.metadata.is_directory() || view.layers().len() != 1 {
+        return Walk::new(view.clone(), start).collect();
+    }
+    let path = start.path.clone();
+    let directory = view.directory(&path)?;
+    let inside = match directory {
+        Some(directory) => inside(view, &path, &directory, 0)?,
+        None => return Err(SnapshotError::ChangedDuringBuild { path }),
+    };
+    Ok(std::iter::once(start).chain(inside).collect())
+}
+
+/// Lists what is in the directory at `path`, with everything below.
+fn inside(view: &View, path: &Path, directory: &Directory, level: usize) -> Result<Vec<Entry>> {
+    let list = directory.list().within("list", path)?;
+    let entries: Vec<(OsString, Entry)> = list
+        .into_iter()
+        .map(|(name, located)| {
+            let entry = Entry::new(path.join(&name), located);
+            (name, entry)
+        })
+        .collect();
+    let directories: Vec<&(OsString, Entry)> =
+        entries.iter().filter(|(_, entry)| entry.metadata.is_directory()).collect();
+    let below = |(name, entry): &(OsString, Entry)| -> Result<Vec<Entry>> {
+        if level >= PARALLEL_LEVELS {
+            return Walk::new(view.clone(), entry.clone()).skip(1).collect();
+        }
+        let child = directory.child_directory(name).within("open", &entry.path)?;
+        let child = child.ok_or_else(|| SnapshotError::ChangedDuringBuild { path: entry.path.clone() })?;
+        inside(view, &entry.path, &child, level + 1)
+    };
+    let mut below = directories.into_par_iter().map(below).collect::<Result<Vec<Vec<Entry>>>>()?.into_iter();
+    let mut all = Vec::with_capacity(entries.len());
+    for (_, entry) in entries {
+        let is_directory = entry.metadata.is_directory();
+        all.push(entry);
+        if is_directory {
+            all.extend(below.next().into_iter().flatten());
+        }
+    }
+    Ok(all)
 }
 
 impl Iterator for Walk {

@@ -67,8 +67,8 @@ fn is_plain(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the pattern that means this path and nothing else.
-fn literal(path: &Path) -> Option<String> {
+/// Returns the pattern that means this path and nothing else; a name that is no UTF-8 has none.
+pub fn literal(path: &Path) -> Option<String> {
     let text = path.to_str().filter(|text| !text.is_empty())?;
     Some(
         text.chars()

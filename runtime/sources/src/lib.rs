@@ -14,4 +14,4 @@ pub mod local;
 pub mod unpack;
 
 pub use error::SourceError;
-pub use follow::follow;
+pub use follow::{follow, literal};

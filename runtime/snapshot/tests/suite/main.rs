@@ -11,5 +11,6 @@ mod conformance;
 mod copying;
 mod hostile;
 mod kernel;
+mod linking;
 mod overlay;
 mod support;

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use rb_snapshot::{
     Active, ChangeKind, ContentKey, CopyOptions, DriverKind, Editor, Follow, Snapshots, View, Xattrs, diff,
 };
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, OFlags, ResolveFlags};
 
 use crate::kernel::Mounted;
 use crate::support::{Fixture, commit, tree_of, tree_on_disk};
@@ -97,8 +97,7 @@ impl ByKernel<'_> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let handle =
-            rustix::fs::openat2(self.mounted.root(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
-                .ok()?;
+            rb_sys::resolve::open_resolved(self.mounted.root(), path, flags, ResolveFlags::IN_ROOT).ok()?;
         use std::os::fd::AsRawFd as _;
         // A detached mount shows paths from its own root.
         let shown = fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())).unwrap();

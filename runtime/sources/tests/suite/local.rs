@@ -263,6 +263,87 @@ fn edits_within_one_second_are_seen() {
     assert_eq!(fixture.cached(), 0);
 }
 
+/// Gives `path` the times of access and modification that `meta` has.
+fn set_times(path: &Path, meta: &fs::Metadata) {
+    let times =
+        fs::FileTimes::new().set_accessed(meta.accessed().unwrap()).set_modified(meta.modified().unwrap());
+    fs::File::open(path).unwrap().set_times(times).unwrap();
+}
+
+#[test]
+fn other_content_of_the_same_size_under_the_same_time_is_seen() {
+    let fixture = Fixture::new();
+    fixture.fill();
+    fixture.look(&[], &[]);
+    let path = fixture.path().join("many/7");
+    let before = fs::metadata(&path).unwrap();
+    fixture.write("many/7", "CONTENT 7");
+    set_times(&path, &before);
+    assert_eq!(digest_of(&fixture.look(&[], &[]), "many/7"), *blake3::hash(b"CONTENT 7").as_bytes());
+}
+
+#[test]
+fn another_file_with_the_same_inode_is_seen() {
+    use std::os::unix::fs::MetadataExt as _;
+    let fixture = Fixture::new();
+    fixture.fill();
+    fixture.look(&[], &[]);
+    let path = fixture.path().join("many/7");
+    let before = fs::metadata(&path).unwrap();
+    // Most file systems give the number of the file that went last to the next one.
+    for round in 0..50 {
+        fs::remove_file(&path).unwrap();
+        let content = format!("other {round:03}");
+        fixture.write("many/7", &content);
+        set_times(&path, &before);
+        let now = fs::metadata(&path).unwrap();
+        let seen = digest_of(&fixture.look(&[], &[]), "many/7");
+        assert_eq!(seen, *blake3::hash(content.as_bytes()).as_bytes(), "{round}");
+        if (now.ino(), now.size()) == (before.ino(), before.size()) {
+            return;
+        }
+    }
+    eprintln!("no inode number was given twice; the rest is tested all the same");
+}
+
+#[test]
+fn after_the_clock_was_set_back_all_is_read_again() {
+    let fixture = Fixture::at(7200);
+    fixture.fill();
+    fixture.look(&[], &[]);
+    poison(&fixture, "many/7", [7; 32]);
+    assert_eq!(digest_of(&fixture.look(&[], &[]), "many/7"), [7; 32]);
+    let earlier = FixedClock(fixture.store.clock().now() - Duration::from_secs(3600));
+    let store = Store::open_with(&fixture.top.path().join("store"), Arc::new(earlier)).unwrap();
+    let look = || scan(&store, &fixture.request(&[], &[])).unwrap();
+    assert_eq!(digest_of(&look(), "many/7"), *blake3::hash(b"content 7").as_bytes());
+    // And from then on believed again.
+    let fixture = Fixture { top: fixture.top, store };
+    poison(&fixture, "many/7", [7; 32]);
+    assert_eq!(digest_of(&fixture.look(&[], &[]), "many/7"), [7; 32]);
+}
+
+#[test]
+fn a_hundred_thousand_files_in_one_folder() {
+    let fixture = Fixture::new();
+    let folder = fixture.path().join("many");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("0"), "x").unwrap();
+    // Names are what counts here, and links are made faster than files; an inode takes only so many.
+    for number in 1..100_000 {
+        let name = folder.join(number.to_string());
+        if number % 10_000 == 0 {
+            fs::write(name, "x").unwrap();
+        } else {
+            fs::hard_link(folder.join((number / 10_000 * 10_000).to_string()), name).unwrap();
+        }
+    }
+    let tree = fixture.look(&[], &[]);
+    assert_eq!(tree.entries.len(), 100_001);
+    assert_eq!(fixture.cached(), 100_000);
+    assert_eq!(fixture.look(&[], &[]), tree);
+}
+
 #[test]
 fn removed_files_leave_the_cache() {
     let fixture = Fixture::new();
