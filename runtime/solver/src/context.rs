@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rb_oci::Digest;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::events::{Event, Observer, Stream};
+use crate::machine::Ticket;
 
 /// What one call of an op may ask and tell. Cheap to clone; may be used from any thread.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct Context {
     vertex: Digest,
     stop: watch::Receiver<bool>,
     audience: Arc<Audience>,
+    /// Where a run gives its place back; absent for other calls.
+    place: Option<(Ticket, mpsc::UnboundedSender<Aside>)>,
 }
 
 impl Context {
@@ -36,6 +39,30 @@ impl Context {
         }
     }
 
+    /// Waits for something that others have, without a place of [`Options::jobs`](crate::Options::jobs); when it is
+    /// over, waits for a place again. What is ready at once keeps the place. Whoever is cancelled meanwhile waits for
+    /// no place.
+    pub async fn aside<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = std::future::ready(()) => {}
+        }
+        let Some((ticket, places)) = &self.place else { return work.await };
+        let (back, granted) = oneshot::channel();
+        // An error means that the solver is gone; then nobody counts places either. So below.
+        places.send(Aside::Begin { ticket: *ticket }).ok();
+        let guard = ComesBack { ticket: *ticket, places, back: Some(back) };
+        let done = work.await;
+        drop(guard);
+        tokio::select! {
+            _ = granted => {}
+            () = self.cancelled() => {}
+        }
+        done
+    }
+
     /// Passes on what a command wrote, to every job that waits for it.
     pub fn log(&self, stream: Stream, bytes: Bytes) {
         self.audience.tell(&Event::Log { stream, bytes });
@@ -48,7 +75,7 @@ impl Context {
 
     /// A context that nobody listens to and that is never cancelled, to call an op outside a solver.
     pub fn detached(vertex: Digest) -> Self {
-        Work::new(vertex).context()
+        Work::new(vertex).context(None)
     }
 }
 
@@ -58,6 +85,31 @@ impl fmt::Debug for Context {
             .field("vertex", &self.vertex)
             .field("cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
+    }
+}
+
+/// What a run, or the claim before it, says of its place.
+pub(crate) enum Aside {
+    /// Another process has what it claims: it waits for that one, and needs no place until the claim has ended.
+    Held { ticket: Ticket, by: String },
+    /// It waits for something and needs no place meanwhile.
+    Begin { ticket: Ticket },
+    /// It needs one again, and is told when it has it.
+    End { ticket: Ticket, granted: oneshot::Sender<()> },
+}
+
+/// Asks for the place again, also when the waiting is given up half-way.
+struct ComesBack<'a> {
+    ticket: Ticket,
+    places: &'a mpsc::UnboundedSender<Aside>,
+    back: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for ComesBack<'_> {
+    fn drop(&mut self) {
+        if let Some(granted) = self.back.take() {
+            self.places.send(Aside::End { ticket: self.ticket, granted }).ok();
+        }
     }
 }
 
@@ -74,9 +126,10 @@ impl Work {
         Self { vertex, stop: watch::Sender::new(false), audience: Arc::default() }
     }
 
-    /// Returns the op's end.
-    pub(crate) fn context(&self) -> Context {
-        Context { vertex: self.vertex, stop: self.stop.subscribe(), audience: self.audience.clone() }
+    /// Returns the op's end; a run has a place to give back.
+    pub(crate) fn context(&self, place: Option<(Ticket, mpsc::UnboundedSender<Aside>)>) -> Context {
+        let (vertex, stop, audience) = (self.vertex, self.stop.subscribe(), self.audience.clone());
+        Context { vertex, stop, audience, place }
     }
 
     /// Tells the op to stop.

@@ -8,18 +8,27 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use rb_oci::Digest;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::context::Work;
+use crate::context::{Aside, Context, Work};
 use crate::error::{Misuse, OpError, SolveError};
-use crate::events::{Observer, Trace};
-use crate::machine::{Effect, Follower, Found, JobId, Machine, RequestId, Signal, Ticket};
-use crate::op::{Cache, Op, VertexSpec};
+use crate::events::{Observer, Stream, Trace};
+use crate::machine::{Claimed, Effect, Follower, Found, JobId, Machine, RequestId, Signal, Ticket};
+use crate::op::{Cache, Claim, Op, VertexSpec};
 use crate::status::Status;
+
+/// How soon a claim that another process has is tried again, at first and in the end: soon enough that nobody notices, and
+/// seldom enough that it costs nothing.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+
+/// How long one waits for another process before it is told.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The answer of a solve.
 pub(crate) type Answer<O> = Result<Vec<<O as Op>::Value>, SolveError>;
@@ -64,6 +73,7 @@ enum Kind {
     Map,
     Lookup,
     Digest,
+    Claim,
     Run { began: Instant },
     Store,
 }
@@ -78,6 +88,10 @@ struct Driver<O: Op> {
     observers: BTreeMap<JobId, Arc<dyn Observer>>,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer<O>>>,
     waiting_for_idle: Vec<oneshot::Sender<()>>,
+    /// Where runs say that they need no place for a while.
+    asides: mpsc::UnboundedSender<Aside>,
+    /// Runs that wait to have a place again.
+    coming_back: BTreeMap<Ticket, Vec<oneshot::Sender<()>>>,
 }
 
 /// Serves `inbox` until it is closed and all work has ended.
@@ -86,6 +100,7 @@ pub(crate) async fn drive<O: Op>(
     jobs: NonZeroUsize,
     mut inbox: mpsc::UnboundedReceiver<Command<O>>,
 ) {
+    let (asides, mut told_aside) = mpsc::unbounded_channel();
     let mut driver = Driver {
         machine: Machine::new(jobs),
         cache,
@@ -95,6 +110,8 @@ pub(crate) async fn drive<O: Op>(
         observers: BTreeMap::new(),
         replies: BTreeMap::new(),
         waiting_for_idle: Vec::new(),
+        asides,
+        coming_back: BTreeMap::new(),
     };
     let mut open = true;
     while open || !driver.tasks.is_empty() {
@@ -104,6 +121,7 @@ pub(crate) async fn drive<O: Op>(
                 None => open = false,
             },
             Some(ended) = driver.tasks.join_next_with_id() => driver.ended(ended),
+            Some(aside) = told_aside.recv() => driver.aside(aside),
         }
         driver.answer_idle();
     }
@@ -138,6 +156,19 @@ impl<O: Op> Driver<O> {
         }
     }
 
+    fn aside(&mut self, aside: Aside) {
+        match aside {
+            Aside::Held { ticket, by } => self.step(Signal::Held { ticket, by: by.into() }),
+            Aside::Begin { ticket } => self.step(Signal::SteppedAside { ticket }),
+            // The end of the run itself may have come first; then the sender is dropped.
+            Aside::End { ticket, granted } if self.works.contains_key(&ticket) => {
+                self.coming_back.entry(ticket).or_default().push(granted);
+                self.step(Signal::ComesBack { ticket });
+            }
+            Aside::End { .. } => {}
+        }
+    }
+
     fn answer_idle(&mut self) {
         if self.machine.is_idle() && self.tasks.is_empty() {
             for reply in self.waiting_for_idle.drain(..) {
@@ -153,11 +184,13 @@ impl<O: Op> Driver<O> {
         };
         let Some((ticket, kind)) = self.kinds.remove(&id) else { return };
         self.works.remove(&ticket);
+        self.coming_back.remove(&ticket);
         let panicked = || OpError::from(Misuse::Panicked);
         self.step(signal.unwrap_or_else(|| match kind {
             Kind::Map => Signal::Mapped { ticket, result: Err(panicked()) },
             Kind::Lookup => Signal::LookedUp { ticket, result: Err(panicked()) },
             Kind::Digest => Signal::Digested { ticket, result: Err(panicked()) },
+            Kind::Claim => Signal::Claimed { ticket, result: Err(panicked()) },
             Kind::Run { began } => Signal::Ran { ticket, result: Err(panicked()), duration: began.elapsed() },
             Kind::Store => Signal::Stored { ticket, result: Err(panicked()) },
         }));
@@ -172,7 +205,7 @@ impl<O: Op> Driver<O> {
     fn start(&mut self, effect: Effect<O>) {
         match effect {
             Effect::Map { ticket, op, followers } => {
-                let cx = self.work(ticket, &followers);
+                let cx = self.work(ticket, &followers, None);
                 self.spawn(ticket, Kind::Map, async move {
                     Signal::Mapped { ticket, result: op.cache_map(&cx).await }
                 });
@@ -184,13 +217,23 @@ impl<O: Op> Driver<O> {
                 });
             }
             Effect::Digest { ticket, op, index, value, followers } => {
-                let cx = self.work(ticket, &followers);
+                let cx = self.work(ticket, &followers, None);
                 self.spawn(ticket, Kind::Digest, async move {
                     Signal::Digested { ticket, result: op.content(&cx, index, &value).await }
                 });
             }
+            Effect::Claim { ticket, key, followers } => {
+                let (cache, asides) = (self.cache.clone(), self.asides.clone());
+                let cx = self.work(ticket, &followers, None);
+                self.spawn(ticket, Kind::Claim, async move {
+                    // An error means that the solver is gone; then nobody counts places either.
+                    let held = |by| drop(asides.send(Aside::Held { ticket, by }));
+                    Signal::Claimed { ticket, result: claim(&*cache, &cx, &key, held).await }
+                });
+            }
+            Effect::Release { guard } => drop(guard),
             Effect::Run { ticket, op, inputs, followers } => {
-                let cx = self.work(ticket, &followers);
+                let cx = self.work(ticket, &followers, Some(self.asides.clone()));
                 let began = Instant::now();
                 self.spawn(ticket, Kind::Run { began }, async move {
                     let result = op.run(&cx, inputs.to_vec()).await;
@@ -218,6 +261,12 @@ impl<O: Op> Driver<O> {
                     work.unfollow(node.0);
                 }
             }
+            Effect::Admit { ticket } => {
+                for granted in self.coming_back.remove(&ticket).into_iter().flatten() {
+                    // An error means that the run was cancelled and does not wait any more.
+                    granted.send(()).ok();
+                }
+            }
             Effect::Tell { job, vertex, event } => {
                 if let Some(observer) = self.observers.get(&job) {
                     observer.event(vertex, event);
@@ -231,13 +280,18 @@ impl<O: Op> Driver<O> {
         }
     }
 
-    fn work(&mut self, ticket: Ticket, followers: &[Follower]) -> crate::Context {
+    fn work(
+        &mut self,
+        ticket: Ticket,
+        followers: &[Follower],
+        asides: Option<mpsc::UnboundedSender<Aside>>,
+    ) -> Context {
         let vertex = followers.first().map_or_else(|| Digest::of([]), |first| first.vertex);
         let work = Work::new(vertex);
         for follower in followers {
             self.follow(&work, follower);
         }
-        let context = work.context();
+        let context = work.context(asides.map(|asides| (ticket, asides)));
         self.works.insert(ticket, work);
         context
     }
@@ -261,6 +315,41 @@ async fn look_up<V>(cache: &dyn Cache<V>, key: Digest, lineage: Option<Digest>) 
         (Some(_), _) | (None, None) => None,
     };
     Ok(Found { values, trace })
+}
+
+/// Claims a key, however long another process has it, and looks it up again. Says at once that it waits, and tells people
+/// if it takes long.
+async fn claim<V>(
+    cache: &dyn Cache<V>,
+    cx: &Context,
+    key: &Digest,
+    held: impl FnOnce(String),
+) -> Result<Claimed<V>, OpError> {
+    let (mut pause, longest) = RETRY;
+    let mut held = Some(held);
+    let mut tell_at = Some(Instant::now() + SILENCE);
+    loop {
+        let by = match cache.claim(key).await? {
+            Claim::Held { by } => by,
+            Claim::Acquired(guard) => {
+                let found = cache.lookup(key).await?;
+                return Ok(found.map_or(Claimed::Acquired(guard), Claimed::Found));
+            }
+        };
+        if tell_at.is_some_and(|at| at <= Instant::now()) {
+            tell_at = None;
+            let line = format!("waiting for {by}, which is making the same\n");
+            cx.log(Stream::Stderr, Bytes::from(line));
+        }
+        if let Some(tell) = held.take() {
+            tell(by);
+        }
+        tokio::select! {
+            () = cx.cancelled() => return Err(OpError::cancelled()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 3 / 2).min(longest);
+    }
 }
 
 async fn store<V>(

@@ -24,7 +24,8 @@ impl<F: Fn(Digest, Event) + Send + Sync> Observer for F {
 /// One thing that happened to one vertex of one job.
 ///
 /// Per vertex: `Started`, then either `Cached`; or `Missed` or `Shared` or both, and `Running`, and `Done`; or, at
-/// any point, `Failed` or `Cancelled`. `Started` is followed by exactly one of `Cached`, `Done`, `Failed` and
+/// any point, `Failed` or `Cancelled`. `Cached` comes after `Missed` or `Shared` where another process made it in
+/// the meantime. `Started` is followed by exactly one of `Cached`, `Done`, `Failed` and
 /// `Cancelled`. A vertex that nothing needed has no events, but for what its `cache_map` says (`Log`, `Progress`),
 /// which may come before `Started`. Nothing comes after `Cancelled`, even if the work takes time to stop. What is
 /// wanted again, by a later solve after a failure or an abandoned one, begins again with `Started`.
@@ -42,9 +43,9 @@ pub enum Event {
         /// Why.
         reason: MissReason,
     },
-    /// An equal one is being made already, perhaps for another job; this one waits for it.
+    /// An equal one is being made already, perhaps for another job or by another process; this one waits for it.
     Shared {
-        /// Which vertex that is.
+        /// Which vertex that is; by another process, the one whose run would have been.
         with: Digest,
     },
     /// Its op runs.

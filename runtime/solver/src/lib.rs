@@ -33,13 +33,21 @@
 //!    is looked up. This is *early cutoff*: an input that was made anew but came out equal changes nothing above.
 //! 3. Missed, and an input has a narrower part: [`Op::content`] is asked for its digest, and the **slow key** is
 //!    looked up.
-//! 4. Missed: the op is run, within [`Options::jobs`].
+//! 4. Missed: the op is run, within [`Options::jobs`]. A run that waits for what others have gives its place back
+//!    meanwhile ([`Context::aside`]).
+//!
+//! Before a run that has its place, the last key that missed is **claimed** among all processes that share the cache, and
+//! looked up once more under the claim, which lasts until the result is stored. Where another process has the claim,
+//! the run gives its place back and waits; then it finds the result, or, if that process failed or died, makes
+//! it. So what several processes want at once is run once. One that runs waits for no claim, so processes never wait
+//! for each other in a circle. What ignores the cache, and ops that say so ([`Op::is_shared`]), claim nothing.
 //!
 //! A result is stored under every key of the vertex known by then; one found under one key is linked to the others.
 //! A vertex of which an equal key is being made already, for whichever job, waits for that run instead of
-//! starting another. So a key is run at most once, however many want it.
+//! starting another. So a key is run at most once, however many want it, unless they ignore the cache.
 //!
-//! `ignore_cache` makes a vertex skip its lookups; only what was made for this job counts. What depends on it does
+//! `ignore_cache` makes a vertex skip its lookups: it is run once for each job, and neither what is stored nor the run
+//! of an equal vertex of that job stands in for it (that of another job may, while it lasts). What depends on it does
 //! not trust fast keys any more, since these say nothing of what the new run gave, but keeps the cutoff by content;
 //! with `taint_dependents` it is run again as well. Results are stored in either case.
 //!
@@ -79,5 +87,5 @@ pub use context::Context;
 pub use error::{Failure, OpError, SolveError};
 pub use events::{Event, InputTrace, KeyKind, MissReason, Observer, Stream, Trace};
 pub use job::{JobHandle, Options, Solver};
-pub use op::{Cache, CacheInput, CacheMap, Op, VertexSpec, Weight};
+pub use op::{Cache, CacheInput, CacheMap, Claim, Guard, Op, VertexSpec, Weight};
 pub use status::{Phase, Status, VertexStatus, WaitsFor};

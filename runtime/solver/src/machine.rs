@@ -6,10 +6,11 @@
 //!
 //! Three kinds of things wait for one another, always in this direction, so that there is no circle:
 //! requests (one per `solve`) → nodes (one per vertex and job; [`node`]) → flights (one per run; [`flight`]).
-//! [`search`] moves nodes from state to state, [`interest`] keeps who wants what and ends what nobody wants,
+//! [`search`] moves nodes from state to state, [`claims`] takes flights past other processes, [`interest`] keeps who wants what and ends what nobody wants,
 //! [`audit`] checks after each step that every wait has a cause.
 
 mod audit;
+mod claims;
 mod flight;
 mod interest;
 mod node;
@@ -24,7 +25,7 @@ use rb_oci::Digest;
 
 use crate::error::{OpError, SolveError};
 use crate::events::{Event, Trace};
-use crate::op::{CacheMap, Op, VertexSpec};
+use crate::op::{CacheMap, Guard, Op, VertexSpec};
 
 use flight::{Flight, FlightId, Landed};
 use interest::{Pending, Request};
@@ -57,6 +58,14 @@ pub(crate) struct Found<V> {
     pub(crate) trace: Option<Trace>,
 }
 
+/// How a claim ended.
+pub(crate) enum Claimed<V> {
+    /// Nobody else runs the key, and nothing is stored under it.
+    Acquired(Guard),
+    /// The result is there by now; the claim was given up again.
+    Found(Vec<V>),
+}
+
 /// What happened outside.
 pub(crate) enum Signal<O: Op> {
     /// A job begins.
@@ -77,6 +86,14 @@ pub(crate) enum Signal<O: Op> {
     LookedUp { ticket: Ticket, result: Result<Found<O::Value>, OpError> },
     /// The end of [`Effect::Digest`].
     Digested { ticket: Ticket, result: Result<Digest, OpError> },
+    /// Another process has what is claimed; the claim waits for it, and needs no place meanwhile.
+    Held { ticket: Ticket, by: Arc<str> },
+    /// The end of [`Effect::Claim`].
+    Claimed { ticket: Ticket, result: Result<Claimed<O::Value>, OpError> },
+    /// A run waits for something that others have, and needs no place meanwhile.
+    SteppedAside { ticket: Ticket },
+    /// It needs a place again.
+    ComesBack { ticket: Ticket },
     /// The end of [`Effect::Run`].
     Ran { ticket: Ticket, result: Result<Vec<O::Value>, OpError>, duration: Duration },
     /// The end of [`Effect::Store`].
@@ -91,11 +108,17 @@ pub(crate) enum Effect<O: Op> {
     Lookup { ticket: Ticket, key: Digest, lineage: Option<Digest> },
     /// Ask for the digest of the part that is read of an input.
     Digest { ticket: Ticket, op: Arc<O>, index: usize, value: O::Value, followers: Vec<Follower> },
+    /// Claim a key among all processes, and look it up again.
+    Claim { ticket: Ticket, key: Digest, followers: Vec<Follower> },
+    /// Give a claim up.
+    Release { guard: Guard },
     /// Run an op.
     Run { ticket: Ticket, op: Arc<O>, inputs: Values<O>, followers: Vec<Follower> },
     /// Store under all keys, and keep traces by lineage.
     Store { ticket: Ticket, keys: Vec<Digest>, values: Values<O>, traces: Vec<(Digest, Trace)> },
-    /// Tell the map, digest or run of this ticket to stop.
+    /// Tell a run that came back that it has a place.
+    Admit { ticket: Ticket },
+    /// Tell the map, digest, claim or run of this ticket to stop.
     Cancel { ticket: Ticket },
     /// Let one more hear what the work of this ticket says.
     Follow { ticket: Ticket, follower: Follower },
@@ -122,10 +145,8 @@ enum Owner {
     Flight(FlightId),
 }
 
-struct Job<O: Op> {
+struct Job {
     vertices: BTreeMap<Digest, NodeId>,
-    /// What was made for this job, by every key: all that `ignore_cache` accepts.
-    made: BTreeMap<Digest, Values<O>>,
     /// What is wrong with its graph.
     fault: Option<SolveError>,
     cancelled: bool,
@@ -137,15 +158,17 @@ struct Job<O: Op> {
 
 /// The scheduler. See the module's header.
 pub(crate) struct Machine<O: Op> {
-    jobs: BTreeMap<JobId, Job<O>>,
+    jobs: BTreeMap<JobId, Job>,
     closed: BTreeSet<JobId>,
     requests: BTreeMap<RequestId, Request>,
     nodes: BTreeMap<NodeId, Node<O>>,
     flights: BTreeMap<FlightId, Flight<O>>,
-    /// The flights, by each key they will be stored under.
-    by_key: BTreeMap<Digest, FlightId>,
+    /// The flights, by each key they will be stored under. Several have one key only where the cache is ignored.
+    by_key: BTreeSet<(Digest, FlightId)>,
     /// Flights that wait for a place, oldest first; may name some that are gone.
     queue: VecDeque<FlightId>,
+    /// Flights that had a place, gave it back and wait for one again; they go before those of `queue`.
+    returning: VecDeque<FlightId>,
     places: usize,
     busy: usize,
     tickets: BTreeMap<Ticket, Owner>,
@@ -173,8 +196,9 @@ impl<O: Op> Machine<O> {
             requests: BTreeMap::new(),
             nodes: BTreeMap::new(),
             flights: BTreeMap::new(),
-            by_key: BTreeMap::new(),
+            by_key: BTreeSet::new(),
             queue: VecDeque::new(),
+            returning: VecDeque::new(),
             places: jobs.get(),
             busy: 0,
             tickets: BTreeMap::new(),
@@ -216,6 +240,10 @@ impl<O: Op> Machine<O> {
             Signal::Mapped { ticket, result } => self.mapped(ticket, result),
             Signal::LookedUp { ticket, result } => self.looked_up(ticket, result),
             Signal::Digested { ticket, result } => self.digested(ticket, result),
+            Signal::Held { ticket, by } => self.held(ticket, by),
+            Signal::Claimed { ticket, result } => self.claimed(ticket, result),
+            Signal::SteppedAside { ticket } => self.stepped_aside(ticket),
+            Signal::ComesBack { ticket } => self.comes_back(ticket),
             Signal::Ran { ticket, result, duration } => self.ran(ticket, result, duration),
             Signal::Stored { ticket, result } => self.stored(ticket, result),
         }
@@ -244,7 +272,6 @@ impl<O: Op> Machine<O> {
             job,
             Job {
                 vertices: BTreeMap::new(),
-                made: BTreeMap::new(),
                 fault: None,
                 cancelled: false,
                 closed: false,
@@ -327,7 +354,7 @@ impl<O: Op> Machine<O> {
         self.nodes.get_mut(&id).expect("a node lives until its job has come to rest")
     }
 
-    fn job_mut(&mut self, id: NodeId) -> &mut Job<O> {
+    fn job_mut(&mut self, id: NodeId) -> &mut Job {
         let job = self.node(id).job;
         self.jobs.get_mut(&job).expect("a job lives as long as its nodes")
     }

@@ -1,5 +1,6 @@
 //! What the solver asks of an operation and of a cache; `rb-engine` answers for each LLB op.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +35,10 @@ pub trait Op: Send + Sync + 'static {
 
     /// Tells whether a run counts against [`Options::jobs`](crate::Options::jobs).
     fn weight(&self) -> Weight;
+
+    /// Tells whether the result is worth a wait for another process that is making it: it is stored, and a run is
+    /// dearer than a look at who else does it.
+    fn is_shared(&self) -> bool;
 }
 
 /// What a run costs the machine.
@@ -52,7 +57,7 @@ pub struct CacheMap {
     pub digest: Digest,
     /// One per input of the vertex, in order.
     pub inputs: Vec<CacheInput>,
-    /// Look nothing up for this vertex; only what was made for this job counts. The result is stored.
+    /// Look nothing up for this vertex: it is run once for each job, whatever equal ones gave. The result is stored.
     pub ignore_cache: bool,
     /// With `ignore_cache`: what depends on this vertex is run again too, even if the new result is equal.
     pub taint_dependents: bool,
@@ -80,6 +85,39 @@ pub struct CacheInput {
     pub content: bool,
 }
 
+/// The answer to [`Cache::claim`].
+#[derive(Debug)]
+pub enum Claim {
+    /// The key is the caller's until the guard is dropped.
+    Acquired(Guard),
+    /// Another process has it. Whoever still wants it asks again.
+    Held {
+        /// Which, for people: `process 4711`.
+        by: String,
+    },
+}
+
+/// Keeps other processes from running a key; dropping it lets them.
+pub struct Guard(Option<Box<dyn Send + Sync>>);
+
+impl Guard {
+    /// A guard that lasts as long as `held`.
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(held)))
+    }
+
+    /// A guard where there is nobody to keep away.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Guard").field("holds", &self.0.is_some()).finish()
+    }
+}
+
 /// Key → result; behind it stand the local database and shared caches alike.
 ///
 /// An error of any of these calls fails the vertex: an implementation that can go on without some part of it
@@ -92,6 +130,12 @@ pub trait Cache<V>: Send + Sync {
     /// Stores `values` under each of `keys`, all or none, over what stood there. Also links: a result found under
     /// one key is stored under the others.
     async fn store(&self, keys: &[Digest], values: &[V]) -> Result<(), OpError>;
+
+    /// Claims the run of `key` among all processes that share this cache; does not wait. The claim of a process
+    /// ends with it, however it ends. The default is for a cache that one process has alone.
+    async fn claim(&self, _key: &Digest) -> Result<Claim, OpError> {
+        Ok(Claim::Acquired(Guard::nothing()))
+    }
 
     /// Returns what was last known of the vertex of this lineage, to explain a miss. The default knows nothing.
     async fn trace(&self, _lineage: &Digest) -> Result<Option<Trace>, OpError> {

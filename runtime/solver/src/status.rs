@@ -49,6 +49,8 @@ pub enum Phase {
     Matching,
     /// All is there; waiting for a place to run.
     Queued,
+    /// Asking whether another process runs it, or waiting for that one.
+    Claiming,
     /// Being run.
     Running,
     /// Being stored.
@@ -82,6 +84,11 @@ pub enum WaitsFor {
     },
     /// One of the places, all of which are taken.
     Place,
+    /// Another process, which runs the same.
+    Process {
+        /// Which, for people.
+        name: String,
+    },
     /// A run: its own, or that of an equal vertex.
     Run {
         /// The vertex whose op runs.

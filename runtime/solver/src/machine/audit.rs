@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rb_oci::Digest;
 
-use super::flight::{Flight, FlightState};
+use super::flight::{Flight, FlightState, Place};
 use super::interest::RequestState;
 use super::node::{Mapping, Node, State, Wanter};
 use super::{Machine, NodeId, Owner, Ticket};
@@ -112,6 +112,9 @@ impl<O: Op> Machine<O> {
                     return Err("it waits for a run that is gone");
                 };
                 rule(run.waiters.contains(&id), "it waits for a run that does not know it")?;
+                let claims = matches!(run.state, FlightState::Claiming { .. });
+                // So no process waits for another that waits for it.
+                rule(!(claims && run.has_claim()), "it waits for a claim while it has one")?;
                 match (&run.state, run.ticket()) {
                     (FlightState::Queued, _) => {
                         rule(self.busy >= self.places, "it is queued, and there is a place")
@@ -170,9 +173,16 @@ impl<O: Op> Machine<O> {
             State::Linking { .. } => (Phase::Storing, vec![WaitsFor::Cache]),
             State::Stopping { .. } => (Phase::Stopping, vec![WaitsFor::Stop]),
             State::Flying { flight, .. } => {
-                let Flight { state, vertex, .. } = self.flights.get(flight)?;
+                let Flight { state, vertex, place, .. } = self.flights.get(flight)?;
                 match state {
                     FlightState::Queued => (Phase::Queued, vec![WaitsFor::Place]),
+                    FlightState::Claiming { held, .. } => {
+                        let process = held.as_ref().map(|by| WaitsFor::Process { name: by.to_string() });
+                        (Phase::Claiming, vec![process.unwrap_or(WaitsFor::Cache)])
+                    }
+                    FlightState::Running { .. } if *place == Place::Wanted => {
+                        (Phase::Queued, vec![WaitsFor::Place])
+                    }
                     FlightState::Running { .. } => (Phase::Running, vec![WaitsFor::Run { of: *vertex }]),
                     FlightState::Stopping { .. } => (Phase::Stopping, vec![WaitsFor::Stop]),
                     FlightState::Storing { .. } => (Phase::Storing, vec![WaitsFor::Cache]),
@@ -189,8 +199,11 @@ impl<O: Op> Machine<O> {
         self.touched.clear();
         assert!(result.is_ok(), "{result:?}");
         let running = self.flights.values().filter(|flight| {
-            flight.weighs()
-                && matches!(flight.state, FlightState::Running { .. } | FlightState::Stopping { .. })
+            flight.place == Place::Taken
+                && matches!(
+                    flight.state,
+                    FlightState::Claiming { .. } | FlightState::Running { .. } | FlightState::Stopping { .. }
+                )
         });
         assert_eq!(running.count(), self.busy);
         if self.is_idle() {
@@ -199,6 +212,13 @@ impl<O: Op> Machine<O> {
             assert!(self.nodes.values().all(|node| !node.is_wanted() && !node.started));
             assert!(self.jobs.values().all(|job| job.stopping == 0 && job.requests.is_empty()));
         }
+    }
+
+    /// Returns what would be run under the claim of this ticket.
+    #[cfg(test)]
+    pub(crate) fn claimed_run(&self, ticket: Ticket) -> (Arc<O>, super::Values<O>) {
+        let Some(Owner::Flight(id)) = self.tickets.get(&ticket) else { panic!("no flight claims") };
+        self.flights[id].work()
     }
 
     /// Breaks a rule on purpose: forgets that effects are in flight.

@@ -1,7 +1,8 @@
 //! Runs. A flight is one run of one key, with all nodes, of whichever jobs, that wait for it.
 //!
 //! **Invariant:** of two flights that exist at once no usable key is the same, so no key is run twice at a time;
-//! with `landed`, which covers answers of the cache that are older than a store, no key is run twice at all.
+//! with `landed`, which covers answers of the cache that are older than a store, no key is run twice at all. Vertices
+//! that ignore the cache are the exception: each is run once for each job, beside equal ones if need be.
 //! A flight keeps its op and inputs itself, so that it goes on when the job that began it leaves others behind.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,7 +16,7 @@ use super::node::{Gathered, Keyed, Outcome, Search, State};
 use super::{Effect, Follower, Machine, NodeId, Owner, RequestId, Ticket, Values};
 use crate::error::OpError;
 use crate::events::{Event, MissReason, Trace};
-use crate::op::{Op, Weight};
+use crate::op::{Guard, Op, Weight};
 
 /// One run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,22 +27,45 @@ pub(super) struct Flight<O: Op> {
     pub(super) keys: BTreeSet<Digest>,
     pub(super) waiters: BTreeSet<NodeId>,
     /// Whose op and inputs these are. It may have left; then an error of the run is not the others' error.
-    leader: NodeId,
+    pub(super) leader: NodeId,
     pub(super) vertex: Digest,
     op: Arc<O>,
     inputs: Values<O>,
-    weight: Weight,
+    pub(super) place: Place,
+    /// What is claimed among processes before the run; nothing where its result is not shared.
+    pub(super) claim: Option<Digest>,
+    /// The claim, once it has it, until it is gone.
+    pub(super) guard: Option<Guard>,
     pub(super) state: FlightState<O>,
     /// Solves that wait for its end.
     pub(super) awaited_by: BTreeSet<RequestId>,
 }
 
+/// What a flight has of the places there are. Before its run starts this says what it will need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It needs none.
+    Free,
+    /// It has one while it runs.
+    Taken,
+    /// It runs without one, since it waits for something.
+    GivenBack,
+    /// It waits for one again.
+    Wanted,
+}
+
 pub(super) enum FlightState<O: Op> {
     /// Waiting for a place.
     Queued,
+    /// Claiming its key among processes.
+    Claiming {
+        ticket: Ticket,
+        /// The process that has it.
+        held: Option<Arc<str>>,
+    },
     /// The op runs.
     Running { ticket: Ticket },
-    /// The op was told to stop. Nodes that join wait for its end, and then start anew if need be.
+    /// The claim or the op was told to stop. Nodes that join wait for its end, and then start anew if need be.
     Stopping { ticket: Ticket },
     /// The result is being stored.
     Storing {
@@ -54,20 +78,25 @@ pub(super) enum FlightState<O: Op> {
 }
 
 impl<O: Op> Flight<O> {
-    /// Tells whether its run takes a place.
-    #[cfg(test)]
-    pub(super) fn weighs(&self) -> bool {
-        self.weight == Weight::Slot
-    }
-
     /// Its effect, if it has one in flight.
     pub(super) fn ticket(&self) -> Option<Ticket> {
         match &self.state {
             FlightState::Queued => None,
-            FlightState::Running { ticket }
+            FlightState::Claiming { ticket, .. }
+            | FlightState::Running { ticket }
             | FlightState::Stopping { ticket }
             | FlightState::Storing { ticket, .. } => Some(*ticket),
         }
+    }
+
+    /// Tells whether other processes are kept from running its key.
+    pub(super) fn has_claim(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn work(&self) -> (Arc<O>, Values<O>) {
+        (self.op.clone(), self.inputs.clone())
     }
 }
 
@@ -80,15 +109,17 @@ impl<O: Op> Machine<O> {
             Search::Anything => {
                 Trace::explain(gathered.was.as_ref(), &self.trace(id, &keyed, Some(&gathered)))
             }
-            Search::MadeForJob { inherited_from } => MissReason::IgnoreCache { inherited_from },
+            Search::Made { inherited_from } => MissReason::IgnoreCache { inherited_from },
         };
         self.tell(id, Event::Missed { reason });
         let usable = gathered.keys().filter(|key| keyed.trusts_fast || *key != keyed.fast);
-        if let Some(flight) = usable.filter_map(|key| self.by_key.get(&key)).next().copied() {
+        let search = keyed.search;
+        if let Some(flight) = usable.filter_map(|key| self.joinable(id, search, &key)).next() {
             return self.join(id, keyed, flight, Some(gathered));
         }
         let flight = FlightId(self.next);
         self.next += 1;
+        let claim = self.claim_of(id, &gathered);
         let node = self.node(id);
         self.flights.insert(
             flight,
@@ -99,15 +130,34 @@ impl<O: Op> Machine<O> {
                 vertex: node.vertex,
                 op: node.op.clone(),
                 inputs: gathered.inputs.clone(),
-                weight: node.op.weight(),
+                place: match node.op.weight() {
+                    Weight::Free => Place::Free,
+                    Weight::Slot => Place::Taken,
+                },
+                claim,
+                guard: None,
                 state: FlightState::Queued,
                 awaited_by: BTreeSet::new(),
             },
         );
         self.board(id, keyed, flight, Some(gathered));
-        match self.flights[&flight].weight {
-            Weight::Free => self.start(flight),
-            Weight::Slot => self.queue.push_back(flight),
+        match self.flights[&flight].place {
+            Place::Free => self.start(flight),
+            Place::Taken | Place::GivenBack | Place::Wanted => self.queue.push_back(flight),
+        }
+    }
+
+    /// Returns a run of this key whose result a node may have. One that ignores the cache wants a run for itself:
+    /// it shares with other jobs, never with another vertex of its own.
+    pub(super) fn joinable(&self, id: NodeId, search: Search, key: &Digest) -> Option<FlightId> {
+        let job = self.node(id).job;
+        let of_key = self.by_key.range((*key, FlightId(0))..=(*key, FlightId(u64::MAX)));
+        let mut flights = of_key.map(|(_, flight)| *flight);
+        match search {
+            Search::Anything => flights.next(),
+            Search::Made { .. } => flights.find(|flight| {
+                self.flights[flight].waiters.iter().all(|waiter| self.node(*waiter).job != job)
+            }),
         }
     }
 
@@ -120,9 +170,15 @@ impl<O: Op> Machine<O> {
         gathered: Option<Box<Gathered<O>>>,
     ) {
         self.tell(id, Event::Shared { with: self.flights[&flight].vertex });
-        if let FlightState::Running { ticket } = self.flights[&flight].state {
-            self.tell(id, Event::Running);
-            self.effects.push(Effect::Follow { ticket, follower: self.follower(id) });
+        match self.flights[&flight].state {
+            FlightState::Claiming { ticket, .. } => {
+                self.effects.push(Effect::Follow { ticket, follower: self.follower(id) });
+            }
+            FlightState::Running { ticket } => {
+                self.tell(id, Event::Running);
+                self.effects.push(Effect::Follow { ticket, follower: self.follower(id) });
+            }
+            FlightState::Queued | FlightState::Stopping { .. } | FlightState::Storing { .. } => {}
         }
         self.board(id, keyed, flight, gathered);
     }
@@ -139,15 +195,60 @@ impl<O: Op> Machine<O> {
         if !matches!(flight.state, FlightState::Storing { .. }) {
             for key in gathered.iter().flat_map(|gathered| gathered.keys()) {
                 flight.keys.insert(key);
-                self.by_key.entry(key).or_insert(flight_id);
+                self.by_key.insert((key, flight_id));
             }
         }
         self.set_state(id, State::Flying { keyed, flight: flight_id, gathered });
     }
 
-    /// Starts what is queued while there are places.
+    /// A run needs no place for a while.
+    pub(super) fn stepped_aside(&mut self, ticket: Ticket) {
+        if let Some(flight) = self.running(ticket)
+            && flight.place == Place::Taken
+        {
+            flight.place = Place::GivenBack;
+            self.busy -= 1;
+        }
+    }
+
+    /// A run needs a place again.
+    pub(super) fn comes_back(&mut self, ticket: Ticket) {
+        let Some(Owner::Flight(id)) = self.tickets.get(&ticket).copied() else { return };
+        match self.running(ticket) {
+            Some(flight) if flight.place == Place::GivenBack => {
+                flight.place = Place::Wanted;
+                self.returning.push_back(id);
+            }
+            Some(_) => self.effects.push(Effect::Admit { ticket }),
+            None => {}
+        }
+    }
+
+    /// Returns the flight whose op runs as `ticket`, told to stop or not.
+    fn running(&mut self, ticket: Ticket) -> Option<&mut Flight<O>> {
+        let Some(Owner::Flight(id)) = self.tickets.get(&ticket) else { return None };
+        let flight = self.flights.get_mut(id)?;
+        match flight.state {
+            FlightState::Running { .. } | FlightState::Stopping { .. } => Some(flight),
+            FlightState::Queued | FlightState::Claiming { .. } | FlightState::Storing { .. } => None,
+        }
+    }
+
+    /// Starts what is queued while there are places; who had one before goes first.
     pub(super) fn start_queued(&mut self) {
         while self.busy < self.places {
+            if let Some(id) = self.returning.pop_front() {
+                // It may have ended meanwhile.
+                if let Some(flight) = self.flights.get_mut(&id)
+                    && flight.place == Place::Wanted
+                {
+                    flight.place = Place::Taken;
+                    self.busy += 1;
+                    let admitted = flight.ticket().map(|ticket| Effect::Admit { ticket });
+                    self.effects.extend(admitted);
+                }
+                continue;
+            }
             let Some(id) = self.queue.pop_front() else { break };
             if matches!(self.flights.get(&id), Some(Flight { state: FlightState::Queued, .. })) {
                 self.start(id);
@@ -155,24 +256,40 @@ impl<O: Op> Machine<O> {
         }
     }
 
-    fn start(&mut self, id: FlightId) {
+    /// A flight has the place it needs: it claims its key, or runs if it has done that or need not.
+    pub(super) fn start(&mut self, id: FlightId) {
         let ticket = self.ticket(Owner::Flight(id));
-        let flight = &self.flights[&id];
-        let leader = flight.leader;
-        let others = flight.waiters.iter().copied().filter(|waiter| *waiter != leader);
-        let waiters: Vec<NodeId> = std::iter::once(leader).chain(others).collect();
-        if flight.weight == Weight::Slot {
+        let flight = self.flights.get_mut(&id).expect("a flight that starts was found just now");
+        if flight.place == Place::Taken {
             self.busy += 1;
         }
-        let followers: Vec<Follower> = waiters.iter().map(|waiter| self.follower(*waiter)).collect();
-        for waiter in waiters {
-            self.tell(waiter, Event::Running);
+        match flight.claim {
+            Some(key) if flight.guard.is_none() => {
+                flight.state = FlightState::Claiming { ticket, held: None };
+                let followers = self.followers(id);
+                self.effects.push(Effect::Claim { ticket, key, followers });
+            }
+            Some(_) | None => self.run(id, ticket),
+        }
+    }
+
+    fn run(&mut self, id: FlightId, ticket: Ticket) {
+        let followers = self.followers(id);
+        for follower in &followers {
+            self.tell(follower.node, Event::Running);
         }
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.state = FlightState::Running { ticket };
             let (op, inputs) = (flight.op.clone(), flight.inputs.clone());
             self.effects.push(Effect::Run { ticket, op, inputs, followers });
         }
+    }
+
+    /// All who wait for a flight, its leader first.
+    fn followers(&self, id: FlightId) -> Vec<Follower> {
+        let flight = &self.flights[&id];
+        let others = flight.waiters.iter().filter(|waiter| **waiter != flight.leader);
+        std::iter::once(&flight.leader).chain(others).map(|waiter| self.follower(*waiter)).collect()
     }
 
     /// A node waits no longer. The last one to leave stops the run; a leader that leaves before the start hands
@@ -184,7 +301,8 @@ impl<O: Op> Machine<O> {
         match flight.state {
             FlightState::Queued if deserted => drop(self.remove_flight(flight_id)),
             FlightState::Queued if is_leader => self.hand_over(flight_id),
-            FlightState::Running { ticket } => {
+            // A claim that lost its leader looks for another when it is had.
+            FlightState::Claiming { ticket, .. } | FlightState::Running { ticket } => {
                 self.effects.push(Effect::Unfollow { ticket, node: id });
                 if deserted {
                     flight.state = FlightState::Stopping { ticket };
@@ -199,49 +317,55 @@ impl<O: Op> Machine<O> {
         }
     }
 
-    fn hand_over(&mut self, id: FlightId) {
+    pub(super) fn hand_over(&mut self, id: FlightId) {
         let heir =
             self.flights[&id].waiters.iter().copied().find_map(|waiter| match &self.node(waiter).state {
-                State::Flying { gathered: Some(gathered), .. } => Some((waiter, gathered.inputs.clone())),
+                State::Flying { gathered: Some(gathered), .. } => {
+                    Some((waiter, gathered.inputs.clone(), self.claim_of(waiter, gathered)))
+                }
                 _ => None,
             });
-        let Some((leader, inputs)) = heir else { return self.dissolve(id) };
+        let Some((leader, inputs, claim)) = heir else { return self.dissolve(id) };
         let (vertex, op) = (self.node(leader).vertex, self.node(leader).op.clone());
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.leader = leader;
             flight.vertex = vertex;
             flight.op = op;
             flight.inputs = inputs;
+            // What the first leader meant to claim is the narrower key: the heir may not know all of its own.
+            flight.claim = flight.claim.or(claim);
         }
     }
 
     /// Ends a flight without a result: who waits for it goes on from where it joined.
-    fn dissolve(&mut self, id: FlightId) {
+    pub(super) fn dissolve(&mut self, id: FlightId) {
         let waiters: Vec<NodeId> = self.flights[&id].waiters.iter().copied().collect();
         self.remove_flight(id);
         for waiter in waiters {
-            match self.take_state(waiter) {
-                State::Flying { gathered: Some(gathered), .. } => {
-                    self.set_state(waiter, State::Ready(gathered));
-                }
-                State::Flying { keyed, gathered: None, .. } => self.try_fast(waiter, keyed),
-                other => self.set_state(waiter, other),
-            }
+            self.go_on(waiter);
         }
     }
 
-    fn remove_flight(&mut self, id: FlightId) -> Option<Flight<O>> {
-        let flight = self.flights.remove(&id)?;
+    /// A node whose flight is gone goes on from where it joined.
+    pub(super) fn go_on(&mut self, waiter: NodeId) {
+        match self.take_state(waiter) {
+            State::Flying { gathered: Some(gathered), .. } => self.set_state(waiter, State::Ready(gathered)),
+            State::Flying { keyed, gathered: None, .. } => self.try_fast(waiter, keyed),
+            other => self.set_state(waiter, other),
+        }
+    }
+
+    pub(super) fn remove_flight(&mut self, id: FlightId) -> Option<Flight<O>> {
+        let mut flight = self.flights.remove(&id)?;
+        self.effects.extend(flight.guard.take().map(|guard| Effect::Release { guard }));
         for key in &flight.keys {
-            if self.by_key.get(key) == Some(&id) {
-                self.by_key.remove(key);
-            }
+            self.by_key.remove(&(*key, id));
         }
         self.ended(Pending::Flight(id), &flight.awaited_by);
         Some(flight)
     }
 
-    fn flight_of(&mut self, ticket: Ticket) -> Option<FlightId> {
+    pub(super) fn flight_of(&mut self, ticket: Ticket) -> Option<FlightId> {
         match self.tickets.remove(&ticket) {
             Some(Owner::Flight(id)) => Some(id),
             Some(Owner::Node(_)) | None => None,
@@ -251,10 +375,12 @@ impl<O: Op> Machine<O> {
     /// A run has ended.
     pub(super) fn ran(&mut self, ticket: Ticket, result: Result<Vec<O::Value>, OpError>, duration: Duration) {
         let Some(id) = self.flight_of(ticket) else { return };
-        let flight = &self.flights[&id];
-        if flight.weight == Weight::Slot {
+        let flight = self.flights.get_mut(&id).expect("a flight lives as long as its run");
+        if flight.place == Place::Taken {
             self.busy -= 1;
         }
+        flight.place = Place::Free;
+        let flight = &self.flights[&id];
         match result {
             Ok(values) => {
                 let values = Arc::new(values);
@@ -288,7 +414,7 @@ impl<O: Op> Machine<O> {
         }
     }
 
-    fn fail_flight(&mut self, id: FlightId, error: OpError) {
+    pub(super) fn fail_flight(&mut self, id: FlightId, error: OpError) {
         let error = Arc::new(error);
         for waiter in self.remove_flight(id).into_iter().flat_map(|flight| flight.waiters) {
             self.fail(waiter, &error);
@@ -308,10 +434,7 @@ impl<O: Op> Machine<O> {
                 Some(gathered) => gathered.keys().collect(),
                 None => vec![keyed.fast],
             };
-            let made = &mut self.job_mut(waiter).made;
-            for key in &keys {
-                made.insert(*key, values.clone());
-            }
+            self.node_mut(waiter).made = Some(values.clone());
             // One that joined while the others' keys were being stored has its own left to store.
             let links = keys.into_iter().filter(|key| !flight.keys.contains(key)).collect();
             let trace = (!traced.contains(&waiter)).then(|| self.trace(waiter, &keyed, gathered.as_deref()));
@@ -344,7 +467,7 @@ impl<O: Op> Default for Landed<O> {
 
 impl<O: Op> Landed<O> {
     /// Lookups with tickets before `now` may not have seen this.
-    fn insert(&mut self, now: Ticket, keys: &BTreeSet<Digest>, values: &Values<O>) {
+    pub(super) fn insert(&mut self, now: Ticket, keys: &BTreeSet<Digest>, values: &Values<O>) {
         for key in keys {
             self.by_key.insert(*key, (now, values.clone()));
             self.order.push_back((now, *key));

@@ -32,6 +32,8 @@ pub(super) struct Node<O: Op> {
     /// Who wants the value and does not have it. A node that failed keeps its wanters until they leave.
     pub(super) value_wanted_by: BTreeSet<Wanter>,
     pub(super) state: State<O>,
+    /// What was made for this vertex in this job, once it was: all that `ignore_cache` accepts.
+    pub(super) made: Option<Values<O>>,
     /// The observer knows that the search began, and not how it ended.
     pub(super) started: bool,
     /// Solves that wait for the end of what is being stopped here.
@@ -133,8 +135,8 @@ pub(super) struct Keyed {
 pub(super) enum Search {
     /// Any that a key finds.
     Anything,
-    /// Only what was made for this job; the vertex below that says so, if it is not this one.
-    MadeForJob { inherited_from: Option<Digest> },
+    /// Only what was made for this very vertex in this job; who below says so, if it is not the vertex itself.
+    Made { inherited_from: Option<Digest> },
 }
 
 /// What an ignored cache below means for a vertex, from nothing to most.
@@ -180,6 +182,7 @@ impl<O: Op> Node<O> {
             key_wanted_by: BTreeSet::new(),
             value_wanted_by: BTreeSet::new(),
             state: State::New,
+            made: None,
             started: false,
             awaited_by: BTreeSet::new(),
         }

@@ -27,7 +27,7 @@ enum Try<O: Op> {
 enum Probe<O: Op> {
     /// It is being made.
     Flying(FlightId),
-    /// It was made just now, or for this job.
+    /// It was made just now, or for this vertex.
     Known(Values<O>),
     /// Nothing.
     Unknown,
@@ -131,9 +131,9 @@ impl<O: Op> Machine<O> {
             inherited = inherited.max(below.taint);
         }
         let search = match inherited {
-            Taint::None | Taint::Content if map.ignore_cache => Search::MadeForJob { inherited_from: None },
+            Taint::None | Taint::Content if map.ignore_cache => Search::Made { inherited_from: None },
             Taint::None | Taint::Content => Search::Anything,
-            Taint::Rerun(from) => Search::MadeForJob { inherited_from: Some(from) },
+            Taint::Rerun(from) => Search::Made { inherited_from: Some(from) },
         };
         let own = match (map.ignore_cache, map.taint_dependents) {
             (true, true) => Taint::Rerun(node.vertex),
@@ -207,12 +207,11 @@ impl<O: Op> Machine<O> {
     fn probe(&self, id: NodeId, search: Search, key: &Digest) -> Probe<O> {
         let known = match search {
             Search::Anything => self.landed.get(key),
-            Search::MadeForJob { .. } => self.jobs[&self.node(id).job].made.get(key),
+            Search::Made { .. } => self.node(id).made.as_ref(),
         };
-        match (known, self.by_key.get(key)) {
-            (Some(values), _) => Probe::Known(values.clone()),
-            (None, Some(flight)) => Probe::Flying(*flight),
-            (None, None) => Probe::Unknown,
+        match known {
+            Some(values) => Probe::Known(values.clone()),
+            None => self.joinable(id, search, key).map_or(Probe::Unknown, Probe::Flying),
         }
     }
 

@@ -63,6 +63,74 @@ async fn what_weighs_nothing_takes_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_something_takes_no_place() {
+    let world = World::default();
+    let mut graph = fan(&world, 4);
+    for vertex in &mut graph[..4] {
+        Arc::get_mut(&mut vertex.op).unwrap().waits = Duration::from_secs(10);
+    }
+    let began = Instant::now();
+    let solver = solver(&Arc::default(), 1);
+    let job = solver.job(graph, deaf());
+    job.solve(&[(id("root"), 0)]).await.unwrap();
+    // All wait at once, and then work one after the other.
+    assert_eq!(began.elapsed().as_secs(), 10 + 4 + 1);
+    // One that is cancelled while it waits to come back does not wait on.
+    let mut graph = Graph::new(&world).add("long", &[]).add("short", &[]).vertices;
+    Arc::get_mut(&mut graph[1].op).unwrap().waits = Duration::from_millis(100);
+    Arc::get_mut(&mut graph[0].op).unwrap().takes = Duration::from_secs(1000);
+    let job = solver.job(graph, deaf());
+    let edges = [(id("short"), 0), (id("long"), 0)];
+    assert!(tokio::time::timeout(Duration::from_secs(5), job.solve(&edges)).await.is_err());
+    let began = Instant::now();
+    solver.idle().await;
+    assert!(began.elapsed().as_secs() < 1);
+    assert!(world.log().running.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn solvers_over_one_cache_run_each_key_once() {
+    let (world, memory) = (World::default(), Arc::<Memory>::default());
+    let solvers = [solver(&memory, 2), solver(&memory, 2), solver(&memory, 2)];
+    let edges = [(id("root"), 0)];
+    let (heard, observer) = ear();
+    let jobs = solvers.map(|solver| solver.job(fan(&world, 12), observer.clone()));
+    let began = Instant::now();
+    let (one, two, three) = tokio::join!(jobs[0].solve(&edges), jobs[1].solve(&edges), jobs[2].solve(&edges));
+    let (one, two, three) = (one.unwrap(), two.unwrap(), three.unwrap());
+    assert!(one == two && two == three);
+    assert_eq!(world.runs().len(), 13);
+    // Who waits for another process leaves its place to what that does not do: three times two are six at once.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let told = format!("{:?}", heard.lock().unwrap());
+    assert!(told.contains("waiting for process 7, which is making the same"), "{told}");
+    assert!(memory.claims.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_gave_up_is_taken_over_and_a_wait_for_it_can_be_cancelled() {
+    let (world, memory) = (World::default(), Arc::<Memory>::default());
+    let (first, second) = (solver(&memory, 4), solver(&memory, 4));
+    let edges = [(id("root"), 0)];
+    let one = first.job(fan(&world, 4), deaf());
+    let two = second.job(fan(&world, 4), deaf());
+    let short = tokio::time::timeout(Duration::from_millis(500), one.solve(&edges));
+    let shorter = tokio::time::timeout(Duration::from_millis(300), two.solve(&edges));
+    let (one, two) = tokio::join!(short, shorter);
+    assert!(one.is_err() && two.is_err());
+    let began = Instant::now();
+    second.idle().await;
+    assert!(began.elapsed() < Duration::from_millis(10), "a wait ends at once");
+    assert_eq!(world.log().running.len(), 4, "the first one is killing its runs");
+    // They are taken over when the last process of a step has ended.
+    let third = solver(&memory, 4);
+    third.job(fan(&world, 4), deaf()).solve(&edges).await.unwrap();
+    assert_eq!((world.runs().len(), world.log().made.len()), (4 + 5, 5));
+    first.idle().await;
+    assert!(memory.claims.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_warm_cache_runs_nothing() {
     let (world, memory) = (World::default(), Arc::default());
     let first = solver(&memory, 4).job(fan(&world, 8), deaf()).solve(&[(id("root"), 0)]).await.unwrap();

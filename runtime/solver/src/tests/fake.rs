@@ -1,6 +1,6 @@
 //! Ops that compute small numbers and count what is asked of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use bytes::Bytes;
 use rb_diag::ErrorKind;
 use rb_oci::Digest;
 
-use crate::{Cache, CacheInput, CacheMap, Context, Op, OpError, Stream, Trace, VertexSpec, Weight};
+use crate::{
+    Cache, CacheInput, CacheMap, Claim, Context, Guard, Op, OpError, Stream, Trace, VertexSpec, Weight,
+};
 
 /// One output: a tree of which only a number is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,8 @@ pub(super) struct Log {
     pub(super) digests: Vec<String>,
     /// Cache maps asked for, by definition.
     pub(super) maps: Vec<String>,
+    /// Some ignore the cache, so equal ones may run side by side.
+    pub(super) overlaps: bool,
 }
 
 /// The log, shared.
@@ -69,9 +73,13 @@ pub(super) struct Fake {
     pub(super) ignore_cache: bool,
     pub(super) taint_dependents: bool,
     pub(super) weight: Weight,
+    /// Whether it is claimed among processes.
+    pub(super) is_shared: bool,
     pub(super) behaviour: Behaviour,
     /// How long it takes, under the real driver.
     pub(super) takes: Duration,
+    /// How long it waits for something before that, without a place.
+    pub(super) waits: Duration,
     pub(super) world: World,
 }
 
@@ -104,8 +112,10 @@ impl Fake {
             ignore_cache: false,
             taint_dependents: false,
             weight: Weight::Slot,
+            is_shared: true,
             behaviour: Behaviour::Works,
             takes: Duration::from_secs(1),
+            waits: Duration::ZERO,
             world: world.clone(),
         }
     }
@@ -144,7 +154,7 @@ impl Fake {
     pub(super) fn begin(&self, inputs: &[Tree]) {
         let name = self.run_name(inputs);
         let mut log = self.world.log();
-        assert!(!log.running.contains(&name), "two runs of {name} at once");
+        assert!(log.overlaps || !log.running.contains(&name), "two runs of {name} at once");
         log.runs.push(name.clone());
         log.running.push(name);
         log.peak = log.peak.max(log.running.len());
@@ -197,8 +207,14 @@ impl Op for Fake {
     async fn run(&self, cx: &Context, inputs: Vec<Tree>) -> Result<Vec<Tree>, OpError> {
         self.begin(&inputs);
         cx.log(Stream::Stdout, Bytes::from("began"));
+        let work = async {
+            if !self.waits.is_zero() {
+                cx.aside(tokio::time::sleep(self.waits)).await;
+            }
+            tokio::time::sleep(self.takes).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(self.takes) => {
+            () = work => {
                 cx.log(Stream::Stdout, Bytes::from("ended"));
                 self.end(&inputs, false)
             }
@@ -218,6 +234,10 @@ impl Op for Fake {
     fn weight(&self) -> Weight {
         self.weight
     }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
 }
 
 /// A cache in memory.
@@ -225,6 +245,8 @@ impl Op for Fake {
 pub(super) struct Memory {
     pub(super) records: Mutex<BTreeMap<Digest, Vec<Tree>>>,
     pub(super) traces: Mutex<BTreeMap<Digest, Trace>>,
+    /// Keys that somebody runs. Several solvers over one memory are as good as several processes.
+    pub(super) claims: Arc<Mutex<BTreeSet<Digest>>>,
     /// Traces written.
     pub(super) kept: Mutex<usize>,
     pub(super) broken: std::sync::atomic::AtomicBool,
@@ -247,6 +269,17 @@ impl Cache<Tree> for Memory {
         Ok(())
     }
 
+    async fn claim(&self, key: &Digest) -> Result<Claim, OpError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let is_free = self.claims.lock().unwrap().insert(*key);
+        let held = || Held { key: *key, claims: self.claims.clone() };
+        Ok(if is_free {
+            Claim::Acquired(Guard::new(held()))
+        } else {
+            Claim::Held { by: "process 7".to_owned() }
+        })
+    }
+
     async fn trace(&self, lineage: &Digest) -> Result<Option<Trace>, OpError> {
         Ok(self.traces.lock().unwrap().get(lineage).cloned())
     }
@@ -255,6 +288,18 @@ impl Cache<Tree> for Memory {
         *self.kept.lock().unwrap() += 1;
         self.traces.lock().unwrap().insert(*lineage, trace.clone());
         Ok(())
+    }
+}
+
+/// A claim, until it is dropped.
+pub(super) struct Held {
+    pub(super) key: Digest,
+    pub(super) claims: Arc<Mutex<BTreeSet<Digest>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        assert!(self.claims.lock().unwrap().remove(&self.key));
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Plain {
     pub(super) ran: BTreeSet<String>,
     /// Digests of parts asked for.
     pub(super) digests: BTreeSet<String>,
+    /// How often vertices that ignore the cache were made, by name of the run; one number per job.
+    pub(super) again: Vec<BTreeMap<String, usize>>,
 }
 
 #[derive(Clone)]
@@ -35,7 +37,6 @@ struct Job<'a> {
     graph: &'a [PlainVertex],
     keys: BTreeMap<usize, Option<Key>>,
     values: BTreeMap<usize, Option<Vec<Tree>>>,
-    made: BTreeMap<String, Vec<Tree>>,
     failed: BTreeSet<usize>,
 }
 
@@ -46,13 +47,8 @@ impl Plain {
         graph: &[PlainVertex],
         edges: &[(usize, u32)],
     ) -> (Vec<Option<Tree>>, BTreeSet<usize>) {
-        let mut job = Job {
-            graph,
-            keys: BTreeMap::new(),
-            values: BTreeMap::new(),
-            made: BTreeMap::new(),
-            failed: BTreeSet::new(),
-        };
+        let mut job = Job { graph, keys: BTreeMap::new(), values: BTreeMap::new(), failed: BTreeSet::new() };
+        self.again.push(BTreeMap::new());
         let values = edges.iter().map(|(vertex, output)| {
             let values = self.value(&mut job, *vertex)?;
             Some(values[*output as usize])
@@ -100,11 +96,10 @@ impl Plain {
     fn search(&mut self, job: &mut Job<'_>, at: usize, key: &Key) -> Option<Vec<Tree>> {
         let PlainVertex { op, inputs } = &job.graph[at];
         let again = op.ignore_cache || key.inherited == 2;
-        let look = |plain: &Self, job: &Job<'_>, key: &str| {
-            if again { job.made.get(key).cloned() } else { plain.cache.get(key).cloned() }
-        };
+        // What it made for this job is in `job.values`.
+        let look = |plain: &Self, key: &str| if again { None } else { plain.cache.get(key).cloned() };
         if key.inherited == 0
-            && let Some(values) = look(self, job, &key.fast)
+            && let Some(values) = look(self, &key.fast)
         {
             return Some(values);
         }
@@ -118,7 +113,7 @@ impl Plain {
             let wholes =
                 trees.iter().zip(&op.uses).map(|(tree, part)| format!("{}@{:?}", tree.0, part.selector));
             keys.push(format!("W {}({})", op.definition, wholes.collect::<Vec<_>>().join(",")));
-            if let Some(values) = look(self, job, &keys[1]) {
+            if let Some(values) = look(self, &keys[1]) {
                 self.cache.insert(keys[0].clone(), values.clone());
                 return Some(values);
             }
@@ -132,7 +127,7 @@ impl Plain {
                     return None;
                 }
                 keys.push(format!("K {}", op.run_name(&trees)));
-                if let Some(values) = look(self, job, &keys[2]) {
+                if let Some(values) = look(self, &keys[2]) {
                     self.cache.insert(keys[0].clone(), values.clone());
                     self.cache.insert(keys[1].clone(), values.clone());
                     return Some(values);
@@ -146,8 +141,10 @@ impl Plain {
         }
         let values = op.outputs_for(&trees);
         for key in keys {
-            self.cache.insert(key.clone(), values.clone());
-            job.made.insert(key, values.clone());
+            self.cache.insert(key, values.clone());
+        }
+        if again && let Some(counts) = self.again.last_mut() {
+            *counts.entry(op.run_name(&trees)).or_default() += 1;
         }
         Some(values)
     }

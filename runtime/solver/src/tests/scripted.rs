@@ -207,6 +207,35 @@ fn one_who_leaves_the_queue_hands_over() {
 }
 
 #[test]
+fn a_run_that_waits_gives_its_place_to_another() {
+    let world = World::default();
+    let mut simulation = Simulation::new(1, 7);
+    let graph = Graph::new(&world).add("waits", &[]).add("quick", &[]).add("last", &[]).vertices;
+    begin(&mut simulation, 1, graph, &["waits", "quick", "last"], false);
+    simulation.until_runs();
+    let running = |simulation: &Simulation| simulation.machine.status().busy;
+    let waits = simulation.run_of("waits");
+    simulation.step_aside_or_back(waits);
+    simulation.until_runs();
+    assert_eq!(world.log().running.len(), 2);
+    // Its place is taken; it goes before the one that has not begun.
+    simulation.step_aside_or_back(waits);
+    assert_eq!(running(&simulation), 1);
+    let status = simulation.machine.status();
+    let queued: Vec<_> = status.vertices.iter().filter(|vertex| vertex.phase == Phase::Queued).collect();
+    assert_eq!(queued.iter().map(|vertex| vertex.name.as_str()).collect::<Vec<_>>(), ["waits", "last"]);
+    simulation.end(simulation.run_of("quick"));
+    assert_eq!(running(&simulation), 1);
+    assert_eq!(world.log().running, ["waits()"]);
+    simulation.until_runs();
+    simulation.end(waits);
+    simulation.until_runs();
+    assert_eq!(world.log().running, ["last()"]);
+    simulation.drain();
+    assert!(simulation.answer(1).unwrap().is_ok());
+}
+
+#[test]
 fn errors_are_shared_by_all_of_the_moment_and_kept_by_none() {
     let (world, mut simulation) = world();
     let graph = |behaviour| Graph::new(&world).add_with("make", &[], |op| op.behaviour = behaviour).vertices;
@@ -288,6 +317,57 @@ fn ignoring_the_cache_keeps_the_cutoff_unless_it_taints() {
     simulation.solve(33, 3, &[(id("test"), 0)], false);
     simulation.drain();
     assert_eq!(world.runs().len(), 4 + 1 + 3);
+}
+
+/// Equal steps in a chain that change nothing, and an equal one beside them.
+fn equal_steps(world: &World) -> Vertices {
+    world.log().overlaps = true;
+    let step = |op: &mut super::fake::Fake| {
+        op.definition = "step".to_owned();
+        op.range = 1;
+        op.ignore_cache = true;
+    };
+    let base = |op: &mut super::fake::Fake| op.range = 1;
+    let graph = Graph::new(world).add_with("base", &[], base).add_with("other", &[], base);
+    let graph = graph.add_with("one", &["base"], step).add_with("two", &["one"], step);
+    let graph = graph.add_with("three", &["two"], step).add_with("beside", &["other"], step);
+    graph.add("make", &["three"]).vertices
+}
+
+#[test]
+fn vertices_that_ignore_the_cache_run_once_each() {
+    let (world, mut simulation) = world();
+    let steps = |world: &World| world.runs().iter().filter(|run| run.starts_with("step")).count();
+    build(&mut simulation, 1, equal_steps(&world), &["make", "beside"]).unwrap();
+    assert_eq!(steps(&world), 4);
+    for name in ["one", "two", "three", "beside"] {
+        assert_eq!(simulation.events_of(1, id(name)), ["started", "missed", "running", "done"], "{name}");
+    }
+    // A later solve of the same job has them; another job runs them again, and what follows is cut off.
+    simulation.solve(11, 1, &[(id("two"), 0), (id("make"), 0)], false);
+    simulation.drain();
+    assert_eq!(steps(&world), 4);
+    build(&mut simulation, 2, equal_steps(&world), &["make", "beside"]).unwrap();
+    assert_eq!(steps(&world), 8);
+    assert_eq!(simulation.events_of(2, id("make")), ["started", "cached Content"]);
+}
+
+#[test]
+fn jobs_share_a_run_that_ignores_the_cache_and_vertices_of_one_do_not() {
+    let (world, mut simulation) = world();
+    begin(&mut simulation, 1, equal_steps(&world), &["one", "beside"], false);
+    begin(&mut simulation, 2, equal_steps(&world), &["one", "beside"], false);
+    simulation.until_runs();
+    for base in ["base", "other"] {
+        simulation.end(simulation.run_of(base));
+        simulation.until_runs();
+    }
+    assert_eq!(world.log().running.len(), 2, "{:?}", world.log().running);
+    // The one that has no job left to share with goes on for itself.
+    simulation.step(Signal::Close { job: JobId(1) });
+    simulation.drain();
+    assert!(simulation.answer(2).unwrap().is_ok());
+    assert_eq!(world.log().made.iter().filter(|run| run.starts_with("step")).count(), 2);
 }
 
 #[test]

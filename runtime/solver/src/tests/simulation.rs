@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rb_oci::Digest;
 
-use super::fake::{Fake, Tree};
-use crate::machine::{Effect, Found, JobId, Machine, RequestId, Signal, Ticket};
-use crate::{Event, SolveError, Trace, VertexSpec};
+use super::fake::{Fake, Held, Tree};
+use crate::machine::{Claimed, Effect, Found, JobId, Machine, RequestId, Signal, Ticket};
+use crate::{Event, Guard, OpError, SolveError, Trace, VertexSpec};
 
 /// Numbers that look random and are the same each time.
 pub(super) struct Dice(u64);
@@ -44,10 +44,19 @@ pub(super) enum Flying {
         index: usize,
         value: Tree,
     },
+    Claim {
+        key: Digest,
+        op: Arc<Fake>,
+        inputs: Arc<Vec<Tree>>,
+        told: bool,
+        /// Another process has it.
+        held: bool,
+    },
     Run {
         op: Arc<Fake>,
         inputs: Arc<Vec<Tree>>,
         told: bool,
+        aside: Aside,
     },
     Store {
         keys: Vec<Digest>,
@@ -55,6 +64,16 @@ pub(super) enum Flying {
         traces: Vec<(Digest, Trace)>,
         is_early: bool,
     },
+}
+
+/// Where a run stands with its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aside {
+    No,
+    /// It gave it back.
+    Yes,
+    /// It waits for it.
+    ComesBack,
 }
 
 pub(super) struct Simulation {
@@ -68,6 +87,10 @@ pub(super) struct Simulation {
     started: BTreeSet<(JobId, Digest)>,
     followed: BTreeMap<Ticket, BTreeSet<u64>>,
     pub(super) dice: Dice,
+    /// Keys that are claimed.
+    pub(super) claims: Arc<Mutex<BTreeSet<Digest>>>,
+    /// One of so many claims finds that another process has the key; none of 0.
+    pub(super) others: usize,
     /// Check all rules for all vertices after each step; otherwise for those it touched.
     pub(super) audits_all: bool,
 }
@@ -84,6 +107,8 @@ impl Simulation {
             started: BTreeSet::new(),
             followed: BTreeMap::new(),
             dice: Dice::new(seed),
+            claims: Arc::default(),
+            others: 0,
             audits_all: true,
         }
     }
@@ -119,9 +144,14 @@ impl Simulation {
             Effect::Digest { ticket, op, index, value, followers } => {
                 (ticket, Flying::Digest { op, index, value }, followers)
             }
+            Effect::Claim { ticket, key, followers } => {
+                let (op, inputs) = self.machine.claimed_run(ticket);
+                (ticket, Flying::Claim { key, op, inputs, told: false, held: false }, followers)
+            }
+            Effect::Release { guard } => return drop(guard),
             Effect::Run { ticket, op, inputs, followers } => {
                 op.begin(&inputs);
-                (ticket, Flying::Run { op, inputs, told: false }, followers)
+                (ticket, Flying::Run { op, inputs, told: false, aside: Aside::No }, followers)
             }
             Effect::Store { ticket, keys, values, traces } => {
                 if coin {
@@ -132,7 +162,7 @@ impl Simulation {
             Effect::Cancel { ticket } => {
                 let deserted = self.followed[&ticket].is_empty();
                 match self.flying.get_mut(&ticket).expect("only what is in flight is cancelled") {
-                    Flying::Run { told, .. } => {
+                    Flying::Run { told, .. } | Flying::Claim { told, .. } => {
                         assert!(!*told, "told twice");
                         *told = true;
                         assert!(deserted, "nobody wants it, and somebody listens");
@@ -150,6 +180,13 @@ impl Simulation {
             }
             Effect::Unfollow { ticket, node } => {
                 assert!(self.followed.entry(ticket).or_default().remove(&node.0));
+                return;
+            }
+            Effect::Admit { ticket } => {
+                let Some(Flying::Run { aside, .. }) = self.flying.get_mut(&ticket) else {
+                    panic!("only runs are admitted")
+                };
+                assert!(std::mem::replace(aside, Aside::No) == Aside::ComesBack, "admitted out of turn");
                 return;
             }
             Effect::Tell { job, vertex, event } => return self.tell(job, vertex, event),
@@ -196,7 +233,8 @@ impl Simulation {
             Flying::Digest { op, index, value } => {
                 Signal::Digested { ticket, result: op.digest_now(index, value) }
             }
-            Flying::Run { op, inputs, told } => {
+            Flying::Claim { key, told, .. } => Signal::Claimed { ticket, result: self.claim(key, told) },
+            Flying::Run { op, inputs, told, aside: _ } => {
                 // One that is told too late may have its result all the same.
                 let result = op.end(&inputs, told && self.dice.roll(4) > 0);
                 Signal::Ran { ticket, result, duration: Duration::ZERO }
@@ -215,6 +253,54 @@ impl Simulation {
         self.step(signal);
     }
 
+    fn claim(&mut self, key: Digest, told: bool) -> Result<Claimed<Tree>, OpError> {
+        // One that is told too late has its claim all the same.
+        if told && self.dice.roll(3) > 0 {
+            return Err(OpError::cancelled());
+        }
+        assert!(self.claims.lock().unwrap().insert(key), "two have {key}");
+        let guard = Guard::new(Held { key, claims: self.claims.clone() });
+        Ok(match self.cache.get(&key) {
+            Some(values) => Claimed::Found(values.clone()),
+            None => Claimed::Acquired(guard),
+        })
+    }
+
+    /// Has a claim find that another process has its key.
+    pub(super) fn hold(&mut self, ticket: Ticket) {
+        let Some(Flying::Claim { held, .. }) = self.flying.get_mut(&ticket) else { panic!("no claim") };
+        assert!(!std::mem::replace(held, true));
+        self.step(Signal::Held { ticket, by: "process 7".into() });
+    }
+
+    /// Has that process run the op and store what came of it, if anything did.
+    pub(super) fn run_elsewhere(&mut self, ticket: Ticket) {
+        let Some(Flying::Claim { key, op, inputs, held: true, .. }) = self.flying.get(&ticket) else {
+            panic!("no other process has it")
+        };
+        let (key, op, inputs) = (*key, op.clone(), inputs.clone());
+        op.begin(&inputs);
+        if let Ok(values) = op.end(&inputs, false) {
+            self.keep(&[key], &Arc::new(values));
+        }
+    }
+
+    /// Goes on with a claim.
+    fn claim_on(&mut self, ticket: Ticket) {
+        let Some(Flying::Claim { key, held, .. }) = self.flying.get(&ticket) else { panic!("no claim") };
+        let (key, held) = (*key, *held);
+        let is_ours = self.claims.lock().unwrap().contains(&key);
+        if !held && (is_ours || self.others > 0 && self.dice.roll(self.others) == 0) {
+            self.hold(ticket);
+        } else if !is_ours {
+            // The other one ends with a result or without, or dies before it begins; or was not there.
+            if held && self.dice.roll(3) > 0 && !self.cache.contains_key(&key) {
+                self.run_elsewhere(ticket);
+            }
+            self.end(ticket);
+        }
+    }
+
     /// Ends any one effect; tells whether there was one.
     pub(super) fn end_any(&mut self) -> bool {
         if self.flying.is_empty() {
@@ -222,14 +308,37 @@ impl Simulation {
         }
         let at = self.dice.roll(self.flying.len());
         let ticket = *self.flying.keys().nth(at).unwrap();
-        self.end(ticket);
+        if matches!(self.flying[&ticket], Flying::Run { .. }) && self.dice.roll(3) == 0 {
+            self.step_aside_or_back(ticket);
+        } else if matches!(self.flying[&ticket], Flying::Claim { .. }) {
+            self.claim_on(ticket);
+        } else {
+            self.end(ticket);
+        }
         true
+    }
+
+    /// Has a run give its place back, or ask for it again. Who waits for one goes on waiting.
+    pub(super) fn step_aside_or_back(&mut self, ticket: Ticket) {
+        let Some(Flying::Run { aside, .. }) = self.flying.get_mut(&ticket) else { panic!("no run") };
+        match *aside {
+            Aside::No => {
+                *aside = Aside::Yes;
+                self.step(Signal::SteppedAside { ticket });
+            }
+            Aside::Yes => {
+                *aside = Aside::ComesBack;
+                self.step(Signal::ComesBack { ticket });
+            }
+            Aside::ComesBack => {}
+        }
     }
 
     /// Ends everything, in any order, until nothing is left to do.
     pub(super) fn drain(&mut self) {
         while self.end_any() {}
         assert!(self.machine.is_idle());
+        assert!(self.claims.lock().unwrap().is_empty(), "a claim is kept");
     }
 
     /// Ends everything, the oldest first.
@@ -250,6 +359,26 @@ impl Simulation {
         {
             self.end(ticket);
         }
+    }
+
+    /// Ends everything but runs and claims.
+    pub(super) fn until_claims(&mut self) {
+        let goes_on = |flying: &Flying| !matches!(flying, Flying::Run { .. } | Flying::Claim { .. });
+        while let Some(ticket) =
+            self.flying.iter().find(|(_, flying)| goes_on(flying)).map(|(ticket, _)| *ticket)
+        {
+            self.end(ticket);
+        }
+    }
+
+    /// Returns the claim for this definition that is in flight.
+    pub(super) fn claim_of(&self, definition: &str) -> Ticket {
+        let is_it =
+            |flying: &Flying| matches!(flying, Flying::Claim { op, .. } if op.definition == definition);
+        let found: Vec<Ticket> =
+            self.flying.iter().filter(|(_, flying)| is_it(flying)).map(|(ticket, _)| *ticket).collect();
+        assert_eq!(found.len(), 1, "claims of {definition}");
+        found[0]
     }
 
     /// Returns the run of this definition that is in flight.
