@@ -4,24 +4,39 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_diag::ErrorKind;
-use rb_frontend::Gateway;
+use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
+use rb_llb::Definition;
 use rb_oci::Digest;
-use rb_session::Session;
 
-use crate::{EventSink, SolveRequest, SolveResult};
+use crate::{EventSink, JobOptions, SolveRequest, SolveResult, Summary};
 
-/// An engine. Dropping the future of a call cancels its work; it ends when every process of the job has ended.
+/// An engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Solves all roots of a request, then writes its exports.
-    async fn solve(&self, request: SolveRequest, events: EventSink) -> Result<SolveResult, SolveError>;
-    /// Waits until the work of dropped calls has ended too.
+    /// Opens a job; `events` hears of its work. To be called within the runtime that the work is to be done on.
+    fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job>;
+    /// Waits until the work of dropped calls and dropped jobs has ended too.
     async fn idle(&self);
-    /// Returns the engine's door for frontends, for one job: `session` answers for files, `events` hears of the work.
-    fn gateway(&self, session: Arc<dyn Session>, events: EventSink) -> Arc<dyn Gateway>;
 }
 
-/// Why a job failed.
+/// One build: a graph that grows with each call, and what was made of it so far.
+///
+/// Calls may run at once. What one has made the others use, so a vertex is searched for once in a job, told of once,
+/// and counted once. A vertex keeps the name and the options with which it came first. Dropping the future of a call
+/// takes its interest back and leaves what others want; dropping the job takes all interest back.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// Solves all roots of a request, then writes its exports. On an error, what only this call wanted has ended.
+    async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError>;
+    /// Solves a definition and reads one thing out of its tree.
+    async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError>;
+    /// Pins an image and returns its config.
+    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Counts what became of the steps that are known by now.
+    fn summary(&self) -> Summary;
+}
+
+/// Why a call of a job failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SolveError {
     /// A vertex failed.
@@ -39,6 +54,12 @@ pub enum SolveError {
         help: Option<String>,
         /// Last lines of its output, at most a few dozen.
         log_tail: Vec<String>,
+    },
+    /// What a query asks for is not in the tree.
+    #[error("`{path}` does not exist")]
+    NoSuchFile {
+        /// As asked for.
+        path: String,
     },
     /// The job failed outside any vertex.
     #[error("{message}")]
@@ -60,6 +81,7 @@ impl SolveError {
     pub fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Vertex { kind, .. } | Self::Job { kind, .. } => Some(*kind),
+            Self::NoSuchFile { .. } => Some(ErrorKind::Input),
             Self::Cancelled => None,
         }
     }

@@ -1,4 +1,4 @@
-//! One job for an engine, and what comes of it.
+//! What a job is opened with, what it is asked for, and what comes of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,19 +7,26 @@ use rb_llb::Definition;
 use rb_oci::{Digest, ImageConfig};
 use rb_session::Session;
 
-/// One job.
+/// What holds for all of a job.
 #[derive(Clone)]
+pub struct JobOptions {
+    /// Who answers for files.
+    pub session: Arc<dyn Session>,
+    /// Look nothing up; results are stored all the same.
+    pub no_cache: bool,
+    /// Steps may run without isolation (`security.insecure`); without it such a step is refused.
+    pub allow_insecure: bool,
+    /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
+    pub epoch_seconds: i64,
+}
+
+/// One thing asked of a job.
+#[derive(Clone, Debug, Default)]
 pub struct SolveRequest {
     /// What must be made. Exports name roots by their index.
     pub roots: Vec<Root>,
     /// What is to be written once every root is made.
     pub exports: Vec<Export>,
-    /// Who answers for files.
-    pub session: Arc<dyn Session>,
-    /// Look nothing up; results are stored all the same.
-    pub no_cache: bool,
-    /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
-    pub epoch_seconds: i64,
 }
 
 /// A filesystem to make.
@@ -84,14 +91,14 @@ pub enum Export {
     },
 }
 
-/// A finished job.
+/// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SolveResult {
     /// Content key of each root's tree.
     pub roots: Vec<Digest>,
     /// What was written, in the order of the request.
     pub exports: Vec<ExportResult>,
-    /// Counts.
+    /// Counts of the whole job so far.
     pub summary: Summary,
 }
 

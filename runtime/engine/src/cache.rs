@@ -5,21 +5,23 @@
 
 use async_trait::async_trait;
 use rb_oci::{Digest, Hasher};
-use rb_solver::{Cache, OpError, Trace};
+use rb_solver::{Cache, Claim, Guard, OpError, Trace};
 use rb_store::Store;
 
+use crate::claims::{Claims, Taken};
 use crate::error::EngineError;
 use crate::value::{self, Value};
 
 /// The local database as the solver sees it.
 pub(crate) struct StoreCache {
     store: Store,
+    claims: Claims,
     single_id: bool,
 }
 
 impl StoreCache {
-    pub(crate) fn new(store: Store, single_id: bool) -> Self {
-        Self { store, single_id }
+    pub(crate) fn new(store: Store, claims: Claims, single_id: bool) -> Self {
+        Self { store, claims, single_id }
     }
 
     /// Returns the key under which the store keeps what the solver calls `key`.
@@ -56,6 +58,15 @@ impl Cache<Value> for StoreCache {
         let keys: Vec<Digest> = keys.iter().map(|key| self.stored_key(key)).collect();
         self.on_store(move |store| keys.iter().try_for_each(|key| store.put_record(key, &bytes, &snapshots)))
             .await
+    }
+
+    async fn claim(&self, key: &Digest) -> Result<Claim, OpError> {
+        let (claims, key) = (self.claims.clone(), self.stored_key(key));
+        Ok(match crate::blocking(move || claims.take(&key)).await? {
+            Taken::Ours(claimed) => Claim::Acquired(Guard::new(claimed)),
+            Taken::Theirs { process: Some(id) } => Claim::Held { by: format!("process {id}") },
+            Taken::Theirs { process: None } => Claim::Held { by: "another process".to_owned() },
+        })
     }
 
     async fn trace(&self, lineage: &Digest) -> Result<Option<Trace>, OpError> {

@@ -21,6 +21,43 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// A step asks for a secret that the client does not lend.
+    #[error("there is no secret `{id}`")]
+    NoSecret {
+        /// Its id.
+        id: String,
+    },
+    /// A step wants to run without isolation, and the job does not allow that.
+    #[error("a step wants to run privileged, which this build does not allow")]
+    InsecureStep,
+    /// A directory that outlives builds cannot be used.
+    #[error("cannot {action} the cache `{id}`")]
+    Cache {
+        /// What was tried: `open`, `fill`.
+        action: &'static str,
+        /// Its name in the definition.
+        id: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be told whether another process runs the same step.
+    #[error("cannot claim a step in `{}`", path.display())]
+    Claim {
+        /// The file, or the folder.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that a query asks for is larger than it allows.
+    #[error("`{}` is larger than {limit_bytes} bytes", path.display())]
+    TooLarge {
+        /// Path in the tree.
+        path: std::path::PathBuf,
+        /// The most that is allowed.
+        limit_bytes: u64,
+    },
     /// A command ended with a code that means failure.
     #[error("{outcome}")]
     Exit {
@@ -81,9 +118,13 @@ impl EngineError {
             Self::Exit { .. } => ErrorKind::Build,
             Self::Unsupported { .. }
             | Self::Definition { .. }
+            | Self::NoSecret { .. }
+            | Self::InsecureStep
             | Self::NoSuchImage { .. }
             | Self::NoCommand { .. }
+            | Self::TooLarge { .. }
             | Self::HostImage => ErrorKind::Input,
+            Self::Cache { .. } | Self::Claim { .. } => ErrorKind::Environment,
             Self::Llb(error) => error.kind(),
             Self::Source(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
@@ -98,6 +139,8 @@ impl EngineError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Unsupported { help, .. } | Self::Exit { help, .. } => help.clone(),
+            Self::NoSecret { id } => Some(format!("give it one: `--secret {id}=value`")),
+            Self::InsecureStep => Some("allow it: `--allow-privileged` (`-P`)".to_owned()),
             Self::NoSuchImage { nearest, .. } => Some(match nearest {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "`rb image ls` lists the images there are".to_owned(),
@@ -110,6 +153,9 @@ impl EngineError {
                 error.help()
             }
             Self::Definition { .. }
+            | Self::TooLarge { .. }
+            | Self::Cache { .. }
+            | Self::Claim { .. }
             | Self::Llb(_)
             | Self::Snapshot(_)
             | Self::Exec(_)

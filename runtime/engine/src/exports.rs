@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rb_api::{Export, ExportResult, SolveRequest};
+use rb_api::{Export, ExportResult};
 use rb_exporters::{Epoch, ExportError, TreeOptions};
 use rb_oci::{Descriptor, ImageConfig, ImageManifest};
 use rb_snapshot::{Follow, View};
@@ -20,11 +20,11 @@ use crate::value::Tree;
 /// Writes all exports of a request. Blocking.
 pub(crate) fn write(
     parts: &Parts,
-    request: &SolveRequest,
+    exports: &[Export],
     trees: &[Tree],
+    epoch: Epoch,
 ) -> Result<Vec<ExportResult>, EngineError> {
-    let epoch = Epoch(request.epoch_seconds);
-    request.exports.iter().map(|export| write_one(parts, export, trees, epoch)).collect()
+    exports.iter().map(|export| write_one(parts, export, trees, epoch)).collect()
 }
 
 fn root(trees: &[Tree], index: usize) -> Result<&Tree, EngineError> {
@@ -62,7 +62,12 @@ fn write_one(
         }
         Export::Local { root: index, path, destination, into, entries, merge, optional, confine } => {
             let view = parts.snapshots.view(root(trees, *index)?.snapshot)?;
-            let options = TreeOptions { within: confine.clone(), merge: *merge, ..TreeOptions::default() };
+            let options = TreeOptions {
+                within: confine.clone(),
+                merge: *merge,
+                precious: parts.precious.clone(),
+                ..TreeOptions::default()
+            };
             let path = Path::new(path);
             let found = view.lookup(path, Follow::Yes)?;
             let pieces = match path.file_name() {

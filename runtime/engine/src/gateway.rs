@@ -1,102 +1,81 @@
-//! The engine's door for frontends: images are pinned, states are solved, their files are read.
+//! What a frontend asks while it decides the graph: images are pinned, files of solved trees are read.
 
 use std::io::Read as _;
-use std::sync::Arc;
+use std::path::Path;
 
-use async_trait::async_trait;
-use rb_api::{EventSink, SolveError};
-use rb_diag::{ErrorKind, SourceMap, chain};
-use rb_frontend::{Answer, Gateway, ImageLocation, ImageRequest, Query, ResolvedImage, WorldError};
-use rb_llb::State;
+use rb_api::SolveError;
+use rb_diag::chain;
+use rb_frontend::{Answer, ImageLocation, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_session::Session;
-use rb_snapshot::Follow;
+use rb_snapshot::{Follow, SnapshotError, View};
 use rb_sources::layout::{self, Wanted};
 
-use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::ops::no_registry;
+use crate::parts::Parts;
+use crate::solve::{engine_error, job_error};
 use crate::value::Tree;
 
 /// Name of every image that comes from a layout; which one it is, its digest says.
 const LAYOUT_NAME: &str = "rb/layout";
 
-/// Answers for one job.
-pub(crate) struct LocalGateway {
-    engine: LocalEngine,
-    session: Arc<dyn Session>,
-    events: EventSink,
-}
-
-impl LocalGateway {
-    pub(crate) fn new(engine: LocalEngine, session: Arc<dyn Session>, events: EventSink) -> Self {
-        Self { engine, session, events }
-    }
-}
-
 fn failed(error: &EngineError) -> WorldError {
-    WorldError::Failed { kind: error.kind(), message: with_help(chain(error), error.help()) }
+    let message = error.help().into_iter().fold(chain(error), |message, help| format!("{message} ({help})"));
+    WorldError::Failed { kind: error.kind(), message }
 }
 
-fn with_help(message: String, help: Option<String>) -> String {
-    help.into_iter().fold(message, |message, help| format!("{message} ({help})"))
+/// Pins an image and returns its config.
+pub(crate) async fn resolve_image(
+    session: &dyn Session,
+    request: &ImageRequest,
+) -> Result<ResolvedImage, WorldError> {
+    let (project, path, tag) = match &request.location {
+        ImageLocation::Registry(name) => return Err(failed(&no_registry(name))),
+        ImageLocation::OciLayout { project, path, tag } => (project, path, tag),
+    };
+    let store = project.join(path).dir().to_owned();
+    let store = if store.is_empty() { ".".to_owned() } else { store };
+    let missing = || WorldError::NotFound { what: format!("the folder `{path}`"), help: None };
+    let folder = session.oci_layout(&store).ok_or_else(missing)?;
+    let (wanted, platform) = (Wanted::Tag(tag.clone()), request.platform.clone());
+    let found = crate::blocking(move || Ok(layout::find(&folder, &wanted, &platform)?)).await;
+    let image = found.map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })?;
+    Ok(ResolvedImage {
+        identifier: format!("oci-layout://{LAYOUT_NAME}@{}", image.digest),
+        attrs: [(rb_llb::attr::OCI_STORE.to_owned(), store)].into(),
+        digest: image.digest,
+        config: image.config,
+    })
 }
 
-#[async_trait]
-impl Gateway for LocalGateway {
-    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
-        let (project, path, tag) = match &request.location {
-            ImageLocation::Registry(name) => return Err(failed(&no_registry(name))),
-            ImageLocation::OciLayout { project, path, tag } => (project, path, tag),
-        };
-        let store = project.join(path).dir().to_owned();
-        let store = if store.is_empty() { ".".to_owned() } else { store };
-        let missing = || WorldError::NotFound { what: format!("the folder `{path}`"), help: None };
-        let folder = self.session.oci_layout(&store).ok_or_else(missing)?;
-        let (wanted, platform) = (Wanted::Tag(tag.clone()), request.platform.clone());
-        let found = crate::blocking(move || Ok(layout::find(&folder, &wanted, &platform)?)).await;
-        let image =
-            found.map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })?;
-        Ok(ResolvedImage {
-            identifier: format!("oci-layout://{LAYOUT_NAME}@{}", image.digest),
-            attrs: [(rb_llb::attr::OCI_STORE.to_owned(), store)].into(),
-            digest: image.digest,
-            config: image.config,
-        })
+/// Reads one thing out of a tree.
+pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<Answer, SolveError> {
+    let view = parts.snapshots.view(tree.snapshot).map_err(|error| engine_error(&error.into()))?;
+    match query {
+        Query::Exists { path } => {
+            let found = crate::blocking(move || Ok(view.lookup(&path, Follow::Yes)?.is_some())).await;
+            found.map(Answer::Exists).map_err(|error| job_error(&error))
+        }
+        Query::ReadFile { path, limit_bytes } => {
+            let wanted = path.clone();
+            let read = crate::blocking(move || read_file(&view, wanted.as_ref(), limit_bytes)).await;
+            match read.map_err(|error| job_error(&error))? {
+                Some(bytes) => Ok(Answer::File(bytes)),
+                None => Err(SolveError::NoSuchFile { path }),
+            }
+        }
     }
+}
 
-    async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
-        let definition = state.marshal(&SourceMap::default()).map_err(|error| failed(&error.into()))?;
-        let solved =
-            self.engine.solve_trees(vec![definition], &self.session, false, Arc::clone(&self.events)).await;
-        let tree = match solved {
-            Ok((trees, _)) => trees.into_iter().next().unwrap_or_else(Tree::scratch),
-            Err(SolveError::Vertex { vertex, kind, message, .. }) => {
-                return Err(WorldError::Step { vertex, kind, message });
-            }
-            Err(error) => {
-                let kind = error.kind().unwrap_or(ErrorKind::Build);
-                return Err(WorldError::Failed { kind, message: error.to_string() });
-            }
-        };
-        let view = self.engine.parts.snapshots.view(tree.snapshot).map_err(|error| failed(&error.into()))?;
-        let read = move || match query {
-            Query::Exists { path } => Ok(Answer::Exists(view.lookup(path, Follow::Yes)?.is_some())),
-            Query::ReadFile { path, limit_bytes } => {
-                let reason = |what: &str| EngineError::Definition { reason: format!("`{path}` {what}") };
-                let entry = view.lookup(&path, Follow::Yes)?.ok_or_else(|| reason("does not exist"))?;
-                let mut bytes = Vec::new();
-                let file = view.open(&entry)?;
-                file.take(limit_bytes + 1)
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| reason(&error.to_string()))?;
-                if bytes.len() as u64 > limit_bytes {
-                    return Err(reason("is larger than the query allows"));
-                }
-                Ok(Answer::File(bytes))
-            }
-        };
-        crate::blocking(read)
-            .await
-            .map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })
+/// Returns the bytes of a file; none if there is nothing at `path`.
+fn read_file(view: &View, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, EngineError> {
+    let Some(entry) = view.lookup(path, Follow::Yes)? else { return Ok(None) };
+    let file = view.open(&entry)?;
+    let mut bytes = Vec::new();
+    let read = file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|source| SnapshotError::Io { action: "read", path: entry.path.clone(), source })?;
+    if bytes.len() as u64 > limit_bytes {
+        return Err(EngineError::TooLarge { path: path.to_owned(), limit_bytes });
     }
+    Ok(Some(bytes))
 }

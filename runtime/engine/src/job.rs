@@ -15,6 +15,8 @@ pub(crate) struct JobContext {
     pub(crate) session: Arc<dyn Session>,
     pub(crate) no_cache: bool,
     pub(crate) allowed_binds: Vec<PathBuf>,
+    /// Whether steps may run without isolation.
+    pub(crate) allow_insecure: bool,
     tails: Mutex<BTreeMap<Digest, LogTail>>,
 }
 
@@ -25,7 +27,13 @@ impl JobContext {
         no_cache: bool,
         allowed_binds: Vec<PathBuf>,
     ) -> Self {
-        Self { parts, session, no_cache, allowed_binds, tails: Mutex::default() }
+        Self { parts, session, no_cache, allowed_binds, allow_insecure: false, tails: Mutex::default() }
+    }
+
+    /// Says whether steps may run without isolation; they may not unless told so.
+    pub(crate) fn with_insecure(mut self, allow: bool) -> Self {
+        self.allow_insecure = allow;
+        self
     }
 
     /// Keeps the end of what a vertex's command wrote.

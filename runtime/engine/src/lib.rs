@@ -1,11 +1,12 @@
 //! The bundled engine: binds LLB ops to the parts of the runtime and solves jobs in this process.
 //!
-//! In: a [`SolveRequest`](rb_api::SolveRequest). Out: its result, and events. The solver decides what runs, `ops`
-//! say how, the store keeps what came of it, the exporters write what was asked for.
+//! In: the requests and queries of a [`Job`](rb_api::Job). Out: their results, and events. The solver decides what runs,
+//! `ops` say how, the store keeps what came of it, the exporters write what was asked for.
 //! **Invariant:** nothing here prints or reads the environment; when a call has ended, or was dropped and
 //! [`Engine::idle`](rb_api::Engine::idle) has returned, no process of it is left and nothing is mounted.
 
 mod cache;
+mod claims;
 mod error;
 mod exports;
 mod gateway;
@@ -17,6 +18,7 @@ mod parts;
 mod run_image;
 mod solve;
 mod value;
+mod watch;
 
 pub use error::EngineError;
 pub use images::{ImageDetails, SaveFormat};
@@ -27,11 +29,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rb_exec::{Privileges, Rootless};
+use rb_exporters::Precious;
 use rb_snapshot::{DriverKind, Snapshots};
 use rb_solver::{OpError, Options, Solver};
 use rb_store::Store;
 
 use crate::cache::StoreCache;
+use crate::claims::Claims;
 use crate::ops::LlbOp;
 use crate::parts::Parts;
 
@@ -46,6 +50,8 @@ pub struct EngineOptions {
     pub jobs: NonZeroUsize,
     /// Host folders that `FROM @host --bind` may show beyond those that hold software.
     pub allowed_binds: Vec<PathBuf>,
+    /// Directories that no export replaces, beside the state directory, each with what it is: "your home".
+    pub precious: Vec<(PathBuf, &'static str)>,
 }
 
 /// The engine of this process. Cheap to clone; clones share everything.
@@ -62,7 +68,17 @@ impl LocalEngine {
     pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
         let store = Store::open(&options.root)?;
         let snapshots = Snapshots::new(store.clone(), driver())?;
-        let parts = Parts { store, snapshots, privileges: options.privileges };
+        let claims = Claims::below(&options.root);
+        claims.sweep();
+        let precious = Precious { directories: options.precious, state: Some(options.root) };
+        let parts = Parts {
+            store,
+            snapshots,
+            claims,
+            privileges: options.privileges,
+            precious,
+            caches: Default::default(),
+        };
         Ok(Self {
             parts: Arc::new(parts),
             jobs: options.jobs,
@@ -80,7 +96,7 @@ impl LocalEngine {
     fn solver(&self) -> &Solver<LlbOp> {
         self.solver.get_or_init(|| {
             let single_id = self.parts.privileges.mode == Rootless::SingleId;
-            let cache = StoreCache::new(self.parts.store.clone(), single_id);
+            let cache = StoreCache::new(self.parts.store.clone(), self.parts.claims.clone(), single_id);
             Solver::new(Arc::new(cache), Options::new(self.jobs))
         })
     }

@@ -1,12 +1,22 @@
 //! The parts of the runtime that ops work with.
 
 use rb_exec::Privileges;
+use rb_exporters::Precious;
 use rb_snapshot::Snapshots;
 use rb_store::Store;
 
-/// Store, snapshots, and what this process may do.
+use crate::claims::Claims;
+use crate::ops::Turns;
+
+/// Store, snapshots, caches, and what this process may do.
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) snapshots: Snapshots,
+    /// What is being run, by whichever process.
+    pub(crate) claims: Claims,
     pub(crate) privileges: Privileges,
+    /// What no export replaces.
+    pub(crate) precious: Precious,
+    /// Who waits for which cache.
+    pub(crate) caches: Turns,
 }

@@ -1,51 +1,46 @@
-//! One job from request to result: bind, solve, export.
+//! One job: definitions come in, are bound and solved; trees are exported, or read for an answer.
+//!
+//! All calls of a job share one job of the solver, so what one has solved the others have.
+//! **Invariant:** vertices reach the solver's job inputs first, whatever calls run at once: binding and adding happen
+//! under one lock.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rb_api::{
-    Engine, Event, EventKind, EventSink, LogStream, SolveError, SolveRequest, SolveResult, Summary,
-};
-use rb_diag::{ErrorKind, chain};
-use rb_frontend::Gateway;
+use rb_api::{Engine, EventSink, Job, JobOptions, SolveError, SolveRequest, SolveResult, Summary};
+use rb_diag::chain;
+use rb_exporters::Epoch;
+use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_llb::Definition;
-use rb_oci::Digest;
-use rb_session::Session;
-use rb_solver::{MissReason, Stream};
+use rb_solver::JobHandle;
 
 use crate::error::EngineError;
-use crate::gateway::LocalGateway;
+use crate::graph::{Graphs, Output};
 use crate::job::JobContext;
+use crate::ops::LlbOp;
 use crate::value::{Tree, Value};
-use crate::{LocalEngine, exports, graph};
+use crate::watch::Watch;
+use crate::{LocalEngine, exports, gateway};
 
-/// A job that took this long is made durable at its end, with all before it; a shorter one is quicker to do again after
+/// Work that took this long is made durable at its end, with all before it; shorter work is quicker to do again after
 /// a crash of the machine than to wait for the disk each time. What is not durable is distrusted after a reboot.
 const WORTH_KEEPING: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl Engine for LocalEngine {
-    async fn solve(&self, request: SolveRequest, events: EventSink) -> Result<SolveResult, SolveError> {
-        let started = Instant::now();
-        let definitions: Vec<Definition> = request.roots.iter().map(|root| root.definition.clone()).collect();
-        let (trees, summary) =
-            self.solve_trees(definitions, &request.session, request.no_cache, events).await?;
-        let roots = trees.iter().map(Tree::key).collect();
-        let parts = Arc::clone(&self.parts);
-        let exports = crate::blocking(move || exports::write(&parts, &request, &trees)).await;
-        let exports = exports.map_err(|error| job_error(&error))?;
-        if summary.executed > 0 && started.elapsed() >= WORTH_KEEPING {
-            let store = self.parts.store.clone();
-            let synced = crate::blocking(move || Ok(store.sync_snapshots()?)).await;
-            synced.map_err(|error| job_error(&error))?;
-        }
-        Ok(SolveResult { roots, exports, summary })
-    }
-
-    fn gateway(&self, session: Arc<dyn Session>, events: EventSink) -> Arc<dyn Gateway> {
-        Arc::new(LocalGateway::new(self.clone(), session, events))
+    fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
+        let JobOptions { session, no_cache, allow_insecure, epoch_seconds } = options;
+        let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
+        let watch = Arc::new(Watch::new(events));
+        Arc::new(LocalJob {
+            handle: self.solver().job(Vec::new(), watch.clone()),
+            context: Arc::new(context.with_insecure(allow_insecure)),
+            watch,
+            epoch: Epoch(epoch_seconds),
+            binding: Mutex::default(),
+            kept: Mutex::new(Kept { until: Instant::now(), executed: 0 }),
+        })
     }
 
     async fn idle(&self) {
@@ -55,125 +50,104 @@ impl Engine for LocalEngine {
     }
 }
 
-impl LocalEngine {
-    /// Solves the roots of definitions to trees.
-    pub(crate) async fn solve_trees(
-        &self,
-        definitions: Vec<Definition>,
-        session: &Arc<dyn Session>,
-        no_cache: bool,
-        events: EventSink,
-    ) -> Result<(Vec<Tree>, Summary), SolveError> {
-        let parts = Arc::clone(&self.parts);
-        let job = JobContext::new(parts, Arc::clone(session), no_cache, self.allowed_binds.clone());
-        let job = Arc::new(job);
-        let bound = graph::bind(&definitions, &job).map_err(|error| engine_error(&error))?;
-        let watch = Arc::new(Watch::new(bound.names, Arc::clone(&events)));
-        let observer = {
-            let watch = Arc::clone(&watch);
-            Arc::new(move |vertex, event| watch.see(vertex, event))
-        };
-        let handle = self.solver().job(bound.specs, observer);
-        let edges: Vec<(Digest, u32)> = bound.roots.iter().flatten().copied().collect();
-        let solved = handle.solve(&edges).await;
-        let mut values = solved.map_err(|error| solve_error(error, &job))?.into_iter();
-        let mut trees = Vec::new();
-        for root in &bound.roots {
-            let value = match root {
-                None => Value::Tree(Tree::scratch()),
-                Some(_) => values.next().expect("one value per edge"),
-            };
-            trees.push(match value {
-                Value::Tree(tree) => tree,
-                Value::Local(_) => {
-                    let parts = Arc::clone(&self.parts);
-                    let copied = crate::blocking(move || crate::ops::as_tree(&parts, &value)).await;
-                    copied.map_err(|error| job_error(&error))?
-                }
-            });
-        }
-        Ok((trees, watch.summary()))
-    }
+/// A job of this process.
+struct LocalJob {
+    handle: JobHandle<LlbOp>,
+    context: Arc<JobContext>,
+    watch: Arc<Watch>,
+    epoch: Epoch,
+    /// Held while vertices are bound and added.
+    binding: Mutex<()>,
+    kept: Mutex<Kept>,
 }
 
-/// Translates the solver's events and counts what became of the steps.
-struct Watch {
-    steps: BTreeMap<Digest, (String, bool)>,
-    ended: Mutex<BTreeMap<Digest, Ended>>,
-    events: EventSink,
+/// What of a job is durable.
+struct Kept {
+    until: Instant,
+    /// Steps executed until then.
+    executed: usize,
 }
 
-/// How a vertex ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Executed,
-    Cached,
-}
-
-impl Watch {
-    fn new(steps: BTreeMap<Digest, (String, bool)>, events: EventSink) -> Self {
-        for (vertex, (name, step)) in &steps {
-            events(Event { vertex: *vertex, kind: EventKind::Added { name: name.clone(), step: *step } });
-        }
-        Self { steps, ended: Mutex::default(), events }
+#[async_trait]
+impl Job for LocalJob {
+    async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
+        let trees = self.trees(request.roots.iter().map(|root| &root.definition)).await?;
+        let roots = trees.iter().map(Tree::key).collect();
+        let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
+        let written = crate::blocking(move || exports::write(&parts, &request.exports, &trees, epoch)).await;
+        let exports = written.map_err(|error| job_error(&error))?;
+        self.keep().await?;
+        Ok(SolveResult { roots, exports, summary: self.summary() })
     }
 
-    fn see(&self, vertex: Digest, event: rb_solver::Event) {
-        use rb_solver::Event as Seen;
-        let end = |how| {
-            self.ended.lock().expect("no holder panics").insert(vertex, how);
-        };
-        let kind = match event {
-            Seen::Started => return,
-            Seen::Cached { .. } => {
-                end(Ended::Cached);
-                EventKind::Cached
-            }
-            Seen::Missed { reason } => EventKind::Missed { reason: in_words(&reason) },
-            Seen::Shared { .. } => return,
-            Seen::Running => EventKind::Started,
-            Seen::Log { stream, bytes } => {
-                let stream = match stream {
-                    Stream::Stdout => LogStream::Stdout,
-                    Stream::Stderr => LogStream::Stderr,
-                };
-                EventKind::Log { stream, bytes }
-            }
-            Seen::Progress { current, total } => EventKind::Progress { current, total },
-            Seen::Done { duration } => {
-                end(Ended::Executed);
-                EventKind::Done { duration }
-            }
-            Seen::Failed { error } => EventKind::Failed { message: chain(error.as_ref()) },
-            Seen::Cancelled => EventKind::Cancelled,
-        };
-        (self.events)(Event { vertex, kind });
+    async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
+        let trees = self.trees([&definition]).await?;
+        let tree = trees.into_iter().next().unwrap_or_else(Tree::scratch);
+        gateway::answer(&self.context.parts, &tree, query).await
+    }
+
+    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        gateway::resolve_image(self.context.session.as_ref(), request).await
     }
 
     fn summary(&self) -> Summary {
-        let ended = self.ended.lock().expect("no holder panics");
-        let mut summary = Summary::default();
-        for vertex in self.steps.iter().filter(|(_, (_, step))| *step).map(|(vertex, _)| vertex) {
-            match ended.get(vertex) {
-                Some(Ended::Executed) => summary.executed += 1,
-                Some(Ended::Cached) => summary.cached += 1,
-                None => summary.skipped += 1,
-            }
-        }
-        summary
+        self.watch.summary()
     }
 }
 
-fn in_words(reason: &MissReason) -> String {
-    match reason {
-        MissReason::NeverSeen => "never built before".to_owned(),
-        MissReason::DefinitionChanged { .. } => "what it does has changed".to_owned(),
-        MissReason::InputChanged { index, .. } => format!("its input {} has changed", index + 1),
-        MissReason::Evicted => "its result is no longer stored".to_owned(),
-        MissReason::IgnoreCache { inherited_from: None } => "it was told not to use the cache".to_owned(),
-        MissReason::IgnoreCache { inherited_from: Some(_) } => {
-            "what it depends on was told not to use the cache".to_owned()
+impl LocalJob {
+    /// Solves the roots of definitions to trees, in order.
+    async fn trees<'a>(
+        &self,
+        definitions: impl IntoIterator<Item = &'a Definition> + Send,
+    ) -> Result<Vec<Tree>, SolveError> {
+        let graphs = Graphs::of(definitions).map_err(|error| engine_error(&error))?;
+        self.add(&graphs);
+        let roots = graphs.roots();
+        drop(graphs);
+        let edges: Vec<Output> = roots.iter().flatten().copied().collect();
+        let solved = self.handle.solve(&edges).await;
+        let mut values = solved.map_err(|error| solve_error(error, &self.context))?.into_iter();
+        let mut trees = Vec::with_capacity(roots.len());
+        for root in &roots {
+            trees.push(match root {
+                None => Tree::scratch(),
+                Some(_) => self.tree(values.next().expect("one value per edge")).await?,
+            });
         }
+        Ok(trees)
+    }
+
+    /// Adds what the job does not know yet.
+    fn add(&self, graphs: &Graphs) {
+        let _one_at_a_time = self.binding.lock().expect("no holder panics");
+        self.handle.extend(graphs.bind(&self.context, &self.watch));
+    }
+
+    async fn tree(&self, value: Value) -> Result<Tree, SolveError> {
+        match value {
+            Value::Tree(tree) => Ok(tree),
+            Value::Local(_) => {
+                let parts = Arc::clone(&self.context.parts);
+                let copied = crate::blocking(move || crate::ops::as_tree(&parts, &value)).await;
+                copied.map_err(|error| job_error(&error))
+            }
+        }
+    }
+
+    /// Makes durable what was made since this was done last, if there was much to it.
+    async fn keep(&self) -> Result<(), SolveError> {
+        let executed = self.summary().executed;
+        {
+            let mut kept = self.kept.lock().expect("no holder panics");
+            if executed == kept.executed || kept.until.elapsed() < WORTH_KEEPING {
+                return Ok(());
+            }
+            *kept = Kept { until: Instant::now(), executed };
+        }
+        let store = self.context.parts.store.clone();
+        let synced = crate::blocking(move || Ok(store.sync_snapshots()?)).await;
+        synced.map_err(|error| job_error(&error))
     }
 }
 
@@ -211,7 +185,7 @@ pub(crate) fn job_error(error: &rb_solver::OpError) -> SolveError {
     SolveError::Job { kind: error.kind(), message: chain(error), help }
 }
 
-fn engine_error(error: &EngineError) -> SolveError {
-    let kind: ErrorKind = error.kind();
-    SolveError::Job { kind, message: chain(error), help: error.help() }
+/// The same, before it became work.
+pub(crate) fn engine_error(error: &EngineError) -> SolveError {
+    SolveError::Job { kind: error.kind(), message: chain(error), help: error.help() }
 }

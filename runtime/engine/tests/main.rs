@@ -10,12 +10,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rb_api::{
-    Engine, Event, EventKind, EventSink, Export, Root, SolveError, SolveRequest, SolveResult, Summary,
+    Engine, Event, EventKind, EventSink, Export, JobOptions, Root, SolveError, SolveRequest, SolveResult,
+    Summary,
 };
 use rb_diag::{ErrorKind, SourceMap};
 use rb_engine::{EngineOptions, LocalEngine};
 use rb_llb::{CopyAction, ExecBuilder, ExecMeta, MkfileAction, MountOptions, NodeMeta, State, extension};
-use rb_session::{LocalDir, LocalSession};
+use rb_session::{HiddenFile, LocalDir, LocalSession};
+
+mod jobs;
+mod mounts;
+mod processes;
+mod times;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -37,9 +43,18 @@ impl Bench {
         std::fs::write(path, content).expect("writes");
     }
 
+    fn options(&self) -> JobOptions {
+        let local = LocalDir { path: self.dir.path().join("src"), normalise_modes: true, hidden: Vec::new() };
+        JobOptions {
+            session: Arc::new(LocalSession::default().with_local("context", local)),
+            no_cache: false,
+            allow_insecure: false,
+            epoch_seconds: 1_587_038_400,
+        }
+    }
+
     fn request(&self, state: &State) -> SolveRequest {
         let definition = state.marshal(&SourceMap::default()).expect("marshals");
-        let local = LocalDir { path: self.dir.path().join("src"), normalise_modes: true };
         SolveRequest {
             roots: vec![Root { label: "root".to_owned(), definition }],
             exports: vec![Export::Local {
@@ -52,20 +67,23 @@ impl Bench {
                 optional: false,
                 confine: None,
             }],
-            session: Arc::new(LocalSession::default().with_local("context", local)),
-            no_cache: false,
-            epoch_seconds: 1_587_038_400,
         }
     }
 
-    fn solve_request(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
+    fn events(&self) -> EventSink {
         let seen = Arc::clone(&self.seen);
-        let events: EventSink =
-            Arc::new(move |event: Event| seen.lock().expect("no panics").push(event.kind));
+        Arc::new(move |event: Event| seen.lock().expect("no panics").push(event.kind))
+    }
+
+    fn solve_request(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
+        self.solve_with(self.options(), request)
+    }
+
+    fn solve_with(&self, options: JobOptions, request: SolveRequest) -> Result<SolveResult, SolveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         // Each call gets an engine of its own, as each run of `rb` does: what is shared is on the disk.
         let engine = open(self.dir.path());
-        runtime.block_on(async { engine.solve(request, events).await })
+        runtime.block_on(async { engine.job(options, self.events()).solve(request).await })
     }
 
     #[track_caller]
@@ -89,6 +107,7 @@ fn open(dir: &Path) -> LocalEngine {
         }),
         jobs: NonZeroUsize::MIN.saturating_add(1),
         allowed_binds: Vec::new(),
+        precious: Vec::new(),
     };
     LocalEngine::open(options).expect("opens")
 }
@@ -154,6 +173,28 @@ fn files_are_copied_and_only_changed_content_runs_again() {
     bench.write("a/b.txt", "two\n");
     assert_eq!(bench.solve(&state).executed, 1);
     assert_eq!(bench.out("dest/b.txt"), "two\n");
+}
+
+#[test]
+fn hidden_files_are_not_lent_along() {
+    let bench = Bench::new();
+    ["f", ".secret", ".env", "deep/.env"].iter().for_each(|path| bench.write(path, "x"));
+    let hidden = |path: &str, by_name| HiddenFile { path: path.to_owned(), by_name };
+    let lent = LocalDir {
+        path: bench.dir.path().join("src"),
+        normalise_modes: true,
+        hidden: vec![hidden(".secret", false), hidden(".env", true)],
+    };
+    let session = LocalSession::default().with_local("context", lent);
+    let options = JobOptions { session: Arc::new(session), ..bench.options() };
+    let tree = |patterns: &[&str]| {
+        let state = copy(&context(patterns), "/", &State::scratch(), "/all");
+        bench.solve_with(options.clone(), bench.request(&state)).expect("solves");
+        let there = |path: &&str| bench.dir.path().join("out/all").join(path).exists();
+        ["f", ".secret", ".env", "deep/.env"].into_iter().filter(there).collect::<Vec<_>>()
+    };
+    assert_eq!(tree(&[]), ["f", "deep/.env"]);
+    assert_eq!(tree(&["f", ".secret", ".env"]), ["f", ".env"]);
 }
 
 #[test]

@@ -1,19 +1,20 @@
-//! Running a command: mounts are made of inputs, the sandbox runs, changed trees become results.
+//! Running a command: mounts are made of inputs, `caches` and `secrets`, the sandbox runs, changed trees become results.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rb_exec::{
-    Bind, ExecError, ExitStatus, ExtraMount, KillSwitch, Network, OverlayMount, RootDriver, RootMount,
-    Rootless, Spec, Stream, Upper, UserSpec,
+    Bind, ExecError, ExitStatus, ExtraMount, KillSwitch, Network, OverlayMount, Rlimit, RootDriver,
+    RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Vertex};
 use rb_oci::{Digest, Hasher};
 use rb_snapshot::{Active, DriverKind, Follow};
 use rb_solver::{Context, OpError};
 
-use super::{mounts, unsupported};
+use super::times::Times;
+use super::{caches, mounts, secrets, unsupported};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
 use crate::parts::Parts;
@@ -63,9 +64,12 @@ pub(super) async fn run(
     job: &Arc<JobContext>,
 ) -> Result<Vec<Value>, OpError> {
     let kill = KillSwitch::new();
+    let given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
+    let held = caches::hold(cx, op, &inputs, &job.parts, job.session.cache_scope()).await?;
     let work = {
         let (op, job, kill, cx) = (op.clone(), Arc::clone(job), kill.clone(), cx.clone());
-        crate::blocking(move || run_blocking(&cx, &op, &inputs, &job, &kill))
+        // The caches are given back when the thread has ended, and every process of the sandbox with it.
+        crate::blocking(move || run_blocking(&cx, &op, &inputs, &job, Lent { given, held }, &kill))
     };
     tokio::pin!(work);
     tokio::select! {
@@ -85,25 +89,37 @@ struct Writable {
     output: Option<u32>,
 }
 
+/// What a step sees that is neither an input nor a result.
+struct Lent {
+    given: secrets::Given,
+    held: caches::Held,
+}
+
 fn run_blocking(
     cx: &Context,
     op: &ExecOp,
     inputs: &[Value],
     job: &JobContext,
+    mut lent: Lent,
     kill: &KillSwitch,
 ) -> Result<Vec<Value>, EngineError> {
     let parts = &job.parts;
-    refuse_what_comes_later(op)?;
     let input = |mount: &Mount| match mount.input {
         None => Ok(Value::Tree(Tree::scratch())),
         Some(index) => inputs.get(index).cloned().ok_or_else(|| EngineError::Definition {
             reason: format!("the mount at {} uses input {index}, which is not there", mount.dest),
         }),
     };
+    let is_cache = |mount: &&Mount| matches!(mount.kind, MountKind::Cache { .. });
+    let directories = op.mounts.iter().filter(is_cache);
+    let directories = directories.filter_map(|mount| lent.held.directory(parts, mount, inputs));
+    let mut times = Times::new(&parts.snapshots, directories)?;
+    // For this run only; they are gone when it has ended.
+    let mut today = Vec::new();
     let mut writables = Vec::new();
     let mut read_only_outputs = Vec::new();
     let mut root = None;
-    let mut extra = Vec::new();
+    let mut extra = std::mem::take(&mut lent.given.mounts);
     for mount in &op.mounts {
         match &mount.kind {
             MountKind::Tmpfs { size_bytes } => {
@@ -118,11 +134,13 @@ fn run_blocking(
                 if is_root {
                     extra.extend(host_binds(tree.host.as_ref()));
                 }
+                let newer = times.layer(&tree, &mount.dest)?;
                 // A read-only root still gets a layer of its own, which is thrown away: what is mounted in it needs
-                // places to stand on.
-                let stack = if mount.readonly && is_root {
+                // places to stand on. So does an empty tree: there is nothing else to mount.
+                let mut stack = if mount.readonly && (is_root || layers.is_empty()) {
                     read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
                     let active = parts.snapshots.prepare(tree.snapshot)?;
+                    times.show(&active, &tree, &mount.dest)?;
                     let stack = stack_of(&active);
                     writables.push(Writable { active, base: tree, output: None });
                     stack
@@ -131,10 +149,15 @@ fn run_blocking(
                     RootMount { layers, writable: None, driver: RootDriver::Overlay }
                 } else {
                     let active = parts.snapshots.prepare(tree.snapshot)?;
+                    times.show(&active, &tree, &mount.dest)?;
                     let stack = stack_of(&active);
                     writables.push(Writable { active, base: tree, output: mount.output });
                     stack
                 };
+                if let Some(newer) = newer {
+                    stack.layers.push(newer.upper().to_owned());
+                    today.push(newer);
+                }
                 if is_root {
                     root = Some((stack, mount.readonly));
                 } else {
@@ -147,9 +170,19 @@ fn run_blocking(
                     }));
                 }
             }
-            MountKind::Cache { .. } => return Err(unsupported("a cache mount", None)),
-            MountKind::Secret(_) => return Err(unsupported("a secret mount", None)),
-            MountKind::Ssh(_) => return Err(unsupported("an ssh mount", None)),
+            MountKind::Cache { .. } => {
+                let held = lent.held.directory(parts, mount, inputs);
+                let directory = held.expect("`hold` took one for each cache mount");
+                extra.push(ExtraMount::Overlay(OverlayMount {
+                    root: RootMount::shared(directory),
+                    selector: mount.selector.clone(),
+                    target: mount.dest.clone(),
+                    readonly: mount.readonly,
+                }));
+            }
+            // Among what was lent, unless it is optional and not there.
+            MountKind::Secret(_) => {}
+            MountKind::Ssh(_) => return Err(unsupported(SSH, None)),
         }
     }
     let (root, readonly_root) =
@@ -157,15 +190,25 @@ fn run_blocking(
     let mut spec = Spec::new(root, op.meta.args.clone());
     spec.readonly_root = readonly_root;
     spec.mounts = extra;
-    spec.env = op.meta.env.clone();
+    spec.env = environment(op);
+    spec.secret_env = std::mem::take(&mut lent.given.env);
+    spec.insecure = op.security == SecurityMode::Insecure;
     spec.cwd = op.meta.cwd.clone();
     spec.user = UserSpec(op.meta.user.clone());
     spec.hostname =
         if op.meta.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.meta.hostname.clone() };
     spec.network = network(op.network);
     spec.hosts = hosts(op)?;
-    let status = run_logged(cx, &spec, job, kill)?;
+    spec.rlimits = op.meta.ulimits.iter().map(limit).collect();
+    times.begin()?;
+    let status = run_logged(cx, &spec, job, &lent.given, kill);
+    times.end()?;
+    let status = status?;
+    drop(today);
+    // Others need not wait until the results are kept.
+    drop(lent.held);
     check_exit(op, status, cx, job)?;
+    times.unshow(writables.iter().map(|writable| &writable.active))?;
     collect(parts, writables, read_only_outputs)
 }
 
@@ -177,17 +220,43 @@ fn network(mode: NetworkMode) -> Network {
     }
 }
 
-fn refuse_what_comes_later(op: &ExecOp) -> Result<(), EngineError> {
-    if op.security == SecurityMode::Insecure {
-        return Err(unsupported("a privileged step (`security.insecure`)", None));
-    }
-    if !op.secret_env.is_empty() {
-        return Err(unsupported("a secret in the environment", None));
+const SSH: &str = "an ssh mount";
+
+/// Refuses what this version cannot do, and what the job does not allow. Asked before a result is looked up, so that no
+/// stored result stands in for what is refused.
+pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
+    if op.security == SecurityMode::Insecure && !job.allow_insecure {
+        return Err(EngineError::InsecureStep);
     }
     if !op.cdi_devices.is_empty() {
         return Err(unsupported("a device in a step", None));
     }
+    if op.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Ssh(_))) {
+        return Err(unsupported(SSH, None));
+    }
     Ok(())
+}
+
+/// The variables of a step: its own, and those that say how the network is reached, which win.
+fn environment(op: &ExecOp) -> Vec<String> {
+    let Some(proxy) = &op.meta.proxy_env else { return op.meta.env.clone() };
+    let set: Vec<(&str, &str)> = [
+        (["HTTP_PROXY", "http_proxy"], &proxy.http_proxy),
+        (["HTTPS_PROXY", "https_proxy"], &proxy.https_proxy),
+        (["FTP_PROXY", "ftp_proxy"], &proxy.ftp_proxy),
+        (["NO_PROXY", "no_proxy"], &proxy.no_proxy),
+        (["ALL_PROXY", "all_proxy"], &proxy.all_proxy),
+    ]
+    .iter()
+    .filter(|(_, value)| !value.is_empty())
+    .flat_map(|(names, value)| names.map(|name| (name, value.as_str())))
+    .collect();
+    let is_replaced = |line: &str| {
+        let name = line.split_once('=').map_or(line, |(name, _)| name);
+        set.iter().any(|(replaced, _)| *replaced == name)
+    };
+    let own = op.meta.env.iter().filter(|line| !is_replaced(line)).cloned();
+    own.chain(set.iter().map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
 /// How the sandbox mounts a layer that is being written.
@@ -210,6 +279,12 @@ fn host_binds(host: Option<&HostMounts>) -> impl Iterator<Item = ExtraMount> + u
     })
 }
 
+/// A limit of the process; -1 is none.
+fn limit(limit: &rb_llb::Ulimit) -> Rlimit {
+    let number = |value| u64::try_from(value).unwrap_or(u64::MAX);
+    Rlimit { name: limit.name.clone(), soft: number(limit.soft), hard: number(limit.hard) }
+}
+
 fn hosts(op: &ExecOp) -> Result<Vec<(String, std::net::IpAddr)>, EngineError> {
     let parse = |entry: &rb_llb::HostAddress| {
         let address = entry.ip.parse().map_err(|_| EngineError::Definition {
@@ -225,17 +300,21 @@ fn run_logged(
     cx: &Context,
     spec: &Spec,
     job: &JobContext,
+    given: &secrets::Given,
     kill: &KillSwitch,
 ) -> Result<ExitStatus, EngineError> {
     let mut tail = LogTail::default();
-    let outcome = rb_exec::run(spec, kill, &mut |stream, bytes| {
+    let mut say = |stream, bytes: &[u8]| {
         tail.push(bytes);
-        let stream = match stream {
-            Stream::Stdout => rb_solver::Stream::Stdout,
-            Stream::Stderr => rb_solver::Stream::Stderr,
-        };
         cx.log(stream, Bytes::copy_from_slice(bytes));
+    };
+    let (mut stdout, mut stderr) = (given.redactor(), given.redactor());
+    let outcome = rb_exec::run(spec, kill, &mut |stream, bytes| match stream {
+        Stream::Stdout => stdout.push(bytes, &mut |bytes| say(rb_solver::Stream::Stdout, bytes)),
+        Stream::Stderr => stderr.push(bytes, &mut |bytes| say(rb_solver::Stream::Stderr, bytes)),
     });
+    stdout.finish(&mut |bytes| say(rb_solver::Stream::Stdout, bytes));
+    stderr.finish(&mut |bytes| say(rb_solver::Stream::Stderr, bytes));
     job.keep_tail(cx.vertex(), tail);
     Ok(outcome?.status)
 }

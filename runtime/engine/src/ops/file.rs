@@ -1,10 +1,14 @@
 //! File operations: written straight into the layer, without mounting and without a process.
+//!
+//! A copy out of the user's folder is remembered by what it did and where it came from. The next time, when some files
+//! have changed, the others are taken over from the layer it left then. That is a hint and enters no key: it makes the
+//! same tree sooner.
 
 use std::collections::BTreeMap;
 
 use rb_llb::{CopyAction, CopyMode, FileAction, FileActionKind, FileOp, Owner, UserSpec};
 use rb_oci::{Digest, Hasher};
-use rb_snapshot::{Active, CopyOptions, Editor, Follow, users};
+use rb_snapshot::{Active, CopyOptions, Editor, Follow, Reuse, SnapshotId, users};
 
 use super::mounts;
 use crate::error::EngineError;
@@ -73,30 +77,127 @@ pub(super) fn content(
 
 /// What an action works on: a layer being written, or a finished tree.
 enum Stage {
-    Writing { active: Active, base: Tree },
+    Writing(Box<Writing>),
     Done(Tree),
+}
+
+/// A layer being written.
+struct Writing {
+    active: Active,
+    base: Tree,
+    /// The first action that wrote to it.
+    begun: usize,
+    /// What the same action left an earlier time.
+    earlier: Option<Reuse>,
+}
+
+/// Layers of fewer changes are copied as soon as they are linked.
+const WORTH_LINKING: usize = 64;
+
+/// The op as far as its stages need to know it.
+struct Job<'a> {
+    parts: &'a Parts,
+    op: &'a FileOp,
+    /// Names what the op does and which folders of the user's it reads; none if it reads none.
+    hint: Option<Digest>,
+}
+
+impl<'a> Job<'a> {
+    fn new(parts: &'a Parts, op: &'a FileOp, inputs: &[Value]) -> Self {
+        let copied = op.actions.iter().filter_map(|action| inputs.get(action.secondary_input?));
+        let folders: Vec<&[u8]> = copied
+            .filter_map(|value| match value {
+                Value::Local(local) => Some(local.folder.as_os_str().as_encoded_bytes()),
+                Value::Tree(_) => None,
+            })
+            .collect();
+        let hint = (!folders.is_empty()).then(|| {
+            let mut hasher = Hasher::default();
+            hasher.update(b"layer of a copy");
+            hasher.update(rb_llb::Op::File(op.clone()).digest_without_inputs(None).as_bytes());
+            for folder in folders {
+                hasher.update(&(folder.len() as u64).to_le_bytes());
+                hasher.update(folder);
+            }
+            hasher.finish().0
+        });
+        Self { parts, op, hint }
+    }
+
+    fn hint(&self, begun: usize) -> Option<Digest> {
+        let mut hasher = Hasher::default();
+        hasher.update(self.hint?.as_bytes());
+        hasher.update(&(begun as u64).to_le_bytes());
+        Some(hasher.finish().0)
+    }
+
+    /// Returns the layer that the actions from `begun` on left an earlier time.
+    fn earlier(&self, begun: usize) -> Result<Option<Reuse>, EngineError> {
+        let Some(hint) = self.hint(begun) else { return Ok(None) };
+        let record = self.parts.store.record(&hint)?;
+        let Some(snapshot) = record.and_then(|record| record.snapshots.first().copied()) else {
+            return Ok(None);
+        };
+        Ok(self.parts.snapshots.reuse(snapshot)?)
+    }
+
+    fn remember(&self, begun: usize, snapshot: SnapshotId) {
+        if let Some(hint) = self.hint(begun)
+            && let Err(error) = self.parts.store.put_record(&hint, b"", &[snapshot])
+        {
+            // Another process may have removed it just now. Without the hint all is copied.
+            tracing::debug!(%snapshot, %error, "the layer of a copy is not remembered");
+        }
+    }
+
+    /// Ends a layer.
+    fn finish(&self, writing: Writing) -> Result<Tree, EngineError> {
+        let Writing { active, base, begun, earlier: _ } = writing;
+        let snapshots = &self.parts.snapshots;
+        let diff = rb_snapshot::diff(&active)?;
+        let copies: Vec<&CopyAction> = self
+            .op
+            .actions
+            .iter()
+            .filter_map(|action| match &action.kind {
+                FileActionKind::Copy(copy) => Some(copy),
+                _ => None,
+            })
+            .collect();
+        let (snapshot, content) = if copies.is_empty() {
+            snapshots.commit(active, &diff, base.content)?
+        } else {
+            let keeps_times = copies.iter().any(|copy| copy.timestamp.is_none());
+            mounts::commit_copy(self.parts, active, &diff, base.content, keeps_times)?
+        };
+        if diff.changes.len() >= WORTH_LINKING {
+            self.remember(begun, snapshot);
+        }
+        Ok(Tree { snapshot: Some(snapshot), content, host: base.host })
+    }
 }
 
 /// Does all actions in order and returns the trees that are outputs.
 pub(super) fn run(parts: &Parts, op: &FileOp, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
+    let job = Job::new(parts, op, inputs);
     let mut stages: Vec<Option<Stage>> = Vec::new();
     let mut outputs = BTreeMap::new();
     for (number, action) in op.actions.iter().enumerate() {
         let secondary = match action.secondary_input {
             None => Value::Tree(Tree::scratch()),
-            Some(index) => value_at(parts, index, inputs, &mut stages)?,
+            Some(index) => value_at(&job, index, inputs, &mut stages)?,
         };
         let owners = owner_inputs(action)
-            .map(|index| Ok((index, value_at(parts, index, inputs, &mut stages)?)))
+            .map(|index| Ok((index, value_at(&job, index, inputs, &mut stages)?)))
             .collect::<Result<BTreeMap<_, _>, EngineError>>()?;
         let used_again = op.actions.iter().skip(number + 1).any(|later| {
             later.input == action.input
                 || later.secondary_input == action.input
                 || owner_inputs(later).any(|input| Some(input) == action.input)
         });
-        let (active, base) = begin(parts, action.input, inputs, &mut stages, used_again)?;
-        apply(parts, action, &active, &secondary, &owners)?;
-        stages.push(Some(Stage::Writing { active, base }));
+        let writing = begin(&job, number, action.input, inputs, &mut stages, used_again)?;
+        apply(parts, action, &writing, &secondary, &owners)?;
+        stages.push(Some(Stage::Writing(Box::new(writing))));
         if let Some(output) = action.output {
             outputs.insert(output, inputs.len() + number);
         }
@@ -106,7 +207,7 @@ pub(super) fn run(parts: &Parts, op: &FileOp, inputs: &[Value]) -> Result<Vec<Va
         let reason = "the outputs of a file operation are not numbered from 0".to_owned();
         return Err(EngineError::Definition { reason });
     }
-    outputs.values().map(|index| value_at(parts, *index, inputs, &mut stages)).collect()
+    outputs.values().map(|index| value_at(&job, *index, inputs, &mut stages)).collect()
 }
 
 fn no_input(index: usize) -> EngineError {
@@ -115,7 +216,7 @@ fn no_input(index: usize) -> EngineError {
 
 /// Returns an input, or what an earlier action made, as a finished value.
 fn value_at(
-    parts: &Parts,
+    job: &Job<'_>,
     index: usize,
     inputs: &[Value],
     stages: &mut [Option<Stage>],
@@ -126,11 +227,7 @@ fn value_at(
     let stage = stages.get_mut(index - inputs.len()).ok_or_else(|| no_input(index))?;
     let tree = match stage.take().ok_or_else(|| no_input(index))? {
         Stage::Done(tree) => tree,
-        Stage::Writing { active, base } => {
-            let diff = rb_snapshot::diff(&active)?;
-            let (snapshot, content) = parts.snapshots.commit(active, &diff, base.content)?;
-            Tree { snapshot: Some(snapshot), content, host: base.host }
-        }
+        Stage::Writing(writing) => job.finish(*writing)?,
     };
     *stage = Some(Stage::Done(tree.clone()));
     Ok(Value::Tree(tree))
@@ -138,36 +235,38 @@ fn value_at(
 
 /// Returns the layer an action writes to: a new one, or that of the action before, if nobody else wants its result.
 fn begin(
-    parts: &Parts,
+    job: &Job<'_>,
+    number: usize,
     input: Option<usize>,
     inputs: &[Value],
     stages: &mut [Option<Stage>],
     used_again: bool,
-) -> Result<(Active, Tree), EngineError> {
+) -> Result<Writing, EngineError> {
     if let Some(earlier) = input.and_then(|index| index.checked_sub(inputs.len()))
         && !used_again
         && let Some(stage) = stages.get_mut(earlier)
     {
         match stage.take() {
-            Some(Stage::Writing { active, base }) => return Ok((active, base)),
+            Some(Stage::Writing(writing)) => return Ok(*writing),
             other => *stage = other,
         }
     }
     let base = match input {
         None => Tree::scratch(),
-        Some(index) => mounts::tree(parts, &value_at(parts, index, inputs, stages)?, "/")?,
+        Some(index) => mounts::tree(job.parts, &value_at(job, index, inputs, stages)?, "/")?,
     };
-    Ok((parts.snapshots.prepare(base.snapshot)?, base))
+    let active = job.parts.snapshots.prepare(base.snapshot)?;
+    Ok(Writing { active, base, begun: number, earlier: job.earlier(number)? })
 }
 
 fn apply(
     parts: &Parts,
     action: &FileAction,
-    active: &Active,
+    writing: &Writing,
     secondary: &Value,
     owners: &BTreeMap<usize, Value>,
 ) -> Result<(), EngineError> {
-    let editor = Editor::new(active)?;
+    let editor = Editor::new(&writing.active)?;
     match &action.kind {
         FileActionKind::Mkdir(mkdir) => {
             let owner = owner(parts, mkdir.owner.as_ref(), owners)?;
@@ -184,7 +283,7 @@ fn apply(
         FileActionKind::Rm(rm) => editor.remove(&rm.path, rm.allow_not_found, rm.allow_wildcard)?,
         FileActionKind::Copy(copy) => {
             let owner = owner(parts, copy.owner.as_ref(), owners)?;
-            let options = CopyOptions { owner, ..copy_options(copy)? };
+            let options = CopyOptions { owner, reuse: writing.earlier.as_ref(), ..copy_options(copy)? };
             mounts::copy_from(&editor, parts, secondary, &copy.src, &copy.dest, options)?;
         }
     }

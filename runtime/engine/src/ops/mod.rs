@@ -12,18 +12,24 @@
 //! | exec | the op's bytes but inputs and proxy variables | the selected part of a read-only mount |
 //! | file | the op's bytes but inputs | the paths a copy reads |
 //!
+//! Never in a key: what a cache mount holds, secrets' values, whether privileged steps are allowed. A definition's own bytes
+//! are: ids of caches and secrets, where they are mounted, that a step is privileged.
+//!
 //! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out.
 
+mod caches;
 mod exec;
 mod file;
 mod mounts;
+mod secrets;
 mod source;
+mod times;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_llb::{Op as LlbKind, Vertex};
-use rb_oci::Digest;
+use rb_oci::{Digest, Platform};
 use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
 
 use crate::error::EngineError;
@@ -45,6 +51,7 @@ impl LlbOp {
     }
 }
 
+pub(crate) use caches::Turns;
 pub(crate) use exec::stack_of;
 pub(crate) use source::{no_registry, unpacked};
 
@@ -58,6 +65,21 @@ pub(crate) fn unsupported(what: impl Into<String>, help: Option<&str>) -> Engine
     EngineError::Unsupported { what: what.into(), help: help.map(ToOwned::to_owned) }
 }
 
+/// Refuses a step for a machine of another kind: it would run this machine's programs under the other one's name.
+fn refuse_foreign(vertex: &Vertex) -> Result<(), EngineError> {
+    let Some(platform) = &vertex.platform else { return Ok(()) };
+    let native = Platform::host();
+    let (os, architecture) = (platform.os.as_str(), platform.architecture.as_str());
+    let runs =
+        architecture == native.architecture || (native.architecture == "amd64" && architecture == "386");
+    if os == native.os && runs {
+        return Ok(());
+    }
+    let help =
+        format!("this machine runs steps for {native}; what only copies files builds for any platform");
+    Err(unsupported(format!("a step for {os}/{architecture}"), Some(&help)))
+}
+
 #[async_trait]
 impl Op for LlbOp {
     type Value = Value;
@@ -67,6 +89,8 @@ impl Op for LlbOp {
         let (digest, content): (Digest, Vec<bool>) = match &self.vertex.op {
             LlbKind::Source(op) => (self.source.pin(cx, op, &self.vertex, &self.job).await?, Vec::new()),
             LlbKind::Exec(op) => {
+                exec::refuse(op, &self.job).map_err(crate::op_error)?;
+                refuse_foreign(&self.vertex).map_err(crate::op_error)?;
                 (exec::digest(&self.vertex, op), exec::slow_inputs(op, self.vertex.inputs.len()))
             }
             LlbKind::File(op) => (self.vertex.op_digest(), file::slow_inputs(op, self.vertex.inputs.len())),
@@ -111,6 +135,14 @@ impl Op for LlbOp {
         match self.vertex.op {
             LlbKind::Exec(_) | LlbKind::File(_) => Weight::Slot,
             LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Weight::Free,
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        match &self.vertex.op {
+            LlbKind::Exec(_) | LlbKind::File(_) => true,
+            LlbKind::Source(op) => source::is_dear(op),
+            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => false,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Inputs of an op as directories: trees of the store, and looks at the user's folder that are copied first.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
-use rb_snapshot::{ContentDigest, ContentKey, CopyOptions, Editor, View};
+use rb_snapshot::{Active, ContentDigest, ContentKey, CopyOptions, Diff, Editor, Manifest, SnapshotId, View};
 use rb_sources::local::{LocalEntry, LocalTree};
 
 use crate::error::EngineError;
@@ -19,7 +21,7 @@ pub(super) fn view(parts: &Parts, value: &Value) -> Result<View, EngineError> {
 
 /// The user's folder, restricted to what the source keeps.
 fn local_view(local: &LocalTree) -> View {
-    View::of_paths(&local.folder, local.entries.keys().cloned().collect())
+    View::of_paths(&local.folder, local.entries.keys().cloned())
 }
 
 /// Copies `src` out of a value. A user's file is compared with the digest it was looked at with, gets owner 0:0 and,
@@ -37,10 +39,18 @@ pub(super) fn copy_from(
             editor.copy(&parts.snapshots.view(tree.snapshot)?, src, dst, &options)?;
         }
         Value::Local(local) => {
-            let verify = |path: &Path| match local.entries.get(path) {
-                Some(LocalEntry::File { digest, .. }) => Some(ContentDigest::from_bytes(*digest)),
-                _ => None,
-            };
+            // Comparing paths name by name costs more than hashing their bytes once.
+            let digests: HashMap<&OsStr, ContentDigest> = local
+                .entries
+                .iter()
+                .filter_map(|(path, entry)| match entry {
+                    LocalEntry::File { digest, .. } => {
+                        Some((path.as_os_str(), ContentDigest::from_bytes(*digest)))
+                    }
+                    _ => None,
+                })
+                .collect();
+            let verify = |path: &Path| digests.get(path.as_os_str()).copied();
             options.owner = options.owner.or(Some((0, 0)));
             options.normalise_modes = local.normalise_modes;
             let options = CopyOptions { verify: Some(&verify), ..options };
@@ -61,6 +71,33 @@ pub(super) fn tree(parts: &Parts, value: &Value, selector: &str) -> Result<Tree,
     let options = CopyOptions { dir_copy_contents: true, create_dest_path: true, ..CopyOptions::default() };
     copy_from(&editor, parts, value, if whole { "/" } else { selector }, "/", options)?;
     let diff = rb_snapshot::diff(&active)?;
-    let (snapshot, content) = parts.snapshots.commit(active, &diff, ContentKey::empty())?;
+    let (snapshot, content) = commit_copy(parts, active, &diff, ContentKey::empty(), true)?;
     Ok(Tree { snapshot: Some(snapshot), content, host: None })
+}
+
+/// Commits a layer that copies were made into, with its manifest. `keeps_times` says that files have their own times
+/// and not one that the copy gives them.
+pub(super) fn commit_copy(
+    parts: &Parts,
+    active: Active,
+    diff: &Diff,
+    base: ContentKey,
+    keeps_times: bool,
+) -> Result<(SnapshotId, ContentKey), EngineError> {
+    if diff.changes.is_empty() {
+        return Ok(parts.snapshots.commit(active, diff, base)?);
+    }
+    active.keep_manifest(&Manifest::of(diff, keeps_times))?;
+    let own = active.id;
+    let (snapshot, content) = parts.snapshots.commit(active, diff, base)?;
+    if keeps_times
+        && snapshot != own
+        && let Some(mut older) = parts.snapshots.manifest(snapshot)?
+        && !older.keeps_times
+    {
+        // It was made by a copy that gave its files a time, and now stands for one that does not.
+        older.keeps_times = true;
+        parts.snapshots.replace_manifest(snapshot, &older)?;
+    }
+    Ok((snapshot, content))
 }

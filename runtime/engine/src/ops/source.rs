@@ -1,7 +1,7 @@
 //! Sources: what a name in the graph stands for today, and its tree.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_exec::{KillSwitch, Rootless};
@@ -71,6 +71,13 @@ impl Pinned {
     }
 }
 
+/// Tells whether making the tree is work, beyond looking at the source. An image is unpacked; the client's folder is
+/// read where it is wanted, and this machine is there.
+pub(super) fn is_dear(op: &SourceOp) -> bool {
+    let scheme = op.identifier.split_once("://").map_or("", |(scheme, _)| scheme);
+    !matches!(scheme, "local" | extension::HOST_SCHEME)
+}
+
 fn tagged(kind: &str, bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(kind.as_bytes());
@@ -118,12 +125,11 @@ fn look_local(job: &JobContext, name: &str, attrs: &BTreeMap<String, String>) ->
     if !include.is_empty() {
         include.extend(rb_sources::follow(&lent.path, &patterns(attrs, attr::LOCAL_FOLLOW_PATHS)?)?);
     }
-    let request = LocalRequest {
-        folder: lent.path,
-        include,
-        exclude: patterns(attrs, attr::LOCAL_EXCLUDE_PATTERNS)?,
-        normalise_modes: lent.normalise_modes,
-    };
+    let mut exclude = patterns(attrs, attr::LOCAL_EXCLUDE_PATTERNS)?;
+    let asked = |path: &String| include.contains(path);
+    let hidden = lent.hidden.iter().filter(|hidden| !(hidden.by_name && asked(&hidden.path)));
+    exclude.extend(hidden.filter_map(|hidden| rb_sources::literal(Path::new(&hidden.path))));
+    let request = LocalRequest { folder: lent.path, include, exclude, normalise_modes: lent.normalise_modes };
     Ok(Found::Local(Arc::new(local::scan(&job.parts.store, &request)?)))
 }
 

@@ -1,0 +1,199 @@
+//! Secrets of a step: files and variables that only it sees.
+//!
+//! In: what the op asks for, and the client's session. Out: mounts and variables of the sandbox, and a [`Redactor`]
+//! that strikes the values out of what the step writes to its streams.
+//! **Invariant:** a value is never printed here, enters no key and no layer: files are in memory, and the places they
+//! are mounted on vanish with the sandbox.
+
+use rb_exec::{ExtraMount, FileMount, Hidden};
+use rb_llb::{ExecOp, MountKind};
+use rb_session::{Secret, Session};
+
+use crate::error::EngineError;
+
+/// Who may read a secret whose definition does not say.
+const DEFAULT_MODE: u32 = 0o400;
+/// A shorter value is more likely part of something else than a secret that slipped out.
+const SHORTEST_BYTES: usize = 4;
+/// What stands for a value.
+const STRUCK: &[u8] = b"***";
+
+/// What a step gets of the client's secrets.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// As files.
+    pub(super) mounts: Vec<ExtraMount>,
+    /// As variables.
+    pub(super) env: Vec<(String, Hidden)>,
+    /// Their values.
+    values: Vec<Secret>,
+}
+
+impl Given {
+    /// Returns what strikes the values out of one stream.
+    pub(super) fn redactor(&self) -> Redactor {
+        Redactor::new(&self.values)
+    }
+}
+
+/// Asks the client for the secrets of `op`.
+///
+/// `NoSecret` names one that the client does not lend and the step cannot do without.
+pub(super) fn ask(op: &ExecOp, session: &dyn Session) -> Result<Given, EngineError> {
+    let mut given = Given::default();
+    for mount in &op.mounts {
+        let MountKind::Secret(wanted) = &mount.kind else { continue };
+        let Some(secret) = find(session, &wanted.id, wanted.optional)? else { continue };
+        given.values.push(secret.clone());
+        given.mounts.push(ExtraMount::File(FileMount {
+            content: Hidden::new(secret),
+            target: mount.dest.clone(),
+            uid: wanted.uid,
+            gid: wanted.gid,
+            mode: if wanted.mode == 0 { DEFAULT_MODE } else { wanted.mode },
+        }));
+    }
+    for wanted in &op.secret_env {
+        let Some(secret) = find(session, &wanted.id, wanted.optional)? else { continue };
+        given.values.push(secret.clone());
+        given.env.push((wanted.name.clone(), Hidden::new(secret)));
+    }
+    Ok(given)
+}
+
+fn find(session: &dyn Session, id: &str, optional: bool) -> Result<Option<Secret>, EngineError> {
+    match session.secret(id) {
+        None if !optional => Err(EngineError::NoSecret { id: id.to_owned() }),
+        found => Ok(found),
+    }
+}
+
+/// Strikes values out of a stream, wherever its pieces break.
+///
+/// What may yet become a value is held back until more comes, or the end. A line break at the end of a value is not
+/// part of it: shells take it away.
+pub(super) struct Redactor {
+    /// The longest first, so that one that begins with another is struck out whole.
+    values: Vec<Secret>,
+    /// Bytes that one of them begins with: most of a stream is none, and goes by quickly.
+    first: [bool; 256],
+    held: Vec<u8>,
+}
+
+impl Redactor {
+    fn new(values: &[Secret]) -> Self {
+        let mut values: Vec<Secret> =
+            values.iter().filter(|value| core(value).len() >= SHORTEST_BYTES).cloned().collect();
+        values.sort_by_key(|value| std::cmp::Reverse(core(value).len()));
+        let mut first = [false; 256];
+        for byte in values.iter().filter_map(|value| core(value).first()) {
+            first[usize::from(*byte)] = true;
+        }
+        Self { values, first, held: Vec::new() }
+    }
+
+    /// Takes a piece and hands on what is certain.
+    pub(super) fn push(&mut self, piece: &[u8], out: &mut dyn FnMut(&[u8])) {
+        if self.values.is_empty() {
+            return out(piece);
+        }
+        self.held.extend_from_slice(piece);
+        let held = std::mem::take(&mut self.held);
+        let (mut at, mut clean) = (0, Vec::with_capacity(held.len()));
+        while let Some(rest) = held.get(at..).filter(|rest| !rest.is_empty()) {
+            let plain = rest.iter().position(|byte| self.first[usize::from(*byte)]).unwrap_or(rest.len());
+            let (plain, rest) = rest.split_at(plain);
+            clean.extend_from_slice(plain);
+            at += plain.len();
+            if rest.is_empty() {
+                break;
+            }
+            // A value that has come as far as the stream may be longer than one that is complete.
+            if self.values.iter().any(|value| rest.len() < core(value).len() && core(value).starts_with(rest))
+            {
+                break;
+            }
+            match self.values.iter().find(|value| rest.starts_with(core(value))) {
+                Some(value) => {
+                    clean.extend_from_slice(STRUCK);
+                    at += core(value).len();
+                }
+                None => {
+                    clean.extend(rest.first());
+                    at += 1;
+                }
+            }
+        }
+        self.held = held.get(at..).unwrap_or_default().to_vec();
+        if !clean.is_empty() {
+            out(&clean);
+        }
+    }
+
+    /// Hands on what was held back: the stream has ended.
+    pub(super) fn finish(mut self, out: &mut dyn FnMut(&[u8])) {
+        let mut rest = std::mem::take(&mut self.held);
+        // What was held for the sake of a longer value may hold a shorter one.
+        while let Some(longest) = self.values.first().map(|value| core(value).len()) {
+            self.values.retain(|value| core(value).len() < longest);
+            let mut clean = Vec::new();
+            self.push(&rest, &mut |bytes| clean.extend_from_slice(bytes));
+            clean.append(&mut self.held);
+            rest = clean;
+        }
+        if !rest.is_empty() {
+            out(&rest);
+        }
+    }
+}
+
+/// A value without the line break at its end.
+fn core(value: &Secret) -> &[u8] {
+    let bytes = value.as_ref();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn struck(values: &[&str], pieces: &[&str]) -> String {
+        let values: Vec<Secret> = values.iter().map(|value| Secret::new(*value)).collect();
+        let mut redactor = Redactor::new(&values);
+        let mut all = Vec::new();
+        for piece in pieces {
+            redactor.push(piece.as_bytes(), &mut |bytes| all.extend_from_slice(bytes));
+        }
+        redactor.finish(&mut |bytes| all.extend_from_slice(bytes));
+        String::from_utf8(all).expect("text")
+    }
+
+    #[test]
+    fn values_are_struck_out_wherever_pieces_break() {
+        let text = "a hunter2 b hunter2hunter2 hunte hunter3 hunt";
+        let expected = "a *** b ****** hunte hunter3 hunt";
+        for cut in 0..text.len() {
+            let (left, right) = text.split_at(cut);
+            assert_eq!(struck(&["hunter2\n"], &[left, right]), expected, "{cut}");
+        }
+        let letters: Vec<&str> = text.split("").collect();
+        assert_eq!(struck(&["hunter2"], &letters), expected);
+    }
+
+    #[test]
+    fn the_longest_value_wins_and_short_ones_are_left() {
+        assert_eq!(struck(&["pass", "password"], &["passwo", "rd passwo", "x"]), "*** ***wox");
+        assert_eq!(struck(&["pass", "password"], &["the passwor"]), "the ***wor");
+        assert_eq!(struck(&["abc", ""], &["abcabc"]), "abcabc");
+        assert_eq!(struck(&["aaab"], &["aa", "aaab"]), "aa***");
+    }
+
+    #[test]
+    fn what_cannot_become_a_value_is_not_held_back() {
+        let mut redactor = Redactor::new(&[Secret::new("hunter2")]);
+        let mut seen = Vec::new();
+        redactor.push(b"> ", &mut |bytes| seen.extend_from_slice(bytes));
+        assert_eq!(seen, b"> ");
+    }
+}

@@ -1,0 +1,62 @@
+//! Steps without isolation.
+
+use rb_api::SolveError;
+use rb_diag::ErrorKind;
+use rb_llb::{ExecOp, MountKind, SecurityMode, SshMount, State};
+
+use super::{Kit, mount, step};
+
+fn privileged(script: &str) -> State {
+    step(script, vec![], ExecOp { security: SecurityMode::Insecure, ..ExecOp::default() }).0
+}
+
+#[test]
+fn a_privileged_step_is_refused_unless_allowed_even_if_its_result_is_there() {
+    let Some(mut kit) = Kit::new() else { return };
+    let state = privileged("echo ran > /out/said");
+    for round in 0..2 {
+        kit.allow_insecure = false;
+        let error = kit.try_solve(std::slice::from_ref(&state)).unwrap_err();
+        assert_eq!(error.kind(), Some(ErrorKind::Input));
+        let SolveError::Vertex { message, help, .. } = error else { panic!() };
+        assert!(message.contains("privileged"), "{message}");
+        assert!(help.is_some_and(|help| help.contains("--allow-privileged")));
+        kit.allow_insecure = true;
+        assert_eq!(kit.solve(std::slice::from_ref(&state)), usize::from(round == 0));
+    }
+}
+
+#[test]
+fn a_privileged_step_may_do_what_this_process_may() {
+    let Some(mut kit) = Kit::new() else { return };
+    kit.allow_insecure = true;
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = |name: &str| own.lines().find(|line| line.starts_with(name)).map(str::to_owned).unwrap();
+    let script = "grep CapEff /proc/self/status > /out/said; grep Seccomp: /proc/self/status >> /out/said; \
+        mkdir /out/x; mount -t tmpfs x /out/x; umount /out/x; rmdir /out/x; \
+        mknod /out/null c 1 3; echo > /out/null; rm /out/null; \
+        grep -E '^[^ ]+ /sys sysfs rw' /proc/mounts > /dev/null; test -w /proc/sys/kernel/hostname; ls /dev >> /out/said";
+    let said = kit.said(&privileged(script));
+    assert!(said.starts_with(&format!("{}\n{}\n", line("CapEff"), line("Seccomp:"))), "{said}");
+    for device in ["null", "kmsg"] {
+        let here = std::path::Path::new("/dev").join(device).exists();
+        assert_eq!(said.lines().any(|line| line == device), here, "{device}: {said}");
+    }
+    let groups = |path: &str| std::fs::read_dir(path).map_or(0, Iterator::count);
+    let counted = kit.said(&privileged("ls -A /sys/fs/cgroup | wc -l > /out/said"));
+    assert_eq!(counted.trim(), groups("/sys/fs/cgroup").to_string());
+    // Without the word none of this is possible.
+    let (plain, _) =
+        step("! mount -t tmpfs x /out 2>/dev/null; ls /dev > /out/said", vec![], ExecOp::default());
+    assert!(!kit.said(&plain).contains("kmsg"));
+}
+
+#[test]
+fn agents_are_refused_by_name() {
+    let Some(kit) = Kit::new() else { return };
+    let agent = mount("/agent", MountKind::Ssh(SshMount::default()));
+    let error = kit.try_solve(&[step("true", vec![(agent, State::scratch())], ExecOp::default()).0]);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), Some(ErrorKind::Input));
+    assert!(error.to_string().contains("an ssh mount"), "{error}");
+}
