@@ -75,6 +75,22 @@ pub enum ExportError {
     /// A directory is where a file shall be.
     #[error("{} is a directory, and a file is to be written there", .0.display())]
     IsDirectory(PathBuf),
+    /// What would be replaced is, or holds, a directory that nobody wants to lose.
+    #[error("{} is not replaced: {}", path.display(), held(path, precious, what))]
+    Precious {
+        /// The destination.
+        path: PathBuf,
+        /// What is dear.
+        precious: PathBuf,
+        /// What it is to people.
+        what: &'static str,
+    },
+    /// A device would be made on the user's disk, where whoever may read it reads what lies behind.
+    #[error("`{}` would be a device", path.display())]
+    Device {
+        /// The destination.
+        path: PathBuf,
+    },
     /// Something that is not ours to replace is at the destination.
     #[error("{} is there and is not an OCI layout: remove it, or name another place", .0.display())]
     InTheWay(PathBuf),
@@ -100,11 +116,23 @@ impl ExportError {
             Self::NotFound(_)
             | Self::Escapes { .. }
             | Self::IsDirectory(_)
+            | Self::Precious { .. }
+            | Self::Device { .. }
             | Self::InTheWay(_)
             | Self::NoName(_)
             | Self::Unrepresentable { .. } => ErrorKind::Input,
             Self::Spec(_) => ErrorKind::Internal,
         }
+    }
+}
+
+fn held(path: &Path, precious: &Path, what: &str) -> String {
+    if path == precious {
+        format!("it is {what}")
+    } else if path.starts_with(precious) {
+        format!("it lies in {what}, {}", precious.display())
+    } else {
+        format!("it holds {what}, {}", precious.display())
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Context as _;
 use crate::place::{Beside, settle};
 use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
-use crate::{ExportError, Result};
+use crate::{ExportError, Precious, Result};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -76,7 +76,7 @@ struct Layout {
 /// Writes images as an OCI layout directory, in place of a layout or an empty directory that is there.
 pub fn write_oci_layout(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
     let layout = plan(store, images)?;
-    let dest = settle(dest, None)?;
+    let dest = settle(dest, None, &Precious::default())?;
     refuse_what_is_no_layout(&dest)?;
     let beside = Beside::new(&dest)?;
     let blobs = beside.path().join("blobs/sha256");
@@ -118,7 +118,7 @@ pub fn write_oci_tar(store: &Store, images: &[(Option<String>, Descriptor)], out
 
 /// Writes images as an archive file, in place of a file that is there.
 pub fn write_oci_tar_file(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
-    let dest = settle(dest, None)?;
+    let dest = settle(dest, None, &Precious::default())?;
     if fs::symlink_metadata(&dest).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(ExportError::IsDirectory(dest));
     }

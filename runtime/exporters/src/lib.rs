@@ -15,6 +15,7 @@ mod image;
 mod layer;
 mod layout;
 mod place;
+mod precious;
 mod tar_stream;
 #[cfg(test)]
 mod testing;
@@ -24,6 +25,7 @@ pub use error::ExportError;
 pub use image::export_image;
 pub use layer::{Layer, pack_layer};
 pub use layout::{write_oci_layout, write_oci_tar, write_oci_tar_file};
+pub use precious::Precious;
 pub use tree::{TreeOptions, TreeReport, write_tar, write_tree};
 
 pub(crate) type Result<T> = std::result::Result<T, ExportError>;

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::Context as _;
-use crate::{ExportError, Result};
+use crate::{ExportError, Precious, Result};
 
 /// Something half-made beside its destination; removed when dropped before [`Beside::put`].
 pub(crate) struct Beside {
@@ -70,8 +70,8 @@ impl Drop for Beside {
 }
 
 /// Makes the parent of `dest` and returns `dest` with that parent's true path. With `within`, everything must lie in that
-/// directory, symlinks resolved, and `dest` must not contain it.
-pub(crate) fn settle(dest: &Path, within: Option<&Path>) -> Result<PathBuf> {
+/// directory, symlinks resolved, and `dest` must not contain it. In the state directory nothing is made.
+pub(crate) fn settle(dest: &Path, within: Option<&Path>, precious: &Precious) -> Result<PathBuf> {
     let name = dest.file_name().ok_or_else(|| ExportError::NoName(dest.to_owned()))?;
     let parent = match dest.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -83,16 +83,19 @@ pub(crate) fn settle(dest: &Path, within: Option<&Path>) -> Result<PathBuf> {
         .find(|ancestor| fs::symlink_metadata(ancestor).is_ok())
         .unwrap_or(Path::new("/"));
     let real = fs::canonicalize(existing).context("resolve", existing)?;
+    let rest = parent.strip_prefix(existing).unwrap_or(Path::new(""));
+    precious.check_place(&real.join(rest).join(name))?;
     if let Some(within) = within {
         let root = fs::canonicalize(within).context("resolve", within)?;
-        let rest = parent.strip_prefix(existing).unwrap_or(Path::new(""));
         let climbs = rest.components().any(|part| !matches!(part, std::path::Component::Normal(_)));
         if climbs || !real.starts_with(&root) || root.starts_with(real.join(rest).join(name)) {
             return Err(ExportError::Escapes { path: dest.to_owned(), root });
         }
     }
     fs::create_dir_all(parent).context("create", parent)?;
-    Ok(fs::canonicalize(parent).context("resolve", parent)?.join(name))
+    let dest = fs::canonicalize(parent).context("resolve", parent)?.join(name);
+    precious.check_place(&dest)?;
+    Ok(dest)
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
         let (within, inner) = (root.path(), root.path().join("a"));
         symlink(outside.path(), root.path().join("out")).expect("links");
         symlink("a", root.path().join("in")).expect("links");
-        let settle = |path: &str| settle(&within.join(path), Some(within));
+        let settle = |path: &str| settle(&within.join(path), Some(within), &Precious::default());
         let real = fs::canonicalize(within).expect("resolves");
         assert_eq!(settle("a/b/c").expect("is inside"), real.join("a/b/c"));
         assert!(inner.join("b").is_dir());

@@ -20,7 +20,7 @@ use crate::error::Context as _;
 use crate::layer::write_entry;
 use crate::place::{Beside, settle};
 use crate::tar_stream::TarStream;
-use crate::{Epoch, ExportError, Result};
+use crate::{Epoch, ExportError, Precious, Result};
 
 /// How to write a tree.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct TreeOptions {
     pub keep_owner: bool,
     /// A directory that is there keeps what the tree does not have.
     pub merge: bool,
+    /// Directories that are not replaced.
+    pub precious: Precious,
 }
 
 /// What was done.
@@ -57,13 +59,14 @@ pub fn write_tree(
 ) -> Result<TreeReport> {
     let path = path.as_ref();
     let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
-    let dest = settle(dest, options.within.as_deref())?;
+    let dest = settle(dest, options.within.as_deref(), &options.precious)?;
     let writer = TreeWriter { view, options };
     if entry.metadata.file_type == FileType::Directory {
         let into_existing = options.merge && metadata_of(&dest)?.is_some_and(|old| old.is_dir());
         if into_existing {
             writer.merge_directory(&entry, &dest)
         } else {
+            options.precious.check_replaced(&dest)?;
             writer.write_directory(&entry, &dest)
         }
     } else {
@@ -229,7 +232,7 @@ impl TreeWriter<'_> {
         let owner = !self.options.keep_owner || (old.uid(), old.gid()) == (new.uid, new.gid);
         let old_ns = old.mtime().saturating_mul(1_000_000_000).saturating_add(old.mtime_nsec());
         let time = !self.options.keep_times || old_ns == new.modified_ns;
-        let mode = old.mode() & 0o7777 == new.mode;
+        let mode = old.mode() & 0o7777 == self.mode_of(new);
         let kind = old.file_type();
         Ok(match new.file_type {
             FileType::Directory => kind.is_dir() && mode && owner,
@@ -248,6 +251,12 @@ impl TreeWriter<'_> {
             }
             FileType::Fifo | FileType::CharDevice | FileType::BlockDevice | FileType::Socket => false,
         })
+    }
+
+    /// Returns the bits that a file gets: of files that become the user's own, none that lends its owner's rights.
+    fn mode_of(&self, metadata: &rb_snapshot::Metadata) -> u32 {
+        let lends = metadata.file_type == FileType::File && !self.options.keep_owner;
+        if lends { metadata.mode & !0o6000 } else { metadata.mode }
     }
 
     fn has_content_of(&self, entry: &Entry, path: &Path) -> Result<bool> {
@@ -281,6 +290,9 @@ impl TreeWriter<'_> {
                 self.finish(entry, target)?;
                 return Ok(size_bytes);
             }
+            FileType::CharDevice | FileType::BlockDevice if !self.options.keep_owner => {
+                return Err(ExportError::Device { path: target.to_owned() });
+            }
             FileType::Fifo => (rustix::fs::FileType::Fifo, (0, 0)),
             FileType::CharDevice => (rustix::fs::FileType::CharacterDevice, metadata.device_number),
             FileType::BlockDevice => (rustix::fs::FileType::BlockDevice, metadata.device_number),
@@ -300,7 +312,7 @@ impl TreeWriter<'_> {
                 .context("chown", target)?;
         }
         if metadata.file_type != FileType::Symlink {
-            fs::set_permissions(target, fs::Permissions::from_mode(metadata.mode))
+            fs::set_permissions(target, fs::Permissions::from_mode(self.mode_of(metadata)))
                 .context("chmod", target)?;
         }
         if self.options.keep_times {

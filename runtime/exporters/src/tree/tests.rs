@@ -254,3 +254,36 @@ fn merging_removes_nothing_and_follows_no_link() {
     fs::create_dir(place.dest.join("a/f")).expect("makes");
     assert!(matches!(merge(), Err(ExportError::IsDirectory(_))));
 }
+
+#[test]
+fn a_precious_directory_is_left_as_it_is() {
+    let place = Place::new();
+    file(&place.source, "d/f", "new", 0o644);
+    let home = place.root.path().join("home");
+    file(&home, "me/letter", "dear", 0o644);
+    let options = TreeOptions {
+        precious: Precious {
+            directories: vec![(home.join("me"), "your home")],
+            state: Some(home.join("state")),
+        },
+        ..TreeOptions::default()
+    };
+    let view = View::of_directory(&place.source);
+    let write = |dest: &str| write_tree(&view, "d", &home.join(dest), &options);
+    for dest in ["me", "../home", "state", "state/deep/er"] {
+        let error = write(dest).expect_err(dest);
+        assert!(matches!(error, ExportError::Precious { .. }), "{dest}: {error}");
+    }
+    assert_eq!(read(home.join("me/letter")), "dear");
+    assert!(!home.join("state").exists(), "nothing is made on the way to a refusal");
+    let error = write("../home").expect_err("holds it").to_string();
+    assert!(error.contains("is not replaced: it holds your home, "), "{error}");
+    // In it a directory may be replaced, and merging removes nothing.
+    write("me/out").expect("writes");
+    write_tree(&view, "d", &home.join("me"), &TreeOptions { merge: true, ..options.clone() })
+        .expect("merges");
+    assert_eq!(
+        (read(home.join("me/letter")), read(home.join("me/f"))),
+        ("dear".to_owned(), "new".to_owned())
+    );
+}
