@@ -78,3 +78,25 @@ fn a_killed_rb_takes_its_steps_along_and_the_next_build_is_right() {
     env.rb(["+t"]).expect(0);
     assert_eq!(env.read("out"), "fine\n");
 }
+
+#[test]
+fn ctrl_c_ends_what_runs_on_this_machine_too() {
+    let env = TestEnv::new();
+    let marker = marker(3);
+    env.write(
+        "Buildfile",
+        format!(
+            "VERSION 1\nt:\n    LOCALLY\n    \
+             RUN trap '' TERM INT; sleep {marker} & setsid sleep {marker} & sleep {marker}\n    RUN touch after\n",
+        ),
+    );
+    let child = env.spawn(["+t"]);
+    wait_for("all commands running", Duration::from_secs(20), || sleepers(&marker) >= 3);
+    let asked = Instant::now();
+    signal(&child, "-INT");
+    let output = child.wait_with_output().expect("ends");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(sleepers(&marker), 0);
+    assert!(!env.has("after"));
+}

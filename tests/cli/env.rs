@@ -40,6 +40,13 @@ impl Run {
         self
     }
 
+    /// Panics if anything that was said holds this text.
+    #[track_caller]
+    pub(crate) fn hides(self, text: &str) -> Self {
+        assert!(!self.stderr.contains(text) && !self.stdout.contains(text), "`{text}` is in:\n{self:?}");
+        self
+    }
+
     /// Panics unless stderr holds this text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
@@ -86,6 +93,10 @@ impl TestEnv {
         self
     }
 
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.project().join(path).exists()
+    }
+
     pub(crate) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.project().join(path)).expect("reads")
     }
@@ -99,12 +110,27 @@ impl TestEnv {
 
     /// Runs `rb` in the project folder to its end.
     pub(crate) fn rb<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        let output = self.command(args).output().expect("rb starts");
-        Run {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        ended(&mut self.command(args))
+    }
+
+    /// Runs `rb` in a folder of the project.
+    pub(crate) fn rb_in<S: AsRef<OsStr>>(&self, dir: &str, args: impl IntoIterator<Item = S>) -> Run {
+        ended(self.command(args).current_dir(self.project().join(dir)))
+    }
+
+    /// Runs `rb` in the project folder with further variables.
+    pub(crate) fn rb_with<S: AsRef<OsStr>>(
+        &self,
+        variables: &[(&str, &str)],
+        args: impl IntoIterator<Item = S>,
+    ) -> Run {
+        ended(self.command(args).envs(variables.iter().copied()))
+    }
+
+    /// Runs `rb` in the project folder by another name.
+    pub(crate) fn rb_called<S: AsRef<OsStr>>(&self, name: &str, args: impl IntoIterator<Item = S>) -> Run {
+        use std::os::unix::process::CommandExt as _;
+        ended(self.command(args).arg0(name))
     }
 
     /// Starts `rb` in the project folder.
@@ -195,6 +221,15 @@ impl TestEnv {
         }
         write_layout(&self.project().join(path), "busybox:test", &tar_of(&files));
         true
+    }
+}
+
+fn ended(command: &mut Command) -> Run {
+    let output = command.output().expect("rb starts");
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

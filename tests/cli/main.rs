@@ -4,9 +4,15 @@
 
 mod cache;
 mod cancel;
+mod effects;
 mod env;
+mod given;
 mod hello;
 mod images;
 mod language;
 mod mistakes;
+mod outputs;
+mod places;
+mod reading;
+mod strangers;
 mod users;

@@ -48,3 +48,30 @@ fn root_and_ordinary_users_build_the_same_image() {
     }
     assert_eq!(first, digest_of(Who::SubIds), "a user with subordinate ids builds another image");
 }
+
+#[test]
+fn an_ordinary_user_has_caches_secrets_and_this_machine_too() {
+    if !is_root() {
+        eprintln!("stepping aside: only root can become other users");
+        return;
+    }
+    let env = TestEnv::of(Who::SingleId);
+    env.write("rb.toml", "")
+        .write("sub/f", "")
+        .write(".secret", "S=swordfish\n")
+        .write("sub/.secret", "S=swordfish\n")
+        .write(
+            "Buildfile",
+            "VERSION 0.8\nall:\n    LOCALLY\n    WAIT\n        BUILD +made\n    END\n    RUN id -u > who; cat out/made >> who\n\
+             made:\n    FROM @host\n    ARG N=1\n    CACHE /cache\n    RUN --secret S echo $N ${#S} >> /cache/log; cp /cache/log /m\n    \
+             SAVE ARTIFACT /m AS LOCAL out/made\n",
+        );
+    env.hand_over();
+    env.rb(["+all"]).expect(0).hides("swordfish");
+    assert_eq!(env.read("who"), "61001\n1 9\n");
+    env.rb_in("sub", ["--build-arg", "N=2", "+all"]).expect(0);
+    assert_eq!(env.read("who"), "61001\n1 9\n2 9\n");
+    // What belongs to another user is not built from below.
+    std::os::unix::fs::chown(env.project().join("Buildfile"), Some(0), None).expect("gives away");
+    env.rb_in("sub", ["+all"]).expect(2).says("belongs to another user");
+}

@@ -5,19 +5,24 @@
 //!
 //! A target is a word with a `+`; clap hands the first word that is no command, and all behind it, over as it is
 //! ([`Command::Word`]), and [`TargetCall::parse`] reads it. So options of `rb` stand before the target, and every
-//! `--NAME=value` behind it belongs to the target.
+//! `--NAME=value` behind it belongs to the target. Options have Earthly's names where Earthly has them; called as
+//! `earthly`, the few words that mean something else there are read as Earthly does ([`as_earthly`]).
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+mod calls;
+
+use std::ffi::OsString;
+use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use rb_oci::Platform;
 
-use crate::habits;
+pub(crate) use calls::{ArgsError, ArtifactCall, TargetCall, texts};
+
 use crate::output_spec::OutputSpec;
-use crate::settings;
+use crate::{environment, settings};
 
 const ABOUT: &str = "Builds images and artifacts from a Buildfile, with nothing else installed";
 
@@ -65,6 +70,36 @@ pub(crate) struct BuildOptions {
     /// Platform to build for; only this machine's own so far
     #[arg(long, value_name = "OS/ARCH", help_heading = "Build")]
     pub(crate) platform: Option<Platform>,
+    /// Build argument, weaker than one behind the target; `NAME` alone passes this shell's value on
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Build")]
+    pub(crate) build_arg: Vec<String>,
+    /// Run what is marked `--push`, and push images
+    #[arg(long, help_heading = "Build")]
+    pub(crate) push: bool,
+    /// As a CI run: --strict, and of a target that is named as such no output
+    #[arg(long, help_heading = "Build")]
+    pub(crate) ci: bool,
+    /// Run nothing outside of sandboxes (LOCALLY)
+    #[arg(long, help_heading = "Build")]
+    pub(crate) strict: bool,
+    /// Let steps run with all privileges (`RUN --privileged`)
+    #[arg(long, short = 'P', help_heading = "Build")]
+    pub(crate) allow_privileged: bool,
+    /// Lend a secret to steps that ask for it; `NAME` alone passes this shell's value on
+    #[arg(long, short, value_name = "NAME[=VALUE]", help_heading = "Secrets and files")]
+    pub(crate) secret: Vec<Hidden>,
+    /// Lend a file's content as a secret
+    #[arg(long, value_name = "NAME=PATH", help_heading = "Secrets and files")]
+    pub(crate) secret_file: Vec<String>,
+    /// File of build arguments, weakest of all [default: .arg, if it is there]
+    #[arg(long, value_name = "PATH", help_heading = "Secrets and files")]
+    pub(crate) arg_file_path: Option<PathBuf>,
+    /// File of secrets [default: .secret, if it is there]
+    #[arg(long, value_name = "PATH", help_heading = "Secrets and files")]
+    pub(crate) secret_file_path: Option<PathBuf>,
+    /// File of RB_… and EARTHLY_… variables [default: .env, if it is there]
+    #[arg(long, value_name = "PATH", help_heading = "Secrets and files")]
+    pub(crate) env_file_path: Option<PathBuf>,
     /// Latest time that images show, in seconds since 1970 [env: SOURCE_DATE_EPOCH]
     #[arg(
         long,
@@ -82,7 +117,37 @@ pub(crate) struct BuildOptions {
     pub(crate) quiet: bool,
 }
 
+/// A word that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden(String);
+
+impl Hidden {
+    /// Returns the word.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Hidden")
+    }
+}
+
 impl BuildOptions {
+    /// Returns these options without those that say how to show things.
+    pub(crate) fn without_display(self) -> Self {
+        Self { progress: None, quiet: false, ..self }
+    }
+
     /// Joins options typed before and behind the name of a command; those behind win.
     pub(crate) fn over(self, outer: Self) -> Self {
         Self {
@@ -90,6 +155,16 @@ impl BuildOptions {
             jobs: self.jobs.or(outer.jobs),
             allow_bind: [outer.allow_bind, self.allow_bind].concat(),
             platform: self.platform.or(outer.platform),
+            build_arg: [outer.build_arg, self.build_arg].concat(),
+            push: self.push || outer.push,
+            ci: self.ci || outer.ci,
+            strict: self.strict || outer.strict,
+            allow_privileged: self.allow_privileged || outer.allow_privileged,
+            secret: [outer.secret, self.secret].concat(),
+            secret_file: [outer.secret_file, self.secret_file].concat(),
+            arg_file_path: self.arg_file_path.or(outer.arg_file_path),
+            secret_file_path: self.secret_file_path.or(outer.secret_file_path),
+            env_file_path: self.env_file_path.or(outer.env_file_path),
             epoch: self.epoch.or(outer.epoch),
             progress: self.progress.or(outer.progress),
             quiet: self.quiet || outer.quiet,
@@ -103,9 +178,18 @@ pub(crate) struct OutputOptions {
     /// Also write the target's filesystem: type=oci (an image; tar=false for a folder), type=tar or type=local
     #[arg(long, short, value_name = "type=TYPE,dest=PATH", help_heading = "Output")]
     pub(crate) output: Vec<OutputSpec>,
-    /// Build, but save no image and write no local artifact
+    /// Build, but save no image and write no local artifact; --push counts all the same
     #[arg(long, help_heading = "Output")]
     pub(crate) no_output: bool,
+    /// Write one artifact: `rb -a [DIR]+TARGET/PATH [DEST]`, and nothing else
+    #[arg(long, short, conflicts_with_all = ["output", "no_output", "image"], help_heading = "Output")]
+    pub(crate) artifact: bool,
+    /// Save the target's own images, and nothing else
+    #[arg(long, conflicts_with_all = ["output", "no_output"], help_heading = "Output")]
+    pub(crate) image: bool,
+    /// Earthly's `--output`: also what --ci would not put out.
+    #[arg(long, hide = true, conflicts_with = "no_output")]
+    pub(crate) force_output: bool,
 }
 
 /// Ways to show progress.
@@ -128,8 +212,12 @@ pub(crate) enum ProgressChoice {
 pub(crate) enum Command {
     /// Build a target if need be and run its image, or run an image of the store
     Run(RunArgs),
-    /// List the targets of a Buildfile
+    /// List the targets and functions of a Buildfile
     Ls(LsArgs),
+    /// Show what a target is for, what it takes and what it makes
+    Doc(DocArgs),
+    /// Print the tree of a Buildfile as JSON, with all that is wrong in it
+    Ast(AstArgs),
     /// Show what a target compiles to: LLB as text, as JSON, or as a file for `rb solve`
     Compile(CompileArgs),
     /// Build a marshalled LLB definition
@@ -194,15 +282,40 @@ pub(crate) enum NetworkChoice {
 /// `rb ls`
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LsArgs {
-    /// Show the whole documentation and the arguments of each target
+    /// Show the arguments of each target
+    #[arg(long, short)]
+    pub(crate) args: bool,
+    /// Show the whole documentation, arguments and outputs of each target
     #[arg(long, short)]
     pub(crate) long: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Folder of the Buildfile
-    #[arg(default_value = ".")]
-    pub(crate) dir: PathBuf,
+    /// Folder of the Buildfile [default: here, or the nearest above]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `rb doc`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  rb doc                                what the targets here are for
+  rb doc ./services/api+image           one target; as `rb ./services/api+image --help`")]
+pub(crate) struct DocArgs {
+    /// Show arguments and outputs of each target of a folder, and targets without a comment
+    #[arg(long, short)]
+    pub(crate) long: bool,
+    /// What to describe [default: all targets here, or of the nearest Buildfile above]
+    #[arg(value_name = "[DIR][+TARGET]")]
+    pub(crate) word: Option<String>,
+}
+
+/// `rb ast`
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AstArgs {
+    /// A build file, or its folder
+    #[arg(value_name = "FILE|DIR", default_value = ".")]
+    pub(crate) path: PathBuf,
 }
 
 /// `rb compile`
@@ -321,120 +434,22 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
-/// A target with its arguments, as typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TargetCall {
-    /// `[DIR]+target`
-    pub(crate) word: String,
-    /// `--NAME=value`; of two the later counts.
-    pub(crate) args: BTreeMap<String, String>,
-}
-
-/// What cannot be read as a target with arguments.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ArgsError {
-    #[error("`{word}` is not valid UTF-8")]
-    NotUtf8 { word: String },
-    #[error("build argument `--{name}` has no value")]
-    NoValue { name: String },
-    #[error("`--{name}` is no name of a build argument")]
-    BadName { name: String },
-    #[error("option `{word}` stands behind the target")]
-    OptionBehind { word: String },
-    #[error("unknown option `{option}` of `rb {command}`")]
-    UnknownOption { option: String, command: &'static str, help: Option<String> },
-    #[error("`{word}` stands behind the target `{target}`")]
-    StrayWord { word: String, target: String },
-}
-
-impl ArgsError {
-    /// Returns what to type instead.
-    pub(crate) fn help(&self) -> Option<String> {
-        match self {
-            Self::NotUtf8 { .. } => None,
-            Self::NoValue { name } if is_option(name) => {
-                Some(format!("options of rb stand before the target: `rb --{name} …`"))
-            }
-            Self::NoValue { name } => Some(match habits::of_builders(&format!("--{name}")) {
-                Some(habit) => format!("write `--{name}=value`; as an option, {}", habit.message),
-                None => format!("write `--{name}=value`"),
-            }),
-            Self::BadName { .. } => {
-                Some("names are letters, digits and `_`, and start with no digit".to_owned())
-            }
-            Self::UnknownOption { help, .. } => help.clone(),
-            Self::OptionBehind { word } => Some(match habits::of_builders(word) {
-                Some(habit) => habit.help.unwrap_or(habit.message),
-                None => format!(
-                    "options of rb stand before the target: `rb {word} …`; build arguments are written `--NAME=value`"
-                ),
-            }),
-            Self::StrayWord { word, .. } if word.contains('+') => {
-                Some(format!("one target at a time: run `rb {word}` after it, or let a target `BUILD` both"))
-            }
-            Self::StrayWord { .. } => Some("build arguments are written `--NAME=value`".to_owned()),
-        }
+/// Returns argv as `rb` would have it. Called by the name `earthly`, `--output` takes no value there, and `debug ast` is
+/// our `ast`.
+pub(crate) fn as_earthly(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let called = argv.first().map(Path::new).and_then(Path::file_name);
+    if called.is_none_or(|name| name != "earthly") {
+        return argv;
     }
-}
-
-impl TargetCall {
-    /// Tells whether a word names a target.
-    pub(crate) fn is_target(word: &OsStr) -> bool {
-        word.as_encoded_bytes().contains(&b'+')
+    // Behind the target every word is the target's.
+    let end = argv.iter().position(|word| TargetCall::is_target(word)).unwrap_or(argv.len());
+    for word in argv.iter_mut().take(end).filter(|word| *word == "--output") {
+        *word = "--force-output".into();
     }
-
-    /// Reads `[DIR]+target` and the arguments behind it: `--NAME=value` or `--NAME value`, and nothing else.
-    pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
-        let mut rest = texts(words)?.into_iter();
-        let word = rest.next().unwrap_or_default();
-        let mut args = BTreeMap::new();
-        while let Some(next) = rest.next() {
-            let Some(body) = next.strip_prefix("--").filter(|body| !body.is_empty()) else {
-                return Err(if next.starts_with('-') {
-                    ArgsError::OptionBehind { word: next }
-                } else {
-                    ArgsError::StrayWord { word: next, target: word }
-                });
-            };
-            let (name, value) = match body.split_once('=') {
-                Some((name, value)) => (name.to_owned(), value.to_owned()),
-                None => match rest.next().filter(|value| !value.starts_with("--")) {
-                    Some(value) if is_name(body) => (body.to_owned(), value),
-                    _ => return Err(ArgsError::NoValue { name: body.to_owned() }),
-                },
-            };
-            if !is_name(&name) {
-                return Err(ArgsError::BadName { name });
-            }
-            args.insert(name, value);
-        }
-        Ok(Self { word, args })
+    if argv.get(1..3).is_some_and(|words| words == ["debug", "ast"]) {
+        argv.remove(1);
     }
-
-    /// Reads what stands behind `rb run` where it is a target: `--NAME=value`… right behind the target are its
-    /// arguments, `--` or the first other word begins the command.
-    pub(crate) fn parse_run(words: &[OsString]) -> Result<(Self, Vec<String>), ArgsError> {
-        let texts = texts(words)?;
-        let mine = texts.iter().skip(1).take_while(|word| word.starts_with("--") && *word != "--").count();
-        let command = texts.get(1 + mine..).unwrap_or_default();
-        let command = command.strip_prefix(&["--".to_owned()]).unwrap_or(command).to_vec();
-        let own = texts.get(..=mine).unwrap_or_default();
-        if let Some(word) = own.iter().skip(1).find(|word| !word.contains('=')) {
-            return Err(ArgsError::NoValue { name: word.trim_start_matches('-').to_owned() });
-        }
-        let own: Vec<OsString> = own.iter().map(OsString::from).collect();
-        Ok((Self::parse(&own)?, command))
-    }
-}
-
-/// Checks that words are UTF-8.
-pub(crate) fn texts(words: &[OsString]) -> Result<Vec<String>, ArgsError> {
-    let text = |word: &OsString| {
-        word.to_str()
-            .map(ToOwned::to_owned)
-            .ok_or_else(|| ArgsError::NotUtf8 { word: word.to_string_lossy().into_owned() })
-    };
-    words.iter().map(text).collect()
+    argv
 }
 
 /// Returns the names of all commands, for "did you mean".
@@ -450,12 +465,6 @@ fn is_option(name: &str) -> bool {
     Args::command().get_arguments().any(|argument| argument.get_long() == Some(name))
 }
 
-fn is_name(text: &str) -> bool {
-    !text.starts_with(|first: char| first.is_ascii_digit())
-        && !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
 fn pair(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, dir)) if !name.is_empty() && !dir.is_empty() => Ok((name.to_owned(), PathBuf::from(dir))),
@@ -464,11 +473,7 @@ fn pair(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 fn long_help_end() -> String {
-    let width = settings::VARIABLES.iter().map(|variable| variable.name.len()).max().unwrap_or_default();
-    let variables: String = settings::VARIABLES
-        .iter()
-        .map(|variable| format!("  {:width$}  {}\n", variable.name, variable.meaning))
-        .collect();
+    let variables = environment::help();
     format!(
         "{EXAMPLES}\n\nEnvironment:\n{variables}\n\
          Exit codes:\n  0  done\n  1  a command of the build failed\n  2  what was typed or written is wrong\n  \

@@ -13,33 +13,26 @@ use crate::args::{Args, ArgsError};
 /// Instead of an option, where `rb` has something.
 const INSTEAD: &[(&[&str], &str)] = &[
     (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
-    (&["--build-arg"], "build arguments stand behind the target: `rb +TARGET --NAME=value`"),
     (&["--target"], "name the target itself: `rb +TARGET`"),
     (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
     (
         &["--load"],
         "leave it out: images that a target saves are in the store, and `rb run` takes them from there",
     ),
-    (
-        &["-a", "--artifact"],
-        "`SAVE ARTIFACT … AS LOCAL …` in the Buildfile writes files, or `-o type=local,dest=DIR`",
-    ),
     (&["-V", "--verbose", "-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
 ];
 
 /// Options without a substitute.
 const NONE_YET: &[&str] = &[
-    "-P",
     "-i",
     "-m",
-    "-s",
     "--add-host",
     "--allow",
-    "--allow-privileged",
     "--annotation",
-    "--arg-file-path",
     "--attest",
     "--auth-token",
+    "--auto-skip",
+    "--auto-skip-db-path",
     "--build-context",
     "--builder",
     "--buildkit-host",
@@ -49,36 +42,45 @@ const NONE_YET: &[&str] = &[
     "--call",
     "--cgroup-parent",
     "--check",
-    "--ci",
     "--config",
-    "--env-file-path",
+    "--conversion-parallelism",
+    "--disable-remote-registry-proxy",
     "--exec-stats",
+    "--exec-stats-summary",
+    "--git-branch",
+    "--git-lfs-pull-include",
+    "--git-password",
+    "--git-username",
+    "--github-annotations",
     "--iidfile",
-    "--image",
+    "--installation-name",
     "--interactive",
     "--label",
     "--max-remote-cache",
     "--memory",
     "--metadata-file",
+    "--no-auto-skip",
+    "--no-buildkit-update",
     "--no-cache-filter",
     "--org",
+    "--profiler",
     "--provenance",
     "--pull",
-    "--push",
     "--remote-cache",
     "--sat",
     "--satellite",
     "--save-inline-cache",
     "--sbom",
-    "--secret",
-    "--secret-file",
-    "--secret-file-path",
     "--shm-size",
     "--ssh",
     "--ssh-auth-sock",
-    "--strict",
+    "--tls-enabled",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
     "--ulimit",
     "--use-inline-cache",
+    "--version-flag-overrides",
 ];
 
 /// Options of `docker run`, and what `rb run` does about them.
@@ -89,7 +91,7 @@ const OF_RUN: &[(&[&str], &str)] = &[
     ),
     (&["--rm"], "leave it out: nothing is kept when the program has ended"),
     (
-        &["-p", "-P", "--publish", "--publish-all"],
+        &["-p", "--publish", "--publish-all"],
         "leave it out: the program has the host's network, so its ports are open",
     ),
 ];
@@ -119,7 +121,8 @@ pub(crate) fn of_builders(option: &str) -> Option<Habit> {
     if help.is_none() && !NONE_YET.contains(&option) {
         return None;
     }
-    Some(Habit { message: format!("`{option}` is not part of this version of rb"), help })
+    let later = if help.is_none() { ": it comes later" } else { "" };
+    Some(Habit { message: format!("`{option}` is not part of this version of rb{later}"), help })
 }
 
 /// Tells of an option of `docker run`.
@@ -154,9 +157,9 @@ mod tests {
     #[test]
     fn options_of_others_are_named() {
         let said = |option: &str| of_builders(option).map(|habit| (habit.message, habit.help.is_some()));
-        let push = "`--push` is not part of this version of rb".to_owned();
-        assert_eq!(said("--push"), Some((push.clone(), false)));
-        assert_eq!(said("--push=true"), Some((push, false)));
+        let pull = "`--pull` is not part of this version of rb: it comes later".to_owned();
+        assert_eq!(said("--pull"), Some((pull.clone(), false)));
+        assert_eq!(said("--pull=true"), Some((pull, false)));
         assert_eq!(said("-f"), Some(("`-f` is not part of this version of rb".to_owned(), true)));
         assert_eq!(said("--no-cahce"), None);
         assert!(of_run("-it").is_some_and(|help| help.contains("terminal")));
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!(message, "unknown option `-it` of `rb run`");
         assert!(help.contains("terminal"), "{help}");
         assert_eq!(refused("run", "--netwrok=none").1, "did you mean `--network`?");
-        assert_eq!(refused("run", "--push").1, "`--push` is not part of this version of rb");
+        assert_eq!(refused("run", "--pull").1, "`--pull` is not part of this version of rb: it comes later");
         assert_eq!(refused("compile", "--jsn").1, "did you mean `--json`?");
         assert_eq!(refused("run", "--zzzzzzzz").1, "`rb run --help` lists its options");
         assert_eq!(refuse_option("run", &["hello".into(), "-it".into()]), Ok(()));

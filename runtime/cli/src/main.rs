@@ -1,10 +1,13 @@
 //! `rb`: builds images and artifacts from a Buildfile.
 //!
-//! argv → [`args`] (what was typed) → [`settings`] (what it means) → [`commands`] (what to do) → [`report`] (text and
-//! exit code). Only this crate prints, reads the environment, and knows both the compiler and the runtime.
+//! argv → [`args`] (what was typed) → [`settings`] (what it means beside the [`environment`]) → [`commands`] (what to do)
+//! → [`report`] (text and exit code). Only this crate prints, reads the environment, and knows both the compiler and the
+//! runtime.
 
 mod args;
 mod commands;
+mod env_file;
+mod environment;
 mod habits;
 mod output_spec;
 mod progress;

@@ -151,7 +151,8 @@ fn flag(key: &'static str, value: String) -> Result<bool, OutputSpecError> {
     }
 }
 
-fn split_csv(text: &str) -> Vec<String> {
+/// Splits at commas; a field in double quotes may hold them.
+pub(crate) fn split_csv(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut characters = text.chars().peekable();

@@ -1,45 +1,24 @@
-//! What the command line means, beside the environment and the defaults.
+//! What the command line means, beside the environment, its files and the defaults.
 //!
-//! In: [`crate::args`] and the [`Environment`], which is read here and nowhere else, once. Out: [`Settings`], plain
-//! values that the commands take. [`VARIABLES`] is the one list of variables; `rb --help` shows it.
+//! In: [`crate::args`] and the [`Environment`]. Out: [`Settings`], plain values that the commands take. What a build is given
+//! (arguments, secrets) is collected in [`given`].
+//! **Invariant:** what a build may do comes from what is typed and from the user's own environment alone.
+
+pub(crate) mod given;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use rb_diag::chain;
 use rb_oci::Platform;
+use rb_session::Secret;
 
-use crate::args::{BuildOptions, ProgressChoice};
-
-/// A variable of the environment that `rb` reads.
-pub(crate) struct Variable {
-    /// Name.
-    pub(crate) name: &'static str,
-    /// One line for `rb --help`.
-    pub(crate) meaning: &'static str,
-}
-
-const fn variable(name: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, meaning }
-}
-
-/// Every variable that `rb` reads, in the order shown.
-pub(crate) const VARIABLES: &[Variable] = &[
-    variable(
-        "RB_ROOT",
-        "state directory, an absolute path [default: /var/lib/rb for root, else $XDG_DATA_HOME/rb]",
-    ),
-    variable("RB_JOBS", "as --jobs"),
-    variable("RB_PROGRESS", "as --progress"),
-    variable("RB_LOG", "what rb itself logs to stderr, such as `debug` or `rb_engine=trace`"),
-    variable("SOURCE_DATE_EPOCH", "as --epoch"),
-    variable("NO_COLOR", "no colours, if set and not empty"),
-    variable("TERM", "`dumb` means no live view and no colours"),
-    variable("XDG_DATA_HOME", "where user data lies [default: $HOME/.local/share]"),
-    variable("HOME", "home directory"),
-];
+use crate::args::{BuildOptions, OutputOptions, ProgressChoice};
+use crate::env_file::Trouble;
+use crate::environment::Environment;
+use crate::world::ReadError;
+use given::{Given, OwnFile};
 
 /// Latest time that images show where neither `--epoch` nor SOURCE_DATE_EPOCH say: 2020-04-16T12:00:00Z, the time
 /// Earthly gives to what it copies.
@@ -55,97 +34,6 @@ const EPOCH_EXPECTED: &str =
 pub(crate) fn epoch_seconds(text: &str) -> Result<i64, String> {
     let seconds = text.parse().ok().filter(|seconds| (0..=LATEST_EPOCH_SECONDS).contains(seconds));
     seconds.ok_or_else(|| format!("expected {EPOCH_EXPECTED}"))
-}
-
-/// The environment as far as `rb` reads it, and where this process stands.
-#[derive(Debug, Clone)]
-pub(crate) struct Environment {
-    variables: BTreeMap<&'static str, OsString>,
-    /// Working directory, absolute.
-    pub(crate) cwd: PathBuf,
-    /// This process runs as root (asked before any user namespace is entered).
-    pub(crate) root: bool,
-    /// stderr is a terminal.
-    pub(crate) terminal: bool,
-    /// Processors this process may use.
-    pub(crate) processors: NonZeroUsize,
-}
-
-impl Environment {
-    /// Reads it all, once.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
-    pub(crate) fn read() -> Result<Self, SettingsError> {
-        let variables = VARIABLES
-            .iter()
-            .filter_map(|variable| std::env::var_os(variable.name).map(|value| (variable.name, value)))
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
-        Ok(Self {
-            variables,
-            cwd: std::env::current_dir().map_err(|source| SettingsError::WorkingDirectory { source })?,
-            root: rustix::process::geteuid().is_root(),
-            terminal: std::io::stderr().is_terminal(),
-            processors: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        })
-    }
-
-    /// Returns one more variable, for `rb run -e NAME`.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
-    pub(crate) fn pass_on(name: &str) -> Option<OsString> {
-        std::env::var_os(name)
-    }
-
-    fn get(&self, name: &'static str) -> Option<&OsString> {
-        self.variables.get(name)
-    }
-
-    fn parsed<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, SettingsError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        match value.to_str().and_then(parse) {
-            Some(parsed) => Ok(Some(parsed)),
-            None => Err(SettingsError::Variable { name, value: value.to_string_lossy().into_owned() }),
-        }
-    }
-
-    /// Returns the filter for our own logs.
-    pub(crate) fn log_filter(&self) -> Option<String> {
-        self.get("RB_LOG").map(|value| value.to_string_lossy().into_owned())
-    }
-
-    /// Returns whether stderr takes colours.
-    pub(crate) fn colours(&self) -> bool {
-        self.terminal && !self.dumb() && self.get("NO_COLOR").is_none()
-    }
-
-    fn dumb(&self) -> bool {
-        self.get("TERM").is_none_or(|term| term == "dumb")
-    }
-
-    /// Returns the state directory, absolute.
-    pub(crate) fn state_directory(&self) -> Result<PathBuf, SettingsError> {
-        let absolute = |value: &&OsString| Path::new(value).is_absolute();
-        if let Some(root) = self.get("RB_ROOT") {
-            let root = Path::new(root);
-            return if root.is_absolute() { Ok(root.to_owned()) } else { Err(relative("RB_ROOT", root)) };
-        }
-        if self.root {
-            return Ok(PathBuf::from("/var/lib/rb"));
-        }
-        // The XDG specification has relative paths ignored.
-        if let Some(data) = self.get("XDG_DATA_HOME").filter(absolute) {
-            return Ok(Path::new(data).join("rb"));
-        }
-        let home = Path::new(self.get("HOME").ok_or(SettingsError::NoHome)?);
-        if home.is_absolute() { Ok(home.join(".local/share/rb")) } else { Err(relative("HOME", home)) }
-    }
-}
-
-fn relative(name: &'static str, path: &Path) -> SettingsError {
-    SettingsError::Relative { name, value: path.display().to_string() }
 }
 
 /// How to show progress, decided.
@@ -177,18 +65,36 @@ pub(crate) struct Settings {
     pub(crate) cwd: PathBuf,
     /// State directory, absolute.
     pub(crate) state_directory: PathBuf,
+    /// The user's home.
+    pub(crate) home: Option<PathBuf>,
     /// Steps at once.
     pub(crate) jobs: NonZeroUsize,
     /// Folders that `FROM @host --bind` may show, absolute.
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Look nothing up.
     pub(crate) no_cache: bool,
+    /// Write no output of a target.
+    pub(crate) no_output: bool,
     /// Platform of the result.
     pub(crate) platform: Platform,
+    /// The user named that platform; else the project may name another.
+    pub(crate) platform_named: bool,
+    /// What the user allows and wants of a build as a whole.
+    pub(crate) build: rb_frontend::BuildOptions,
+    /// Arguments for the target, weaker than those behind it.
+    pub(crate) args: BTreeMap<String, String>,
+    /// Values for arguments that nobody has to declare.
+    pub(crate) defaults: BTreeMap<String, String>,
+    /// Secrets by id.
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Files that a folder is lent without.
+    pub(crate) own_files: Vec<OwnFile>,
     /// Latest time that images show.
     pub(crate) epoch_seconds: i64,
     /// Progress and colours.
     pub(crate) display: Display,
+    /// What is to be told before anything begins.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What cannot be settled.
@@ -204,9 +110,43 @@ pub(crate) enum SettingsError {
     Relative { name: &'static str, value: String },
     #[error("platform {platform} cannot be built here")]
     Platform { platform: Platform },
+    #[error("`{file}` cannot be read: {reason}")]
+    Unreadable { file: String, reason: String, environment: bool },
+    #[error("`{file}` is a link that leads out of the working directory")]
+    LeadsAway { file: String, option: &'static str },
+    #[error("`{file}`, line {line}: {trouble}")]
+    Line { file: String, line: usize, trouble: Trouble },
+    #[error("{option}: what is given has no name")]
+    BadName { option: &'static str },
+    #[error("{option} takes NAME=PATH, not `{word}`")]
+    NotAPair { option: &'static str, word: String },
+    #[error("{option}: your shell has no variable `{name}`")]
+    NotInShell { option: &'static str, name: String },
+    #[error("the value of {name} is not valid UTF-8")]
+    NotText { name: String },
+    #[error("the secret `{name}` is given twice, by {first} and by {second}")]
+    SecretTwice { name: String, first: String, second: String },
 }
 
 impl SettingsError {
+    fn unreadable(file: String, error: ReadError) -> Self {
+        let environment =
+            matches!(&error, ReadError::Io(source) if source.kind() != std::io::ErrorKind::NotFound);
+        let reason = match error {
+            ReadError::Io(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                "there is no such file".to_owned()
+            }
+            ReadError::Io(source) => source.to_string(),
+            other => format!("it {}", chain(&other)),
+        };
+        Self::Unreadable { file, reason, environment }
+    }
+
+    /// Returns whether disk or kernel are to blame, and not what was typed.
+    pub(crate) fn is_environment(&self) -> bool {
+        matches!(self, Self::WorkingDirectory { .. } | Self::Unreadable { environment: true, .. })
+    }
+
     /// Returns what to do.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
@@ -215,14 +155,27 @@ impl SettingsError {
             Self::Variable { name, .. } => Some(match *name {
                 "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
                 "RB_JOBS" => "a number, at least 1".to_owned(),
-                _ => EPOCH_EXPECTED.to_owned(),
+                "SOURCE_DATE_EPOCH" => EPOCH_EXPECTED.to_owned(),
+                "RB_PLATFORMS" | "EARTHLY_PLATFORMS" => "a platform, such as `linux/amd64`".to_owned(),
+                _ => "true or false".to_owned(),
             }),
             Self::Relative { name: "RB_ROOT", value } => Some(format!(
                 "a state directory that moves with the working directory is none: set RB_ROOT=\"$PWD/{value}\""
             )),
             Self::Relative { .. } => Some("set it to an absolute path, or set RB_ROOT=/some/dir".to_owned()),
             Self::Platform { .. } => {
-                Some(format!("this machine is {}: leave --platform out", Platform::host()))
+                Some(format!("this machine is {}: name that, or none", Platform::host()))
+            }
+            Self::BadName { option } => {
+                Some(format!("write `{option} NAME=value`, or `{option} NAME` for your shell's value"))
+            }
+            Self::LeadsAway { option, .. } => Some(format!("name it if it is meant: `{option} PATH`")),
+            Self::NotInShell { option, name } => {
+                Some(format!("set and export it, or write `{option} {name}=value`"))
+            }
+            Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
+            Self::Unreadable { .. } | Self::Line { .. } | Self::NotAPair { .. } | Self::NotText { .. } => {
+                None
             }
         }
     }
@@ -246,12 +199,27 @@ pub(crate) fn display(options: &BuildOptions, environment: &Environment) -> Resu
     Ok(Display { mode, colours: environment.colours() })
 }
 
-/// Settles all that a build needs to know.
-pub(crate) fn settle(options: &BuildOptions, environment: &Environment) -> Result<Settings, SettingsError> {
-    let host = Platform::host();
-    if let Some(platform) = options.platform.as_ref().filter(|platform| **platform != host) {
-        return Err(SettingsError::Platform { platform: platform.clone() });
+/// Checks that a platform can be built for here.
+pub(crate) fn check_platform(platform: &Platform) -> Result<(), SettingsError> {
+    if *platform == Platform::host() {
+        Ok(())
+    } else {
+        Err(SettingsError::Platform { platform: platform.clone() })
     }
+}
+
+/// Settles all that a build needs to know.
+pub(crate) fn settle(
+    options: &BuildOptions,
+    output: &OutputOptions,
+    given: Given,
+    environment: &Environment,
+) -> Result<Settings, SettingsError> {
+    let named = match &options.platform {
+        Some(platform) => Some(platform.clone()),
+        None => environment.parsed("RB_PLATFORMS", |text| text.parse().ok())?,
+    };
+    named.iter().try_for_each(check_platform)?;
     let jobs = match options.jobs {
         Some(jobs) => jobs,
         None => environment.parsed("RB_JOBS", |text| text.parse().ok())?.unwrap_or(environment.processors),
@@ -260,49 +228,46 @@ pub(crate) fn settle(options: &BuildOptions, environment: &Environment) -> Resul
         Some(epoch) => Some(epoch),
         None => environment.parsed("SOURCE_DATE_EPOCH", |text| epoch_seconds(text).ok())?,
     };
+    let push = options.push || environment.flag("RB_PUSH")?;
+    let ci = options.ci || environment.flag("RB_CI")?;
+    let no_output = output.no_output || environment.flag("RB_NO_OUTPUT")?;
+    let Given { args, defaults, secrets, files, warnings } = given;
     Ok(Settings {
         cwd: environment.cwd.clone(),
         state_directory: environment.state_directory()?,
+        home: environment.home().map(ToOwned::to_owned),
         jobs,
         allowed_binds: options.allow_bind.iter().map(|dir| environment.cwd.join(dir)).collect(),
-        no_cache: options.no_cache,
-        platform: host,
+        no_cache: options.no_cache || environment.flag("RB_NO_CACHE")?,
+        no_output: no_output || (ci && !output.force_output),
+        platform_named: named.is_some(),
+        platform: named.unwrap_or_else(Platform::host),
+        build: rb_frontend::BuildOptions {
+            push,
+            ci,
+            strict: ci || options.strict || environment.flag("RB_STRICT")?,
+            allow_privileged: options.allow_privileged || environment.flag("RB_ALLOW_PRIVILEGED")?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_sha: String::new(),
+        },
+        args,
+        defaults,
+        secrets,
+        own_files: files,
         epoch_seconds: epoch.unwrap_or(DEFAULT_EPOCH_SECONDS),
         display: display(options, environment)?,
+        warnings,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::environment::tests::environment;
+
     use super::*;
 
-    fn environment(variables: &[(&'static str, &str)]) -> Environment {
-        Environment {
-            variables: variables.iter().map(|(name, value)| (*name, OsString::from(value))).collect(),
-            cwd: PathBuf::from("/work"),
-            root: false,
-            terminal: true,
-            processors: NonZeroUsize::MIN,
-        }
-    }
-
-    #[test]
-    fn the_state_directory_follows_the_environment() {
-        let at = |variables: &[(&'static str, &str)]| environment(variables).state_directory().ok();
-        assert_eq!(at(&[("HOME", "/home/a")]), Some("/home/a/.local/share/rb".into()));
-        assert_eq!(at(&[("HOME", "/home/a"), ("XDG_DATA_HOME", "/data")]), Some("/data/rb".into()));
-        assert_eq!(
-            at(&[("HOME", "/home/a"), ("XDG_DATA_HOME", "data")]),
-            Some("/home/a/.local/share/rb".into())
-        );
-        assert_eq!(at(&[("HOME", "/home/a"), ("RB_ROOT", "/state")]), Some("/state".into()));
-        assert_eq!(at(&[]), None);
-        for (name, value) in [("HOME", "rel"), ("RB_ROOT", "./state")] {
-            let error = environment(&[(name, value)]).state_directory().expect_err("not absolute");
-            assert!(error.to_string().contains(&format!("{name} has the value `{value}`")), "{error}");
-        }
-        let root = Environment { root: true, ..environment(&[("HOME", "/root")]) };
-        assert_eq!(root.state_directory().ok(), Some("/var/lib/rb".into()));
+    fn settled(options: &BuildOptions, environment: &Environment) -> Result<Settings, SettingsError> {
+        settle(options, &OutputOptions::default(), Given::default(), environment)
     }
 
     #[test]
@@ -314,7 +279,7 @@ mod tests {
             ("RB_PROGRESS", "json"),
             ("TERM", "xterm"),
         ]);
-        let settings = settle(&BuildOptions::default(), &environment).expect("settles");
+        let settings = settled(&BuildOptions::default(), &environment).expect("settles");
         assert_eq!((settings.jobs.get(), settings.epoch_seconds), (3, 5));
         assert_eq!(settings.display, Display { mode: ProgressMode::Json, colours: true });
         let options = BuildOptions {
@@ -323,7 +288,7 @@ mod tests {
             progress: Some(ProgressChoice::Auto),
             ..BuildOptions::default()
         };
-        let settings = settle(&options, &environment).expect("settles");
+        let settings = settled(&options, &environment).expect("settles");
         assert_eq!((settings.jobs.get(), settings.epoch_seconds), (2, 7));
         assert_eq!(settings.display.mode, ProgressMode::Live);
     }
@@ -339,22 +304,48 @@ mod tests {
             mode(&environment(&[("TERM", "xterm"), ("NO_COLOR", "1")])),
             Some((ProgressMode::Live, false))
         );
-        let piped = Environment { terminal: false, ..environment(&[("TERM", "xterm")]) };
+        let mut piped = environment(&[("TERM", "xterm")]);
+        piped.terminal = false;
         assert_eq!(mode(&piped), Some((ProgressMode::Plain, false)));
     }
 
     #[test]
     fn nonsense_is_named() {
-        let error = settle(&BuildOptions::default(), &environment(&[("HOME", "/h"), ("RB_JOBS", "0")]));
+        let error = settled(&BuildOptions::default(), &environment(&[("HOME", "/h"), ("RB_JOBS", "0")]));
         let error = error.expect_err("0 jobs build nothing");
         assert_eq!(error.to_string(), "the environment variable RB_JOBS has the value `0`");
         for (text, good) in [("0", true), ("253402300799", true), ("253402300800", false), ("-1", false)] {
             assert_eq!(epoch_seconds(text).is_ok(), good, "{text}");
             let environment = environment(&[("HOME", "/h"), ("SOURCE_DATE_EPOCH", text)]);
-            assert_eq!(settle(&BuildOptions::default(), &environment).is_ok(), good, "{text}");
+            assert_eq!(settled(&BuildOptions::default(), &environment).is_ok(), good, "{text}");
         }
         let options = BuildOptions { platform: "linux/s390x".parse().ok(), ..BuildOptions::default() };
-        let error = settle(&options, &environment(&[("HOME", "/h")])).expect_err("not this machine");
+        let error = settled(&options, &environment(&[("HOME", "/h")])).expect_err("not this machine");
         assert!(error.to_string().contains("linux/s390x"), "{error}");
+    }
+
+    #[test]
+    fn a_ci_run_is_strict_and_puts_nothing_out() {
+        let environment = environment(&[("HOME", "/h")]);
+        let ci = BuildOptions { ci: true, ..BuildOptions::default() };
+        let settings = settled(&ci, &environment).expect("settles");
+        assert!(settings.build.ci && settings.build.strict && settings.no_output);
+        let forced = OutputOptions { force_output: true, ..OutputOptions::default() };
+        assert!(!settle(&ci, &forced, Given::default(), &environment).expect("settles").no_output);
+    }
+
+    #[test]
+    fn earthlys_variables_are_options() {
+        let names = ["EARTHLY_PUSH", "EARTHLY_STRICT", "EARTHLY_NO_CACHE", "EARTHLY_ALLOW_PRIVILEGED"];
+        let mut variables: Vec<_> = names.iter().map(|name| (*name, "true")).collect();
+        variables.push(("HOME", "/h"));
+        let settings = settled(&BuildOptions::default(), &environment(&variables)).expect("settles");
+        let build = &settings.build;
+        assert!(build.push && build.strict && settings.no_cache && build.allow_privileged && !build.ci);
+        let error = settled(
+            &BuildOptions::default(),
+            &environment(&[("HOME", "/h"), ("EARTHLY_PLATFORMS", "linux/s390x")]),
+        );
+        assert!(matches!(error, Err(SettingsError::Platform { .. })));
     }
 }

@@ -58,10 +58,10 @@ fn what_is_no_argument_of_a_target() {
     let help = ArgsError::NoValue { name: "no-cache".to_owned() }.help().unwrap_or_default();
     assert!(help.contains("`rb --no-cache …`"), "{help}");
     for error in
-        [ArgsError::NoValue { name: "push".to_owned() }, ArgsError::OptionBehind { word: "-P".to_owned() }]
+        [ArgsError::NoValue { name: "pull".to_owned() }, ArgsError::OptionBehind { word: "-i".to_owned() }]
     {
         let help = error.help().unwrap_or_default();
-        assert!(help.ends_with("is not part of this version of rb"), "{help}");
+        assert!(help.ends_with("is not part of this version of rb: it comes later"), "{help}");
     }
 }
 
@@ -104,4 +104,44 @@ fn options_count_on_both_sides_of_a_command() {
     let options = run.build.over(args.build);
     assert!(options.no_cache);
     assert_eq!(options.jobs.map(NonZeroUsize::get), Some(3));
+}
+
+#[test]
+fn an_artifact_has_a_path_and_may_have_a_place() {
+    let call = |words: &[&str]| ArtifactCall::parse(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    let got = call(&["./d+t/bin/app", "out/", "--A=1"]).expect("parses");
+    assert_eq!(
+        (got.call.word.as_str(), got.path.as_str(), got.dest.as_path()),
+        ("./d+t", "/bin/app", Path::new("out/"))
+    );
+    assert_eq!(got.call.args.len(), 1);
+    let all = call(&["+t/*"]).expect("parses");
+    assert_eq!((all.path.as_str(), all.dest.as_path()), ("/", Path::new("./")));
+    assert_eq!(call(&["+t"]), Err(ArgsError::NoArtifact { word: "+t".to_owned() }));
+    assert!(matches!(call(&["+t/*.so"]), Err(ArgsError::ArtifactPattern { .. })));
+    assert!(matches!(call(&["+t/../x"]), Err(ArgsError::NoArtifact { .. })));
+    assert!(matches!(call(&["+t/x", "a", "b"]), Err(ArgsError::StrayWord { .. })));
+}
+
+#[test]
+fn earthly_has_words_of_its_own() {
+    let read = |words: &[&str]| as_earthly(words.iter().map(OsString::from).collect());
+    assert_eq!(
+        read(&["/bin/earthly", "--output", "+t", "--output"]),
+        ["/bin/earthly", "--force-output", "+t", "--output"]
+    );
+    assert_eq!(read(&["earthly", "debug", "ast", "x"]), ["earthly", "ast", "x"]);
+    assert_eq!(read(&["rb", "--output", "x", "+t"]), ["rb", "--output", "x", "+t"]);
+    let args = Args::try_parse_from(read(&["earthly", "--ci", "--output", "-P", "-s", "A=hunter2", "+t"]))
+        .expect("parses");
+    assert!(args.output.force_output && args.build.ci && args.build.allow_privileged);
+    assert!(!format!("{args:?}").contains("hunter2"));
+}
+
+#[test]
+fn help_of_a_target_is_no_value() {
+    let asks =
+        |words: &[&str]| TargetCall::asks_for_help(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    assert!(asks(&["+t", "--help"]) && asks(&["+t", "--A=1", "-h"]) && asks(&["+t", "--A", "1", "--help"]));
+    assert!(!asks(&["+t", "--A", "-h"]) && !asks(&["+t", "--A=--help"]) && !asks(&["+help"]));
 }

@@ -1,11 +1,12 @@
 //! `rb compile`: what a target means, before anything is run.
 //!
 //! Images are resolved, so that the text names digests; nothing is built, unless the build file asks for the outcome of
-//! a command.
+//! a command, and nothing is written.
 
 use rb_llb::{dump, to_json};
 
-use super::build::Job;
+use super::build::Build;
+use super::gateway::Settling;
 use super::workbench::Workbench;
 use crate::args::{CompileArgs, TargetCall};
 use crate::habits::refuse_option;
@@ -21,13 +22,13 @@ pub(super) fn execute(settings: &Settings, compile: &CompileArgs) -> Result<u8, 
         let help = format!("targets are written with a `+`: `rb compile +{}`", call.word);
         return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
     }
-    let job = Job::find(settings, &call)?;
-    let bench = Workbench::open(settings)?;
+    let build = Build::find(settings, &call)?;
+    let bench = Workbench::open(settings, Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &call.word);
-    let planned = bench.run(job.plan(&bench, &progress));
+    let planned = bench.run(async { build.start(&bench, &progress, Settling::Nothing).plan().await });
     progress.finish();
     bench.close();
-    let definition = planned?.target.state.marshal(&job.sources())?;
+    let definition = planned?.target.state.marshal(&build.sources())?;
     match &compile.output {
         Some(path) if path.as_os_str() == "-" => report::print(&definition.to_bytes())?,
         Some(path) => {

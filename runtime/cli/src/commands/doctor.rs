@@ -8,9 +8,9 @@ use rb_exec::{Check, ExecError, Privileges, Rootless, Verdict};
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
+use crate::environment::Environment;
 use crate::progress::human_bytes;
 use crate::report::{self, Failure};
-use crate::settings::Environment;
 
 /// Less free space than this deserves a word.
 const LOW_SPACE_BYTES: u64 = 2 << 30;
@@ -150,7 +150,7 @@ fn file_system(place: &Path) -> Check {
             ("tmpfs", Verdict::Limited, ": what is stored takes memory and is gone after a restart")
         }
         0x794c_7630 => ("overlayfs", Verdict::Limited, ": overlayfs cannot lie on it, so files are copied"),
-        0x6969 => ("nfs", Verdict::Limited, ": overlayfs cannot write to it, so files are copied"),
+        0x6969 => ("nfs", Verdict::Missing, ": its locks and its database files cannot be relied on"),
         0x6573_5546 => ("a FUSE file system", Verdict::Limited, ": slow, and some can hold no overlayfs"),
         0x0102_1997 => ("9p", Verdict::Limited, ": overlayfs cannot write to it, so files are copied"),
         other => {

@@ -4,7 +4,7 @@
 //! **Invariant:** two exports of the same state share a root, so nothing is solved twice.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rb_api::{Export, Root};
 use rb_diag::{SourceMap, chain};
@@ -14,6 +14,7 @@ use rb_oci::ImageConfig;
 
 use crate::output_spec::OutputSpec;
 use crate::report::Failure;
+use crate::world::bound;
 
 /// What an engine is asked for.
 #[derive(Debug, Default)]
@@ -27,7 +28,12 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Adds a filesystem, unless it is there, and returns its index.
-    pub(super) fn root(&mut self, label: &str, state: &State, sources: &SourceMap) -> Result<usize, Failure> {
+    pub(super) fn root(
+        &mut self,
+        label: &str,
+        state: &State,
+        sources: &SourceMap,
+    ) -> Result<usize, LlbError> {
         let edge = state.digest()?;
         if let Some(index) = self.by_edge.get(&edge) {
             return Ok(*index);
@@ -43,25 +49,32 @@ impl Wanted {
         self.roots.len() - 1
     }
 
+    /// Adds the filesystem of an output, and returns its index.
+    pub(super) fn root_of(&mut self, output: &PlannedOutput, sources: &SourceMap) -> Result<usize, LlbError> {
+        match output {
+            PlannedOutput::Image { label, image } => self.root(label, &image.state, sources),
+            PlannedOutput::Artifact { label, artifact } => self.root(label, &artifact.state, sources),
+        }
+    }
+
     /// Adds what a build file says is to be written, below the workspace's `root`.
     pub(super) fn planned(
         &mut self,
         output: &PlannedOutput,
         root: &Path,
         sources: &SourceMap,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), LlbError> {
+        let index = self.root_of(output, sources)?;
         match output {
-            PlannedOutput::Image { label, image } => {
-                let root = self.root(label, &image.state, sources)?;
+            PlannedOutput::Image { label: _, image } => {
                 self.exports.push(Export::Image {
-                    root,
+                    root: index,
                     names: image.names.clone(),
                     config: image.config.clone(),
                 });
             }
-            PlannedOutput::Artifact { label, artifact } => {
+            PlannedOutput::Artifact { label: _, artifact } => {
                 let Some(local) = &artifact.local else { return Ok(()) };
-                let index = self.root(label, &artifact.state, sources)?;
                 self.exports.push(Export::Local {
                     root: index,
                     path: artifact.path.clone(),
@@ -74,6 +87,30 @@ impl Wanted {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Adds one artifact of a target, or with an empty path all of them.
+    pub(super) fn artifact(
+        &mut self,
+        target: &TargetOutput,
+        path: &str,
+        destination: PathBuf,
+        into: bool,
+        sources: &SourceMap,
+    ) -> Result<(), Failure> {
+        let root = self.root(&target.key.target.to_string(), &target.artifact_tree, sources)?;
+        let all = path.is_empty();
+        self.exports.push(Export::Local {
+            root,
+            path: if all { "/".to_owned() } else { path.to_owned() },
+            destination,
+            into: into && !all,
+            entries: all,
+            merge: false,
+            optional: false,
+            confine: None,
+        });
         Ok(())
     }
 
@@ -156,14 +193,10 @@ impl Wanted {
     }
 }
 
-/// Returns the folder that a local artifact must stay in: the workspace, or the folder above it that the path begins
-/// with. Absolute paths were allowed with `--force` and go where they say.
+/// Returns the folder that a local artifact must stay in; absolute paths were allowed with `--force` and go where they
+/// say.
 fn confine(root: &Path, path: &Path) -> Option<PathBuf> {
-    if path.is_absolute() {
-        return None;
-    }
-    let up = path.components().take_while(|part| *part == Component::ParentDir).count();
-    root.ancestors().nth(up).map(Path::to_owned)
+    (!path.is_absolute()).then(|| bound(root, path))
 }
 
 impl From<LlbError> for Failure {
@@ -178,9 +211,16 @@ mod tests {
 
     #[test]
     fn local_artifacts_stay_in_their_folder() {
-        let at = |path: &str| confine(Path::new("/home/a/ws"), Path::new(path));
-        assert_eq!(at("out/app"), Some("/home/a/ws".into()));
-        assert_eq!(at("../lib/out"), Some("/home/a".into()));
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let top = std::fs::canonicalize(dir.path()).expect("is there");
+        std::fs::create_dir_all(top.join("lib/in")).expect("makes");
+        std::os::unix::fs::symlink("/etc", top.join("lib/away")).expect("links");
+        let root = top.join("ws");
+        let at = |path: &str| confine(&root, Path::new(path));
+        assert_eq!(at("out/app"), Some(root.clone()));
+        assert_eq!(at("../lib/in/out"), Some(top.join("lib/in")));
+        assert_eq!(at("../lib/new/out"), Some(top.join("lib")));
+        assert_eq!(at("../lib/away/out"), Some(top.join("lib")));
         assert_eq!(at("/etc/app"), None);
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn execute(settings: &Settings, command: &ImageCommand) -> Result<u8,
     {
         return Err(Failure::input("`-o -` (standard output) is not supported: name a file", None));
     }
-    let bench = Workbench::open(settings)?;
+    let bench = Workbench::open(settings, None)?;
     let engine = &bench.engine;
     match command {
         ImageCommand::Ls { json, format, quiet } => {

@@ -3,10 +3,14 @@
 //! [`main`] walks from argv to the exit code; commands take [`crate::settings::Settings`] and what was typed, and return an exit code or
 //! a [`Failure`]. **Invariant:** no thread exists before [`workbench`] has entered the runtime.
 
+mod ast;
 mod build;
 mod compile;
+mod describe;
+mod doc;
 mod doctor;
 mod exports;
+mod gateway;
 mod image;
 mod ls;
 mod run;
@@ -23,15 +27,18 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::{Args, BuildOptions, Command, OutputOptions, TargetCall, texts};
+use crate::args::{self, Args, ArtifactCall, BuildOptions, Command, OutputOptions, TargetCall, texts};
+use crate::environment::Environment;
 use crate::habits::{self, Habit};
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
-use crate::settings::{self, Display, Environment, ProgressMode};
+use crate::settings::given::{self, Given, Kind, Lines};
+use crate::settings::{self, Display, ProgressMode, Settings};
 
 /// Does what argv says and returns the exit code.
 pub(crate) fn main() -> u8 {
-    let args = match Args::try_parse() {
+    let argv = args::as_earthly(std::env::args_os().collect());
+    let args = match Args::try_parse_from(argv) {
         Ok(args) => args,
         Err(error) => {
             if let Some(habit) = habit(&error) {
@@ -43,14 +50,21 @@ pub(crate) fn main() -> u8 {
         }
     };
     let fallback = Display { mode: ProgressMode::Plain, colours: false };
-    let environment = match Environment::read() {
+    let mut environment = match Environment::read() {
         Ok(environment) => environment,
         Err(error) => return end(Err(error.into()), fallback),
     };
     start_logs(&environment);
-    let typed = typed_display(&args).over(args.build.clone());
+    let typed = options_of(&args).over(args.build.clone());
+    let told = match read_env_file(&args, &typed, &mut environment) {
+        Ok(told) => told,
+        Err(failure) => return end(Err(failure), fallback),
+    };
     match settings::display(&typed, &environment) {
-        Ok(display) => end(dispatch(args, &environment), display),
+        Ok(display) => {
+            warn(&told, display);
+            end(dispatch(args, &environment), display)
+        }
         Err(error) => end(Err(error.into()), fallback),
     }
 }
@@ -73,14 +87,67 @@ fn end(result: Result<u8, Failure>, display: Display) -> u8 {
     }
 }
 
+/// Takes what `.env` says, for what builds. Returns what is to be told about it.
+fn read_env_file(
+    args: &Args,
+    options: &BuildOptions,
+    environment: &mut Environment,
+) -> Result<Vec<String>, Failure> {
+    let builds = match &args.command {
+        Some(Command::Word(words)) => {
+            words.first().is_some_and(|word| TargetCall::is_target(word)) && !TargetCall::asks_for_help(words)
+        }
+        Some(Command::Run(_) | Command::Compile(_) | Command::Solve(_)) => true,
+        Some(
+            Command::Ls(_)
+            | Command::Doc(_)
+            | Command::Ast(_)
+            | Command::Image(_)
+            | Command::Doctor(_)
+            | Command::Completion { .. },
+        )
+        | None => false,
+    };
+    if !builds {
+        return Ok(Vec::new());
+    }
+    let Some(Lines { path: _, shown, lines }) = given::read_lines(Kind::Env, options, environment)? else {
+        return Ok(Vec::new());
+    };
+    // Beside the others it is there for programs of the project's own.
+    let beside = [Kind::Arg, Kind::Secret].iter().any(|kind| environment.cwd.join(kind.name()).exists());
+    Ok(environment.add_file(lines, &shown, beside))
+}
+
+/// Tells of what does not end the run.
+fn warn(lines: &[String], display: Display) {
+    if display.mode != ProgressMode::Quiet {
+        lines.iter().for_each(|line| report::tell(&report::warning(line, display, terminal_columns())));
+    }
+}
+
+/// Settles what a build needs to know, and tells what there is to be told about it.
+fn settle(
+    options: &BuildOptions,
+    output: &OutputOptions,
+    environment: &Environment,
+) -> Result<Settings, Failure> {
+    let given = given::collect(options, environment)?;
+    let settings = settings::settle(options, output, given, environment)?;
+    warn(&settings.warnings, settings.display);
+    Ok(settings)
+}
+
 /// Returns the options that stand behind the name of a command.
-fn typed_display(args: &Args) -> BuildOptions {
+fn options_of(args: &Args) -> BuildOptions {
     match &args.command {
         Some(Command::Run(run)) => run.build.clone(),
         Some(Command::Compile(compile)) => compile.build.clone(),
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(
             Command::Ls(_)
+            | Command::Doc(_)
+            | Command::Ast(_)
             | Command::Image(_)
             | Command::Doctor(_)
             | Command::Completion { .. }
@@ -115,22 +182,33 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
     };
     match command {
         Command::Word(words) if words.first().is_some_and(|word| TargetCall::is_target(word)) => {
-            let settings = settings::settle(&build, environment)?;
-            build::execute(&settings, &TargetCall::parse(&words)?, &output)
+            if TargetCall::asks_for_help(&words) {
+                return doc::of_target(environment, &texts(&words)?);
+            }
+            let settings = settle(&build, &output, environment)?;
+            if output.artifact {
+                build::artifact(&settings, &ArtifactCall::parse(&words)?)
+            } else if output.image {
+                build::image(&settings, &TargetCall::parse(&words)?)
+            } else {
+                build::execute(&settings, &TargetCall::parse(&words)?, &output)
+            }
         }
         Command::Word(words) => Err(start::unknown_word(environment, &texts(&words)?)),
         Command::Run(run) => {
             refuse_outputs("run", &output)?;
-            let settings = settings::settle(&run.build.clone().over(build), environment)?;
+            let settings = settle(&run.build.clone().over(build), &output, environment)?;
             run::execute(&settings, &run)
         }
         Command::Compile(compile) => {
             refuse_outputs("compile", &output)?;
-            let settings = settings::settle(&compile.build.clone().over(build), environment)?;
+            let settings = settle(&compile.build.clone().over(build), &output, environment)?;
             compile::execute(&settings, &compile)
         }
         Command::Solve(solve) => {
-            let settings = settings::settle(&solve.build.clone().over(build), environment)?;
+            let options = solve.build.clone().over(build);
+            refuse_language(&options)?;
+            let settings = settle(&options, &output, environment)?;
             let outputs = [output.output, solve.output.clone()].concat();
             solve::execute(&settings, &solve, &outputs)
         }
@@ -138,9 +216,17 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_options("ls", &build, &output)?;
             ls::execute(environment, &ls)
         }
+        Command::Doc(doc) => {
+            refuse_options("doc", &build, &output)?;
+            doc::execute(environment, &doc)
+        }
+        Command::Ast(ast) => {
+            refuse_options("ast", &build, &output)?;
+            ast::execute(environment, &ast)
+        }
         Command::Image(image) => {
             refuse_options("image", &build, &output)?;
-            image::execute(&settings::settle(&build, environment)?, &image)
+            image::execute(&settings::settle(&build, &output, Given::default(), environment)?, &image)
         }
         Command::Doctor(doctor) => {
             refuse_options("doctor", &build, &output)?;
@@ -158,8 +244,7 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
 fn refuse_options(command: &str, build: &BuildOptions, output: &OutputOptions) -> Result<(), Failure> {
     refuse_outputs(command, output)?;
     // How to show things says something to every command.
-    let BuildOptions { no_cache, jobs, allow_bind, platform, epoch, progress: _, quiet: _ } = build;
-    if !*no_cache && jobs.is_none() && allow_bind.is_empty() && platform.is_none() && epoch.is_none() {
+    if build.clone().without_display() == BuildOptions::default() {
         return Ok(());
     }
     Err(nothing_to(command, "options of a build"))
@@ -169,8 +254,18 @@ fn refuse_outputs(command: &str, output: &OutputOptions) -> Result<(), Failure> 
     if *output == OutputOptions::default() {
         Ok(())
     } else {
-        Err(nothing_to(command, "--output and --no-output"))
+        Err(nothing_to(command, "options of a target's output"))
     }
+}
+
+/// Refuses what only a Buildfile can mean.
+fn refuse_language(build: &BuildOptions) -> Result<(), Failure> {
+    let BuildOptions { build_arg, push, ci, strict, .. } = build;
+    if build_arg.is_empty() && !push && !ci && !strict {
+        return Ok(());
+    }
+    let help = "a definition is what a Buildfile became: give these to `rb compile`".to_owned();
+    Err(Failure::input("--build-arg, --push, --ci and --strict say nothing to `rb solve`", Some(help)))
 }
 
 fn nothing_to(command: &str, what: &str) -> Failure {
@@ -190,11 +285,11 @@ mod tests {
             let error = Args::try_parse_from(["rb", word, "+t"]).expect_err("no option of ours");
             habit(&error).map(|habit| habit.message)
         };
-        for (word, option) in [("--push", "--push"), ("-P", "-P"), ("--secret=A=b", "--secret"), ("-f", "-f")]
-        {
-            let expected = format!("`{option}` is not part of this version of rb");
+        for (word, option) in [("--pull", "--pull"), ("-i", "-i"), ("--buildkit-host=x", "--buildkit-host")] {
+            let expected = format!("`{option}` is not part of this version of rb: it comes later");
             assert_eq!(said(word), Some(expected), "{word}");
         }
+        assert_eq!(said("-f"), Some("`-f` is not part of this version of rb".to_owned()));
         assert_eq!(said("--no-cahce"), None);
     }
 }

@@ -8,13 +8,15 @@ use rb_api::ExportResult;
 use rb_engine::RunRequest;
 use rb_exec::{ExitStatus, KillSwitch};
 
-use super::build::{self, Job};
+use super::build::{self, Build};
+use super::gateway::Settling;
 use super::workbench::Workbench;
 use crate::args::{NetworkChoice, RunArgs, TargetCall, texts};
+use crate::environment::Environment;
 use crate::habits::refuse_option;
 use crate::progress::Progress;
 use crate::report::Failure;
-use crate::settings::{Environment, ProgressMode, Settings};
+use crate::settings::{ProgressMode, Settings};
 
 /// Runs it and returns the program's exit code.
 pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure> {
@@ -31,14 +33,14 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
     };
     if run.words.first().is_some_and(|word| TargetCall::is_target(word)) {
         let (call, command) = TargetCall::parse_run(&run.words)?;
-        let job = Job::find(settings, &call)?;
-        let bench = Workbench::open(settings)?;
-        let image = build_image(settings, &bench, &job, &call)?;
+        let build = Build::find(settings, &call)?;
+        let bench = Workbench::open(settings, Some(build.root()))?;
+        let image = build_image(settings, &bench, &build, &call)?;
         start(bench, request(image, command))
     } else {
         let mut words = texts(&run.words)?.into_iter();
         let image = words.next().unwrap_or_default();
-        let bench = Workbench::open(settings)?;
+        let bench = Workbench::open(settings, None)?;
         // `--` between image and command is a habit of fingers.
         let mut command: Vec<String> = words.collect();
         if command.first().is_some_and(|word| word == "--") {
@@ -52,16 +54,17 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
 fn build_image(
     settings: &Settings,
     bench: &Workbench,
-    job: &Job<'_>,
+    build: &Build<'_>,
     call: &TargetCall,
 ) -> Result<String, Failure> {
     let begin = Instant::now();
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
-        let plan = job.plan(bench, &progress).await?;
-        let mut wanted = job.wanted(&plan, false)?;
-        wanted.image_of(&plan.target, Vec::new(), &job.sources())?;
-        job.solve(bench, wanted, progress.sink()).await
+        let started = build.start(bench, &progress, Settling::Write);
+        let plan = started.plan().await?;
+        let mut wanted = started.wanted(&plan)?;
+        wanted.image_of(&plan.target, Vec::new(), &build.sources())?;
+        started.solve(wanted).await
     });
     progress.finish();
     let result = solved?;

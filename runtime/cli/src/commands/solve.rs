@@ -37,19 +37,26 @@ pub(super) fn execute(settings: &Settings, solve: &SolveArgs, outputs: &[OutputS
     let graph = definition.graph()?;
     let mut session = LocalSession::default();
     for (name, dir) in &solve.local {
-        session = session.with_local(name, LocalDir { path: folder(settings, dir)?, normalise_modes: false });
+        let lent = LocalDir { path: folder(settings, dir)?, normalise_modes: false, hidden: Vec::new() };
+        session = session.with_local(name, lent);
     }
     for (name, dir) in &solve.oci_layout {
         session = session.with_oci_layout(name, folder(settings, dir)?);
+    }
+    for (id, secret) in &settings.secrets {
+        session = session.with_secret(id, secret.clone());
     }
     let mut wanted = Wanted::default();
     let root = wanted.definition(&title, definition);
     for spec in outputs {
         wanted.output(spec, root, &ImageConfig::scratch(&settings.platform), None, &settings.cwd);
     }
-    let bench = Workbench::open(settings)?;
+    let bench = Workbench::open(settings, None)?;
     let mut progress = Progress::start(settings.display, &title);
-    let solved = bench.run(build::solve(settings, &bench, wanted, Arc::new(session), progress.sink()));
+    let solved = bench.run(async {
+        let job = build::open_job(settings, &bench, Arc::new(session), progress.sink());
+        build::solve(job.as_ref(), wanted).await
+    });
     progress.finish();
     bench.close();
     let result = solved.map_err(|failure| with_lending(failure, &graph, solve))?;

@@ -6,18 +6,19 @@ use clap::CommandFactory;
 use rb_buildfile::TargetSummary;
 use rb_diag::nearest;
 
-use super::ls;
+use super::describe;
 use crate::args::{Args, command_names};
+use crate::environment::Environment;
 use crate::report::{self, Failure};
-use crate::settings::Environment;
+use crate::world::Place;
 
 /// `rb` alone: short help, and what can be built here.
 pub(super) fn welcome(environment: &Environment) -> Result<u8, Failure> {
     let mut text = Args::command().render_help().to_string();
-    let targets = targets_of(environment, Path::new("."));
+    let targets = here(environment);
     if !targets.is_empty() {
         text.push_str("\nTargets here:\n");
-        text.push_str(&ls::lines(&targets, "", "  "));
+        text.push_str(&describe::lines(&targets, "", "  "));
     }
     report::print(text.as_bytes()).map(|()| 0)
 }
@@ -45,7 +46,7 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
         };
         return Failure::input(format!("`{word}` is a folder"), Some(help));
     }
-    let targets = targets_of(environment, Path::new("."));
+    let targets = here(environment);
     let names = || targets.iter().map(|target| target.name.as_str());
     let commands = command_names();
     let target = names().find(|name| *name == word).or_else(|| nearest(word, names()));
@@ -65,7 +66,18 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
 
 /// Returns the targets of a folder's build file; none where it has none or it cannot be read.
 fn targets_of(environment: &Environment, dir: &Path) -> Vec<TargetSummary> {
-    ls::targets_of(&environment.cwd, dir).unwrap_or_default()
+    let place = Place::of(&environment.cwd, dir).map_err(Failure::from);
+    offered(environment, place)
+}
+
+/// Returns the targets of the nearest build file.
+fn here(environment: &Environment) -> Vec<TargetSummary> {
+    offered(environment, Place::here(&environment.cwd).map_err(Failure::from))
+}
+
+fn offered(environment: &Environment, place: Result<Place, Failure>) -> Vec<TargetSummary> {
+    let offers = place.and_then(|place| describe::offers(&environment.cwd, place));
+    offers.unwrap_or_default().targets
 }
 
 #[cfg(test)]

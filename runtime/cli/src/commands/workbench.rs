@@ -1,21 +1,23 @@
 //! The engine of this process, opened, and the threads it works on.
 //!
-//! Opening enters the runtime first (a mount namespace as root, a user namespace otherwise), while this process has one
-//! thread. Whatever happens to the work, [`Workbench::run`] returns only when its processes have ended, or after a
-//! moment's patience; what is left then dies with this process.
+//! Opening leaves a process outside first, for what must run on the user's own machine, then enters the runtime (a mount
+//! namespace as root, a user namespace otherwise), both while this process has one thread. Whatever happens to the work,
+//! [`Workbench::run`] returns only when its processes have ended, or after a moment's patience; what is left then dies
+//! with this process.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rb_api::Engine;
 use rb_engine::{EngineError, EngineOptions, LocalEngine};
-use rb_exec::ExecError;
+use rb_exec::{ExecError, Outside};
 use tokio::runtime::Runtime;
 
 use rb_diag::chain;
 
-use crate::report::Failure;
+use crate::report::{self, Failure};
 use crate::settings::Settings;
 use crate::signals::until_interrupted;
 
@@ -29,12 +31,17 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 pub(super) struct Workbench {
     /// The engine.
     pub(super) engine: Arc<LocalEngine>,
+    /// The way to the user's own machine.
+    pub(super) outside: Arc<Outside>,
     threads: Runtime,
 }
 
 impl Workbench {
-    /// Enters the runtime, opens the state directory and starts the threads.
-    pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
+    /// Leaves a process outside, enters the runtime, opens the state directory and starts the threads.
+    ///
+    /// `workspace` is the root of what is built, if files of one are.
+    pub(super) fn open(settings: &Settings, workspace: Option<&Path>) -> Result<Self, Failure> {
+        let outside = Arc::new(Outside::start()?);
         let privileges = rb_exec::enter_runtime()?;
         tracing::debug!(?privileges, "entered the runtime");
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -47,12 +54,16 @@ impl Workbench {
             privileges,
             jobs: settings.jobs,
             allowed_binds: settings.allowed_binds.clone(),
+            precious: precious(settings, workspace),
         };
         let engine = {
             let _guard = threads.enter();
             LocalEngine::open(options)?
         };
-        Ok(Self { engine: Arc::new(engine), threads })
+        for warning in engine.store().warnings() {
+            report::tell(&format!("warning: {warning}\n"));
+        }
+        Ok(Self { engine: Arc::new(engine), outside, threads })
     }
 
     /// Does the work, or drops it at a signal, and waits for its processes.
@@ -73,6 +84,13 @@ impl Workbench {
     pub(super) fn close(self) {
         self.threads.shutdown_timeout(SHUTDOWN);
     }
+}
+
+/// What an export must not replace.
+fn precious(settings: &Settings, workspace: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
+    let home = settings.home.iter().map(|home| (home.clone(), "your home"));
+    let workspace = workspace.map(|root| (root.to_owned(), "the workspace"));
+    home.chain(workspace).chain([(settings.cwd.clone(), "the working directory")]).collect()
 }
 
 impl From<EngineError> for Failure {

@@ -59,11 +59,16 @@ pub(crate) fn clean(text: &str, keep_colours: bool) -> String {
             '\u{1b}' => escape(&mut rest, keep_colours, &mut out),
             '\t' if keep_colours => out.push('\t'),
             '\t' => out.push_str("    "),
-            character if character.is_control() => {}
+            character if character.is_control() || turns_round(character) => {}
             character => out.push(character),
         }
     }
     out
+}
+
+/// Returns whether a character changes the direction of what follows, so that a text shows as another one.
+fn turns_round(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Reads one escape sequence behind its ESC. Source: ECMA-48, sections 5.4 and 5.6.

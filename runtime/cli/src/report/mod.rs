@@ -91,11 +91,11 @@ impl Failure {
         }
         let finding = |finding: &Finding<'_>| fancy::render(finding, display.colours, columns);
         match self {
-            Self::Diagnostics { items, sources } => items
-                .iter()
-                .map(|item| finding(&Finding::of_diagnostic(item, sources)))
-                .collect::<Vec<_>>()
-                .join("\n"),
+            Self::Diagnostics { items, sources } => {
+                let shown = items.iter().take(MOST_FINDINGS);
+                let shown = shown.map(|item| finding(&Finding::of_diagnostic(item, sources)));
+                shown.collect::<Vec<_>>().join("\n") + &more(items.len())
+            }
             Self::Solve { error, definitions } => solve_error(error, definitions, display, columns),
             Self::Said { kind, message, help } => {
                 finding(&Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind))))
@@ -144,6 +144,7 @@ fn solve_error(error: &SolveError, definitions: &[Definition], display: Display,
         SolveError::Job { kind, message, help } => {
             Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind)))
         }
+        SolveError::NoSuchFile { .. } => Finding::of_message(error.to_string(), None),
         SolveError::Cancelled => return interrupted(display),
     };
     fancy::render(&finding, display.colours, columns)
@@ -178,9 +179,26 @@ fn solve_json(error: &SolveError, definitions: &[Definition]) -> Value {
         SolveError::Job { kind, message, help } => {
             json!({ "event": "error", "kind": kind_name(*kind), "message": message, "help": help })
         }
+        SolveError::NoSuchFile { .. } => {
+            json!({ "event": "error", "kind": kind_name(ErrorKind::Input), "message": error.to_string() })
+        }
         SolveError::Cancelled => json!({ "event": "interrupted" }),
     }
 }
+
+/// Renders one line that does not end the run.
+pub(crate) fn warning(message: &str, display: Display, columns: usize) -> String {
+    match display.mode {
+        ProgressMode::Json => format!("{}\n", json!({ "event": "warning", "message": message })),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => {
+            let finding = Finding { warning: true, ..Finding::of_message(message.to_owned(), None) };
+            fancy::render(&finding, display.colours, columns)
+        }
+    }
+}
+
+/// As many findings are shown to people at once: what is beyond them is mostly more of the same.
+const MOST_FINDINGS: usize = 50;
 
 /// Renders findings that do not end the run.
 pub(crate) fn warnings(
@@ -195,7 +213,17 @@ pub(crate) fn warnings(
             fancy::render(&Finding::of_diagnostic(item, sources), display.colours, columns)
         }
     };
-    items.iter().map(render).collect()
+    let more = if display.mode == ProgressMode::Json { String::new() } else { more(items.len()) };
+    let most = if display.mode == ProgressMode::Json { items.len() } else { MOST_FINDINGS };
+    items.iter().take(most).map(render).collect::<String>() + &more
+}
+
+/// Says how many findings are not shown.
+fn more(count: usize) -> String {
+    match count.saturating_sub(MOST_FINDINGS) {
+        0 => String::new(),
+        rest => format!("\n… and {rest} more\n"),
+    }
 }
 
 fn diagnostic_json(item: &Diagnostic, sources: &SourceMap) -> Value {
@@ -274,13 +302,7 @@ impl From<Habit> for Failure {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        let kind = match error {
-            SettingsError::WorkingDirectory { .. } => ErrorKind::Environment,
-            SettingsError::NoHome
-            | SettingsError::Variable { .. }
-            | SettingsError::Relative { .. }
-            | SettingsError::Platform { .. } => ErrorKind::Input,
-        };
+        let kind = if error.is_environment() { ErrorKind::Environment } else { ErrorKind::Input };
         Self::Said { kind, message: chain(&error), help: error.help() }
     }
 }

@@ -1,0 +1,192 @@
+//! Words that name a target or an artifact, with what stands behind them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::is_option;
+use crate::habits;
+
+/// A target with its arguments, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TargetCall {
+    /// `[DIR]+target`
+    pub(crate) word: String,
+    /// `--NAME=value`; of two the later counts.
+    pub(crate) args: BTreeMap<String, String>,
+}
+
+/// An artifact of a target, and where it goes, as typed behind `--artifact`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ArtifactCall {
+    /// The target.
+    pub(crate) call: TargetCall,
+    /// Absolute path among its artifacts; `/` for all of them.
+    pub(crate) path: String,
+    /// Where to write it.
+    pub(crate) dest: PathBuf,
+}
+
+impl ArtifactCall {
+    /// Reads `[DIR]+target/path [DEST] [--NAME=value]…`; without a place it goes here under its own name.
+    pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
+        let mut dest = None;
+        let mut call = TargetCall::read(texts(words)?, Some(&mut dest))?;
+        let plus = call.word.find('+').unwrap_or_default();
+        let slash = call.word.get(plus..).and_then(|rest| rest.find('/')).map(|slash| plus + slash);
+        let Some(path) = slash.map(|slash| call.word.split_off(slash)) else {
+            return Err(ArgsError::NoArtifact { word: call.word });
+        };
+        let path = if path == "/*" { "/".to_owned() } else { path };
+        if path.contains(['*', '?', '[']) {
+            return Err(ArgsError::ArtifactPattern { target: call.word, path });
+        }
+        if Path::new(&path).components().any(|part| part == std::path::Component::ParentDir) {
+            return Err(ArgsError::NoArtifact { word: format!("{}{path}", call.word) });
+        }
+        Ok(Self { call, path, dest: PathBuf::from(dest.unwrap_or_else(|| "./".to_owned())) })
+    }
+}
+
+/// What cannot be read as a target with arguments.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ArgsError {
+    #[error("`{word}` is not valid UTF-8")]
+    NotUtf8 { word: String },
+    #[error("build argument `--{name}` has no value")]
+    NoValue { name: String },
+    #[error("`--{name}` is no name of a build argument")]
+    BadName { name: String },
+    #[error("option `{word}` stands behind the target")]
+    OptionBehind { word: String },
+    #[error("unknown option `{option}` of `rb {command}`")]
+    UnknownOption { option: String, command: &'static str, help: Option<String> },
+    #[error("`{word}` stands behind the target `{target}`")]
+    StrayWord { word: String, target: String },
+    #[error("`{word}` names no artifact")]
+    NoArtifact { word: String },
+    #[error("`{target}{path}` is a pattern, and --artifact takes one artifact")]
+    ArtifactPattern { target: String, path: String },
+}
+
+impl ArgsError {
+    /// Returns what to type instead.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::NotUtf8 { .. } => None,
+            Self::NoValue { name } if is_option(name) => {
+                Some(format!("options of rb stand before the target: `rb --{name} …`"))
+            }
+            Self::NoValue { name } => Some(match habits::of_builders(&format!("--{name}")) {
+                Some(habit) => format!("write `--{name}=value`; as an option, {}", habit.message),
+                None => format!("write `--{name}=value`"),
+            }),
+            Self::BadName { .. } => {
+                Some("names are letters, digits and `_`, and start with no digit".to_owned())
+            }
+            Self::UnknownOption { help, .. } => help.clone(),
+            Self::OptionBehind { word } => Some(match habits::of_builders(word) {
+                Some(habit) => habit.help.unwrap_or(habit.message),
+                None => format!(
+                    "options of rb stand before the target: `rb {word} …`; build arguments are written `--NAME=value`"
+                ),
+            }),
+            Self::StrayWord { word, .. } if word.contains('+') => {
+                Some(format!("one target at a time: run `rb {word}` after it, or let a target `BUILD` both"))
+            }
+            Self::NoArtifact { .. } => Some(
+                "write `rb --artifact [DIR]+TARGET/PATH [DEST]`, with a path as SAVE ARTIFACT gives it"
+                    .to_owned(),
+            ),
+            Self::ArtifactPattern { target, .. } => Some(format!("name one, or all of them: `{target}/*`")),
+            Self::StrayWord { .. } => Some("build arguments are written `--NAME=value`".to_owned()),
+        }
+    }
+}
+
+impl TargetCall {
+    /// Tells whether a word names a target.
+    pub(crate) fn is_target(word: &OsStr) -> bool {
+        word.as_encoded_bytes().contains(&b'+')
+    }
+
+    /// Reads `[DIR]+target` and the arguments behind it: `--NAME=value` or `--NAME value`, and nothing else.
+    pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
+        Self::read(texts(words)?, None)
+    }
+
+    /// Tells whether the target's help is asked for: `rb +target --help`.
+    pub(crate) fn asks_for_help(words: &[OsString]) -> bool {
+        let value_of = |before: &OsString| {
+            let before = before.as_encoded_bytes();
+            before.starts_with(b"--") && !before.contains(&b'=')
+        };
+        let pairs = words.iter().zip(words.iter().skip(1));
+        pairs.filter(|(before, _)| !value_of(before)).any(|(_, word)| word == "--help" || word == "-h")
+    }
+
+    /// Reads the words; one that is no argument goes to `place`, if it is free.
+    fn read(words: Vec<String>, mut place: Option<&mut Option<String>>) -> Result<Self, ArgsError> {
+        let mut rest = words.into_iter();
+        let word = rest.next().unwrap_or_default();
+        let mut args = BTreeMap::new();
+        while let Some(next) = rest.next() {
+            let Some(body) = next.strip_prefix("--").filter(|body| !body.is_empty()) else {
+                if !next.starts_with('-')
+                    && let Some(place) = place.take()
+                {
+                    *place = Some(next);
+                    continue;
+                }
+                return Err(if next.starts_with('-') {
+                    ArgsError::OptionBehind { word: next }
+                } else {
+                    ArgsError::StrayWord { word: next, target: word }
+                });
+            };
+            let (name, value) = match body.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => match rest.next().filter(|value| !value.starts_with("--")) {
+                    Some(value) if is_name(body) => (body.to_owned(), value),
+                    _ => return Err(ArgsError::NoValue { name: body.to_owned() }),
+                },
+            };
+            if !is_name(&name) {
+                return Err(ArgsError::BadName { name });
+            }
+            args.insert(name, value);
+        }
+        Ok(Self { word, args })
+    }
+
+    /// Reads what stands behind `rb run` where it is a target: `--NAME=value`… right behind the target are its
+    /// arguments, `--` or the first other word begins the command.
+    pub(crate) fn parse_run(words: &[OsString]) -> Result<(Self, Vec<String>), ArgsError> {
+        let texts = texts(words)?;
+        let mine = texts.iter().skip(1).take_while(|word| word.starts_with("--") && *word != "--").count();
+        let command = texts.get(1 + mine..).unwrap_or_default();
+        let command = command.strip_prefix(&["--".to_owned()]).unwrap_or(command).to_vec();
+        let own = texts.get(..=mine).unwrap_or_default();
+        if let Some(word) = own.iter().skip(1).find(|word| !word.contains('=')) {
+            return Err(ArgsError::NoValue { name: word.trim_start_matches('-').to_owned() });
+        }
+        let own: Vec<OsString> = own.iter().map(OsString::from).collect();
+        Ok((Self::parse(&own)?, command))
+    }
+}
+
+/// Checks that words are UTF-8.
+pub(crate) fn texts(words: &[OsString]) -> Result<Vec<String>, ArgsError> {
+    let text = |word: &OsString| {
+        word.to_str()
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| ArgsError::NotUtf8 { word: word.to_string_lossy().into_owned() })
+    };
+    words.iter().map(text).collect()
+}
+
+fn is_name(text: &str) -> bool {
+    !text.starts_with(|first: char| first.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

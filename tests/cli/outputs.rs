@@ -1,0 +1,94 @@
+//! What of a target is put out: one artifact, its images, nothing, what is pushed.
+
+use crate::env::TestEnv;
+
+const TEXT: &str = "VERSION 0.8\n\
+    t:\n    FROM @host\n    RUN mkdir -p /d/sub && echo app > /d/app && echo lib > /d/sub/lib\n    \
+    SAVE ARTIFACT /d/app bin/app AS LOCAL out/app\n    SAVE ARTIFACT /d/sub lib\n\
+    other:\n    FROM scratch\n    COPY +t/bin/app /app\n    SAVE IMAGE other:latest\n\
+    image:\n    FROM scratch\n    COPY +t/bin/app /app\n    SAVE IMAGE --push app:latest\n    SAVE ARTIFACT /app AS LOCAL image-app\n    BUILD +other\n";
+
+fn images(env: &TestEnv) -> Vec<String> {
+    let listed = env.rb(["image", "ls", "--json"]).expect(0).stdout;
+    let images: serde_json::Value = serde_json::from_str(&listed).expect("is JSON");
+    let names = images
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|image| image["name"].as_str().expect("a name").to_owned());
+    names.collect()
+}
+
+#[test]
+fn one_artifact_is_written_and_nothing_else() {
+    let env = TestEnv::new();
+    env.write("Buildfile", TEXT);
+    env.rb(["--artifact", "+t/bin/app"]).expect(0);
+    assert_eq!(env.read("app"), "app\n");
+    assert!(!env.has("out"));
+    env.rb(["-a", "+t/bin/app", "renamed"]).expect(0);
+    assert_eq!(env.read("renamed"), "app\n");
+    env.rb(["-a", "+t/bin/app", "into/"]).expect(0);
+    assert_eq!(env.read("into/app"), "app\n");
+    env.rb(["-a", "+t/lib", "into"]).expect(0);
+    assert_eq!(env.read("into/lib/lib"), "lib\n");
+    env.rb(["-a", "+t/*", "all"]).expect(0);
+    assert!(env.has("all/bin/app") && env.has("all/lib/lib"));
+    env.rb(["-a", "+t/bin/ap"]).expect(2).says("saves no artifact `bin/ap`").says("bin/app");
+    env.rb(["-a", "+t"]).expect(2).says("names no artifact");
+    env.rb(["-a", "--no-output", "+t/bin/app"]).expect(2);
+    env.rb(["-a", "+t/lib", ".."]).expect(0);
+    assert!(images(&env).is_empty());
+}
+
+#[test]
+fn images_alone_and_nothing_at_all() {
+    let env = TestEnv::new();
+    env.write("Buildfile", TEXT);
+    env.rb(["--no-output", "+image"]).expect(0);
+    env.rb(["--ci", "+image"]).expect(0);
+    env.rb_with(&[("EARTHLY_CI", "true")], ["+image"]).expect(0);
+    assert!(images(&env).is_empty() && !env.has("image-app"));
+    env.rb(["--image", "+image"]).expect(0);
+    assert_eq!(images(&env).len(), 1);
+    assert!(!env.has("image-app"));
+    env.rb(["--image", "+t"]).expect(2).says("saves no image");
+    env.rb(["+image"]).expect(0);
+    assert!(images(&env).len() == 2 && env.has("image-app"));
+}
+
+#[test]
+fn a_push_of_an_image_is_refused_before_anything_is_built() {
+    let env = TestEnv::new();
+    env.write("Buildfile", TEXT);
+    let run =
+        env.rb(["--push", "+image"]).expect(2).says("`app:latest` cannot be pushed").says("Buildfile:14");
+    assert!(!run.stderr.contains("--> RUN") && images(&env).is_empty(), "{}", run.stderr);
+    env.rb(["--push", "--image", "+image"]).expect(2).says("cannot be pushed");
+    env.rb(["--push", "--no-output", "+image"]).expect(2).says("cannot be pushed");
+    env.rb(["--push", "+t"]).expect(0);
+    env.write("Buildfile", "VERSION 0.8\nt:\n    WAIT\n        BUILD +image\n    END\nimage:\n    FROM scratch\n    SAVE IMAGE --push app:latest\n");
+    env.rb(["--push", "+t"]).expect(2).says("cannot be pushed");
+    assert!(images(&env).is_empty());
+}
+
+#[test]
+fn privileged_steps_need_a_word() {
+    let env = TestEnv::new();
+    env.write("Buildfile", "VERSION 0.8\nt:\n    FROM @host\n    RUN --privileged true\n");
+    env.rb(["+t"]).expect(2).says("-P");
+}
+
+#[test]
+fn called_earthly_it_takes_earthlys_words() {
+    let env = TestEnv::new();
+    env.write("Buildfile", TEXT);
+    env.rb_called("earthly", ["--ci", "--output", "+t"]).expect(0);
+    assert_eq!(env.read("out/app"), "app\n");
+    let tree = env.rb_called("/usr/local/bin/earthly", ["debug", "ast", "Buildfile"]).expect(0).stdout;
+    assert!(serde_json::from_str::<serde_json::Value>(&tree).is_ok());
+    env.rb_called("earthly", ["--buildkit-host=tcp://x", "+t"]).expect(2).says("it comes later");
+    env.rb(["--interactive", "+t"])
+        .expect(2)
+        .says("`--interactive` is not part of this version of rb: it comes later");
+}
