@@ -1,0 +1,57 @@
+//! What a registry client tells while it works.
+
+use std::fmt;
+use std::time::Duration;
+
+use rb_oci::Digest;
+
+/// Is told of progress and of what goes on; both come from any thread, and often.
+pub trait Watch: Send + Sync {
+    /// `done` of `total` bytes of a blob were received or sent. After a restart, `done` is smaller than before.
+    fn transferred(&self, blob: &Digest, done: u64, total: u64) {
+        let _ = (blob, done, total);
+    }
+
+    /// Something takes longer than one would think.
+    fn notice(&self, notice: &Notice) {
+        let _ = notice;
+    }
+}
+
+/// Is told nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoWatch;
+
+impl Watch for NoWatch {}
+
+/// Why something takes longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A request is made again after a pause.
+    Again {
+        /// The registry.
+        host: String,
+        /// Why the one before failed.
+        reason: String,
+        /// How long the pause is.
+        pause: Duration,
+    },
+    /// A mirror cannot help; the next one, or the registry itself, is asked.
+    MirrorSkipped {
+        /// The mirror.
+        mirror: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Again { host, reason, pause } => {
+                write!(out, "{host}: tries again in {:.1} s: {reason}", pause.as_secs_f64())
+            }
+            Self::MirrorSkipped { mirror, reason } => write!(out, "mirror {mirror} is skipped: {reason}"),
+        }
+    }
+}
