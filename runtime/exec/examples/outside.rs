@@ -1,6 +1,7 @@
 //! Runs one command outside of every sandbox, as tests do: `outside [--stay] [--cwd DIR] [--env NAME=VALUE] [--clear]
-//! [--kill MILLISECONDS] [--times N] COMMAND…`. Unless told to stay, it enters the runtime first. Exits as the command
-//! did, or with 125 if it could not be started. With `--times`, that many run at once.
+//! [--input BYTES] [--kill MILLISECONDS] [--times N] COMMAND…`, with so many bytes of input. Unless told to stay,
+//! it enters the runtime first. Exits as the command did, or with 125 if it could not be started. With `--times`, that
+//! many run at once.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let took = started.elapsed();
-    let mut command = HostCommand { args: Vec::new(), env: Vec::new(), env_clear: false, cwd: "/".into() };
+    let mut command = HostCommand { cwd: "/".into(), ..HostCommand::default() };
     let (mut stay, mut kill_after, mut times) = (false, None, 1);
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         match argument.to_str() {
             Some("--stay") => stay = true,
             Some("--clear") => command.env_clear = true,
+            Some("--input") => command.stdin = vec![b'i'; value().parse().unwrap_or_default()],
             Some("--cwd") => command.cwd = value().into(),
             Some("--env") => {
                 let variable = value();

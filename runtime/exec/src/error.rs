@@ -147,6 +147,15 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// A port that is to lead to the command cannot be had.
+    #[error("cannot listen on {address}")]
+    Port {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The program of a command outside does not exist on this machine.
     #[error("`{program}` was not found on this machine")]
     NotFoundOutside {
@@ -185,6 +194,7 @@ impl ExecError {
             | Self::Setup { .. }
             | Self::Step { .. }
             | Self::Open { .. }
+            | Self::Port { .. }
             | Self::Outside { .. }
             | Self::MountPoint { .. }
             | Self::UnmappedId { .. } => ErrorKind::Environment,

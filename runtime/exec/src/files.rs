@@ -1,4 +1,6 @@
 //! File systems in memory that every sandbox gets: its `/dev`, and the files about names and addresses.
+//!
+//! `/etc/hosts` names both loopbacks, the sandbox and what was asked for; `/etc/resolv.conf` is the [`resolver`]'s.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -12,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use crate::resolver;
 use crate::roots::{file_system, tmpfs};
 use crate::spec::{FileMount, Network, Spec};
 
@@ -191,9 +194,8 @@ pub(crate) fn generate(spec: &Spec, hostname: &str) -> io::Result<Generated> {
     let mut names = vec!["hosts", "hostname"];
     write_file(&mount, "hosts", hosts(spec, hostname).as_bytes())?;
     write_file(&mount, "hostname", format!("{hostname}\n").as_bytes())?;
-    if spec.network == Network::Host
-        && let Ok(text) = std::fs::read("/etc/resolv.conf")
-    {
+    if spec.network == Network::Host {
+        let text = resolver::of_this_machine(Path::new(resolver::FILE))?;
         write_file(&mount, "resolv.conf", &text)?;
         names.push("resolv.conf");
     }

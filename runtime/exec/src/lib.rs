@@ -7,8 +7,8 @@
 //!
 //! How, in order: [`enter_runtime()`] (once, before any thread) → `plan`: layers become detached mounts (`roots`), paths
 //! inside are found and made in the `tree`, the `user` is looked up, `seccomp` and `limits` are laid down → a child by
-//! clone3 that executes the prepared steps ([`rb_sys::child`]) → [`run()`]: output is carried, the end awaited, `stubs`
-//! are removed.
+//! clone3 that executes the prepared steps ([`rb_sys::child`]) → [`run()`]: output is carried (by way of a `terminal`, if
+//! it has one), ports are `forward`ed, the end awaited, `stubs` are removed.
 //!
 //! **What always holds.** A symlink in an image leads nowhere outside. Nothing is mounted where other processes could
 //! see it. No descriptor but the three streams reaches the command, and neither does our binary. When the first process
@@ -16,28 +16,32 @@
 
 mod error;
 mod files;
+mod forward;
 mod identity;
 mod kill;
 mod limits;
 mod outside;
 mod plan;
 mod probe;
+mod resolver;
 mod roots;
 mod run;
 mod runtime;
 mod seccomp;
 mod spec;
 mod stubs;
+mod terminal;
 mod tree;
 mod user;
 
 pub use error::ExecError;
 pub use kill::KillSwitch;
 pub use outside::{HostCommand, Outside};
-pub use probe::{Check, HostReport, Verdict, overlay_works, probe_host};
+pub use probe::{Check, HostReport, Verdict, probe_host, try_overlay_in};
 pub use run::{ExecOutcome, ExitStatus, Stream, run};
 pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
 pub use spec::{
-    Bind, ExtraMount, FileMount, Hidden, Network, Output, OverlayMount, Rlimit, RootDriver, RootMount, Spec,
-    Stdin, Stdio, Upper, UserSpec,
+    Bind, ExtraMount, FileMount, Forward, Hidden, Network, Output, OverlayMount, Rlimit, RootDriver,
+    RootMount, Spec, Stdin, Stdio, Upper, UserSpec,
 };
+pub use terminal::{RawMode, Size, Terminal};

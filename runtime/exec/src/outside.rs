@@ -4,9 +4,10 @@
 //! before that a copy of it is forked, the [doorman](doorman), which stays. In: a [`HostCommand`]. Out: its output as it
 //! comes and how it ended, or an [`ExecError`] that says why it did not start.
 //!
-//! How, in order: [`Outside::run`] makes two pipes and a line (a pair of sockets) and passes their far ends to the doorman
+//! How, in order: [`Outside::run`] makes pipes and a line (a pair of sockets) and passes their far ends to the doorman
 //! (`SCM_RIGHTS`), which forks one [keeper](keeper) a command. The request goes down the line ([`wire`]); the keeper
-//! starts the command, waits, and answers how it ended. The command writes into the pipes itself.
+//! starts the command, waits, and answers how it ended. The command reads and writes the pipes itself, so what it is
+//! given on standard input passes through no other process.
 //!
 //! **What always holds.** Neither doorman nor keepers hold a descriptor of this process but their own sockets and pipes,
 //! and they stand in a session of their own, which signals of the terminal do not reach. A line that is hung up, by a
@@ -18,6 +19,7 @@ mod keeper;
 mod wire;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use rb_sys::process::{self, Forked};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -36,8 +39,8 @@ use crate::kill::{KillSwitch, Reach};
 use crate::run::{ExitStatus, Stream};
 use wire::Answer;
 
-/// One command on the user's own machine. Its standard input is empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One command on the user's own machine.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct HostCommand {
     /// Program and arguments. A program without a `/` is looked for in the command's own PATH.
     pub args: Vec<OsString>,
@@ -47,6 +50,22 @@ pub struct HostCommand {
     pub env_clear: bool,
     /// Working directory, absolute.
     pub cwd: PathBuf,
+    /// What it reads on its standard input; where that is nothing, the input is `/dev/null`. It may be a secret, and is
+    /// never printed.
+    pub stdin: Vec<u8>,
+}
+
+impl fmt::Debug for HostCommand {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { args, env, env_clear, cwd, stdin } = self;
+        out.debug_struct("HostCommand")
+            .field("args", args)
+            .field("env", env)
+            .field("env_clear", env_clear)
+            .field("cwd", cwd)
+            .field("stdin_bytes", &stdin.len())
+            .finish()
+    }
 }
 
 /// The way out. Share it; commands may run at once. Dropping it ends the doorman.
@@ -100,9 +119,10 @@ impl Outside {
             .map_err(failed)?;
         let (stdout, stdout_far) = output_pipe().map_err(failed)?;
         let (stderr, stderr_far) = output_pipe().map_err(failed)?;
+        let (stdin, stdin_far) = input(&command.stdin).map_err(failed)?;
         let door = self.door.as_ref().ok_or_else(|| gone(Errno::PIPE.into()))?;
-        wire::send_files(door, [&far, &stdout_far, &stderr_far]).map_err(gone)?;
-        drop((far, stdout_far, stderr_far));
+        wire::send_files(door, [&far, &stdin_far, &stdout_far, &stderr_far]).map_err(gone)?;
+        drop((far, stdin_far, stdout_far, stderr_far));
 
         let line = Arc::new(line);
         let Some(registration) = kill.register(Reach::Line(Arc::clone(&line))) else {
@@ -110,7 +130,7 @@ impl Outside {
         };
         // Where this fails, nobody reads: there is an answer already, or there will be none.
         let told = wire::write_request(&line, command);
-        carry(&line, stdout, stderr, sink)
+        carry(&line, Feed { pipe: stdin, rest: &command.stdin }, stdout, stderr, sink)
             .map_err(|source| setup("read what a command outside of sandboxes says", source))?;
         let answer = wire::read_answer(&line).map_err(|error| told.err().unwrap_or(error));
         drop(registration);
@@ -190,8 +210,45 @@ fn outcome(command: &HostCommand, answer: Answer) -> Result<ExitStatus, ExecErro
 /// Returns our end, which does not block, and the command's, which does.
 fn output_pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let (ours, far) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
     Ok((ours, far))
+}
+
+/// Returns our end of a command's standard input, which does not block, if there is anything to say, and the command's.
+fn input(bytes: &[u8]) -> rustix::io::Result<(Option<OwnedFd>, OwnedFd)> {
+    if bytes.is_empty() {
+        // Some programs do another thing where their input is a pipe, be it an empty one.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+        return Ok((None, rustix::fs::open("/dev/null", flags, Mode::empty())?));
+    }
+    let (far, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    Ok((Some(ours), far))
+}
+
+/// What a command is still to be given.
+struct Feed<'a> {
+    /// Where it goes; `None` once all is said or nobody reads.
+    pipe: Option<OwnedFd>,
+    rest: &'a [u8],
+}
+
+impl Feed<'_> {
+    /// Writes what fits.
+    fn advance(&mut self) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else { return Ok(()) };
+        match rustix::io::write(pipe, self.rest) {
+            Ok(length) => self.rest = self.rest.get(length..).unwrap_or_default(),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // A command need not read what it is given.
+            Err(Errno::PIPE) => self.rest = &[],
+            Err(error) => return Err(error.into()),
+        }
+        if self.rest.is_empty() {
+            self.pipe = None;
+        }
+        Ok(())
+    }
 }
 
 const BUFFER_BYTES: usize = 64 << 10;
@@ -199,10 +256,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// How long output is still awaited once the command has ended, while something it left running could write.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Hands on output until `line` has an answer, then what was written before that, and for a moment what comes after it
+/// Hands on input and output until `line` has an answer, then what was written before that, and for a moment what comes after it
 /// (`cmd > >(tee log)`).
 fn carry(
     line: &OwnedFd,
+    mut feed: Feed<'_>,
     stdout: OwnedFd,
     stderr: OwnedFd,
     sink: &mut dyn FnMut(Stream, &[u8]),
@@ -216,6 +274,7 @@ fn carry(
             pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
         let timeout = match last {
             None => {
+                waited.extend(feed.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
                 waited.push(PollFd::new(line, PollFlags::IN));
                 None
             }
@@ -237,7 +296,11 @@ fn carry(
             let owed =
                 pipes.iter().map(|(_, pipe)| rustix::io::ioctl_fionread(pipe)).sum::<Result<u64, _>>()?;
             last = Some((Instant::now() + GRACE, owed));
+            feed.pipe = None;
             continue;
+        }
+        if feed.pipe.is_some() && ready.get(pipes.len()) == Some(&true) {
+            feed.advance()?;
         }
         let mut at = ready.into_iter();
         let mut failure = None;

@@ -22,6 +22,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::ExecError;
 use crate::spec::{Network, Output, Spec, Stdin};
+use crate::terminal::{self, Pair};
 use crate::tree::{Kind, Place, Tree};
 use crate::user::User;
 use crate::{identity, limits, roots, seccomp, user};
@@ -29,7 +30,6 @@ use crate::{identity, limits, roots, seccomp, user};
 mod extra;
 mod standard;
 
-use extra::Source;
 use standard::Standard;
 
 /// What Docker gives a container.
@@ -75,12 +75,23 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     pub(crate) labels: Vec<Label>,
     pub(crate) namespaces: Namespaces,
-    /// Reading ends of standard output and error.
-    pub(crate) output: Option<[OwnedFd; 2]>,
+    /// Where output comes from.
+    pub(crate) output: Source,
     /// Paths at which the program was looked for.
     pub(crate) candidates: Vec<String>,
     // Last: its mount points are removed when nothing else holds the mounts.
     pub(crate) tree: Tree,
+}
+
+/// Where the output of a command comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It goes where ours goes.
+    Inherited,
+    /// Reading ends of standard output and error.
+    Pipes([OwnedFd; 2]),
+    /// A terminal.
+    Terminal(Pair),
 }
 
 /// Steps with their labels.
@@ -106,6 +117,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
     let standard = Standard::prepare(spec, &mut tree, &mut program)?;
     let extra = extra::prepare(spec, nodev, &mut tree, &mut program)?;
     let user = resolve_user(spec, &mut tree)?;
+    let terminal = open_terminal(spec, &standard, &user)?;
     tree.settle();
     if spec.readonly_root {
         let readonly = nodev.with(Attributes::RDONLY);
@@ -121,7 +133,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
     steps.push("make mounts private", Step::PrivateMounts);
     steps.push("mount generated files", Step::AttachAside { mount: standard.generated });
     for mount in &extra {
-        if let Source::Part { aside, .. } = mount.source {
+        if let extra::Source::Part { aside, .. } = mount.source {
             steps.push(format!("mount the layers for {}", mount.target), Step::AttachAside { mount: aside });
         }
     }
@@ -131,8 +143,8 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
         let label = format!("mount {}", mount.target);
         let path = text(mount.place.path(), "a mount target")?;
         let source = match mount.source {
-            Source::Mount(mount) => mount,
-            Source::Part { path, attributes, .. } => {
+            extra::Source::Mount(mount) => mount,
+            extra::Source::Part { path, attributes, .. } => {
                 steps.push(
                     label.clone(),
                     Step::Bind { from: path, path: c"".into(), attributes, into: SCRATCH },
@@ -146,7 +158,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
     if spec.network == Network::None {
         steps.push("set the loopback interface up", Step::LoopbackUp);
     }
-    let output = connect(spec, &user, &mut program, &mut steps)?;
+    let output = connect(spec, &user, terminal, &mut program, &mut steps)?;
     steps.push("change the root", Step::PivotRoot { root });
     for (label, step) in limits::steps(&spec.rlimits)? {
         steps.push(label, step);
@@ -242,23 +254,39 @@ fn resolve_user(spec: &Spec, tree: &mut Tree) -> Result<User, ExecError> {
     Ok(user)
 }
 
-/// Connects the standard streams. Returns the reading ends of the pipes.
+/// Opens the terminal of a command that is to have one.
+fn open_terminal(spec: &Spec, standard: &Standard, user: &User) -> Result<Option<Pair>, ExecError> {
+    if spec.terminal.is_none() {
+        return Ok(None);
+    }
+    terminal::open(&standard.terminals, user.uid).map(Some).map_err(setup("open a terminal"))
+}
+
+/// Connects the standard streams. Returns our ends.
 fn connect(
     spec: &Spec,
     user: &User,
+    terminal: Option<Pair>,
     program: &mut Program,
     steps: &mut Steps,
-) -> Result<Option<[OwnedFd; 2]>, ExecError> {
+) -> Result<Source, ExecError> {
     let mut connect = |file: OwnedFd, to| {
         let file = program.lend(file);
         steps.push("connect the standard streams", Step::Duplicate { file, to });
     };
+    if let Some(pair) = terminal {
+        for to in 0..3 {
+            connect(clone(&pair.theirs)?, to);
+        }
+        steps.push("take the terminal", Step::ControllingTerminal);
+        return Ok(Source::Terminal(pair));
+    }
     if spec.stdio.stdin == Stdin::Null {
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         connect(null.map_err(|error| open_error(Path::new("/dev/null"))(error.into()))?, 0);
     }
     if spec.stdio.output == Output::Inherit {
-        return Ok(None);
+        return Ok(Source::Inherited);
     }
     let mut pipe = |to| -> io::Result<OwnedFd> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -270,7 +298,7 @@ fn connect(
         Ok(read)
     };
     let failed = || setup("make pipes for the output");
-    Ok(Some([pipe(1).map_err(failed())?, pipe(2).map_err(failed())?]))
+    Ok(Source::Pipes([pipe(1).map_err(failed())?, pipe(2).map_err(failed())?]))
 }
 
 fn drop_privileges(spec: &Spec, user: &User, steps: &mut Steps) -> Result<(), ExecError> {

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
-use crate::plan::{self, Label, Plan};
+use crate::plan::{self, Label, Plan, Source};
 use crate::spec::Spec;
+use crate::{forward, terminal};
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,7 @@ pub fn run(
     if kill.is_killed() {
         return Err(ExecError::Cancelled);
     }
+    let taken = forward::take(&spec.forwards, spec.network)?;
     // The tree comes first and so goes last: mount points are removed when nothing holds the mounts any more.
     let Plan { mut tree, program, labels, namespaces, output, candidates } = plan::prepare(spec)?;
     let mut child = program.spawn(namespaces).map_err(|source| ExecError::Setup {
@@ -76,10 +78,19 @@ pub fn run(
     let Some(registration) = kill.register(Reach::Process(Arc::clone(child.pidfd()))) else {
         return Err(ExecError::Cancelled); // dropping the child ends it
     };
+    let forwarding = taken
+        .start(&child)
+        .map_err(|source| ExecError::Setup { action: "forward ports to the command".to_owned(), source })?;
     // Also closes our writing ends of the pipes.
     drop(program);
-    carry(&child, output, log).map_err(waiting)?;
+    let carried = match (output, &spec.terminal) {
+        (Source::Terminal(pair), Some(own)) => terminal::carry(&child, pair, own, spec, log),
+        (Source::Pipes(pipes), _) => carry(&child, STREAMS.into_iter().zip(pipes).collect(), log),
+        (Source::Inherited | Source::Terminal(_), _) => carry(&child, Vec::new(), log),
+    };
+    carried.map_err(waiting)?;
     let ended = child.wait().map_err(waiting)?;
+    drop(forwarding);
     drop(registration);
     if let Some(failure) = child.failure().map_err(waiting)? {
         let name = spec.args.first().map(String::as_str).unwrap_or_default();
@@ -128,12 +139,12 @@ fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
 ///
 /// All writers are processes of the sandbox and end with it, so what is left is complete; should a writer have been
 /// handed out of the sandbox, it is not waited for.
-fn carry(child: &Child, output: Option<[OwnedFd; 2]>, log: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+fn carry(
+    child: &Child,
+    mut pipes: Vec<(Stream, OwnedFd)>,
+    log: &mut dyn FnMut(Stream, &[u8]),
+) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut pipes: Vec<(Stream, OwnedFd)> = match output {
-        Some(pipes) => STREAMS.into_iter().zip(pipes).collect(),
-        None => Vec::new(),
-    };
     let pidfd = Arc::clone(child.pidfd());
     loop {
         let mut waited = vec![PollFd::new(&pidfd, PollFlags::IN)];

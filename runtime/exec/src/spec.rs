@@ -4,9 +4,11 @@
 //! inside the sandbox and always starts at its root.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::terminal::Terminal;
 
 /// One command and the world it sees.
 #[derive(Clone, Debug)]
@@ -42,6 +44,11 @@ pub struct Spec {
     pub no_new_privileges: bool,
     /// Where standard input comes from and where output goes.
     pub stdio: Stdio,
+    /// A terminal of its own for the three streams. What is typed on this process's standard input is typed on it if
+    /// `stdio` says so, and all that is written on it is output.
+    pub terminal: Option<Terminal>,
+    /// Ports of this machine that lead to ports of the command.
+    pub forwards: Vec<Forward>,
 }
 
 impl Spec {
@@ -63,6 +70,8 @@ impl Spec {
             rlimits: Vec::new(),
             no_new_privileges: false,
             stdio: Stdio::default(),
+            terminal: None,
+            forwards: Vec::new(),
         }
     }
 }
@@ -211,6 +220,15 @@ pub enum Network {
     /// Only its own loopback interface.
     #[default]
     None,
+}
+
+/// A TCP port of this machine that leads to one of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Where this machine listens.
+    pub listen: SocketAddr,
+    /// The port on the command's loopback.
+    pub port: u16,
 }
 
 /// One resource limit, named as by `ulimit` flags of Docker (`nofile`, `nproc`, …).

@@ -237,8 +237,11 @@ impl Tree {
             return Err(error.into());
         }
         if kind == Kind::Directory {
-            // Whatever the umask of this process: a command may come to keep files in it.
-            rustix::fs::chmodat(directory, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
+            // Whatever the umask of this process: a command may come to keep files in it. By descriptor, since in a
+            // directory that is shared a link may have taken its place by now.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+            rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
         }
         Ok(())
     }
@@ -263,3 +266,6 @@ pub(crate) fn reopen(file: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,9 @@ pub enum Step {
         /// 0, 1 or 2.
         to: RawFd,
     },
+    /// Makes standard input, a terminal that is nobody else's, the controlling terminal of the session (TIOCSCTTY,
+    /// ioctl_tty(2)).
+    ControllingTerminal,
     /// Makes all mounts of this mount namespace private to it.
     PrivateMounts,
     /// Mounts a detached mount over the old root's `/dev`, to bind from it, or to pivot to it, later.

@@ -100,6 +100,14 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Keeps all descriptors of this process but the standard streams from the programs that it starts from now on.
+pub fn keep_from_children() -> io::Result<()> {
+    // SAFETY: close_range(2) takes numbers only. With this flag it closes nothing: it marks what is open (FD_CLOEXEC).
+    let answer =
+        unsafe { libc::syscall(libc::SYS_close_range, FIRST_OWN, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Moves this process into a mount namespace of its own; mounts made outside still appear in it (slave), mounts made
 /// in it do not appear outside. Affects the calling thread only, so call it while it is the only one.
 pub fn enter_mount_namespace() -> io::Result<()> {

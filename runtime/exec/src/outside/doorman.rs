@@ -37,7 +37,7 @@ fn attend(door: OwnedFd, master: &OwnedFd) -> i32 {
         }
         // Keepers that have ended since the last request; there are none of other kinds.
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-        let [line, stdout, stderr] = match wire::receive_files(open) {
+        let [line, stdin, stdout, stderr] = match wire::receive_files(open) {
             Ok(Some(files)) => files,
             Ok(None) => return 0,
             Err(_) => return 1,
@@ -46,7 +46,7 @@ fn attend(door: OwnedFd, master: &OwnedFd) -> i32 {
         let forked = process::fork(|| {
             // A keeper that held the door would hide the doorman's end.
             door = None;
-            keeper::keep(&line, [stdout, stderr], master)
+            keeper::keep(&line, [stdin, stdout, stderr], master)
         });
         if let Err(error) = forked {
             // If nobody listens, nobody misses it.

@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The keeper's life. Returns its exit code.
-pub(super) fn keep(line: &OwnedFd, output: [OwnedFd; 2], master: &OwnedFd) -> i32 {
+pub(super) fn keep(line: &OwnedFd, streams: [OwnedFd; 3], master: &OwnedFd) -> i32 {
     let answer = match wire::read_request(line) {
-        Ok(Some(command)) => match start(&command, output) {
+        Ok(Some(command)) => match start(&command, streams) {
             Ok(child) => watch(line, master, child),
             Err(answer) => answer,
         },
@@ -40,15 +40,15 @@ pub(super) fn keep(line: &OwnedFd, output: [OwnedFd; 2], master: &OwnedFd) -> i3
     0
 }
 
-fn start(command: &HostCommand, output: [OwnedFd; 2]) -> Result<Pid, Answer> {
-    let HostCommand { args, env, env_clear, cwd } = command;
+fn start(command: &HostCommand, streams: [OwnedFd; 3]) -> Result<Pid, Answer> {
+    let HostCommand { args, env, env_clear, cwd, stdin: _ } = command;
     // What loses its parent becomes a child of this process instead of the first one's, and so can be found.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(failed)?;
     rustix::process::chdir(cwd).map_err(|error| Answer::NoCwd(error.raw_os_error()))?;
     let [program, arguments @ ..] = args.as_slice() else { return Err(Answer::NotFound) };
-    let [stdout, stderr] = output.map(Stdio::from);
+    let [stdin, stdout, stderr] = streams.map(Stdio::from);
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
+    command.args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
     if *env_clear {
         command.env_clear();
     }

@@ -1,7 +1,7 @@
 //! What is said between this process, the doorman and the keepers.
 //!
-//! Through the door: packets of one byte with three descriptors, the far ends of a command's line, standard output and
-//! standard error. Down a line: once its length (four bytes), then the request: texts, each ended by a zero byte, which
+//! Through the door: packets of one byte with four descriptors, the far ends of a command's line and of its standard
+//! input, output and error. Down a line: once its length (four bytes), then the request: texts, each ended by a zero byte, which
 //! none of them can hold. Up a line: five bytes, how it ended. Both ends are the same program, so there are no versions.
 
 use std::ffi::{OsStr, OsString};
@@ -70,7 +70,7 @@ impl Answer {
     }
 }
 
-const FILES: usize = 3;
+const FILES: usize = 4;
 
 /// Sends descriptors through the door.
 pub(super) fn send_files(door: &OwnedFd, files: [&OwnedFd; FILES]) -> io::Result<()> {
@@ -107,7 +107,8 @@ pub(super) fn receive_files(door: &OwnedFd) -> io::Result<Option<[OwnedFd; FILES
 
 /// Sends a request. Its texts hold no zero bytes.
 pub(super) fn write_request(line: &OwnedFd, command: &HostCommand) -> io::Result<()> {
-    let HostCommand { args, env, env_clear, cwd } = command;
+    // Its input has a way of its own.
+    let HostCommand { args, env, env_clear, cwd, stdin: _ } = command;
     let count = args.len().to_string();
     let mut body = Vec::new();
     let mut add = |text: &OsStr| {
@@ -152,7 +153,7 @@ fn decode_request(body: &[u8]) -> Option<HostCommand> {
     while let Some(name) = texts.next() {
         env.push((name, texts.next()?));
     }
-    (args.len() == count).then_some(HostCommand { args, env, env_clear, cwd })
+    (args.len() == count).then_some(HostCommand { args, env, env_clear, cwd, stdin: Vec::new() })
 }
 
 /// Sends an answer.
@@ -212,6 +213,7 @@ mod tests {
                 env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
                 env_clear,
                 cwd: cwd.into(),
+                stdin: Vec::new(),
             };
             let (near, far) = line();
             write_request(&near, &command).unwrap();
@@ -255,8 +257,8 @@ mod tests {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let (one, two) = line();
-        send_files(&near, [&one, &two, &one]).unwrap();
-        let [first, second, _third] = receive_files(&far).unwrap().unwrap();
+        send_files(&near, [&one, &two, &one, &two]).unwrap();
+        let [first, second, _third, _fourth] = receive_files(&far).unwrap().unwrap();
         write_answer(&first, Answer::Exited(3)).unwrap();
         assert_eq!(read_answer(&second).unwrap(), Answer::Exited(3));
         drop(near);

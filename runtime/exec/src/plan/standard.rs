@@ -5,6 +5,7 @@
 //! as this process may give them. Without root a new `/sys` is refused, so this machine's is bound, read-only.
 //! Source: Docker's masked and read-only paths (moby, oci/defaults.go; facts).
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rb_sys::child::{FileRef, Program, Slot, Step};
@@ -14,7 +15,7 @@ use super::{SCRATCH, Steps, bind, clone, hostname, place, setup, text};
 use crate::error::ExecError;
 use crate::spec::Spec;
 use crate::tree::{Kind, Place, Tree};
-use crate::{files, identity};
+use crate::{files, identity, terminal};
 
 const PROC_MASKED: [&str; 10] = [
     "acpi",
@@ -55,6 +56,10 @@ pub(super) struct Standard {
     control_groups: Option<(FileRef, Place)>,
     /// Name of a generated file, and its place.
     etc: Vec<(&'static str, Place)>,
+    /// The file system of `/dev/pts`.
+    pub(super) terminals: OwnedFd,
+    /// The same, lent, and where its first terminal is shown, for a command that has one.
+    console: Option<(FileRef, Place)>,
 }
 
 impl Standard {
@@ -89,11 +94,22 @@ impl Standard {
         }
         let terminals = files::terminals(files::tty_group_exists()).map_err(setup("make /dev/pts"))?;
         let shm = files::shared_memory().map_err(setup("make /dev/shm"))?;
+        let own_terminals = clone(&terminals)?;
         for (target, mount) in [("/dev/pts", terminals), ("/dev/shm", shm)] {
             let place = place(tree, target, Kind::Directory)?;
             tree.mount(&place, Some(clone(&mount)?), None);
             in_dev.push((target.to_owned(), program.lend(mount), place));
         }
+        let console = match spec.terminal {
+            Some(_) => {
+                let pts = in_dev.iter().find(|(target, ..)| target == "/dev/pts");
+                let pts = pts.expect("it is among those above").1;
+                let place = place(tree, "/dev/console", Kind::File)?;
+                tree.mount(&place, None, None);
+                Some((pts, place))
+            }
+            None => None,
+        };
         let mqueue = place(tree, "/dev/mqueue", Kind::Directory)?;
         tree.mount(&mqueue, None, None);
         let sys = place(tree, "/sys", Kind::Directory)?;
@@ -118,7 +134,20 @@ impl Standard {
             etc.push((name, place));
         }
         let (generated, dev) = (program.lend(generated.mount), program.lend(dev));
-        Ok(Self { generated, proc, dev, dev_place, in_dev, mqueue, sys, sys_bind, control_groups, etc })
+        Ok(Self {
+            generated,
+            proc,
+            dev,
+            dev_place,
+            in_dev,
+            mqueue,
+            sys,
+            sys_bind,
+            control_groups,
+            etc,
+            terminals: own_terminals,
+            console,
+        })
     }
 
     pub(super) fn lay_out(&self, spec: &Spec, root: FileRef, steps: &mut Steps) -> Result<(), ExecError> {
@@ -155,6 +184,17 @@ impl Standard {
             steps.push(format!("mount {target}"), Step::Attach { mount: *mount, root, path: path(place)? });
         }
         let scratch = FileRef::Slot(SCRATCH);
+        if let Some((terminals, place)) = &self.console {
+            let step = Step::Bind {
+                from: *terminals,
+                path: text(terminal::FIRST, "a path")?,
+                attributes: Attributes::NOSUID.with(Attributes::NOEXEC),
+                into: SCRATCH,
+            };
+            steps.push("mount /dev/console", step);
+            let step = Step::Attach { mount: scratch, root, path: path(place)? };
+            steps.push("mount /dev/console", step);
+        }
         steps.push("mount /dev/mqueue", new(c"mqueue", DEVICES_TREE, SCRATCH));
         steps.push("mount /dev/mqueue", Step::Attach { mount: scratch, root, path: path(&self.mqueue)? });
 

@@ -1,15 +1,19 @@
 //! Nothing stays: no descriptor, mount, process or file.
 
+use std::path::Path;
 use std::sync::Mutex;
 
 use rb_exec::{ExitStatus, KillSwitch, RootMount, Upper, run};
 
 use crate::support::{Scratch, listing, shell, stepping_aside, try_spec};
 
-/// What other tests of this binary, which run at the same time, also change; so this runs in a process of its own.
-fn count() -> (usize, String, usize) {
+/// What other tests of this binary, which run at the same time, also change; so this runs in a process of its own. What others
+/// mount meanwhile is theirs: ours lies below `scratch` or is made of it.
+fn count(scratch: &Path) -> (usize, Vec<String>, usize) {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ours = scratch.to_str().unwrap();
+    let mounts = mounts.lines().filter(|line| line.contains(ours)).map(ToOwned::to_owned).collect();
     let me = std::process::id().to_string();
     let children = std::fs::read_dir("/proc")
         .unwrap()
@@ -31,7 +35,7 @@ fn many_runs() {
     };
     // What is made once and kept, such as the trampoline, is made now.
     try_spec(&shell(work(1000), "true")).unwrap();
-    let before = count();
+    let before = count(scratch.path());
     let numbers = Mutex::new(0..200usize);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -73,7 +77,7 @@ fn many_runs() {
     });
     assert!(panicked.is_err());
     assert_eq!(listing(&scratch.path().join("upper0")), ["result"]);
-    let after = count();
+    let after = count(scratch.path());
     assert_eq!(before, after);
 }
 

@@ -7,8 +7,11 @@
 mod support;
 
 mod commands;
+mod escapes;
 mod isolation;
 mod leaks;
 mod mounts;
 mod outside;
+mod ports;
 mod rootless;
+mod terminals;

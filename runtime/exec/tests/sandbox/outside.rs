@@ -102,6 +102,25 @@ fn much_output_arrives_whole() {
 }
 
 #[test]
+fn input_arrives_whole_beside_output_and_need_not_be_read() {
+    let size = 5_000_000.to_string();
+    // More than any pipe holds, both ways at once.
+    let output = outside(&["--input", &size], "cat; cat; echo end >&2").output().unwrap();
+    assert_eq!((output.stdout.len(), output.stderr.as_slice()), (5_000_000, &b"end\n"[..]));
+    assert!(output.stdout.iter().all(|byte| *byte == b'i'));
+    assert_eq!(ran(&mut outside(&["--input", "3"], "cat; test -p /dev/stdin && echo pipe")).1, "iiipipe\n");
+    // Unread, closed, and left to a process that outlives the command.
+    assert_eq!(
+        ran(&mut outside(&["--input", &size], "echo done; exit 4")),
+        (4, "done\n".into(), String::new())
+    );
+    assert_eq!(ran(&mut outside(&["--input", &size], "exec <&-; sleep 0.2; echo done")).1, "done\n");
+    assert_eq!(ran(&mut outside(&["--input", &size], "sleep 0.3 & echo done")).1, "done\n");
+    let (code, _, stderr) = ran(&mut outside(&["--input", &size, "--kill", "300"], "sleep 98.7605"));
+    assert_eq!((code, processes("98.7605")), (128 + 9, 0), "{stderr}");
+}
+
+#[test]
 fn many_run_at_once() {
     let began = Instant::now();
     let (code, stdout, stderr) = ran(&mut outside(&["--times", "20"], "sleep 0.5; echo $NUMBER"));

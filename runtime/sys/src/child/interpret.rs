@@ -225,6 +225,10 @@ impl Run<'_> {
                 let file = self.file(*file)?;
                 call!(libc::SYS_dup3, file as c_long, *to as c_long, 0 as c_long).map(drop)
             }
+            Step::ControllingTerminal => {
+                let (input, steal) = (libc::STDIN_FILENO as c_long, 0 as c_long);
+                call!(libc::SYS_ioctl, input, libc::TIOCSCTTY as c_long, steal).map(drop)
+            }
             Step::PrivateMounts => mount_private(),
             Step::AttachAside { mount } => {
                 let flags = MOVE_MOUNT_F_EMPTY_PATH as c_long;

@@ -1,0 +1,45 @@
+//! Places looked for while somebody else changes the directory.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::*;
+
+/// A neighbour in a shared directory puts a link in the place of what was just made: what it leads to keeps its mode.
+#[test]
+fn a_link_in_the_place_of_what_was_made_is_not_followed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let shared = scratch.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let victim = scratch.path().join("victim");
+    std::fs::write(&victim, "").unwrap();
+    std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (place, link, stop) = (shared.join("made"), shared.join("link"), AtomicBool::new(false));
+    symlink(&victim, &link).unwrap();
+    let mode = || std::fs::metadata(&victim).unwrap().permissions().mode() & 0o777;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let exchange = || renameat_with(CWD, &place, CWD, &link, RenameFlags::EXCHANGE).is_ok();
+            while !stop.load(Ordering::Relaxed) {
+                if exchange() {
+                    std::thread::yield_now();
+                    assert!(exchange());
+                    std::fs::remove_dir(&place).unwrap();
+                }
+            }
+        });
+        for _ in 0..20_000 {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(&shared, flags, Mode::empty()).unwrap();
+            // Whether it is found is a matter of luck.
+            Tree::new(root, None).place("/made", Kind::Directory).ok();
+            if mode() != 0o600 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(mode(), 0o600);
+}
