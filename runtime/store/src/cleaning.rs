@@ -149,11 +149,20 @@ fn distrust_after_boot(store: &Store, trash: &mut Vec<PathBuf>) -> Result<()> {
         // Under a new database, a directory without a row may be that of a process which still has the lost one open.
         let taken =
             if before.is_none() && others_live(store)? { Vec::new() } else { reconcile(store, transaction)? };
-        transaction.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('boot', ?)", [&boot])?;
+        let mut put = transaction.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?;
+        put.execute(("boot", &boot))?;
+        put.execute(("booted_ns", store.now_ns().to_string()))?;
         Ok(taken)
     })?;
     trash.extend(taken);
     Ok(())
+}
+
+/// Returns when this boot was first seen, in nanoseconds since 1970.
+pub(crate) fn booted_ns(connection: &rusqlite::Connection) -> Result<i64> {
+    let mut query = connection.prepare_cached("SELECT value FROM meta WHERE name = 'booted_ns'")?;
+    let seen: Option<String> = query.query_row([], |row| row.get(0)).optional()?;
+    Ok(seen.and_then(|seen| seen.parse().ok()).unwrap_or(0))
 }
 
 fn reconcile(store: &Store, transaction: &Transaction<'_>) -> Result<Vec<PathBuf>> {
@@ -161,7 +170,7 @@ fn reconcile(store: &Store, transaction: &Transaction<'_>) -> Result<Vec<PathBuf
     let names = list(&directory)?;
     let on_disk: BTreeSet<&OsStr> = names.iter().map(OsString::as_os_str).collect();
     let committed: Vec<(SnapshotId, bool)> = transaction
-        .prepare("SELECT id, synced FROM snapshots WHERE state = 1")?
+        .prepare("SELECT id, synced = 1 FROM snapshots WHERE state = 1")?
         .query_map([], |row| Ok((SnapshotId::from_sql(row.get(0)?), row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (id, synced) in committed {
@@ -186,8 +195,8 @@ fn reconcile(store: &Store, transaction: &Transaction<'_>) -> Result<Vec<PathBuf
     Ok(taken)
 }
 
-/// Returns the kernel's name for this boot.
-fn boot_id() -> String {
+/// Returns the kernel's name for this boot; the same for all where it has none.
+pub fn boot_id() -> String {
     match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(text) => text.trim().to_owned(),
         Err(error) => {

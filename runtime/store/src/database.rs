@@ -81,10 +81,25 @@ const SCHEMA: &str = "
 
 /// What came later, under its number: additions that an older program can do without. What it could not do without
 /// raises [`crate::FORMAT`].
-const ADDITIONS: [&str; 1] = ["
+const ADDITIONS: [&str; 3] = [
+    "
     CREATE TABLE tombstones (key BLOB PRIMARY KEY, reason INTEGER NOT NULL, gone_unix INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX tombstones_gone ON tombstones (gone_unix);
-"];
+",
+    // Of a snapshot that was made before, or by an older program, neither is known.
+    "
+    ALTER TABLE snapshots ADD COLUMN seal BLOB;
+    ALTER TABLE snapshots ADD COLUMN own_key BLOB;
+",
+    "
+    CREATE TABLE origins (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        blob BLOB NOT NULL,
+        repository TEXT NOT NULL,
+        UNIQUE (blob, repository)
+    ) STRICT;
+",
+];
 
 /// One connection, used by one thread at a time.
 pub(crate) struct Database {

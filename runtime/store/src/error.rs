@@ -180,9 +180,9 @@ impl StoreError {
             | Self::DigestMismatch { .. }
             | Self::TooLarge { .. }
             | Self::UnsupportedDigest(_)
+            | Self::UnknownBlob(_)
             | Self::Json { .. } => ErrorKind::Environment,
-            Self::UnknownBlob(_)
-            | Self::BlobInUse { .. }
+            Self::BlobInUse { .. }
             | Self::UnknownSnapshot(_)
             | Self::NotActive(_)
             | Self::HasChildren { .. }
@@ -221,6 +221,7 @@ impl StoreError {
                 "run as the user who owns {} or set RB_ROOT to a directory of your own",
                 root_of(path).display()
             )),
+            Self::UnknownBlob(_) => Some("build or pull the image again".to_owned()),
             _ => None,
         }
     }

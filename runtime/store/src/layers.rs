@@ -25,8 +25,13 @@ impl Store {
             Ok(query.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         })?;
         let Some((diff_id, descriptor)) = found else { return Ok(None) };
-        let descriptor: Descriptor = serde_json::from_str(&descriptor)
-            .map_err(|source| StoreError::Json { what: format!("descriptor of layer {key}"), source })?;
+        let descriptor: Descriptor = match serde_json::from_str(&descriptor) {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                tracing::warn!(%key, %error, "what is known of a layer is damaged: it is packed again");
+                return Ok(None);
+            }
+        };
         let there = self.blob_size(&descriptor_digest(&descriptor)?)? == Some(descriptor.size());
         Ok(there.then(|| LayerRow { diff_id: Digest::from_bytes(diff_id), descriptor }))
     }

@@ -12,6 +12,7 @@
 //! <root>/tmp/<owner>.<n>     half-made or half-removed things of one process
 //! <root>/locks/<owner>       held by `flock` while that process lives
 //! <root>/logs/               build logs
+//! <root>/builds/<time>-<owner>.json  a record of each build, the newest kept; what is in it is the client's
 //! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache, tombstones
 //! <root>/rb.db.aside         the last one that was found damaged
 //! ```
@@ -19,11 +20,12 @@
 //! **Invariants:** several processes may use one directory at once. After `kill -9` or power loss at any instant the
 //! next open finds the old or the new state: a blob's name is its verified digest, a record never names a snapshot that
 //! is not there, what a dead process left half made is removed, what a live one holds is not touched, and a
-//! snapshot that was not synced before the machine went down is not served after it. What somebody removed by hand is
-//! made anew or forgotten, not served; a damaged database is put aside and begun anew, and a file in its place that never was
+//! snapshot that was not synced before the machine went down is not served after it. What somebody removed or changed by
+//! hand is made anew or forgotten, not served; a damaged database is put aside and begun anew, and a file in its place that never was
 //! one is named, with what to remove. A folder that cannot hold all this is refused when it is opened.
 
 mod blobs;
+mod builds;
 mod cleaning;
 mod clock;
 mod damage;
@@ -34,7 +36,9 @@ mod layers;
 mod locks;
 mod lost;
 mod open;
+mod origins;
 mod place;
+mod processes;
 mod records;
 mod remove;
 mod snapshots;
@@ -45,17 +49,22 @@ mod tombstones;
 mod verify;
 
 pub use blobs::{BlobReader, BlobWriter};
+pub use builds::{BuildFile, MOST_BUILDS, MOST_BYTES};
+pub use cleaning::boot_id;
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use error::StoreError;
 pub use images::{ImageRow, descriptor_digest};
 pub use layers::LayerRow;
+pub use lost::{Seal, Sealer, shows_damage};
 pub use open::{FORMAT, Store};
 pub use place::Unsuitable;
+pub use processes::{Process, living};
 pub use records::Record;
 pub use remove::remove_tree;
 pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
 pub use stat_cache::{FileStamp, StatCache, StatChange};
+pub use sync::sync_apart;
 pub use tombstones::{GoneReason, Tombstone};
-pub use verify::Verified;
+pub use verify::{BadSnapshot, Progress, Truth, Verified};
 
-pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::database::Database;
 use crate::error::Context as _;
 use crate::locks::ProcessLock;
+use crate::lost::Sealer;
 use crate::sync::LastSync;
 use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, place, remove};
 
@@ -20,6 +21,9 @@ pub const FORMAT: u64 = 1;
 
 /// Directories below the root.
 const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs"];
+
+/// Directories that come with their first use.
+const MADE_LATER: [&str; 3] = ["builds", "claims", "status"];
 
 /// Files below the root, those of SQLite and half-written ones included.
 const FILES: [&str; 14] = [
@@ -46,7 +50,7 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The root, open from the start: what fails to reach its disk from now on is reported when it is synced.
     pub(crate) directory: File,
     pub(crate) database: Database,
@@ -56,7 +60,10 @@ pub(crate) struct Inner {
     cleaners: Mutex<Vec<JoinHandle<()>>>,
     warnings: Vec<String>,
     pub(crate) last_sync: LastSync,
+    pub(crate) sealer: OnceLock<Sealer>,
     pub(crate) whole: Mutex<HashSet<SnapshotId>>,
+    /// Held while snapshots are looked through.
+    pub(crate) looking: Mutex<()>,
 }
 
 impl Store {
@@ -124,7 +131,9 @@ impl Store {
                 cleaners: Mutex::new(Vec::new()),
                 warnings,
                 last_sync: LastSync::default(),
+                sealer: OnceLock::new(),
                 whole: Mutex::new(HashSet::new()),
+                looking: Mutex::new(()),
             }),
         };
         let trash = cleaning::clean(&store)?;
@@ -135,6 +144,12 @@ impl Store {
     /// Returns what the user should know of how opening went; mostly nothing.
     pub fn warnings(&self) -> &[String] {
         &self.inner.warnings
+    }
+
+    /// Says whether the database was found to be damaged since it was opened, by whomever: the next open begins with an
+    /// empty one.
+    pub fn is_damaged(&self) -> bool {
+        damage::is_marked(&self.root().join("rb.db"))
     }
 
     /// Removes trees under our `tmp/` in the background.
@@ -238,7 +253,12 @@ fn create(root: &Path) -> Result<()> {
     }
     for entry in fs::read_dir(root).context("list", root)? {
         let name = entry.context("list", root)?.file_name();
-        if !FILES.iter().chain(&DIRECTORIES).any(|known| name.as_encoded_bytes() == known.as_bytes()) {
+        if !FILES
+            .iter()
+            .chain(&DIRECTORIES)
+            .chain(&MADE_LATER)
+            .any(|known| name.as_encoded_bytes() == known.as_bytes())
+        {
             return Err(StoreError::ForeignDirectory(root.to_owned()));
         }
     }
@@ -254,6 +274,15 @@ fn create(root: &Path) -> Result<()> {
     write("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}")?;
     write("index.json", "{\"schemaVersion\":2,\"manifests\":[]}")?;
     Database::create(&root.join("rb.db"), damage::last_snapshot(root)?)?;
+    // What is promised to be durable is reached through these.
+    let parent = root.parent().unwrap_or(root);
+    for path in [parent, &root.join("blobs"), &root.join("blobs/sha256"), root] {
+        match File::open(path) {
+            // Somebody else's folder may be one that we cannot list.
+            Err(_) if path == parent => {}
+            opened => opened.and_then(|directory| directory.sync_all()).context("sync", path)?,
+        }
+    }
     write("format.new", &format!("{FORMAT}\n"))?;
     let path = root.join("format");
     fs::rename(root.join("format.new"), &path).context("create", &path)?;

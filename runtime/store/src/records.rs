@@ -22,8 +22,8 @@ pub struct Record {
 }
 
 impl Store {
-    /// Returns what stands under `key`. A record that names a snapshot which lost its directory, or whose parents
-    /// did, is forgotten.
+    /// Returns what stands under `key`. A record that names a snapshot which is lost or damaged, or whose parents are, is
+    /// forgotten.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>> {
         let Some(record) = self.stored_record(key)? else { return Ok(None) };
         for id in &record.snapshots {

@@ -3,7 +3,8 @@
 //! **active** (one process writes it) → **committed** (nobody ever writes it again) → **removing** → gone. The row
 //! is there before the directory and goes after it, so each directory has a row; what is not committed carries
 //! the lock name of the process at work, and whoever opens the store after that process died removes it.
-//! A parent is committed and stays while it has children.
+//! A parent is committed and stays while it has children. With the commit goes a seal: what the files look like now, so that
+//! a change behind our back is noticed before they are served (`lost`).
 
 use std::fmt;
 use std::fs;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use crate::database::{from_sql, to_sql};
 use crate::error::Context as _;
+use crate::lost::Seal;
 use crate::tombstones::{self, Going, GoneReason};
 use crate::{Result, Store, StoreError, cleaning};
 
@@ -62,9 +64,22 @@ pub struct SnapshotRow {
     pub size_bytes: u64,
     /// Digest of the whole tree, as the snapshot crate defines it.
     pub content_key: Option<[u8; 32]>,
+    /// Digest of its own files, where the content key is not made from them.
+    pub own_key: Option<[u8; 32]>,
+    /// Whether it is known what its files looked like when it was committed.
+    pub is_sealed: bool,
 }
 
-const COLUMNS: &str = "SELECT id, parent, state, size_bytes, content_key FROM snapshots";
+/// What is known of a snapshot when its writing ends.
+struct Ended {
+    size_bytes: u64,
+    content_key: Option<[u8; 32]>,
+    own_key: Option<[u8; 32]>,
+    seal: Option<Seal>,
+}
+
+const COLUMNS: &str =
+    "SELECT id, parent, state, size_bytes, content_key, own_key, seal IS NOT NULL FROM snapshots";
 
 impl Store {
     /// Starts a snapshot on top of a committed one and makes its empty directories `fs` (0755) and `work`. Refused where
@@ -110,18 +125,42 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the writing of `id`. Returns the snapshot that stands for the content: `id`, or an older one with the same
-    /// content key; then `id` stays active, for the caller to delete.
+    /// Ends the writing of `id`, and seals it. Returns the snapshot that stands for the content: `id`, or an older one with
+    /// the same content key; then `id` stays active, for the caller to delete.
     pub fn commit_snapshot(
         &self,
         id: SnapshotId,
         size_bytes: u64,
         content_key: Option<[u8; 32]>,
     ) -> Result<SnapshotId> {
+        self.commit_sealed(id, size_bytes, content_key, None)
+    }
+
+    /// As [`Self::commit_snapshot`], under a content key that is not made from the files, such as an image's chain id;
+    /// `own_key` is.
+    pub fn commit_foreign_snapshot(
+        &self,
+        id: SnapshotId,
+        size_bytes: u64,
+        content_key: [u8; 32],
+        own_key: [u8; 32],
+    ) -> Result<SnapshotId> {
+        self.commit_sealed(id, size_bytes, Some(content_key), Some(own_key))
+    }
+
+    fn commit_sealed(
+        &self,
+        id: SnapshotId,
+        size_bytes: u64,
+        content_key: Option<[u8; 32]>,
+        own_key: Option<[u8; 32]>,
+    ) -> Result<SnapshotId> {
         self.remove_tree(&self.snapshot_dir(id).join("work"))?;
+        let seal = self.seal_of(id)?;
+        let end = Ended { size_bytes, content_key, own_key, seal };
         loop {
-            let standing = self.commit_or_older(id, size_bytes, content_key)?;
-            // An older one that lost its directory is forgotten, so the next round does not meet it.
+            let standing = self.commit_or_older(id, &end)?;
+            // An older one that is lost or damaged is forgotten, so the next round does not meet it.
             if standing == id || self.is_whole(standing)? {
                 self.sync_when_due();
                 return Ok(standing);
@@ -129,12 +168,8 @@ impl Store {
         }
     }
 
-    fn commit_or_older(
-        &self,
-        id: SnapshotId,
-        size_bytes: u64,
-        content_key: Option<[u8; 32]>,
-    ) -> Result<SnapshotId> {
+    fn commit_or_older(&self, id: SnapshotId, end: &Ended) -> Result<SnapshotId> {
+        let Ended { size_bytes, content_key, own_key, seal } = end;
         self.inner.database.write(|transaction| {
             self.require_mine(transaction, id)?;
             if let Some(older) =
@@ -143,9 +178,10 @@ impl Store {
                 return Ok(older);
             }
             let mut update = transaction.prepare_cached(
-                "UPDATE snapshots SET state = 1, owner = NULL, size_bytes = ?, content_key = ? WHERE id = ?",
+                "UPDATE snapshots SET state = 1, owner = NULL, size_bytes = ?, content_key = ?, own_key = ?, seal = ?
+                 WHERE id = ?",
             )?;
-            update.execute((to_sql(size_bytes), content_key, id.to_sql()))?;
+            update.execute((to_sql(*size_bytes), content_key, own_key, seal, id.to_sql()))?;
             Ok(id)
         })
     }
@@ -166,7 +202,7 @@ impl Store {
         })
     }
 
-    /// Returns the committed snapshot with this content key. One that lost its directory, or whose parents did, is
+    /// Returns the committed snapshot with this content key. One that is lost or damaged, or whose parents are, is
     /// forgotten.
     pub fn snapshot_by_content(&self, key: &[u8; 32]) -> Result<Option<SnapshotId>> {
         let Some(id) = self.inner.database.read(|connection| by_content(connection, key))? else {
@@ -248,11 +284,12 @@ pub(crate) fn is_committed(connection: &Connection, id: SnapshotId) -> Result<bo
     Ok(query.query_row([id.to_sql()], |row| row.get(0))?)
 }
 
-/// Leaves a snapshot where it is and lets nobody find it: neither by a record nor by its content.
+/// Leaves a snapshot where it is and lets nobody find it: neither by a record nor by its content. What is yet committed on
+/// top of it is not served either: no snapshot has an empty seal.
 pub(crate) fn hide(transaction: &Transaction<'_>, id: SnapshotId, going: Going) -> Result<()> {
     forget_records(transaction, id, going)?;
     transaction
-        .prepare_cached("UPDATE snapshots SET content_key = NULL WHERE id = ?")?
+        .prepare_cached("UPDATE snapshots SET content_key = NULL, seal = x'' WHERE id = ?")?
         .execute([id.to_sql()])?;
     Ok(())
 }
@@ -319,6 +356,8 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         },
         size_bytes: from_sql(row.get(3)?),
         content_key: row.get(4)?,
+        own_key: row.get(5)?,
+        is_sealed: row.get(6)?,
     })
 }
 

@@ -3,7 +3,8 @@
 //! One map per directory, loaded whole before a walk; what changed is written in one transaction after it. A file that
 //! changed within the last two seconds is not remembered: it may change again without a new time
 //! stamp, as git's "racy" entries do. Nor is what was remembered later than now believed: the clock was set back since,
-//! and a file written meanwhile may have got the very stamp of the one that was hashed.
+//! and a file written meanwhile may have got the very stamp of the one that was hashed. Nor, after another boot, what was
+//! remembered soon after the file changed: the machine may have gone down with the new stamp on the disk and not the bytes.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,9 @@ use crate::{Result, Store};
 
 /// Coarsest time stamps of file systems in use.
 const RACY_NS: i64 = 2_000_000_000;
+
+/// What a kernel may take to write a changed file to the disk, with time to spare; Linux begins after 30 seconds.
+const UNWRITTEN_NS: i64 = 120_000_000_000;
 
 /// Bytes of a row: five numbers, when it was made, and a digest.
 const ENTRY_BYTES: usize = 6 * 8 + 32;
@@ -85,6 +89,7 @@ impl Store {
         let now_ns = self.now_ns();
         self.inner.database.read(|connection| {
             let mut entries = HashMap::new();
+            let booted_ns = crate::cleaning::booted_ns(connection)?;
             let mut query = connection.prepare_cached(
                 "SELECT path, entry FROM stat_entries
                  WHERE directory = (SELECT id FROM stat_directories WHERE key = ?)",
@@ -94,6 +99,7 @@ impl Store {
                 let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
                 if let (Some((stamp, made_ns, digest)), Ok(path)) = (decode(bytes), row.get_ref(0)?.as_blob())
                     && made_ns <= now_ns
+                    && (made_ns >= booted_ns || is_written(&stamp, made_ns))
                 {
                     entries.insert(path.into(), (stamp, digest));
                 }
@@ -141,7 +147,7 @@ impl Store {
         })
     }
 
-    fn now_ns(&self) -> i64 {
+    pub(crate) fn now_ns(&self) -> i64 {
         i64::try_from(self.clock().now().as_nanos()).unwrap_or(i64::MAX)
     }
 }
@@ -150,6 +156,11 @@ impl Store {
 /// age either.
 fn is_racy(stamp: &FileStamp, now_ns: i64) -> bool {
     stamp.changed_ns.max(stamp.modified_ns).saturating_add(RACY_NS) > now_ns
+}
+
+/// Says whether what was hashed was on the disk for certain by then.
+fn is_written(stamp: &FileStamp, made_ns: i64) -> bool {
+    stamp.changed_ns.saturating_add(UNWRITTEN_NS) <= made_ns
 }
 
 fn encode(stamp: &FileStamp, made_ns: i64, digest: &[u8; 32]) -> [u8; ENTRY_BYTES] {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rb_diag::ErrorKind;
 use rb_oci::Digest;
-use rb_store::{Store, StoreError, Unsuitable};
+use rb_store::{Store, StoreError, Truth, Unsuitable};
 
 /// Runs the test `name` of this binary in `command`, with `root` on its stdin. Returns whether it could be started.
 fn run(mut command: Command, name: &str, root: &Path) -> bool {
@@ -138,7 +138,7 @@ fn almost_fills_the_disk() {
     check(store.new_snapshot(Some(tree)).expect_err("is almost full"));
     check(store.check_space().expect_err("is almost full"));
     // What was begun is ended, and something can be removed.
-    let tree = store.commit_snapshot(tree, 4, None).expect("commits");
+    let tree = store.commit_snapshot(tree, 4, Some([4; 32])).expect("commits");
     store.put_record(&Digest::of("key"), b"value", &[tree]).expect("puts");
     store.put_blob(b"small").expect("has room");
 
@@ -160,11 +160,13 @@ fn almost_fills_the_disk() {
     std::fs::remove_file(mount.join("more")).expect("removes");
     std::fs::remove_file(filler).expect("removes");
     let next = store.new_snapshot(Some(tree)).expect("has room again");
-    store.commit_snapshot(next, 0, None).expect("commits");
+    store.commit_snapshot(next, 0, Some([5; 32])).expect("commits");
     drop(store);
     let store = Store::open(&root).expect("opens");
     assert_eq!(store.warnings(), [""; 0]);
-    let verified = store.verify(&mut |_| true).expect("is whole");
+    let verified = store
+        .verify(&mut |_| -> Result<Truth, StoreError> { Ok(Truth::True) }, &mut |_| {})
+        .expect("is whole");
     assert_eq!((verified.snapshots, verified.bad_snapshots, verified.damaged_blobs), (2, vec![], vec![]));
     assert!(store.record(&Digest::of("key")).expect("reads").is_some());
 }

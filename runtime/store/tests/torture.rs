@@ -1,6 +1,6 @@
 //! Writers that do whatever the store allows, in any order, and are killed at any instant, one or two at a time.
 //!
-//! Fifty kills; `RB_TORTURE_ROUNDS=300` asks for more, `RB_TORTURE_SEED` for the same again. What a writer said it had
+//! Fifty kills; `tests/soak torture` makes many, `RB_TORTURE_SEED` for the same again. What a writer said it had
 //! done must be there after it died, unless one of them said it would remove it.
 
 #![allow(clippy::print_stdout, reason = "a writer says what it did, and the test its seed")]
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rb_oci::Digest;
-use rb_store::{SnapshotId, SnapshotState, Store, StoreError};
+use rb_store::{SnapshotId, SnapshotState, Store, StoreError, Truth};
 
 /// xorshift64*, so that a seed tells the whole story.
 struct Dice(u64);
@@ -193,11 +193,12 @@ fn check(store: &Store, said: &Said) {
         assert!(row.parent.is_none_or(|parent| ids.contains(&parent.to_string())), "{row:?}");
         assert_eq!(names(&store.snapshot_dir(row.id)), BTreeSet::from(["fs".to_owned()]));
     }
-    let mut is_true = |row: &rb_store::SnapshotRow| {
+    let mut is_true = |row: &rb_store::SnapshotRow| -> Result<Truth, StoreError> {
         let text = fs::read(content_path(store, row.id));
-        text.is_ok_and(|text| Some(*Digest::of(&text).as_bytes()) == row.content_key)
+        let is_true = text.is_ok_and(|text| Some(*Digest::of(&text).as_bytes()) == row.content_key);
+        Ok(if is_true { Truth::True } else { Truth::False })
     };
-    let verified = store.verify(&mut is_true).expect("reads");
+    let verified = store.verify(&mut is_true, &mut |_| {}).expect("reads");
     assert_eq!((verified.damaged_blobs, verified.bad_snapshots), (vec![], vec![]));
     for blob in &said.blobs {
         assert!(store.has_blob(blob).expect("stats"), "{blob} is lost");

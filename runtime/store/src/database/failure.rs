@@ -11,6 +11,13 @@ use crate::StoreError;
 /// SQLite's code of a read that ended before the page did.
 const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
 
+/// SQLite's codes of a key that is there already.
+const TWICE: [i32; 3] = [
+    rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+    rusqlite::ffi::SQLITE_CONSTRAINT_ROWID,
+    rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE,
+];
+
 /// Replaces a raw failure of the database at `path` by one that says who has to do what, where that can be told.
 pub(super) fn explain(path: &Path, error: StoreError) -> StoreError {
     let StoreError::Database(error) = error else { return error };
@@ -23,6 +30,10 @@ pub(super) fn explain(path: &Path, error: StoreError) -> StoreError {
             ErrorCode::DiskFull => StoreError::DiskFull { path: path.to_owned(), left_bytes: None },
             ErrorCode::SystemIoFailure if failure.extended_code == SHORT_READ => {
                 damaged("it ends in the middle of a page".to_owned())
+            }
+            // Two rows of one key: we ask for new ones, and look for old ones first.
+            ErrorCode::ConstraintViolation if TWICE.contains(&failure.extended_code) => {
+                damaged(message.clone().unwrap_or_else(|| failure.to_string()))
             }
             ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly => {
                 refusal(path).unwrap_or(StoreError::Database(error))

@@ -31,3 +31,19 @@ fn a_layer_is_remembered_while_its_blob_is_whole() {
     store.put_blob(b"compressed").expect("puts");
     assert_eq!(store.layer(&key).expect("reads"), None, "the row went with the blob");
 }
+
+#[test]
+fn a_damaged_row_is_none() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(root.path()).expect("opens");
+    let key = Digest::of("key");
+    store.put_layer(&key, &row(&store, b"compressed")).expect("puts");
+    let damage = |transaction: &Transaction<'_>| {
+        transaction.execute("UPDATE layers SET descriptor = replace(descriptor, 'digest', 'dioest')", [])?;
+        Ok(())
+    };
+    store.inner.database.write(damage).expect("writes");
+    assert_eq!(store.layer(&key).expect("reads"), None);
+    store.put_layer(&key, &row(&store, b"compressed")).expect("puts");
+    assert!(store.layer(&key).expect("reads").is_some());
+}

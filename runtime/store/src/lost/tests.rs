@@ -111,3 +111,91 @@ fn each_layer_is_looked_at_once() {
     assert!(store.is_whole(child).expect("remembers"));
     assert!(!Store::open(root.path()).expect("opens").is_whole(child).expect("looks"));
 }
+
+/// Seals the length of the one file of a layer.
+fn length_of_file(directory: &Path) -> io::Result<Seal> {
+    Ok(u128::from(fs::metadata(directory.join("fs/file"))?.len()).to_le_bytes())
+}
+
+fn sealing(root: &Path) -> Store {
+    let store = Store::open(root).expect("opens");
+    store.seal_with(length_of_file);
+    store
+}
+
+fn commit_file(store: &Store, parent: Option<SnapshotId>, content: u8) -> SnapshotId {
+    let id = store.new_snapshot(parent).expect("starts");
+    fs::write(store.snapshot_dir(id).join("fs/file"), [content]).expect("writes");
+    let id = store.commit_snapshot(id, 0, Some([content; 32])).expect("commits");
+    store.put_record(&key(content), b"value", &[id]).expect("puts");
+    id
+}
+
+fn damage(store: &Store, id: SnapshotId) {
+    fs::write(store.snapshot_dir(id).join("fs/file"), "longer").expect("writes");
+}
+
+#[test]
+fn a_layer_that_does_not_fit_its_seal_goes_with_what_builds_on_it() {
+    for by_content in [false, true] {
+        let root = tempfile::tempdir().expect("temp dir");
+        let store = sealing(root.path());
+        let base = commit_file(&store, None, 1);
+        let bad = commit_file(&store, Some(base), 2);
+        commit_file(&store, Some(bad), 3);
+        let other = commit_file(&store, Some(base), 4);
+        damage(&store, bad);
+        // Who cannot tell serves it; who can does not, and asks once in its life.
+        assert_eq!(served(&Store::open(root.path()).expect("opens"), 3), (true, true));
+        let store = sealing(root.path());
+        if by_content {
+            assert_eq!(store.snapshot_by_content(&[3; 32]).expect("reads"), None);
+        } else {
+            assert_eq!(store.record(&key(3)).expect("reads"), None);
+        }
+        let reason = |content| store.tombstone(&key(content)).expect("reads").map(|gone| gone.reason);
+        assert_eq!((reason(2), reason(3)), (Some(GoneReason::Corrupt), Some(GoneReason::Corrupt)));
+        assert_eq!(ids(&store), [base, other]);
+        assert_eq!((served(&store, 1), served(&store, 4)), ((true, true), (true, true)));
+        damage(&store, other);
+        assert_eq!(served(&store, 4), (true, true));
+        assert_eq!(served(&sealing(root.path()), 4), (false, false));
+    }
+}
+
+#[test]
+fn a_commit_does_not_yield_to_an_older_one_that_is_damaged() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let store = sealing(root.path());
+    let bad = commit_file(&store, None, 1);
+    damage(&store, bad);
+    let new = commit_file(&store, None, 1);
+    assert_ne!(new, bad);
+    assert_eq!(ids(&store), [new]);
+}
+
+#[test]
+fn what_is_not_sealed_is_served_as_before() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let old = Store::open(root.path()).expect("opens");
+    let id = commit_file(&old, None, 1);
+    damage(&old, id);
+    assert_eq!(served(&sealing(root.path()), 1), (true, true));
+}
+
+#[test]
+fn what_is_committed_on_a_damaged_one_that_could_not_go_is_not_served() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let writer = sealing(root.path());
+    let bad = commit_file(&writer, None, 1);
+    let active = writer.new_snapshot(Some(bad)).expect("starts");
+    fs::write(writer.snapshot_dir(active).join("fs/file"), "x").expect("writes");
+    // It was found by reading, and what it looks like tells nothing.
+    let reader = sealing(root.path());
+    reader.forget_bad(bad, GoneReason::Corrupt).expect("forgets");
+    assert_eq!(ids(&reader), [bad, active]);
+    writer.commit_snapshot(active, 0, Some([2; 32])).expect("commits");
+    writer.put_record(&key(2), b"value", &[active]).expect("puts");
+    assert_eq!(served(&sealing(root.path()), 2), (false, false));
+    assert_eq!(ids(&reader), []);
+}

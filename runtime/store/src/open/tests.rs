@@ -151,10 +151,13 @@ fn a_database_of_the_first_version_gets_what_came_later_and_keeps_its_records() 
     let root = tempfile::tempdir().expect("temp dir");
     let key = rb_oci::Digest::of("key");
     let store = Store::open(root.path()).expect("creates");
-    store.put_record(&key, b"v", &[]).expect("puts");
+    let id = store.new_snapshot(None).expect("starts");
+    store.commit_snapshot(id, 0, None).expect("commits");
+    store.put_record(&key, b"v", &[id]).expect("puts");
     drop(store);
     let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
-    connection.execute_batch("DROP TABLE tombstones; PRAGMA user_version = 0;").expect("goes back");
+    connection.execute_batch("DROP TABLE tombstones; DROP TABLE origins; ALTER TABLE snapshots DROP COLUMN seal; ALTER TABLE snapshots DROP COLUMN own_key;
+             PRAGMA user_version = 0;").expect("goes back");
     drop(connection);
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -18,8 +18,15 @@ fn lives_from_active_to_gone() {
     let directory = store.snapshot_dir(id);
     assert!(directory.join("fs").is_dir() && directory.join("work").is_dir());
     assert_eq!(fs::metadata(directory.join("fs")).expect("stats").permissions().mode() & 0o7777, 0o755);
-    let row =
-        SnapshotRow { id, parent: None, state: SnapshotState::Active, size_bytes: 0, content_key: None };
+    let row = SnapshotRow {
+        id,
+        parent: None,
+        state: SnapshotState::Active,
+        size_bytes: 0,
+        content_key: None,
+        own_key: None,
+        is_sealed: false,
+    };
     assert_eq!(store.snapshot(id).expect("reads"), Some(row.clone()));
 
     assert_eq!(store.commit_snapshot(id, 42, Some([1; 32])).expect("commits"), id);

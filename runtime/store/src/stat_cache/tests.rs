@@ -49,6 +49,32 @@ fn remembers_until_the_stamp_differs() {
 }
 
 #[test]
+fn after_another_boot_only_what_was_on_the_disk_by_then_is_trusted() {
+    const MINUTE: i64 = 60_000_000_000;
+    let root = tempfile::tempdir().expect("temp dir");
+    let open = |minute: i64| {
+        let clock = FixedClock(Duration::from_nanos((NOW_NS + minute * MINUTE).unsigned_abs()));
+        Store::open_with(root.path(), Arc::new(clock)).expect("opens")
+    };
+    let (fresh, settled) = (change(b"fresh", 1, NOW_NS - MINUTE), change(b"settled", 2, NOW_NS - 3 * MINUTE));
+    let store = open(0);
+    store.update_stat_cache("here", &[fresh.clone(), settled.clone()], &[]).expect("writes");
+    assert_eq!(store.stat_cache("here").expect("loads").len(), 2);
+    let reboot = |transaction: &rusqlite::Transaction<'_>| {
+        transaction.execute("UPDATE meta SET value = 'earlier' WHERE name = 'boot'", [])?;
+        Ok(())
+    };
+    store.inner.database.write(reboot).expect("writes");
+    drop(store);
+    let store = open(1);
+    let cache = store.stat_cache("here").expect("loads");
+    assert_eq!(cache.get(b"fresh", &fresh.stamp), None);
+    assert_eq!(cache.get(b"settled", &settled.stamp), Some(settled.digest));
+    store.update_stat_cache("here", std::slice::from_ref(&fresh), &[]).expect("writes");
+    assert_eq!(store.stat_cache("here").expect("loads").len(), 2);
+}
+
+#[test]
 fn young_files_are_not_trusted() {
     let (_root, store) = store();
     let old = change(b"file", 1, 10);
