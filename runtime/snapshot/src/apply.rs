@@ -18,6 +18,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType as Type, Mode};
+use rustix::io::Errno;
 
 use crate::beneath;
 use crate::editor::Editor;
@@ -447,13 +448,23 @@ fn attributes(metadata: &LayerMetadata) -> ExtendedAttributes {
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Tells attributes that cannot be, which are the layer's fault, from those that could not be set.
+fn blame(result: io::Result<()>, path: &Path) -> Result<()> {
+    let errno = result.as_ref().err().and_then(Errno::from_io_error);
+    if let Some(Errno::RANGE | Errno::TOOBIG | Errno::INVAL) = errno {
+        let reason = "it has an extended attribute whose name is too long or whose value means nothing";
+        return Err(SnapshotError::BadPath { path: path.to_owned(), reason });
+    }
+    result.within("set the attributes of", path)
+}
+
 fn finish(file: BorrowedFd<'_>, path: &Path, metadata: &LayerMetadata) -> Result<()> {
     if let Some(owner) = metadata.owner {
         beneath::set_owner(file, owner).within("chown", path)?;
     }
     // After the owner: a change of owner takes set-id bits and capabilities away.
     beneath::set_mode(file, metadata.mode & 0o7777).within("chmod", path)?;
-    beneath::set_attributes(file, &attributes(metadata)).within("set the attributes of", path)?;
+    blame(beneath::set_attributes(file, &attributes(metadata)), path)?;
     let times = beneath::timestamps(metadata.modified_ns, metadata.modified_ns);
     rustix::fs::futimens(file, &times).within("set the times of", path)
 }
@@ -471,8 +482,7 @@ fn finish_unopened(place: &Place<'_>, metadata: &LayerMetadata, has_mode: bool) 
     let attributes = attributes(metadata);
     if !attributes.is_empty() {
         let handle = beneath::open_handle_beneath(directory, Path::new(name)).within("open", &place.path)?;
-        beneath::set_attributes_of_handle(handle.as_fd(), &attributes)
-            .within("set the attributes of", &place.path)?;
+        blame(beneath::set_attributes_of_handle(handle.as_fd(), &attributes), &place.path)?;
     }
     let times = beneath::timestamps(metadata.modified_ns, metadata.modified_ns);
     beneath::set_times_at(directory, name, &times).within("set the times of", &place.path)

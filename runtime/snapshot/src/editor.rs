@@ -104,7 +104,14 @@ impl<'a> Editor<'a> {
             Some(FileType::File) if directory.own(name, &path)?.is_some() => {
                 directory.truncate_file(name).within("open", &path)?
             }
-            Some(FileType::File) => copy_up(&directory, name, &path, false)?,
+            Some(FileType::File) => {
+                let file = copy_up(&directory, name, &path, false)?;
+                if data.is_empty() {
+                    // Emptying a file is a change, even if nothing is written after it.
+                    file.set_len(0).within("empty", &path)?;
+                }
+                file
+            }
             Some(FileType::Directory) => return Err(SnapshotError::IsADirectory { path }),
             // Writing to a device or a pipe would reach this machine.
             Some(_) => return Err(SnapshotError::NotAFile { path }),

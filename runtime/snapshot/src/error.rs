@@ -172,7 +172,15 @@ pub(crate) trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn within(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| SnapshotError::Io { action, path: path.to_owned(), source: source.into() })
+        self.map_err(|source| {
+            let (path, source) = (path.to_owned(), source.into());
+            // Whoever gave the name has to act, not who runs this machine.
+            if source.kind() == io::ErrorKind::InvalidFilename {
+                let reason = "a name in it is longer than a file system takes";
+                return SnapshotError::BadPath { path, reason };
+            }
+            SnapshotError::Io { action, path, source }
+        })
     }
 
     fn on_host(self, action: &'static str, path: &Path) -> Result<T> {

@@ -6,7 +6,8 @@
 //! stack of layers. What is unpacked from or packed into layers as tar files, and what is mounted where, is decided above.
 //!
 //! **Invariants:** a path never leads out of its tree; what the [`Editor`] writes is what overlayfs would have written;
-//! equal [`ContentKey`]s mean equal trees, times aside, on every machine.
+//! equal [`ContentKey`]s mean equal trees, times aside, on every machine; a finished layer is served as long as it looks as
+//! it did when it was finished.
 
 mod apply;
 mod beneath;
@@ -26,6 +27,7 @@ mod path;
 pub mod patterns;
 mod place;
 mod plan;
+mod seal;
 mod snapshots;
 mod transfer;
 mod upper;

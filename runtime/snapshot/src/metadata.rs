@@ -130,6 +130,11 @@ impl Metadata {
     }
 }
 
+/// The POSIX access rights of a file besides its mode.
+pub(crate) const ACCESS_RIGHTS: &str = "system.posix_acl_access";
+/// Those that a directory gives to whatever is created in it.
+pub(crate) const DEFAULT_RIGHTS: &str = "system.posix_acl_default";
+
 /// Tells whether an extended attribute belongs to the file rather than to the machine it lies on.
 ///
 /// Overlay's own are how layers are kept. Of `security.*` only file capabilities travel: labels (SELinux, IMA, …) are

@@ -15,7 +15,7 @@ use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
 use crate::known::KnownFile;
 use crate::manifest::Reuse;
-use crate::metadata::{ExtendedAttributes, FileType, Metadata};
+use crate::metadata::{DEFAULT_RIGHTS, ExtendedAttributes, FileType, Metadata};
 use crate::mode::ModeChange;
 use crate::path::split;
 use crate::plan::{Item, Plan, Role};
@@ -48,6 +48,8 @@ struct Placed {
     /// Nothing was there before: what is put into it meets nothing.
     fresh: bool,
     times: Option<Timestamps>,
+    /// The access rights that what is created in it gets: set last, so that what is copied into it keeps its own.
+    rights: Option<Vec<u8>>,
 }
 
 /// Where a file goes.
@@ -101,9 +103,14 @@ pub(crate) fn execute(
         },
     )?;
     shared.link_all(&plan, &placed)?;
-    placed.par_iter().flatten().try_for_each(|placed| match &placed.times {
-        Some(times) => editor.set_times(&placed.path, times),
-        None => Ok(()),
+    placed.par_iter().flatten().try_for_each(|placed| {
+        if let Some(rights) = &placed.rights {
+            shared.give_rights(&placed.path, rights)?;
+        }
+        match &placed.times {
+            Some(times) => editor.set_times(&placed.path, times),
+            None => Ok(()),
+        }
     })?;
     Ok(copied)
 }
@@ -127,7 +134,7 @@ impl Shared<'_> {
                 let root = self.editor.upper_root()?;
                 let times = Some(self.times(&source.metadata));
                 open.push((path.clone(), root, false));
-                placed.push(Some(Placed { path, fresh: false, times }));
+                placed.push(Some(Placed { path, fresh: false, times, rights: None }));
                 continue;
             };
             while open.last().is_some_and(|(above, _, _)| above != parent) {
@@ -138,14 +145,14 @@ impl Shared<'_> {
             }
             let Some((_, above, above_fresh)) = open.last() else { continue };
             let (made, fresh) = self.enter_or_create(above, *above_fresh, name, &path)?;
-            match directory.role {
+            let rights = match directory.role {
                 _ if fresh => self.dress(made.as_fd(), source, &path, true)?,
                 Role::Copied => self.dress(made.as_fd(), source, &path, true)?,
                 Role::Passage => self.dress(made.as_fd(), source, &path, false)?,
-                Role::Start | Role::Unneeded => {}
-            }
+                Role::Start | Role::Unneeded => None,
+            };
             let times = Some(self.times(&source.metadata));
-            placed.push(Some(Placed { path: path.clone(), fresh, times }));
+            placed.push(Some(Placed { path: path.clone(), fresh, times, rights }));
             if open.len() >= OPEN_LEVELS {
                 open.remove(0);
             }
@@ -176,19 +183,38 @@ impl Shared<'_> {
         }
     }
 
-    /// Gives an open directory the metadata of its source: all of it, or the mode alone.
-    fn dress(&self, file: std::os::fd::BorrowedFd<'_>, source: &Entry, path: &Path, all: bool) -> Result<()> {
+    /// Gives an open directory the metadata of its source: all of it, or the mode alone. Returns the rights that are to
+    /// be given when all is in it.
+    fn dress(
+        &self,
+        file: std::os::fd::BorrowedFd<'_>,
+        source: &Entry,
+        path: &Path,
+        all: bool,
+    ) -> Result<Option<Vec<u8>>> {
         if !all {
-            return beneath::set_mode(file, self.mode_as_is(&source.metadata)).within("chmod", path);
+            beneath::set_mode(file, self.mode_as_is(&source.metadata)).within("chmod", path)?;
+            return Ok(None);
         }
         let owner = self.owner(&source.metadata);
         beneath::set_owner(file, owner).within("chown", path)?;
         beneath::set_mode(file, self.placing.mode_of(&source.metadata)).within("chmod", path)?;
-        if !self.placing.normalise {
-            let attributes = self.source.xattrs(source)?;
-            beneath::set_attributes(file, &attributes).within("write the attributes of", path)?;
+        if self.placing.normalise {
+            return Ok(None);
         }
-        Ok(())
+        let mut attributes = self.source.xattrs(source)?;
+        let rights = attributes.remove(OsStr::new(DEFAULT_RIGHTS));
+        beneath::set_attributes(file, &attributes).within("write the attributes of", path)?;
+        Ok(rights)
+    }
+
+    fn give_rights(&self, path: &Path, rights: &[u8]) -> Result<()> {
+        let write = || {
+            let file = beneath::open_directory_beneath(self.editor.upper.as_fd(), path)?;
+            let attributes = [(DEFAULT_RIGHTS.into(), rights.to_vec())];
+            beneath::set_attributes(file.as_fd(), &attributes.into())
+        };
+        write().within("write the attributes of", path)
     }
 
     /// A directory that is only passed through takes the source's mode, without the change asked for.
@@ -250,6 +276,11 @@ impl Shared<'_> {
                 return Ok(0);
             }
             directory.make_room(name, path, self.placing.replace)?;
+        }
+        let has_digest = matches!(entry.metadata.file_type, FileType::File | FileType::Symlink);
+        if !has_digest && self.placing.verify.is_some_and(|verify| verify(&entry.path).is_some()) {
+            // It was a file or a link when it was digested.
+            return Err(SnapshotError::ChangedDuringBuild { path: entry.path.clone() });
         }
         match entry.metadata.file_type {
             FileType::File => self.place_file(into, name, entry, path),
@@ -345,6 +376,11 @@ impl Shared<'_> {
                 && self.unchanged(entry, self.source.xattrs(entry))? == known.xattrs
         };
         if !same_attributes {
+            return Ok(None);
+        }
+        // What the earlier layer is said to have, and what it has: somebody may have changed it since it was looked through.
+        let there = beneath::metadata_at(earlier.as_fd(), name).within("look up", path)?;
+        if !there.is_some_and(|there| known.fits(&there)) {
             return Ok(None);
         }
         // Noted before it is true: the other way round, somebody might write to it in between.

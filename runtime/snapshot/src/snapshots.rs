@@ -4,13 +4,14 @@
 //! **Copy**, for machines that refuse overlayfs: a snapshot is a whole tree, a copy of its parent's with the changes in
 //! it, marked by a file `whole` beside it. What stands below a whole tree no longer matters, so both kinds may follow one
 //! another in one store.
-//! **Invariant:** what is committed is never written again.
+//! **Invariant:** what is committed is never written again. Whoever writes to it all the same is noticed: by the seal that
+//! the store compares before it serves a snapshot, or, where nothing shows from outside, by [`Snapshots::is_true`].
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use rb_store::{SnapshotId, SnapshotState, Store};
+use rb_store::{SnapshotId, SnapshotRow, SnapshotState, Store, Truth, shows_damage};
 
 use crate::content::ContentKey;
 use crate::diff::{self, Diff};
@@ -19,6 +20,7 @@ use crate::error::{Context as _, Result, SnapshotError};
 use crate::known::Known;
 use crate::manifest::{Manifest, Reuse};
 use crate::overlay::{self, Xattrs};
+use crate::seal;
 use crate::view::View;
 
 /// Beside a layer: see [`Manifest`].
@@ -57,6 +59,7 @@ impl Snapshots {
 
     /// As [`Self::new`], with the prefix given.
     pub fn with_xattrs(store: Store, driver: DriverKind, xattrs: Xattrs) -> Self {
+        store.seal_with(seal::of_snapshot);
         Self { store, driver, xattrs }
     }
 
@@ -117,15 +120,64 @@ impl Snapshots {
         parent_content: ContentKey,
     ) -> Result<(SnapshotId, ContentKey)> {
         let content = diff.content_key(parent_content);
-        Ok((self.commit_as(active, diff.size_bytes, content)?, content))
+        let id = active.id;
+        let stands = self.store.commit_snapshot(id, diff.size_bytes, Some(*content.as_bytes()))?;
+        Ok((active.end(stands), content))
     }
 
-    /// As [`Self::commit`], under a content key that is known from elsewhere, such as an image's chain id: nothing is
-    /// read to be hashed.
-    pub fn commit_as(&self, mut active: Active, size_bytes: u64, content: ContentKey) -> Result<SnapshotId> {
-        let stands = self.store.commit_snapshot(active.id, size_bytes, Some(*content.as_bytes()))?;
-        active.committed = stands == active.id;
-        Ok(stands)
+    /// As [`Self::commit`], under a content key that is known from elsewhere, such as an image's chain id. What was written
+    /// is read once to be hashed, so that it can be compared one day.
+    pub fn commit_as(&self, active: Active, content: ContentKey) -> Result<SnapshotId> {
+        let own = diff::layer_diff(active.upper())?;
+        let own_key = own.content_key(ContentKey::empty());
+        let (id, size_bytes) = (active.id, own.size_bytes);
+        let stands =
+            self.store.commit_foreign_snapshot(id, size_bytes, *content.as_bytes(), *own_key.as_bytes())?;
+        Ok(active.end(stands))
+    }
+
+    /// Compares the files of a committed snapshot with its key. Reads all of them.
+    ///
+    /// It is not known what layers should be that another key stands for and that were committed by an older version.
+    pub fn is_true(&self, row: &SnapshotRow) -> Result<Truth> {
+        let compared = || -> Result<Truth> {
+            let Some(content) = row.content_key else { return Ok(Truth::Unknown) };
+            let is_same = match row.own_key {
+                Some(own) => {
+                    let now = diff::layer_diff(&self.directory(row.id))?;
+                    now.content_key(ContentKey::empty()).as_bytes() == &own
+                }
+                None => {
+                    let parent = match row.parent {
+                        Some(parent) => self.store.snapshot(parent)?.and_then(|row| row.content_key),
+                        None => Some(*ContentKey::empty().as_bytes()),
+                    };
+                    let Some(parent) = parent else { return Ok(Truth::Unknown) };
+                    let parent = ContentKey::from_bytes(parent);
+                    self.diff_of(row.id)?.content_key(parent).as_bytes() == &content
+                }
+            };
+            Ok(match (is_same, row.is_sealed) {
+                (true, _) => Truth::True,
+                (false, true) => Truth::False,
+                (false, false) => Truth::Unknown,
+            })
+        };
+        match compared() {
+            Err(SnapshotError::Io { source, .. } | SnapshotError::Directory { source, .. })
+                if shows_damage(&source) =>
+            {
+                Ok(Truth::False)
+            }
+            Err(
+                SnapshotError::NotFound { .. }
+                | SnapshotError::NotADirectory { .. }
+                | SnapshotError::NotAFile { .. }
+                | SnapshotError::ChangedDuringBuild { .. }
+                | SnapshotError::Redirected { .. },
+            ) => Ok(Truth::False),
+            told => told,
+        }
     }
 
     /// Returns the layer directories of a committed snapshot, lowest first: the lower directories of an overlay. Under
@@ -166,9 +218,21 @@ impl Snapshots {
         self.store.snapshot_dir(id).join("fs")
     }
 
-    /// Returns the manifest of a committed snapshot, if it was committed with one.
+    /// Returns the manifest of a committed snapshot, if it was committed with one. One that cannot be read any more is made
+    /// anew from the files.
     pub fn manifest(&self, id: SnapshotId) -> Result<Option<Manifest>> {
-        Manifest::read(&self.manifest_path(id))
+        let path = self.manifest_path(id);
+        if let Some(manifest) = Manifest::read(&path)? {
+            return Ok(Some(manifest));
+        }
+        if !path.try_exists().on_host("look up", &path)? {
+            return Ok(None);
+        }
+        tracing::warn!(snapshot = %id, "the list of a layer's files is damaged on the disk: it is made anew");
+        // Whether they kept their times is lost with it: that they did is the answer that hides no change.
+        let manifest = Manifest::of(&self.diff_of(id)?, true);
+        self.replace_manifest(id, &manifest)?;
+        Ok(Some(manifest))
     }
 
     /// Puts `manifest` beside a committed snapshot, in place of the one that is there.
@@ -268,6 +332,12 @@ impl Active {
     /// Keeps what is known of the files beside the snapshot. To be called before it is committed.
     pub fn keep_manifest(&self, manifest: &Manifest) -> Result<()> {
         manifest.write(&self.upper.with_file_name(MANIFEST))
+    }
+
+    /// Lets go: `stands` is the snapshot that stands for what was written.
+    fn end(mut self, stands: SnapshotId) -> SnapshotId {
+        self.committed = stands == self.id;
+        stands
     }
 
     /// Returns the parent's layers, lowest first, under either driver.

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** whatever is done here leaves the upper directory as overlayfs itself would have left it: what is
 //! created under a directory that exists only below brings that directory up first (its metadata, not its content); what
-//! is removed and exists below leaves a whiteout; a directory created where one exists below is opaque.
+//! is removed and exists below leaves a whiteout; a directory created where one exists below is opaque. What is brought
+//! up was there before: the directory around it keeps its times.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,13 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, Timestamps, openat};
 use rustix::io::Errno;
 
 use crate::beneath;
 use crate::directory::Directory;
 use crate::error::{Context as _, Result, SnapshotError};
-use crate::metadata::{FileType, Metadata};
+use crate::metadata::{ACCESS_RIGHTS, DEFAULT_RIGHTS, FileType, Metadata};
 use crate::overlay::{self, Xattrs};
 
 /// A directory of the upper layer, open.
@@ -73,10 +74,12 @@ impl UpperDirectory {
                     Some(lower) => lower.child_directory(name).within("open", path)?,
                     None => None,
                 };
+                let times = self.times().within("read the times above", path)?;
                 let file = self.make_directory(name).within("create", path)?;
                 if let Some((source, _)) = lower.as_ref().and_then(Directory::top) {
                     copy_metadata(source, file.as_fd(), &below).within("copy the metadata of", path)?;
                 }
+                self.keep(&times).within("keep the times above", path)?;
                 Ok(Self::new(file, lower, self.xattrs))
             }
         }
@@ -95,6 +98,17 @@ impl UpperDirectory {
     fn make_directory(&self, name: &OsStr) -> io::Result<OwnedFd> {
         rustix::fs::mkdirat(self, name, Mode::RWXU)?;
         beneath::open_directory(self.as_fd(), name)
+    }
+
+    /// The directory's own times, for [`Self::keep`].
+    fn times(&self) -> io::Result<Timestamps> {
+        let metadata = beneath::metadata_of(self)?;
+        Ok(beneath::timestamps(metadata.accessed_ns, metadata.modified_ns))
+    }
+
+    /// Gives the directory back its times after something was brought up into it.
+    fn keep(&self, times: &Timestamps) -> io::Result<()> {
+        Ok(rustix::fs::futimens(self, times)?)
     }
 
     /// Creates the regular file `name`, where nothing is in the upper layer, with mode 0600.
@@ -181,7 +195,15 @@ pub(crate) fn copy_metadata(
     beneath::set_owner(target, (metadata.uid, metadata.gid))?;
     beneath::set_mode(target, metadata.mode)?;
     // Only attributes that belong to the file: a copied opaque mark would hide what shows through.
-    beneath::set_attributes(target, &beneath::attributes(source)?)?;
+    let attributes = beneath::attributes(source)?;
+    beneath::set_attributes(target, &attributes)?;
+    // The directory around it gives rights to what is created in it, but this was there before.
+    for rights in [ACCESS_RIGHTS, DEFAULT_RIGHTS].map(OsStr::new) {
+        if !attributes.contains_key(rights) && beneath::attribute(target, rights)?.is_some() {
+            rustix::fs::fremovexattr(target, rights)?;
+            beneath::set_mode(target, metadata.mode)?;
+        }
+    }
     Ok(rustix::fs::futimens(target, &beneath::timestamps(metadata.accessed_ns, metadata.modified_ns))?)
 }
 
@@ -189,8 +211,10 @@ pub(crate) fn copy_metadata(
 pub(crate) fn detach(directory: &UpperDirectory, name: &OsStr, path: &Path) -> Result<()> {
     let source = beneath::open_file_beneath(directory.as_fd(), Path::new(name)).within("open", path)?;
     let metadata = beneath::metadata_of(&source).within("read", path)?;
+    let times = directory.times().within("read the times above", path)?;
     directory.unlink(name).within("remove", path)?;
     let target = directory.create_file(name).within("create", path)?;
+    directory.keep(&times).within("keep the times above", path)?;
     crate::transfer::Transfer::default().copy(&source, &target, &metadata).within("copy", path)?;
     copy_metadata(source.as_fd(), target.as_fd(), &metadata).within("copy the metadata of", path)
 }
@@ -210,7 +234,9 @@ pub(crate) fn copy_up(
     }
     let part = lower.part(located.layer).ok_or_else(missing)?;
     let source = beneath::open_file_beneath(part, Path::new(name)).within("open", path)?;
+    let times = directory.times().within("read the times above", path)?;
     let target = directory.create_file(name).within("create", path)?;
+    directory.keep(&times).within("keep the times above", path)?;
     if with_content {
         let transfer = crate::transfer::Transfer::default();
         transfer.copy(&source, &target, &located.metadata).within("copy", path)?;

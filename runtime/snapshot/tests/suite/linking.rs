@@ -359,6 +359,6 @@ fn the_copy_driver_takes_nothing_over() {
     let whole = copy.prepare(Some(first)).unwrap();
     whole.keep_manifest(&Manifest::default()).unwrap();
     let content = ContentKey::from_bytes([9; 32]);
-    let id = copy.commit_as(whole, 0, content).unwrap();
+    let id = copy.commit_as(whole, content).unwrap();
     assert!(overlay.reuse(id).unwrap().is_none());
 }

@@ -12,5 +12,8 @@ mod copying;
 mod hostile;
 mod kernel;
 mod linking;
+mod many;
 mod overlay;
+mod sealing;
 mod support;
+mod uppers;

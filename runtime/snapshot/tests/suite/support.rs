@@ -51,6 +51,17 @@ pub(crate) fn commit(
     snapshots.commit(active, &diff, content).unwrap()
 }
 
+/// How many random cases: `few`, unless `RB_UPPER_CASES` asks for more.
+pub(crate) fn cases(few: u32) -> u32 {
+    asked("RB_UPPER_CASES").unwrap_or(few)
+}
+
+/// Reads the number in a variable.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says how long")]
+pub(crate) fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// Tells whether this process may set `trusted.` attributes and make devices, and says so if not.
 pub(crate) fn is_real_root() -> bool {
     let directory = tempfile::tempdir().unwrap();
@@ -60,6 +71,11 @@ pub(crate) fn is_real_root() -> bool {
         eprintln!("stepping aside: `trusted.` attributes need the root of the machine");
     }
     may
+}
+
+/// Tells whether `path` below `root` leads through a symlink, which ordinary file calls would follow out of it.
+pub(crate) fn through_a_link(root: &Path, path: &Path) -> bool {
+    path.ancestors().skip(1).any(|above| !above.as_os_str().is_empty() && root.join(above).is_symlink())
 }
 
 /// Runs `check` on both drivers.
