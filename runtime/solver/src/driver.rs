@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use crate::context::{Aside, Context, Work};
 use crate::error::{Misuse, OpError, SolveError};
 use crate::events::{Observer, Stream, Trace};
-use crate::machine::{Claimed, Effect, Follower, Found, JobId, Machine, RequestId, Signal, Ticket};
+use crate::machine::{
+    Claimed, Effect, Follower, Found, Inquiry, JobId, Machine, Past, RequestId, Signal, Ticket,
+};
 use crate::op::{Cache, Claim, Op, VertexSpec};
 use crate::status::Status;
 
@@ -85,6 +87,8 @@ struct Driver<O: Op> {
     /// What is in flight, to tell whose future panicked.
     kinds: HashMap<tokio::task::Id, (Ticket, Kind)>,
     works: BTreeMap<Ticket, Work>,
+    /// When what is in flight began.
+    begun: BTreeMap<Ticket, Instant>,
     observers: BTreeMap<JobId, Arc<dyn Observer>>,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer<O>>>,
     waiting_for_idle: Vec<oneshot::Sender<()>>,
@@ -107,6 +111,7 @@ pub(crate) async fn drive<O: Op>(
         tasks: JoinSet::new(),
         kinds: HashMap::new(),
         works: BTreeMap::new(),
+        begun: BTreeMap::new(),
         observers: BTreeMap::new(),
         replies: BTreeMap::new(),
         waiting_for_idle: Vec::new(),
@@ -150,7 +155,8 @@ impl<O: Op> Driver<O> {
             }
             Command::Status { reply } => {
                 // An error means that nobody waits for it any more; so with the other replies.
-                reply.send(self.machine.status()).ok();
+                let age = |ticket: &Ticket| self.begun.get(ticket).map(Instant::elapsed);
+                reply.send(self.machine.status(&age)).ok();
             }
             Command::Idle { reply } => self.waiting_for_idle.push(reply),
         }
@@ -184,6 +190,7 @@ impl<O: Op> Driver<O> {
         };
         let Some((ticket, kind)) = self.kinds.remove(&id) else { return };
         self.works.remove(&ticket);
+        self.begun.remove(&ticket);
         self.coming_back.remove(&ticket);
         let panicked = || OpError::from(Misuse::Panicked);
         self.step(signal.unwrap_or_else(|| match kind {
@@ -210,10 +217,10 @@ impl<O: Op> Driver<O> {
                     Signal::Mapped { ticket, result: op.cache_map(&cx).await }
                 });
             }
-            Effect::Lookup { ticket, key, lineage } => {
+            Effect::Lookup { ticket, key, lineage, inquiry } => {
                 let cache = self.cache.clone();
                 self.spawn(ticket, Kind::Lookup, async move {
-                    Signal::LookedUp { ticket, result: look_up(&*cache, key, lineage).await }
+                    Signal::LookedUp { ticket, result: look_up(&*cache, key, lineage, inquiry).await }
                 });
             }
             Effect::Digest { ticket, op, index, value, followers } => {
@@ -305,16 +312,27 @@ impl<O: Op> Driver<O> {
     fn spawn(&mut self, ticket: Ticket, kind: Kind, work: impl Future<Output = Signal<O>> + Send + 'static) {
         let task = self.tasks.spawn(work);
         self.kinds.insert(task.id(), (ticket, kind));
+        self.begun.insert(ticket, Instant::now());
     }
 }
 
-async fn look_up<V>(cache: &dyn Cache<V>, key: Digest, lineage: Option<Digest>) -> Result<Found<V>, OpError> {
+async fn look_up<V>(
+    cache: &dyn Cache<V>,
+    key: Digest,
+    lineage: Option<Digest>,
+    inquiry: Option<Box<Inquiry>>,
+) -> Result<Found<V>, OpError> {
     let values = cache.lookup(&key).await?;
-    let trace = match (&values, lineage) {
-        (None, Some(lineage)) => cache.trace(&lineage).await?,
-        (Some(_), _) | (None, None) => None,
-    };
-    Ok(Found { values, trace })
+    let mut past = Past::default();
+    if values.is_none() {
+        if let Some(lineage) = lineage {
+            past.trace = cache.trace(&lineage).await?;
+        }
+        if let Some(keys) = inquiry.as_ref().and_then(|inquiry| inquiry.keys_to_ask(past.trace.as_ref())) {
+            past.gone = cache.gone(keys).await?;
+        }
+    }
+    Ok(Found { values, past })
 }
 
 /// Claims a key, however long another process has it, and looks it up again. Says at once that it waits, and tells people

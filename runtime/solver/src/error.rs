@@ -46,6 +46,11 @@ impl OpError {
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         self.error.as_ref()
     }
+
+    /// Returns the error that was wrapped, to own it.
+    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
+        self.error
+    }
 }
 
 impl fmt::Display for OpError {

@@ -23,8 +23,8 @@ impl<F: Fn(Digest, Event) + Send + Sync> Observer for F {
 
 /// One thing that happened to one vertex of one job.
 ///
-/// Per vertex: `Started`, then either `Cached`; or `Missed` or `Shared` or both, and `Running`, and `Done`; or, at
-/// any point, `Failed` or `Cancelled`. `Cached` comes after `Missed` or `Shared` where another process made it in
+/// Per vertex: `Started`, then either `Cached`; or `Missed` (at most once) or `Shared` or both, and `Running`, and
+/// `Done`; or, at any point, `Failed` or `Cancelled`. So nothing runs without a word on why it has to. `Cached` comes after `Missed` or `Shared` where another process made it in
 /// the meantime. `Started` is followed by exactly one of `Cached`, `Done`, `Failed` and
 /// `Cancelled`. A vertex that nothing needed has no events, but for what its `cache_map` says (`Log`, `Progress`),
 /// which may come before `Started`. Nothing comes after `Cancelled`, even if the work takes time to stop. What is
@@ -121,8 +121,18 @@ pub enum MissReason {
         /// Further inputs that differ.
         also: Vec<usize>,
     },
+    /// What is remembered was found by keys of another schema: another version of the program kept it.
+    SchemaChanged {
+        /// Number of the schema then.
+        was: u32,
+        /// Number of the schema now.
+        now: u32,
+    },
     /// It was made from the very same before, and the result is no longer stored.
-    Evicted,
+    Evicted {
+        /// When and why it went, where that is known.
+        gone: Option<Gone>,
+    },
     /// It was told not to look.
     IgnoreCache {
         /// The vertex below that says so, if it is not this one.
@@ -130,9 +140,34 @@ pub enum MissReason {
     },
 }
 
+/// When and why a result went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Why.
+    pub reason: GoneReason,
+    /// When, in seconds since 1970.
+    pub at_unix: i64,
+}
+
+/// Why a result went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GoneReason {
+    /// To make room, or because somebody asked for it.
+    Removed,
+    /// The machine went down before it was on the disk.
+    Unsynced,
+    /// A part of it was no longer there.
+    Lost,
+    /// It was found changed.
+    Corrupt,
+}
+
 /// What is remembered of a vertex from build to build, to explain misses. Decides nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
+    /// Number of the key schema.
+    #[serde(default = "first_schema")]
+    pub schema: u32,
     /// Digest of its cache map.
     pub definition: Digest,
     /// Its inputs, in order.
@@ -146,6 +181,11 @@ pub struct InputTrace {
     pub fast: Digest,
     /// Digest of its content, or of the part that is read; unknown where the inputs were not needed.
     pub content: Option<Digest>,
+}
+
+/// The schema of traces that do not name theirs.
+fn first_schema() -> u32 {
+    1
 }
 
 impl InputTrace {
@@ -174,11 +214,15 @@ impl Trace {
         self.inputs.iter().all(|input| input.content.is_some())
     }
 
-    /// Explains by what was known then (`was`) why a search with what is known now missed.
+    /// Explains by what was known then (`was`) why a search with what is known now missed. Of a result that should be
+    /// stored it does not know when and why it went.
     pub fn explain(was: Option<&Self>, now: &Self) -> MissReason {
         let Some(was) = was else {
             return MissReason::NeverSeen;
         };
+        if was.schema != now.schema {
+            return MissReason::SchemaChanged { was: was.schema, now: now.schema };
+        }
         if was.definition != now.definition || was.inputs.len() != now.inputs.len() {
             return MissReason::DefinitionChanged { was: was.definition, now: now.definition };
         }
@@ -189,7 +233,7 @@ impl Trace {
                 let also = changed.map(|(index, _)| index).collect();
                 MissReason::InputChanged { index, was: was.clone(), now: now.clone(), also }
             }
-            None => MissReason::Evicted,
+            None => MissReason::Evicted { gone: None },
         }
     }
 }

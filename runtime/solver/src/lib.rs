@@ -46,6 +46,10 @@
 //! A vertex of which an equal key is being made already, for whichever job, waits for that run instead of
 //! starting another. So a key is run at most once, however many want it, unless they ignore the cache.
 //!
+//! Whoever has to run is told why ([`MissReason`]), by what the cache remembers of the vertex of this lineage (its
+//! [`Trace`]). Only where all of that is the same as it was, the cache is asked what became of the result
+//! ([`Cache::gone`]). None of this decides anything.
+//!
 //! `ignore_cache` makes a vertex skip its lookups: it is run once for each job, and neither what is stored nor the run
 //! of an equal vertex of that job stands in for it (that of another job may, while it lasts). What depends on it does
 //! not trust fast keys any more, since these say nothing of what the new run gave, but keeps the cutoff by content;
@@ -85,7 +89,7 @@ mod tests;
 
 pub use context::Context;
 pub use error::{Failure, OpError, SolveError};
-pub use events::{Event, InputTrace, KeyKind, MissReason, Observer, Stream, Trace};
+pub use events::{Event, Gone, GoneReason, InputTrace, KeyKind, MissReason, Observer, Stream, Trace};
 pub use job::{JobHandle, Options, Solver};
 pub use op::{Cache, CacheInput, CacheMap, Claim, Guard, Op, VertexSpec, Weight};
 pub use status::{Phase, Status, VertexStatus, WaitsFor};

@@ -24,7 +24,7 @@ use std::time::Duration;
 use rb_oci::Digest;
 
 use crate::error::{OpError, SolveError};
-use crate::events::{Event, Trace};
+use crate::events::{Event, Gone, MissReason, Trace};
 use crate::op::{CacheMap, Guard, Op, VertexSpec};
 
 use flight::{Flight, FlightId, Landed};
@@ -54,8 +54,50 @@ pub(crate) type Values<O> = Arc<Vec<<O as Op>::Value>>;
 pub(crate) struct Found<V> {
     /// All outputs, on a hit.
     pub(crate) values: Option<Vec<V>>,
-    /// On a miss: what was last known of the vertex, if it was asked for and is kept.
+    /// On a miss: what is remembered of the vertex, as far as it was asked for.
+    pub(crate) past: Past,
+}
+
+/// What is remembered of a vertex, to explain a miss.
+#[derive(Clone, Default)]
+pub(crate) struct Past {
+    /// What was last known of it.
     pub(crate) trace: Option<Trace>,
+    /// When and why its result went.
+    pub(crate) gone: Option<Gone>,
+}
+
+impl Past {
+    /// Adds what `later` knows and this does not.
+    fn or(self, later: Self) -> Self {
+        Self { trace: self.trace.or(later.trace), gone: self.gone.or(later.gone) }
+    }
+
+    /// Says why a search with what is known now missed.
+    fn explain(&self, now: &Trace) -> MissReason {
+        match Trace::explain(self.trace.as_ref(), now) {
+            MissReason::Evicted { gone: _ } => MissReason::Evicted { gone: self.gone },
+            reason => reason,
+        }
+    }
+}
+
+/// What the last lookup of a vertex is to find out, should it miss.
+pub(crate) struct Inquiry {
+    /// What was last known of the vertex, if it was found before.
+    pub(crate) was: Option<Trace>,
+    /// What is known now.
+    pub(crate) now: Trace,
+    /// All its keys.
+    pub(crate) keys: Vec<Digest>,
+}
+
+impl Inquiry {
+    /// Returns the keys to ask about: only where a result should be stored.
+    pub(crate) fn keys_to_ask(&self, found: Option<&Trace>) -> Option<&[Digest]> {
+        let reason = Trace::explain(self.was.as_ref().or(found), &self.now);
+        matches!(reason, MissReason::Evicted { .. }).then_some(&self.keys[..])
+    }
 }
 
 /// How a claim ended.
@@ -104,8 +146,8 @@ pub(crate) enum Signal<O: Op> {
 pub(crate) enum Effect<O: Op> {
     /// Ask for a cache map.
     Map { ticket: Ticket, op: Arc<O>, followers: Vec<Follower> },
-    /// Ask the cache, and on a miss for the trace of `lineage`.
-    Lookup { ticket: Ticket, key: Digest, lineage: Option<Digest> },
+    /// Ask the cache; on a miss, for the trace of `lineage`, and after the last lookup what became of the result.
+    Lookup { ticket: Ticket, key: Digest, lineage: Option<Digest>, inquiry: Option<Box<Inquiry>> },
     /// Ask for the digest of the part that is read of an input.
     Digest { ticket: Ticket, op: Arc<O>, index: usize, value: O::Value, followers: Vec<Follower> },
     /// Claim a key among all processes, and look it up again.

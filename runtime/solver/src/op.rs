@@ -8,7 +8,7 @@ use rb_oci::Digest;
 
 use crate::context::Context;
 use crate::error::OpError;
-use crate::events::Trace;
+use crate::events::{Gone, Trace};
 
 /// What one vertex can do.
 ///
@@ -139,6 +139,12 @@ pub trait Cache<V>: Send + Sync {
 
     /// Returns what was last known of the vertex of this lineage, to explain a miss. The default knows nothing.
     async fn trace(&self, _lineage: &Digest) -> Result<Option<Trace>, OpError> {
+        Ok(None)
+    }
+
+    /// Returns when and why the result that stood under these keys went. Asked only where nothing is found and the trace
+    /// says that something should be. The default knows nothing.
+    async fn gone(&self, _keys: &[Digest]) -> Result<Option<Gone>, OpError> {
         Ok(None)
     }
 

@@ -1,10 +1,10 @@
 //! Who waits for what, at one moment; `rb status` prints it.
 
 use rb_oci::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// All that a solver is busy with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Places that runs may take.
     pub jobs: usize,
@@ -17,7 +17,7 @@ pub struct Status {
 }
 
 /// One vertex that is not at rest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VertexStatus {
     /// Number of the job within this solver.
     pub job: u64,
@@ -27,12 +27,14 @@ pub struct VertexStatus {
     pub name: String,
     /// What it is at.
     pub phase: Phase,
+    /// How long the work in flight for it has taken so far, in milliseconds; absent where it waits for others.
+    pub since_ms: Option<u64>,
     /// The causes of its wait; never empty.
     pub waits_for: Vec<WaitsFor>,
 }
 
 /// What a vertex is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Finding out its fast key.
@@ -60,7 +62,7 @@ pub enum Phase {
 }
 
 /// One cause of a wait.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
     /// Its own cache map.

@@ -5,6 +5,7 @@
 //! waits, waits for an effect in flight. `audit_all` checks everything; tests use it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rb_oci::Digest;
 
@@ -129,15 +130,18 @@ impl<O: Op> Machine<O> {
         }
     }
 
-    /// Returns who waits for what.
-    pub(crate) fn status(&self) -> Status {
+    /// Returns who waits for what. `age` says how long an effect has been in flight.
+    pub(crate) fn status(&self, age: &dyn Fn(&Ticket) -> Option<Duration>) -> Status {
         let vertices = self.nodes.values().filter_map(|node| {
-            let (phase, waits_for) = self.phase(node)?;
+            let (phase, waits_for, ticket) = self.phase(node)?;
+            let since = ticket.and_then(|ticket| age(&ticket));
+            debug_assert!(!waits_for.is_empty(), "`{}` is {phase:?} and waits for nothing", node.name);
             Some(VertexStatus {
                 job: node.job.0,
                 vertex: node.vertex,
                 name: node.name.to_string(),
                 phase,
+                since_ms: since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
                 waits_for,
             })
         });
@@ -149,46 +153,40 @@ impl<O: Op> Machine<O> {
         }
     }
 
-    fn phase(&self, node: &Node<O>) -> Option<(Phase, Vec<WaitsFor>)> {
+    /// Returns what a node is at, what it waits for, and its effect in flight, or the oldest of several.
+    fn phase(&self, node: &Node<O>) -> Option<(Phase, Vec<WaitsFor>, Option<Ticket>)> {
         let vertex = |id: &NodeId| self.node(*id).vertex;
-        Some(match &node.state {
+        let asks = |phase, ticket: &Ticket| Some((phase, vec![WaitsFor::Cache], Some(*ticket)));
+        match &node.state {
             State::New | State::Keyed(_) | State::Ready(_) | State::Done { .. } | State::Failed { .. } => {
-                return None;
+                None
             }
             State::Keying { map, waiting, .. } => {
-                let map = matches!(map, Mapping::Asked(_)).then_some(WaitsFor::CacheMap);
+                let asked = match map {
+                    Mapping::Asked(ticket) => Some(*ticket),
+                    Mapping::Known(_) | Mapping::Failed => None,
+                };
+                let map = asked.map(|_| WaitsFor::CacheMap);
                 let keys = waiting.iter().map(|id| WaitsFor::KeyOf { vertex: vertex(id) });
-                (Phase::Keying, map.into_iter().chain(keys).collect())
+                Some((Phase::Keying, map.into_iter().chain(keys).collect(), asked))
             }
-            State::Looking { .. } => (Phase::Looking, vec![WaitsFor::Cache]),
+            State::Looking { ticket, .. } => asks(Phase::Looking, ticket),
             State::Gathering { waiting, .. } => {
                 let values = waiting.iter().map(|id| WaitsFor::ValueOf { vertex: vertex(id) });
-                (Phase::Gathering, values.collect())
+                Some((Phase::Gathering, values.collect(), None))
             }
-            State::Comparing { .. } => (Phase::Comparing, vec![WaitsFor::Cache]),
+            State::Comparing { ticket, .. } => asks(Phase::Comparing, ticket),
             State::Digesting { asked, .. } => {
-                (Phase::Digesting, asked.values().map(|input| WaitsFor::Content { input: *input }).collect())
+                let parts = asked.values().map(|input| WaitsFor::Content { input: *input });
+                Some((Phase::Digesting, parts.collect(), asked.keys().next().copied()))
             }
-            State::Matching { .. } => (Phase::Matching, vec![WaitsFor::Cache]),
-            State::Linking { .. } => (Phase::Storing, vec![WaitsFor::Cache]),
-            State::Stopping { .. } => (Phase::Stopping, vec![WaitsFor::Stop]),
-            State::Flying { flight, .. } => {
-                let Flight { state, vertex, place, .. } = self.flights.get(flight)?;
-                match state {
-                    FlightState::Queued => (Phase::Queued, vec![WaitsFor::Place]),
-                    FlightState::Claiming { held, .. } => {
-                        let process = held.as_ref().map(|by| WaitsFor::Process { name: by.to_string() });
-                        (Phase::Claiming, vec![process.unwrap_or(WaitsFor::Cache)])
-                    }
-                    FlightState::Running { .. } if *place == Place::Wanted => {
-                        (Phase::Queued, vec![WaitsFor::Place])
-                    }
-                    FlightState::Running { .. } => (Phase::Running, vec![WaitsFor::Run { of: *vertex }]),
-                    FlightState::Stopping { .. } => (Phase::Stopping, vec![WaitsFor::Stop]),
-                    FlightState::Storing { .. } => (Phase::Storing, vec![WaitsFor::Cache]),
-                }
+            State::Matching { ticket, .. } => asks(Phase::Matching, ticket),
+            State::Linking { ticket, .. } => asks(Phase::Storing, ticket),
+            State::Stopping { tickets, .. } => {
+                Some((Phase::Stopping, vec![WaitsFor::Stop], tickets.first().copied()))
             }
-        })
+            State::Flying { flight, .. } => self.flights.get(flight).map(phase_of_flight),
+        }
     }
 
     /// Checks everything, whether this step touched it or not; and that nothing is left over when all is at rest.
@@ -198,6 +196,8 @@ impl<O: Op> Machine<O> {
         let result = self.audit();
         self.touched.clear();
         assert!(result.is_ok(), "{result:?}");
+        let status = self.status(&|_| None);
+        assert!(status.vertices.iter().all(|vertex| !vertex.waits_for.is_empty()), "{status:?}");
         let running = self.flights.values().filter(|flight| {
             flight.place == Place::Taken
                 && matches!(
@@ -237,6 +237,21 @@ impl<O: Op> Machine<O> {
         }
         std::mem::take(&mut self.effects)
     }
+}
+
+fn phase_of_flight<O: Op>(flight: &Flight<O>) -> (Phase, Vec<WaitsFor>, Option<Ticket>) {
+    let (phase, cause) = match &flight.state {
+        FlightState::Queued => (Phase::Queued, WaitsFor::Place),
+        FlightState::Claiming { held, .. } => {
+            let process = held.as_ref().map(|by| WaitsFor::Process { name: by.to_string() });
+            (Phase::Claiming, process.unwrap_or(WaitsFor::Cache))
+        }
+        FlightState::Running { .. } if flight.place == Place::Wanted => (Phase::Queued, WaitsFor::Place),
+        FlightState::Running { .. } => (Phase::Running, WaitsFor::Run { of: flight.vertex }),
+        FlightState::Stopping { .. } => (Phase::Stopping, WaitsFor::Stop),
+        FlightState::Storing { .. } => (Phase::Storing, WaitsFor::Cache),
+    };
+    (phase, vec![cause], flight.ticket())
 }
 
 impl<O: Op> Node<O> {

@@ -106,12 +106,13 @@ impl<O: Op> Machine<O> {
         let State::Ready(gathered) = self.take_state(id) else { return };
         let keyed = gathered.keyed.clone();
         let reason = match keyed.search {
-            Search::Anything => {
-                Trace::explain(gathered.was.as_ref(), &self.trace(id, &keyed, Some(&gathered)))
-            }
+            Search::Anything => gathered.past.explain(&self.trace(id, &keyed, Some(&gathered))),
             Search::Made { inherited_from } => MissReason::IgnoreCache { inherited_from },
         };
-        self.tell(id, Event::Missed { reason });
+        // One whose run was another's, and came to nothing, was told before.
+        if !std::mem::replace(&mut self.node_mut(id).explained, true) {
+            self.tell(id, Event::Missed { reason });
+        }
         let usable = gathered.keys().filter(|key| keyed.trusts_fast || *key != keyed.fast);
         let search = keyed.search;
         if let Some(flight) = usable.filter_map(|key| self.joinable(id, search, &key)).next() {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rb_oci::Digest;
 
 use super::flight::FlightId;
-use super::{JobId, NodeId, RequestId, Ticket, Values};
+use super::{JobId, NodeId, Past, RequestId, Ticket, Values};
 use crate::error::Failure;
-use crate::events::{KeyKind, Trace};
+use crate::events::KeyKind;
 use crate::op::{CacheInput, CacheMap, Op};
 
 /// Who wants a value.
@@ -36,6 +36,8 @@ pub(super) struct Node<O: Op> {
     pub(super) made: Option<Values<O>>,
     /// The observer knows that the search began, and not how it ended.
     pub(super) started: bool,
+    /// It knows why nothing that is stored could stand in.
+    pub(super) explained: bool,
     /// Solves that wait for the end of what is being stopped here.
     pub(super) awaited_by: BTreeSet<RequestId>,
 }
@@ -66,7 +68,7 @@ pub(super) enum State<O: Op> {
     /// The values of the inputs are wanted.
     Gathering {
         keyed: Arc<Keyed>,
-        was: Option<Trace>,
+        past: Past,
         /// Inputs without a value.
         waiting: BTreeSet<NodeId>,
         /// What went wrong below.
@@ -159,8 +161,8 @@ pub(super) struct Gathered<O: Op> {
     pub(super) slow: Option<Digest>,
     /// Digests of the parts that are read, by input.
     pub(super) parts: BTreeMap<usize, Digest>,
-    /// What was last known of the vertex, if it was found.
-    pub(super) was: Option<Trace>,
+    /// What is remembered of the vertex.
+    pub(super) past: Past,
 }
 
 impl<O: Op> Node<O> {
@@ -184,6 +186,7 @@ impl<O: Op> Node<O> {
             state: State::New,
             made: None,
             started: false,
+            explained: false,
             awaited_by: BTreeSet::new(),
         }
     }

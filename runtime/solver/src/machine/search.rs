@@ -10,7 +10,7 @@ use rb_oci::Digest;
 
 use super::flight::FlightId;
 use super::node::{Gathered, Keyed, Mapping, Outcome, Search, State, Taint, Wanter};
-use super::{Effect, Found, Machine, NodeId, Owner, Ticket, Values};
+use super::{Effect, Found, Inquiry, Machine, NodeId, Owner, Past, Ticket, Values};
 use crate::error::{Misuse, OpError};
 use crate::events::{Event, InputTrace, KeyKind, Trace};
 use crate::keys::{self, ContentInput, FastInput};
@@ -159,7 +159,8 @@ impl<O: Op> Machine<O> {
 
     fn begin_search(&mut self, id: NodeId) {
         let State::Keyed(keyed) = self.take_state(id) else { return };
-        self.node_mut(id).started = true;
+        let node = self.node_mut(id);
+        (node.started, node.explained) = (true, false);
         self.tell(id, Event::Started);
         self.try_fast(id, keyed);
     }
@@ -169,22 +170,22 @@ impl<O: Op> Machine<O> {
         if keyed.trusts_fast {
             self.try_key(id, Try::Fast(keyed), None);
         } else {
-            self.begin_gathering(id, keyed, None);
+            self.begin_gathering(id, keyed, Past::default());
         }
     }
 
-    /// Tries one key. `missed` is the answer of the cache, if it was asked already, with a trace if it had one.
-    fn try_key(&mut self, id: NodeId, at: Try<O>, missed: Option<Option<Trace>>) {
+    /// Tries one key. `missed` is the answer of the cache, if it was asked already: what it remembers.
+    fn try_key(&mut self, id: NodeId, at: Try<O>, missed: Option<Past>) {
         let (keyed, key, was) = match &at {
             Try::Fast(keyed) => (keyed, Some(keyed.fast), None),
-            Try::Content(gathered) => (&gathered.keyed, gathered.whole, gathered.was.as_ref()),
-            Try::Slow(gathered) => (&gathered.keyed, gathered.slow, gathered.was.as_ref()),
+            Try::Content(gathered) => (&gathered.keyed, gathered.whole, gathered.past.trace.as_ref()),
+            Try::Slow(gathered) => (&gathered.keyed, gathered.slow, gathered.past.trace.as_ref()),
         };
-        let Some(key) = key else { return self.next_key(id, at, None) };
+        let Some(key) = key else { return self.next_key(id, at, Past::default()) };
         let (search, known_was) = (keyed.search, was.is_some());
         match (self.probe(id, search, &key), missed) {
             (Probe::Flying(flight), missed) => {
-                let (keyed, gathered) = at.with_trace(missed.flatten()).into_parts();
+                let (keyed, gathered) = at.with_past(missed.unwrap_or_default()).into_parts();
                 self.join(id, keyed, flight, gathered);
             }
             (Probe::Known(values), _) => self.found(id, at, values),
@@ -192,7 +193,8 @@ impl<O: Op> Machine<O> {
                 let ticket = self.ticket(Owner::Node(id));
                 self.lookups.insert(ticket);
                 let lineage = self.node(id).lineage.filter(|_| !known_was);
-                self.effects.push(Effect::Lookup { ticket, key, lineage });
+                let inquiry = self.inquiry(id, &at).map(Box::new);
+                self.effects.push(Effect::Lookup { ticket, key, lineage, inquiry });
                 let state = match at {
                     Try::Fast(keyed) => State::Looking { keyed, ticket },
                     Try::Content(gathered) => State::Comparing { gathered, ticket },
@@ -200,8 +202,27 @@ impl<O: Op> Machine<O> {
                 };
                 self.set_state(id, state);
             }
-            (Probe::Unknown, missed) => self.next_key(id, at, missed.flatten()),
+            (Probe::Unknown, missed) => self.next_key(id, at, missed.unwrap_or_default()),
         }
+    }
+
+    /// Says what the lookup of this key is to find out if it misses; nothing, unless it is the last of a vertex that
+    /// may be remembered.
+    fn inquiry(&self, id: NodeId, at: &Try<O>) -> Option<Inquiry> {
+        self.node(id).lineage?;
+        let (keyed, gathered) = match at {
+            Try::Fast(keyed) if keyed.inputs.is_empty() => (keyed, None),
+            Try::Content(gathered) if gathered.keyed.inputs.iter().all(|input| !input.content) => {
+                (&gathered.keyed, Some(gathered))
+            }
+            Try::Slow(gathered) => (&gathered.keyed, Some(gathered)),
+            Try::Fast(_) | Try::Content(_) => return None,
+        };
+        Some(Inquiry {
+            was: gathered.and_then(|gathered| gathered.past.trace.clone()),
+            now: self.trace(id, keyed, gathered.map(|gathered| &**gathered)),
+            keys: gathered.map_or_else(|| vec![keyed.fast], |gathered| gathered.keys().collect()),
+        })
     }
 
     fn probe(&self, id: NodeId, search: Search, key: &Digest) -> Probe<O> {
@@ -237,7 +258,7 @@ impl<O: Op> Machine<O> {
                 };
                 match found.values {
                     Some(values) => self.found(id, at, Arc::new(values)),
-                    None => self.try_key(id, at, Some(found.trace)),
+                    None => self.try_key(id, at, Some(found.past)),
                 }
             }
         }
@@ -302,9 +323,9 @@ impl<O: Op> Machine<O> {
     }
 
     /// A key has missed: on to the next.
-    fn next_key(&mut self, id: NodeId, at: Try<O>, trace: Option<Trace>) {
-        match at.with_trace(trace.clone()) {
-            Try::Fast(keyed) => self.begin_gathering(id, keyed, trace),
+    fn next_key(&mut self, id: NodeId, at: Try<O>, past: Past) {
+        match at.with_past(past.clone()) {
+            Try::Fast(keyed) => self.begin_gathering(id, keyed, past),
             Try::Content(gathered) => {
                 if gathered.keyed.inputs.iter().any(|input| input.content) {
                     self.begin_digesting(id, gathered);
@@ -317,7 +338,7 @@ impl<O: Op> Machine<O> {
     }
 
     /// Wants the values of all inputs.
-    pub(super) fn begin_gathering(&mut self, id: NodeId, keyed: Arc<Keyed>, was: Option<Trace>) {
+    pub(super) fn begin_gathering(&mut self, id: NodeId, keyed: Arc<Keyed>, past: Past) {
         let mut waiting = BTreeSet::new();
         for source in self.node(id).sources() {
             if self.node(source).values().is_none() {
@@ -326,11 +347,11 @@ impl<O: Op> Machine<O> {
                 waiting.insert(source);
             }
         }
-        self.set_state(id, State::Gathering { keyed, was, waiting, failure: None });
+        self.set_state(id, State::Gathering { keyed, past, waiting, failure: None });
     }
 
     fn finish_gathering(&mut self, id: NodeId) {
-        let State::Gathering { keyed, was, failure, .. } = self.take_state(id) else { return };
+        let State::Gathering { keyed, past, failure, .. } = self.take_state(id) else { return };
         if let Some(failure) = failure {
             return self.fail_by_input(id, Some(keyed), failure);
         }
@@ -353,7 +374,7 @@ impl<O: Op> Machine<O> {
             whole: None,
             slow: None,
             parts: BTreeMap::new(),
-            was,
+            past,
         };
         if !gathered.inputs.is_empty() {
             gathered.whole = Some(gathered.content_key());
@@ -416,7 +437,7 @@ impl<O: Op> Machine<O> {
             });
             InputTrace { fast: keys::input_key(&fast), content }
         });
-        Trace { definition: keyed.definition, inputs: inputs.collect() }
+        Trace { schema: keys::KEY_SCHEMA, definition: keyed.definition, inputs: inputs.collect() }
     }
 }
 
@@ -428,10 +449,12 @@ impl<O: Op> Try<O> {
         }
     }
 
-    fn with_trace(mut self, trace: Option<Trace>) -> Self {
+    fn with_past(mut self, past: Past) -> Self {
         match &mut self {
             Self::Fast(_) => {}
-            Self::Content(gathered) | Self::Slow(gathered) => gathered.was = gathered.was.take().or(trace),
+            Self::Content(gathered) | Self::Slow(gathered) => {
+                gathered.past = std::mem::take(&mut gathered.past).or(past);
+            }
         }
         self
     }

@@ -13,7 +13,7 @@ fn begin(simulation: &mut Simulation, job: u64, graph: Vec<VertexSpec<Fake>>, wa
 }
 
 fn of(simulation: &Simulation, name: &str) -> (Phase, Vec<WaitsFor>) {
-    let status = simulation.machine.status();
+    let status = simulation.machine.status(&|_| None);
     let vertex = status.vertices.into_iter().find(|vertex| vertex.name == name).expect("is at work");
     (vertex.phase, vertex.waits_for)
 }

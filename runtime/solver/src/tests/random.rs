@@ -10,7 +10,7 @@ use super::fake::{Behaviour, Fake, Tree, Use, World};
 use super::plain::{Plain, PlainVertex};
 use super::simulation::Simulation;
 use crate::machine::{JobId, RequestId, Signal};
-use crate::{Failure, SolveError, VertexSpec, Weight};
+use crate::{Failure, Gone, GoneReason, SolveError, VertexSpec, Weight};
 
 const KINDS: usize = 6;
 
@@ -144,6 +144,7 @@ fn evict(plain: &mut Plain, simulation: &mut Simulation, twins: &BTreeMap<String
         plain.cache.remove(&key);
         if let Some(twin) = twins.get(&key) {
             simulation.cache.remove(twin);
+            simulation.gone.insert(*twin, Gone { reason: GoneReason::Removed, at_unix: 1 });
         }
     }
 }
@@ -208,12 +209,12 @@ fn play(sketches: &[Sketch], builds: &[Build], seed: u64) {
     let mut plain = Plain::default();
     let mut keys = BTreeMap::new();
     let mut cache = BTreeMap::new();
-    let mut traces = BTreeMap::new();
+    let (mut traces, mut gone) = (BTreeMap::new(), BTreeMap::new());
     for (number, build) in builds.iter().enumerate() {
         let world = world(build);
         let graph = graph(&world, sketches, build, u32::try_from(number).unwrap());
         let mut simulation = Simulation::new(build.places, seed + number as u64);
-        (simulation.cache, simulation.traces) = (cache, traces);
+        (simulation.cache, simulation.traces, simulation.gone) = (cache, traces, gone);
         simulation.others = build.others;
         if build.evicts > 0 {
             evict(&mut plain, &mut simulation, &keys, build.evicts);
@@ -264,7 +265,7 @@ fn play(sketches: &[Sketch], builds: &[Build], seed: u64) {
         let stored: BTreeMap<Digest, Vec<Tree>> =
             plain.cache.iter().map(|(key, values)| (keys[key], values.clone())).collect();
         assert_eq!(simulation.cache, stored, "what is stored");
-        (cache, traces) = (simulation.cache, simulation.traces);
+        (cache, traces, gone) = (simulation.cache, simulation.traces, simulation.gone);
     }
 }
 

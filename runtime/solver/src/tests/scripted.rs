@@ -4,8 +4,9 @@ use rb_diag::ErrorKind;
 
 use super::fake::{Behaviour, Graph, Tree, Use, World, id};
 use super::simulation::{Flying, Simulation};
+use crate::keys::KEY_SCHEMA;
 use crate::machine::{JobId, RequestId, Signal};
-use crate::{Event, MissReason, Phase, SolveError, VertexSpec, WaitsFor, Weight};
+use crate::{Event, Gone, GoneReason, MissReason, Phase, SolveError, VertexSpec, WaitsFor, Weight};
 
 type Vertices = Vec<VertexSpec<super::fake::Fake>>;
 
@@ -195,7 +196,7 @@ fn one_who_leaves_the_queue_hands_over() {
     simulation.until_runs();
     begin(&mut simulation, 3, graph(Behaviour::Works), &["make"], false);
     simulation.until_runs();
-    let status = simulation.machine.status();
+    let status = simulation.machine.status(&|_| None);
     assert_eq!((status.jobs, status.busy, status.solves), (1, 1, 3));
     let queued: Vec<_> = status.vertices.iter().filter(|vertex| vertex.phase == Phase::Queued).collect();
     assert_eq!(queued.len(), 2);
@@ -213,7 +214,7 @@ fn a_run_that_waits_gives_its_place_to_another() {
     let graph = Graph::new(&world).add("waits", &[]).add("quick", &[]).add("last", &[]).vertices;
     begin(&mut simulation, 1, graph, &["waits", "quick", "last"], false);
     simulation.until_runs();
-    let running = |simulation: &Simulation| simulation.machine.status().busy;
+    let running = |simulation: &Simulation| simulation.machine.status(&|_| None).busy;
     let waits = simulation.run_of("waits");
     simulation.step_aside_or_back(waits);
     simulation.until_runs();
@@ -221,7 +222,7 @@ fn a_run_that_waits_gives_its_place_to_another() {
     // Its place is taken; it goes before the one that has not begun.
     simulation.step_aside_or_back(waits);
     assert_eq!(running(&simulation), 1);
-    let status = simulation.machine.status();
+    let status = simulation.machine.status(&|_| None);
     let queued: Vec<_> = status.vertices.iter().filter(|vertex| vertex.phase == Phase::Queued).collect();
     assert_eq!(queued.iter().map(|vertex| vertex.name.as_str()).collect::<Vec<_>>(), ["waits", "last"]);
     simulation.end(simulation.run_of("quick"));
@@ -478,12 +479,52 @@ fn every_miss_has_a_reason() {
         Some(<super::fake::Fake as crate::Op>::content_key(&tree))
     };
     assert_eq!((was.content, now.content), (content("b1"), content("b2")));
+    let text = serde_json::to_string(&reason(&simulation, 4, "make").unwrap()).unwrap();
+    assert_eq!(serde_json::from_str::<MissReason>(&text).ok(), reason(&simulation, 4, "make"));
+    assert_eq!(simulation.asked_for_gone, 0);
     simulation.cache.clear();
     build(&mut simulation, 5, graph("b2", "m2"), &["make"]).unwrap();
-    assert_eq!(reason(&simulation, 5, "make"), Some(MissReason::Evicted));
-    let reason = reason(&simulation, 4, "make").unwrap();
-    let text = serde_json::to_string(&reason).unwrap();
-    assert_eq!(serde_json::from_str::<MissReason>(&text).unwrap(), reason);
+    assert_eq!(reason(&simulation, 5, "make"), Some(MissReason::Evicted { gone: None }));
+    // All that is below went too.
+    assert_eq!(simulation.asked_for_gone, 3);
+}
+
+#[test]
+fn what_went_is_told_with_when_and_why() {
+    let (world, mut simulation) = world();
+    let graph = || {
+        let part = |op: &mut super::fake::Fake| op.uses[0].part = true;
+        Graph::new(&world).add("base", &[]).add("make", &["base"]).add_with("copy", &["make"], part).vertices
+    };
+    build(&mut simulation, 1, graph(), &["copy"]).unwrap();
+    let gone = Gone { reason: GoneReason::Unsynced, at_unix: 7 };
+    simulation.gone = simulation.cache.keys().map(|key| (*key, gone)).collect();
+    simulation.cache.clear();
+    build(&mut simulation, 2, graph(), &["copy"]).unwrap();
+    for name in ["base", "make", "copy"] {
+        assert_eq!(reason(&simulation, 2, name), Some(MissReason::Evicted { gone: Some(gone) }), "{name}");
+    }
+    assert_eq!(simulation.asked_for_gone, 3, "once for each");
+}
+
+#[test]
+fn an_older_key_schema_misses_knowingly() {
+    let (world, mut simulation) = world();
+    let graph = || Graph::new(&world).add("base", &[]).add("make", &["base"]).vertices;
+    build(&mut simulation, 1, graph(), &["make"]).unwrap();
+    // What another version kept: the same lineages, and keys that nobody asks for.
+    let (was, now) = (KEY_SCHEMA - 1, KEY_SCHEMA);
+    simulation.traces.values_mut().for_each(|trace| trace.schema = was);
+    let old = std::mem::take(&mut simulation.cache);
+    simulation.cache = old.into_iter().map(|(key, trees)| (rb_oci::Digest::of(key.hex()), trees)).collect();
+    build(&mut simulation, 2, graph(), &["make"]).unwrap();
+    for name in ["base", "make"] {
+        assert_eq!(reason(&simulation, 2, name), Some(MissReason::SchemaChanged { was, now }), "{name}");
+    }
+    // From then on it is known by the new one.
+    build(&mut simulation, 3, graph(), &["make"]).unwrap();
+    assert_eq!(reason(&simulation, 3, "make"), None);
+    assert!(simulation.traces.values().all(|trace| trace.schema == now));
 }
 
 #[test]
@@ -547,7 +588,7 @@ fn the_status_tells_who_waits_for_what() {
         Graph::new(&world).add("base", &[]).add_with("copy", &["base"], part).add("make", &["copy"]).vertices;
     begin(&mut simulation, 1, graph, &["make"], false);
     let phases = |simulation: &Simulation| {
-        let status = simulation.machine.status();
+        let status = simulation.machine.status(&|_| None);
         status.vertices.into_iter().map(|at| (at.name, at.phase, at.waits_for)).collect::<Vec<_>>()
     };
     let make = phases(&simulation).pop().unwrap();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rb_oci::Digest;
 
 use super::fake::{Fake, Held, Tree};
-use crate::machine::{Claimed, Effect, Found, JobId, Machine, RequestId, Signal, Ticket};
-use crate::{Event, Guard, OpError, SolveError, Trace, VertexSpec};
+use crate::machine::{Claimed, Effect, Found, Inquiry, JobId, Machine, Past, RequestId, Signal, Ticket};
+use crate::{Event, Gone, Guard, OpError, SolveError, Trace, VertexSpec};
 
 /// Numbers that look random and are the same each time.
 pub(super) struct Dice(u64);
@@ -37,6 +37,7 @@ pub(super) enum Flying {
     Lookup {
         key: Digest,
         lineage: Option<Digest>,
+        inquiry: Option<Box<Inquiry>>,
         early: Option<Option<Vec<Tree>>>,
     },
     Digest {
@@ -80,11 +81,18 @@ pub(super) struct Simulation {
     pub(super) machine: Machine<Fake>,
     pub(super) cache: BTreeMap<Digest, Vec<Tree>>,
     pub(super) traces: BTreeMap<Digest, Trace>,
+    /// What is known of results that went.
+    pub(super) gone: BTreeMap<Digest, Gone>,
+    /// How often that was asked.
+    pub(super) asked_for_gone: usize,
     pub(super) flying: BTreeMap<Ticket, Flying>,
     pub(super) answers: BTreeMap<RequestId, Result<Vec<Tree>, SolveError>>,
     /// All events, with the words of a test: `a cached fast`.
     pub(super) events: Vec<(JobId, Digest, Event)>,
     started: BTreeSet<(JobId, Digest)>,
+    /// Those of which it was told why they cannot have what is stored: missed, and shared.
+    missed: BTreeSet<(JobId, Digest)>,
+    shared: BTreeSet<(JobId, Digest)>,
     followed: BTreeMap<Ticket, BTreeSet<u64>>,
     pub(super) dice: Dice,
     /// Keys that are claimed.
@@ -101,10 +109,14 @@ impl Simulation {
             machine: Machine::new(NonZeroUsize::new(places).unwrap()),
             cache: BTreeMap::new(),
             traces: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            asked_for_gone: 0,
             flying: BTreeMap::new(),
             answers: BTreeMap::new(),
             events: Vec::new(),
             started: BTreeSet::new(),
+            missed: BTreeSet::new(),
+            shared: BTreeSet::new(),
             followed: BTreeMap::new(),
             dice: Dice::new(seed),
             claims: Arc::default(),
@@ -137,9 +149,9 @@ impl Simulation {
         let coin = self.dice.roll(2) == 0;
         let (ticket, flying, followers) = match effect {
             Effect::Map { ticket, op, followers } => (ticket, Flying::Map { op }, followers),
-            Effect::Lookup { ticket, key, lineage } => {
+            Effect::Lookup { ticket, key, lineage, inquiry } => {
                 let early = coin.then(|| self.cache.get(&key).cloned());
-                (ticket, Flying::Lookup { key, lineage, early }, vec![])
+                (ticket, Flying::Lookup { key, lineage, inquiry, early }, vec![])
             }
             Effect::Digest { ticket, op, index, value, followers } => {
                 (ticket, Flying::Digest { op, index, value }, followers)
@@ -199,11 +211,15 @@ impl Simulation {
         self.flying.insert(ticket, flying);
     }
 
-    /// Checks that a vertex begins and ends in turn.
+    /// Checks that a vertex begins and ends in turn, and that nothing runs without a word on why.
     fn tell(&mut self, job: JobId, vertex: Digest, event: Event) {
         let at = (job, vertex);
         match &event {
-            Event::Started => assert!(self.started.insert(at), "started twice"),
+            Event::Started => {
+                assert!(self.started.insert(at), "started twice");
+                self.missed.remove(&at);
+                self.shared.remove(&at);
+            }
             Event::Cached { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Cancelled => {
                 assert!(self.started.remove(&at), "ended without a start: {event:?}");
             }
@@ -212,6 +228,14 @@ impl Simulation {
             | Event::Running
             | Event::Log { .. }
             | Event::Progress { .. } => assert!(self.started.contains(&at), "{event:?} out of turn"),
+        }
+        match &event {
+            Event::Missed { .. } => assert!(self.missed.insert(at), "missed twice"),
+            Event::Shared { .. } => drop(self.shared.insert(at)),
+            Event::Running | Event::Done { .. } => {
+                assert!(self.missed.contains(&at) || self.shared.contains(&at), "{event:?} without a reason");
+            }
+            _ => {}
         }
         self.events.push((job, vertex, event));
     }
@@ -225,10 +249,14 @@ impl Simulation {
         self.followed.remove(&ticket);
         let signal = match self.flying.remove(&ticket).expect("it is in flight") {
             Flying::Map { op } => Signal::Mapped { ticket, result: op.map_now() },
-            Flying::Lookup { key, lineage, early } => {
+            Flying::Lookup { key, lineage, inquiry, early } => {
                 let values = early.unwrap_or_else(|| self.cache.get(&key).cloned());
                 let trace = lineage.and_then(|lineage| self.traces.get(&lineage).cloned());
-                Signal::LookedUp { ticket, result: Ok(Found { values, trace }) }
+                let inquiry = inquiry.filter(|_| values.is_none());
+                let asked = inquiry.as_ref().and_then(|inquiry| inquiry.keys_to_ask(trace.as_ref()));
+                self.asked_for_gone += usize::from(asked.is_some());
+                let gone = asked.into_iter().flatten().find_map(|key| self.gone.get(key).copied());
+                Signal::LookedUp { ticket, result: Ok(Found { values, past: Past { trace, gone } }) }
             }
             Flying::Digest { op, index, value } => {
                 Signal::Digested { ticket, result: op.digest_now(index, value) }
