@@ -86,6 +86,20 @@ pub enum SourceError {
         /// What differs.
         reason: String,
     },
+    /// A blob is not there.
+    #[error("blob {digest} is missing in `{}`", folder.display())]
+    MissingBlob {
+        /// Its digest.
+        digest: Digest,
+        /// The layout.
+        folder: PathBuf,
+    },
+    /// An archive is not one of images, or not as it should be.
+    #[error("the archive cannot be used: {reason}")]
+    Bundle {
+        /// What is wrong.
+        reason: String,
+    },
     /// A layer holds something that must not be unpacked.
     #[error("layer {layer}: entry `{entry}` {reason}")]
     Entry {
@@ -104,6 +118,9 @@ pub enum SourceError {
         /// The media type.
         media_type: String,
     },
+    /// Nobody wants it any more.
+    #[error("stopped")]
+    Stopped,
     /// `FROM @host` has nothing to be recognised by.
     #[error(
         "this machine has no package database that `FROM @host` knows, so its toolchain cannot be recognised"
@@ -127,7 +144,7 @@ impl SourceError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } => ErrorKind::Environment,
+            Self::Read { .. } | Self::Stopped => ErrorKind::Environment,
             Self::Store(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::NotLent { .. }
@@ -136,9 +153,11 @@ impl SourceError {
             | Self::Pattern { .. }
             | Self::Attribute { .. }
             | Self::NotALayout { .. }
+            | Self::Bundle { .. }
             | Self::NoSuchImage { .. }
             | Self::SeveralImages { .. }
             | Self::Blob { .. }
+            | Self::MissingBlob { .. }
             | Self::Entry { .. }
             | Self::MediaType { .. }
             | Self::NoPackageDatabase

@@ -10,7 +10,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rb_oci::{Descriptor, Digest, Hasher, ImageConfig, ImageIndex, ImageManifest, MediaType, Platform};
+use rb_oci::index::{
+    self, Document, INDEX_DEPTH, JSON_LIMIT_BYTES, LAYERS, MANIFESTS, closest, config_platform, is_index,
+    named_platform,
+};
+use rb_oci::{Descriptor, Digest, Hasher, ImageConfig, ImageIndex, ImageManifest, Platform};
 
 use crate::SourceError;
 use crate::files::open_regular;
@@ -37,13 +41,23 @@ pub enum Wanted {
     Digest(Digest),
 }
 
-const JSON_LIMIT_BYTES: u64 = 4 << 20;
-const INDEX_DEPTH: usize = 4;
-/// Manifests of one image's platforms; indexes above them count too.
-const MANIFESTS: usize = 1000;
-const LAYERS: usize = 500;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Returns what a name stands for in the layout at `folder`, or its only image: a manifest or an index.
+pub fn entry(folder: &Path, name: Option<&str>) -> Result<Descriptor, SourceError> {
+    let index: ImageIndex = layout_file(folder, "index.json")?;
+    let wanted = Wanted::Tag(name.map(ToOwned::to_owned));
+    let mut entries = named(folder, index.manifests(), &wanted)?;
+    entries.dedup_by_key(|entry| entry.digest().to_string());
+    match entries.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => {
+            let have = entries.iter().map(|entry| entry.digest().to_string()).collect();
+            Err(SourceError::SeveralImages { path: folder.to_owned(), have })
+        }
+    }
+}
 
 /// Finds an image for a platform in the layout at `folder`.
 pub fn find(folder: &Path, wanted: &Wanted, platform: &Platform) -> Result<LayoutImage, SourceError> {
@@ -62,8 +76,34 @@ pub fn find(folder: &Path, wanted: &Wanted, platform: &Platform) -> Result<Layou
     choose(folder, entries, platform)
 }
 
+/// Finds an image for a platform behind a manifest or index whose blobs lie in `folder`. None if blobs that tell are not
+/// there; of an index no more is read than it takes.
+pub fn known(
+    folder: &Path,
+    root: &Descriptor,
+    platform: &Platform,
+) -> Result<Option<LayoutImage>, SourceError> {
+    match choose(folder, vec![root.clone()], platform) {
+        Ok(image) => Ok(Some(image)),
+        Err(SourceError::MissingBlob { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads one of the two files that make a folder a layout.
 fn layout_file<T: serde::de::DeserializeOwned>(folder: &Path, name: &str) -> Result<T, SourceError> {
+    serde_json::from_slice(&layout_bytes(folder, name)?).map_err(|error| SourceError::NotALayout {
+        path: folder.to_owned(),
+        reason: format!("`{name}`: {error}"),
+    })
+}
+
+/// Returns the bytes of a layout's index.
+pub(crate) fn index_of(folder: &Path) -> Result<Vec<u8>, SourceError> {
+    layout_bytes(folder, "index.json")
+}
+
+fn layout_bytes(folder: &Path, name: &str) -> Result<Vec<u8>, SourceError> {
     let path = folder.join(name);
     let not_a_layout = |reason: String| SourceError::NotALayout { path: folder.to_owned(), reason };
     let file = match open_regular(&path) {
@@ -84,7 +124,7 @@ fn layout_file<T: serde::de::DeserializeOwned>(folder: &Path, name: &str) -> Res
     if bytes.len() as u64 > JSON_LIMIT_BYTES {
         return Err(not_a_layout(format!("`{name}` is larger than 4 MiB")));
     }
-    serde_json::from_slice(&bytes).map_err(|error| not_a_layout(format!("`{name}`: {error}")))
+    Ok(bytes)
 }
 
 /// Opens the blob of a descriptor; the reader fails at its end when size or digest differ.
@@ -92,9 +132,7 @@ pub fn open_blob(folder: &Path, descriptor: &Descriptor) -> Result<VerifiedReade
     let digest = digest_of(descriptor)?;
     let path = blob_path(folder, &digest);
     let file = open_regular(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            SourceError::Blob { digest, reason: format!("it is missing in `{}`", folder.display()) }
-        }
+        io::ErrorKind::NotFound => SourceError::MissingBlob { digest, folder: folder.to_owned() },
         io::ErrorKind::InvalidInput => SourceError::Blob { digest, reason: error.to_string() },
         _ => SourceError::Read { path, source: error },
     })?;
@@ -103,10 +141,9 @@ pub fn open_blob(folder: &Path, descriptor: &Descriptor) -> Result<VerifiedReade
 
 /// Returns the digest of a descriptor, if it is one that we can check.
 pub fn digest_of(descriptor: &Descriptor) -> Result<Digest, SourceError> {
-    let text = descriptor.digest().to_string();
-    text.parse().map_err(|_| SourceError::Blob {
-        digest: Digest::of(&text),
-        reason: format!("`{text}` is not a sha256 digest"),
+    index::digest_of(descriptor).map_err(|_| {
+        let text = descriptor.digest().to_string();
+        SourceError::Blob { digest: Digest::of(&text), reason: format!("`{text}` is not a sha256 digest") }
     })
 }
 
@@ -165,24 +202,30 @@ fn parse<T: serde::de::DeserializeOwned>(digest: Digest, bytes: &[u8]) -> Result
 /// Reads an index; the same bytes must not pass for a manifest elsewhere.
 fn read_index(folder: &Path, descriptor: &Descriptor) -> Result<ImageIndex, SourceError> {
     let (digest, bytes) = (digest_of(descriptor)?, read_blob(folder, descriptor)?);
-    let shape: Shape = parse(digest, &bytes)?;
-    if shape.config.is_some() || shape.layers.is_some() {
-        return Err(SourceError::Blob { digest, reason: "it is index and manifest in one".to_owned() });
-    }
+    expect_document(digest, &bytes, Document::Index)?;
     parse(digest, &bytes)
 }
 
-/// What tells an index from a manifest.
-#[derive(serde::Deserialize)]
-struct Shape {
-    manifests: Option<serde::de::IgnoredAny>,
-    config: Option<serde::de::IgnoredAny>,
-    layers: Option<serde::de::IgnoredAny>,
+/// Refuses what is not, or not only, what its place says.
+fn expect_document(digest: Digest, bytes: &[u8], expected: Document) -> Result<(), SourceError> {
+    let refused = |reason: String| Err(SourceError::Blob { digest, reason });
+    match Document::of(bytes) {
+        Ok(found) if found == expected => Ok(()),
+        Ok(Document::Index) => refused("it is an index, and a manifest was expected".to_owned()),
+        Ok(Document::Manifest) => refused("it is a manifest, and an index was expected".to_owned()),
+        Ok(Document::Schema1) => refused("it is a manifest of Docker's old schema 1".to_owned()),
+        Err(error) => refused(error.to_string()),
+    }
 }
 
 fn names(descriptor: &Descriptor) -> impl Iterator<Item = &String> {
     let annotations = descriptor.annotations().as_ref();
     [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(move |key| annotations?.get(key))
+}
+
+/// Returns the whole names that a layout's index gives an image; a tag alone is none.
+pub fn full_names(descriptor: &Descriptor) -> Vec<String> {
+    names(descriptor).filter(|name| name.contains([':', '/'])).cloned().collect()
 }
 
 /// Keeps the entries of the layout's index that the user can mean: those of one image.
@@ -220,7 +263,7 @@ fn named(folder: &Path, all: &[Descriptor], wanted: &Wanted) -> Result<Vec<Descr
 
 /// Goes through descriptors and, unless they fit themselves, what is in indexes among them; returns those that fit.
 ///
-/// Every index is read once, however often it is named.
+/// Every index is read once for each platform that it is named with.
 fn descend(
     folder: &Path,
     start: Vec<Descriptor>,
@@ -231,7 +274,8 @@ fn descend(
     let mut open: Vec<_> = start.into_iter().rev().map(|entry| (entry, INDEX_DEPTH)).collect();
     while let Some((entry, depth)) = open.pop() {
         let digest = digest_of(&entry)?;
-        if !seen.insert(digest) {
+        // One manifest may stand for several platforms.
+        if !seen.insert((digest, entry.platform().is_some(), named_platform(&entry))) {
             continue;
         }
         let refused = |reason: &str| SourceError::Blob { digest, reason: reason.to_owned() };
@@ -251,14 +295,6 @@ fn descend(
     Ok(found)
 }
 
-fn is_index(descriptor: &Descriptor) -> bool {
-    match descriptor.media_type() {
-        MediaType::ImageIndex => true,
-        MediaType::Other(name) => name == "application/vnd.docker.distribution.manifest.list.v2+json",
-        _ => false,
-    }
-}
-
 /// Picks the manifest for a platform: one for that very platform before one for an older processor of its kind. Where
 /// no platform is named, the config tells; but a manifest that is all there is to choose from is what the user means.
 fn choose(folder: &Path, entries: Vec<Descriptor>, platform: &Platform) -> Result<LayoutImage, SourceError> {
@@ -268,23 +304,17 @@ fn choose(folder: &Path, entries: Vec<Descriptor>, platform: &Platform) -> Resul
     {
         return Ok(load(folder, only)?.1);
     }
-    let mut have = Vec::new();
-    let mut best: Option<(u32, Descriptor)> = None;
+    let mut found = Vec::new();
     for manifest in manifests {
-        let found = match manifest.platform() {
+        let platform = match manifest.platform() {
             Some(_) => named_platform(&manifest),
             None => config_platform(&load(folder, &manifest)?.1.config),
         };
-        let Some(found) = found else { continue };
-        if let Some(distance) = distance(platform, &found)
-            && best.as_ref().is_none_or(|(least, _)| distance < *least)
-        {
-            best = Some((distance, manifest));
-        }
-        have.push(found.to_string());
+        found.extend(platform.map(|platform| (platform, manifest)));
     }
-    match best {
-        Some((_, manifest)) => Ok(load(folder, &manifest)?.1),
+    let have = found.iter().map(|(platform, _)| platform.to_string()).collect();
+    match closest(platform, found) {
+        Some(manifest) => Ok(load(folder, &manifest)?.1),
         None => {
             let wanted = format!("for {platform}");
             Err(SourceError::NoSuchImage { path: folder.to_owned(), wanted, have })
@@ -292,47 +322,11 @@ fn choose(folder: &Path, entries: Vec<Descriptor>, platform: &Platform) -> Resul
     }
 }
 
-/// The platform that a descriptor names; none for what is no platform, such as the `unknown` of attestations.
-fn named_platform(descriptor: &Descriptor) -> Option<Platform> {
-    let named = descriptor.platform().as_ref()?;
-    parse_platform(&named.os().to_string(), &named.architecture().to_string(), named.variant().as_deref())
-}
-
-fn config_platform(config: &ImageConfig) -> Option<Platform> {
-    parse_platform(&config.os, &config.architecture, config.variant.as_deref())
-}
-
-fn parse_platform(os: &str, architecture: &str, variant: Option<&str>) -> Option<Platform> {
-    let variant = variant.filter(|variant| !variant.is_empty());
-    let text = [Some(os), Some(architecture), variant].into_iter().flatten().collect::<Vec<_>>().join("/");
-    text.parse().ok().filter(|platform: &Platform| platform.os != "unknown")
-}
-
-/// How much older the processor is that an image was made for; none if it does not run on `wanted`.
-fn distance(wanted: &Platform, have: &Platform) -> Option<u32> {
-    let generation = |platform: &Platform| match (platform.architecture.as_str(), &platform.variant) {
-        ("amd64", None) => Some(1),
-        ("arm64", None) => Some(8),
-        (_, None) => Some(0),
-        (_, Some(variant)) => variant.strip_prefix('v')?.parse::<u32>().ok(),
-    };
-    if (&wanted.os, &wanted.architecture) != (&have.os, &have.architecture) {
-        return None;
-    }
-    if wanted.variant == have.variant {
-        return Some(0);
-    }
-    generation(wanted)?.checked_sub(generation(have)?)
-}
-
 /// Reads the manifest and config of a descriptor, verified.
 pub fn load(folder: &Path, descriptor: &Descriptor) -> Result<(ImageManifest, LayoutImage), SourceError> {
     let (digest, bytes) = (digest_of(descriptor)?, read_blob(folder, descriptor)?);
     let refused = |reason: String| SourceError::Blob { digest, reason };
-    let shape: Shape = parse(digest, &bytes)?;
-    if shape.manifests.is_some() {
-        return Err(refused("it is index and manifest in one".to_owned()));
-    }
+    expect_document(digest, &bytes, Document::Manifest)?;
     let manifest: ImageManifest = parse(digest, &bytes)?;
     let config: ImageConfig = parse(digest_of(manifest.config())?, &read_blob(folder, manifest.config())?)?;
     let (layers, diff_ids) = (manifest.layers(), &config.rootfs.diff_ids);

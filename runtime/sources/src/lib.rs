@@ -4,6 +4,7 @@
 //! engine decides when.
 
 mod archive;
+pub mod bundle;
 mod error;
 mod files;
 mod filter;
@@ -12,6 +13,7 @@ pub mod host;
 pub mod layout;
 pub mod local;
 pub mod unpack;
+mod unpacked;
 
 pub use error::SourceError;
 pub use follow::{follow, literal};

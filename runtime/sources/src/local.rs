@@ -111,6 +111,19 @@ const FEW_BYTES: u64 = 1 << 20;
 /// What the kernel takes of a path, without its NUL.
 const PATH_BYTES: usize = 4095;
 
+/// Names a folder in the stat cache. Unlike a lossy conversion, this keeps different folders apart.
+fn cache_key(folder: &Path) -> String {
+    format!("{folder:?}")
+}
+
+impl LocalTree {
+    /// Forgets what is remembered of a file, so that the next look reads it.
+    pub fn forget(&self, store: &Store, path: &Path) -> Result<(), SourceError> {
+        let path = path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes().to_vec();
+        Ok(store.update_stat_cache(&cache_key(&self.folder), &[], &[path])?)
+    }
+}
+
 /// Walks a folder and digests what it holds. Files unchanged since the last look are not read.
 ///
 /// `Changed` for what changes meanwhile, `SpecialFile` for pipes and devices, `Read` for what cannot be read.
@@ -119,8 +132,7 @@ pub fn scan(store: &Store, request: &LocalRequest) -> Result<LocalTree, SourceEr
     // What was touched just before the walk may be touched again without a new stamp.
     let started_ns = i64::try_from(store.clock().now().as_nanos()).unwrap_or(i64::MAX);
     let folder = open_folder(&request.folder)?;
-    // Unlike a lossy conversion, this keeps different folders apart.
-    let cache_key = format!("{:?}", request.folder);
+    let cache_key = cache_key(&request.folder);
     // The whole folder wants the whole cache, which is loaded meanwhile; a part may turn out not to be worth it.
     let whole = request.include.is_empty();
     let (found, loaded) = rayon::join(

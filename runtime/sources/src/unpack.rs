@@ -1,24 +1,27 @@
 //! Layers of an image, unpacked into snapshots: one per layer, each on the one below.
 //!
-//! In: a pinned image. Out: its uppermost snapshot, with the image's chain id as content key, so that nothing is
-//! hashed twice and an image unpacked before is found. Blobs are read once: decompressed, compared with digest, size
-//! and diff id, and unpacked in the same pass.
+//! In: a pinned image whose blobs are in the store, or in a layout. Out: its uppermost snapshot, with the image's chain id
+//! as content key, so that an image unpacked before is found. Blobs are read once: decompressed on a thread of its own,
+//! compared with digest, size and diff id, and unpacked in the same pass. How a layer is packed its first bytes say, as
+//! with containerd: the diff id proves what comes out, and media types are often wrong.
+//! Layers are written one after the other: what an entry replaces and where a path leads is decided by those below.
 //! **Invariant:** nothing is kept of a layer that does not prove true, and no entry leads out of the tree.
 //! Source: OCI image-spec layer.md; config.md, "Layer ChainID".
 
-use std::io::{self, BufReader, Read};
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use rb_diag::ErrorKind;
 use rb_oci::{Descriptor, Digest, Hasher, MediaType};
-use rb_snapshot::{ContentKey, Editor, LayerEntry, LayerMetadata, Snapshots, View};
-use rb_store::{LayerRow, SnapshotId, Store};
+use rb_snapshot::{ContentKey, Editor, LayerEntry, LayerMetadata, Snapshots};
+use rb_store::{LayerRow, SnapshotId, Store, StoreError};
 
 use crate::SourceError;
 use crate::archive::{Archive, Limits, Member, MemberKind};
 use crate::layout::{self, LayoutImage};
+use crate::unpacked::Unpacked;
 
 /// How a layer's owners are taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +32,27 @@ pub enum Ownership {
     RootOnly,
 }
 
+/// A layer to unpack; its blob is in the store.
+#[derive(Debug, Clone, Copy)]
+pub struct PackedLayer<'a> {
+    /// The blob.
+    pub descriptor: &'a Descriptor,
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// What the snapshot is found by: see [`content_keys`].
+    pub content: ContentKey,
+    /// What it lies on.
+    pub parent: Option<SnapshotId>,
+}
+
 /// What one layer may hold. Content is written with holes, so that what is bounded here is mostly time.
 const LIMITS: Limits = Limits { entries: 5_000_000, content_bytes: 1 << 40, name_bytes: 512 << 20 };
 /// Bytes of one uncompressed layer.
 const LAYER_BYTES: u64 = LIMITS.content_bytes + LIMITS.entries * 1024;
 /// What the kernel takes of a path, without its NUL.
 const PATH_BYTES: usize = 4095;
-const BUFFER_BYTES: usize = 128 << 10;
+/// How often the disk is asked whether there is room.
+const ASK_EVERY_BYTES: u64 = 64 << 20;
 
 /// Unpacks what of an image is not unpacked yet. Returns its uppermost snapshot and content key.
 pub fn image(
@@ -44,22 +61,33 @@ pub fn image(
     ownership: Ownership,
 ) -> Result<(Option<SnapshotId>, ContentKey), SourceError> {
     let store = snapshots.store();
-    let mut below = (None, ContentKey::empty());
+    let (mut parent, mut top) = (None, ContentKey::empty());
+    for ((descriptor, diff_id), content) in image.layers.iter().zip(content_keys(&image.layers, ownership)) {
+        let snapshot = match store.snapshot_by_content(content.as_bytes())? {
+            Some(snapshot) => snapshot,
+            None => {
+                keep_blob(store, &image.folder, descriptor)?;
+                let packed = PackedLayer { descriptor, diff_id: *diff_id, content, parent };
+                layer(snapshots, packed, ownership, &|| false)?
+            }
+        };
+        (parent, top) = (Some(snapshot), content);
+    }
+    Ok((parent, top))
+}
+
+/// Returns what the tree up to each layer is found by: the chain id, known from the config alone.
+pub fn content_keys(layers: &[(Descriptor, Digest)], ownership: Ownership) -> Vec<ContentKey> {
     let mut chain: Option<Digest> = None;
-    for (descriptor, diff_id) in &image.layers {
+    let keys = layers.iter().map(|(_, diff_id)| {
         let id = match chain {
             None => *diff_id,
             Some(chain) => Digest::of(format!("{chain} {diff_id}")),
         };
         chain = Some(id);
-        let content = content_key(&id, ownership);
-        let snapshot = match store.snapshot_by_content(content.as_bytes())? {
-            Some(snapshot) => snapshot,
-            None => layer(snapshots, image, descriptor, *diff_id, below.0, content, ownership)?,
-        };
-        below = (Some(snapshot), content);
-    }
-    Ok(below)
+        content_key(&id, ownership)
+    });
+    keys.collect()
 }
 
 fn content_key(chain: &Digest, ownership: Ownership) -> ContentKey {
@@ -69,116 +97,151 @@ fn content_key(chain: &Digest, ownership: Ownership) -> ContentKey {
     }
 }
 
-/// Unpacks one layer. Its blob is kept, so that an image made on it exports the very layer it came from.
-fn layer(
+/// Unpacks one layer. Its blob is kept, so that an image made on it exports the very layer it came from. `stopped` is asked
+/// on the way: nothing is left then, and the error is `Stopped`. One found damaged in the store is taken away.
+pub fn layer(
     snapshots: &Snapshots,
-    image: &LayoutImage,
-    descriptor: &Descriptor,
-    diff_id: Digest,
-    parent: Option<SnapshotId>,
-    content: ContentKey,
+    packed: PackedLayer<'_>,
     ownership: Ownership,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<SnapshotId, SourceError> {
+    let PackedLayer { descriptor, diff_id, content, parent } = packed;
     let store = snapshots.store();
-    let digest = keep_blob(store, image, descriptor)?;
-    let blob = store.blob_reader(&digest)?;
-    let blob = BufReader::with_capacity(BUFFER_BYTES, blob);
-    let packed: Box<dyn Read> = match packing(descriptor.media_type()) {
-        Some(Packing::Plain) => Box::new(blob),
-        Some(Packing::Gzip) => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(blob))),
-        None => {
-            let media_type = descriptor.media_type().to_string();
-            return Err(SourceError::MediaType { digest, media_type });
-        }
-    };
-    let mut tar = Proved { inner: packed, hasher: Hasher::default() };
-    let active = snapshots.prepare(parent)?;
-    unpack(Archive::new(&mut tar, LIMITS), &Editor::new(&active)?, digest, ownership)?;
+    let digest = layout::digest_of(descriptor)?;
+    if !is_layer(descriptor.media_type()) {
+        let media_type = descriptor.media_type().to_string();
+        return Err(SourceError::MediaType { digest, media_type });
+    }
+    let trouble = RefCell::new(None);
+    let inner = Unpacked::start(store.blob_reader(&digest)?)
+        .map_err(|source| SourceError::Read { path: store.blob_path(&digest), source })?;
+    let mut tar =
+        Proved { inner, hasher: Hasher::default(), store, stopped, trouble: &trouble, asked_bytes: 0 };
     let damaged = |error: io::Error| SourceError::Blob { digest, reason: error.to_string() };
-    // What stands behind the end of the archive counts too.
-    io::copy(&mut tar, &mut io::sink()).map_err(damaged)?;
+    let active = snapshots.prepare(parent)?;
+    let unpacked = unpack(Archive::new(&mut tar, LIMITS), &Editor::new(&active)?, digest, ownership)
+        .and_then(|()| {
+            // What stands behind the end of the archive counts too.
+            io::copy(&mut tar, &mut io::sink()).map_err(damaged)
+        });
+    if let Err(error) = unpacked {
+        return Err(trouble.take().unwrap_or(error));
+    }
     let (found, _) = tar.hasher.finish();
     if found != diff_id {
         let reason = format!("its content has diff id {found}, the image's config says {diff_id}");
         return Err(SourceError::Blob { digest, reason });
     }
-    let size_bytes = occupied(active.upper())?;
-    let snapshot = snapshots.commit_as(active, size_bytes, content)?;
+    let snapshot = snapshots.commit_as(active, content)?;
     let row = LayerRow { diff_id, descriptor: descriptor.clone() };
     store.put_layer(&Store::original_layer_key(snapshot), &row)?;
     Ok(snapshot)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-}
-
-/// Tells how layers of a media type are packed; none for those that are not known.
-fn packing(media_type: &MediaType) -> Option<Packing> {
+/// Says whether a media type is that of a layer.
+fn is_layer(media_type: &MediaType) -> bool {
     match media_type {
-        MediaType::ImageLayer | MediaType::ImageLayerNonDistributable => Some(Packing::Plain),
-        MediaType::ImageLayerGzip | MediaType::ImageLayerNonDistributableGzip => Some(Packing::Gzip),
-        MediaType::Other(name) => match name.as_str() {
-            "application/vnd.docker.image.rootfs.diff.tar" => Some(Packing::Plain),
-            "application/vnd.docker.image.rootfs.diff.tar.gzip"
-            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Some(Packing::Gzip),
-            _ => None,
-        },
-        _ => None,
+        MediaType::ImageLayer
+        | MediaType::ImageLayerNonDistributable
+        | MediaType::ImageLayerGzip
+        | MediaType::ImageLayerNonDistributableGzip
+        | MediaType::ImageLayerZstd
+        | MediaType::ImageLayerNonDistributableZstd => true,
+        MediaType::Other(name) => matches!(
+            name.as_str(),
+            "application/vnd.docker.image.rootfs.diff.tar"
+                | "application/vnd.docker.image.rootfs.diff.tar.gzip"
+                | "application/vnd.docker.image.rootfs.diff.tar.zstd"
+                | "application/vnd.docker.image.rootfs.foreign.diff.tar"
+                | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        ),
+        _ => false,
     }
 }
 
-/// What the files in a directory occupy, each counted once. Reads none of them.
-fn occupied(directory: &Path) -> Result<u64, SourceError> {
-    let mut counted = std::collections::BTreeSet::new();
-    let mut size_bytes = 0;
-    for entry in View::of_directory(directory).walk("")? {
-        let metadata = entry?.metadata;
-        let once = metadata.is_directory()
-            || metadata.links == 1
-            || counted.insert((metadata.device, metadata.inode));
-        size_bytes += if once { metadata.allocated_bytes } else { 0 };
+/// Copies a layer's blob out of the layout at `folder` into the store, verified, unless it is there.
+pub fn keep_blob(store: &Store, folder: &Path, descriptor: &Descriptor) -> Result<(), SourceError> {
+    if has_blob(store, descriptor)? {
+        return Ok(());
     }
-    Ok(size_bytes)
-}
-
-/// Copies a layer's blob into the store, verified, unless it is there.
-fn keep_blob(store: &Store, image: &LayoutImage, descriptor: &Descriptor) -> Result<Digest, SourceError> {
     let digest = layout::digest_of(descriptor)?;
-    if let Some(size_bytes) = store.blob_size(&digest)? {
-        if size_bytes == descriptor.size() {
-            return Ok(digest);
-        }
-        let reason = format!("it is {size_bytes} bytes, its descriptor says {}", descriptor.size());
-        return Err(SourceError::Blob { digest, reason });
-    }
     let mut writer = store.blob_writer()?;
-    io::copy(&mut layout::open_blob(&image.folder, descriptor)?, &mut writer).map_err(|error| match error
-        .kind()
-    {
-        io::ErrorKind::InvalidData => SourceError::Blob { digest, reason: error.to_string() },
-        _ => SourceError::Read { path: layout::blob_path(&image.folder, &digest), source: error },
+    io::copy(&mut layout::open_blob(folder, descriptor)?, &mut writer).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::InvalidData => SourceError::Blob { digest, reason: error.to_string() },
+            _ => SourceError::Read { path: layout::blob_path(folder, &digest), source: error },
+        }
     })?;
     writer.commit(Some(digest))?;
-    Ok(digest)
+    Ok(())
 }
 
-/// Hashes what is read of an uncompressed layer, and bounds it.
-struct Proved<R> {
-    inner: R,
+/// Says whether a layer's blob is in the store; one of another size is an error, since its name proves its content.
+pub fn has_blob(store: &Store, descriptor: &Descriptor) -> Result<bool, SourceError> {
+    let digest = layout::digest_of(descriptor)?;
+    match store.blob_size(&digest)? {
+        None => Ok(false),
+        Some(size_bytes) if size_bytes == descriptor.size() => Ok(true),
+        Some(size_bytes) => {
+            let reason = format!("it is {size_bytes} bytes, its descriptor says {}", descriptor.size());
+            Err(SourceError::Blob { digest, reason })
+        }
+    }
+}
+
+/// Hashes what is read of an uncompressed layer, and bounds it. What fails for a reason that is not the layer's is told
+/// through `trouble`, since it passes through readers that take every failure for a bad archive.
+struct Proved<'a> {
+    inner: Unpacked,
     hasher: Hasher,
+    store: &'a Store,
+    stopped: &'a dyn Fn() -> bool,
+    trouble: &'a RefCell<Option<SourceError>>,
+    asked_bytes: u64,
 }
 
-impl<R: Read> Read for Proved<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        if self.hasher.size_bytes() > LAYER_BYTES {
+impl Proved<'_> {
+    fn fail(&self, error: SourceError) -> io::Error {
+        let failed = io::Error::other(error.to_string());
+        self.trouble.replace(Some(error));
+        failed
+    }
+
+    fn go_on(&mut self) -> io::Result<()> {
+        if (self.stopped)() {
+            return Err(self.fail(SourceError::Stopped));
+        }
+        let size_bytes = self.hasher.size_bytes();
+        if size_bytes - self.asked_bytes >= ASK_EVERY_BYTES {
+            self.asked_bytes = size_bytes;
+            self.store.check_space().map_err(|error| self.fail(error.into()))?;
+        }
+        if size_bytes > LAYER_BYTES {
             return Err(io::Error::other("it unpacks to more than any real layer"));
         }
+        Ok(())
+    }
+}
+
+impl Read for Proved<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.go_on()?;
+        let count = self.inner.read(buffer).map_err(|error| match damage(&error) {
+            Some(damage) => self.fail(damage.into()),
+            None => error,
+        })?;
+        self.hasher.update(&buffer[..count]);
         Ok(count)
+    }
+}
+
+/// Returns that a blob of the store was found damaged, if that is what an error says.
+fn damage(error: &io::Error) -> Option<StoreError> {
+    match error.get_ref()?.downcast_ref::<StoreError>()? {
+        StoreError::CorruptBlob { expected, actual } => {
+            Some(StoreError::CorruptBlob { expected: *expected, actual: *actual })
+        }
+        _ => None,
     }
 }
 

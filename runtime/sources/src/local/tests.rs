@@ -122,3 +122,18 @@ fn paths_are_ordered_as_paths() {
         }
     }
 }
+
+#[test]
+fn what_was_remembered_wrongly_can_be_forgotten() {
+    let fixture = Fixture::new();
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(state.path()).expect("opens");
+    let key = cache_key(&fixture.request.folder);
+    let stamp = FileStamp { inode: 1, ..FileStamp::default() };
+    let change = |path: &[u8]| StatChange { path: path.to_vec(), stamp, digest: [7; 32] };
+    store.update_stat_cache(&key, &[change(b"d/f"), change(b"g")], &[]).expect("writes");
+    let tree = scan(&store, &fixture.request).expect("reads");
+    tree.forget(&store, Path::new("/d/f")).expect("writes");
+    let cache = store.stat_cache(&key).expect("loads");
+    assert!(!cache.contains(b"d/f") && cache.contains(b"g"));
+}

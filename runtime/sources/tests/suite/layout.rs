@@ -26,7 +26,11 @@ fn find_on(layout: &Layout, platform: &str) -> Result<String, SourceError> {
 fn refused(layout: &Layout, descriptor: Value, reason: &str) {
     layout.index(&[descriptor]);
     let error = find(layout, None).unwrap_err();
-    assert!(matches!(error, SourceError::Blob { .. }) && error.to_string().contains(reason), "{error}");
+    assert!(
+        matches!(error, SourceError::Blob { .. } | SourceError::MissingBlob { .. })
+            && error.to_string().contains(reason),
+        "{error}"
+    );
     assert_eq!(error.kind(), ErrorKind::Input);
 }
 
@@ -260,6 +264,18 @@ fn manifests_and_configs_agree() {
     refused(&layout, layout.put_json(INDEX, &both), "index and manifest in one");
     layout.index(&[manifest(config(2), 2)]);
     assert_eq!(find(&layout, None).unwrap().layers.len(), 2);
+}
+
+#[test]
+fn one_manifest_may_stand_for_several_platforms() {
+    let layout = Layout::new();
+    let image = layout.put_image("linux/amd64", &[]);
+    let everywhere =
+        ["amd64", "arm64", "s390x"].map(|architecture| on(image.clone(), "linux", architecture, None));
+    layout.index(&[layout.put_index(&everywhere)]);
+    for platform in ["linux/amd64", "linux/arm64", "linux/s390x"] {
+        assert_eq!(find_on(&layout, platform).unwrap(), "linux/amd64", "{platform}");
+    }
 }
 
 #[test]

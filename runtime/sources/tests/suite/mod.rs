@@ -1,5 +1,6 @@
 //! One module for each kind of source.
 
+mod hostile;
 mod layout;
 mod local;
 mod support;
