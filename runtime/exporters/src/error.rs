@@ -94,9 +94,34 @@ pub enum ExportError {
     /// Something that is not ours to replace is at the destination.
     #[error("{} is there and is not an OCI layout: remove it, or name another place", .0.display())]
     InTheWay(PathBuf),
+    /// The destination is, or leads to, a device, pipe or socket.
+    #[error("{} is neither a file nor a directory", .0.display())]
+    NoFile(PathBuf),
     /// The destination has no name of its own.
     #[error("`{}` does not name a file or directory to write", .0.display())]
     NoName(PathBuf),
+    /// A layer that came from elsewhere cannot be decompressed.
+    #[error("layer {digest} cannot be read")]
+    Layer {
+        /// The blob.
+        digest: Digest,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer that came from elsewhere holds another tar than its image says.
+    #[error("layer {layer} holds the tar {actual}, its image says {expected}")]
+    DiffId {
+        /// The blob.
+        layer: Digest,
+        /// The DiffID of the image.
+        expected: Digest,
+        /// That of the blob.
+        actual: Digest,
+    },
+    /// It was told to stop.
+    #[error("the export was given up")]
+    Cancelled,
     /// An index leads to no manifest, or to itself.
     #[error("image {0} is nested too deeply")]
     TooDeep(Digest),
@@ -111,6 +136,9 @@ impl ExportError {
             Self::Io { .. }
             | Self::Write(_)
             | Self::Json { .. }
+            | Self::Layer { .. }
+            | Self::DiffId { .. }
+            | Self::Cancelled
             | Self::Changed { .. }
             | Self::TooDeep(_) => ErrorKind::Environment,
             Self::NotFound(_)
@@ -119,11 +147,45 @@ impl ExportError {
             | Self::Precious { .. }
             | Self::Device { .. }
             | Self::InTheWay(_)
+            | Self::NoFile(_)
             | Self::NoName(_)
             | Self::Unrepresentable { .. } => ErrorKind::Input,
             Self::Spec(_) => ErrorKind::Internal,
         }
     }
+
+    /// Returns what the user can do about it, where that is known.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.help(),
+            Self::Io { path, source, .. } if is_full(source) => {
+                let folder = path.parent().unwrap_or(path);
+                Some(format!("free space on the disk of {} or write to another", folder.display()))
+            }
+            Self::NoFile(_) => {
+                Some("name a file; `-` is the standard output where one can be written".to_owned())
+            }
+            // A blob of the store tells more of itself than that it cannot be written.
+            Self::Write(source) => source
+                .get_ref()
+                .and_then(|error| error.downcast_ref::<StoreError>())
+                .and_then(StoreError::help),
+            _ => None,
+        }
+    }
+
+    /// Tells which file the archive was to become, where it was one.
+    #[must_use]
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Write(source) => Self::Io { action: "write", path: path.to_owned(), source },
+            other => other,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn held(path: &Path, precious: &Path, what: &str) -> String {
@@ -144,5 +206,24 @@ pub(crate) trait Context<T> {
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, ExportError> {
         self.map_err(|source| ExportError::Io { action, path: path.to_owned(), source: source.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_with_what_to_do() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = ExportError::Write(full()).in_file(Path::new("/out/image.tar"));
+        assert_eq!(error.kind(), ErrorKind::Environment);
+        assert!(error.to_string().contains("/out/image.tar"), "{error}");
+        assert_eq!(error.help().as_deref(), Some("free space on the disk of /out or write to another"));
+        // The blob says what is full.
+        let blob = StoreError::DiskFull { path: "/state/tmp/1".into(), left_bytes: None };
+        let error = ExportError::Write(io::Error::new(io::ErrorKind::StorageFull, blob));
+        assert!(error.help().expect("has one").contains("RB_ROOT"));
+        assert_eq!(ExportError::Write(io::ErrorKind::BrokenPipe.into()).help(), None);
     }
 }

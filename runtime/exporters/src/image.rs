@@ -1,17 +1,17 @@
 //! Images: a chain of snapshots and a config become a manifest among the blobs.
 //!
-//! Layers lowest first; those that change nothing are left out, and the history says so. Docker's media types become
-//! OCI's: the bytes are the same. Documents are compact JSON with fields and keys in a fixed order.
+//! Layers lowest first; those that change nothing are left out, and the history says so. Media types are all OCI's or all
+//! Docker's, whatever a layer came with: the bytes are the same. Documents are compact JSON with fields and keys in a fixed order.
 //! Source: OCI image-spec manifest.md, config.md.
 
 use std::collections::BTreeMap;
 
-use rb_oci::{Descriptor, Digest, History, ImageConfig, MediaType};
+use rb_oci::{Compression, Descriptor, Digest, History, ImageConfig, MediaType, MediaTypes};
 use rb_snapshot::{SnapshotId, Snapshots};
 use rb_store::{Store, descriptor_digest};
 use serde::Serialize;
 
-use crate::layer::pack_layer;
+use crate::layer::{Layer, Packing, pack_layer};
 use crate::{Epoch, ExportError, Result};
 
 /// A manifest as we write it; `oci-spec`'s own keeps annotations in no order.
@@ -35,6 +35,21 @@ struct Part {
     size: u64,
 }
 
+/// How an image is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// The compression of layers that are packed here.
+    pub compression: Compression,
+    /// Layers that came compressed in another way are compressed anew.
+    pub force_compression: bool,
+    /// Whose media types it has.
+    pub types: MediaTypes,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations of the manifest's descriptor, which an index shows.
+    pub descriptor_annotations: BTreeMap<String, String>,
+}
+
 /// Exports the tree of `root` (`None`: an image without files) with a config, whose `rootfs` is set here. Returns the
 /// descriptor of the manifest; all blobs are in the store.
 pub fn export_image(
@@ -43,24 +58,57 @@ pub fn export_image(
     root: Option<SnapshotId>,
     config: &ImageConfig,
     epoch: Epoch,
-    annotations: &BTreeMap<String, String>,
+    options: &ImageOptions,
 ) -> Result<Descriptor> {
+    let packing =
+        Packing { compression: options.compression, force: options.force_compression, cancelled: None };
     let mut packed = Vec::new();
     for id in snapshots.chain(root)? {
-        packed.push(pack_layer(store, snapshots, id, epoch)?);
+        packed.push(pack_layer(store, snapshots, id, epoch, packing)?);
     }
+    write_image(store, &packed, config, options)
+}
+
+/// Exports layers that are as they shall be, each with its DiffID, lowest first; their blobs are in the store. As
+/// [`export_image`], without packing anything.
+pub fn export_layers(
+    store: &Store,
+    layers: &[(Descriptor, Digest)],
+    config: &ImageConfig,
+    options: &ImageOptions,
+) -> Result<Descriptor> {
+    let layer = |(descriptor, diff_id): &(Descriptor, Digest)| {
+        Some(Layer { descriptor: descriptor.clone(), diff_id: *diff_id })
+    };
+    let packed: Vec<Option<Layer>> = layers.iter().map(layer).collect();
+    write_image(store, &packed, config, options)
+}
+
+/// Writes config and manifest for layers; none stands for a snapshot that changes nothing.
+fn write_image(
+    store: &Store,
+    packed: &[Option<Layer>],
+    config: &ImageConfig,
+    options: &ImageOptions,
+) -> Result<Descriptor> {
     let mut config = config.clone();
     config.history = settle_history(&config.history, &packed.iter().map(Option::is_some).collect::<Vec<_>>());
     config.rootfs.diff_ids = packed.iter().flatten().map(|layer| layer.diff_id).collect();
     let json = serde_json::to_vec(&config).map_err(ExportError::Spec)?;
-    let config =
-        Part { media_type: MediaType::ImageConfig, digest: store.put_blob(&json)?, size: json.len() as u64 };
-    let layers = packed.iter().flatten().map(|layer| part(&layer.descriptor)).collect::<Result<_>>()?;
-    let media_type = MediaType::ImageManifest;
+    let types = options.types;
+    let config = Part { media_type: types.config(), digest: store.put_blob(&json)?, size: json.len() as u64 };
+    let layers =
+        packed.iter().flatten().map(|layer| part(&layer.descriptor, types)).collect::<Result<_>>()?;
+    let media_type = types.manifest();
+    let annotations = &options.annotations;
     let manifest =
         Manifest { schema_version: 2, media_type: media_type.clone(), config, layers, annotations };
     let json = serde_json::to_vec(&manifest).map_err(ExportError::Spec)?;
-    describe(&media_type, &store.put_blob(&json)?, json.len() as u64)
+    let mut descriptor = describe(&media_type, &store.put_blob(&json)?, json.len() as u64)?;
+    if !options.descriptor_annotations.is_empty() {
+        descriptor.set_annotations(Some(options.descriptor_annotations.clone().into_iter().collect()));
+    }
+    Ok(descriptor)
 }
 
 /// Makes a plain descriptor.
@@ -69,13 +117,9 @@ pub(crate) fn describe(media_type: &MediaType, digest: &Digest, size_bytes: u64)
     serde_json::to_value(part).and_then(serde_json::from_value).map_err(ExportError::Spec)
 }
 
-fn part(layer: &Descriptor) -> Result<Part> {
-    let media_type = match layer.media_type().as_ref() {
-        "application/vnd.docker.image.rootfs.diff.tar" => MediaType::ImageLayer,
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => MediaType::ImageLayerGzip,
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => MediaType::ImageLayerZstd,
-        other => MediaType::from(other),
-    };
+fn part(layer: &Descriptor, types: MediaTypes) -> Result<Part> {
+    let compression = Compression::of_media_type(layer.media_type());
+    let media_type = compression.map_or_else(|| layer.media_type().clone(), |found| found.media_type(types));
     Ok(Part { media_type, digest: descriptor_digest(layer)?, size: layer.size() })
 }
 

@@ -1,22 +1,23 @@
 //! Layers: a snapshot's own changes as a tar that is the same on every machine.
 //!
-//! In: the diff of a snapshot. Out: a gzip blob, its descriptor and its DiffID, remembered in the store so that no layer is
-//! packed twice. Entries are sorted bytewise by path, so a directory comes before what is in it. Deletions become
+//! In: the diff of a snapshot, and a compression. Out: a blob, its descriptor and its DiffID, remembered in the store under
+//! the snapshot and under the DiffID, so that nothing is compressed twice. Entries are sorted bytewise by path, so a directory comes before what is in it. Deletions become
 //! `.wh.<name>`, a directory that hides what is below it is followed by its `.wh..wh..opq`. Times are cut to seconds
 //! and clamped to the epoch. Sockets are left out, as a tar cannot hold them; so is the root directory itself.
 //! Source: OCI image-spec layer.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rb_oci::{Descriptor, Digest, Hasher, MediaType};
+use rb_oci::{Compression, Descriptor, Digest, Hasher, MediaTypes};
 use rb_snapshot::{Change, ChangeKind, Diff, Entry, FileType, Follow, SnapshotId, Snapshots, View};
 use rb_store::{LayerRow, Store};
 
-use crate::gzip::{LEVEL, ParallelGzip};
+use crate::compress::{Encoder, decoder};
 use crate::image::describe;
 use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream, unrepresentable};
 use crate::{Epoch, ExportError, Result};
@@ -35,6 +36,17 @@ pub struct Layer {
     pub diff_id: Digest,
 }
 
+/// How layers are packed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Packing<'a> {
+    /// The compression of what is packed here.
+    pub compression: Compression,
+    /// A layer that came compressed in another way is compressed anew; otherwise it stays as it came.
+    pub force: bool,
+    /// Set from elsewhere, it ends the work with [`ExportError::Cancelled`].
+    pub cancelled: Option<&'a AtomicBool>,
+}
+
 /// Packs what a snapshot changed against its parent; `None` where that is nothing. A snapshot that was unpacked from
 /// a layer gives that very layer while its blob is there. Uses all cores.
 pub fn pack_layer(
@@ -42,23 +54,74 @@ pub fn pack_layer(
     snapshots: &Snapshots,
     id: SnapshotId,
     epoch: Epoch,
+    packing: Packing<'_>,
 ) -> Result<Option<Layer>> {
-    let key =
-        Digest::of(format!("layer of snapshot {id}: packing {PACKING}, gzip {LEVEL}, epoch {}", epoch.0));
-    for known in [Store::original_layer_key(id), key] {
-        if let Some(LayerRow { diff_id, descriptor }) = store.layer(&known)? {
-            return Ok(Some(Layer { descriptor, diff_id }));
-        }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if let Some(original) = store.layer(&Store::original_layer_key(id))? {
+        let layer = Layer { descriptor: original.descriptor, diff_id: original.diff_id };
+        return repack(store, layer, packing, threads).map(Some);
+    }
+    // The row of the snapshot tells the DiffID, of whichever compression its blob is.
+    let key = Digest::of(format!("layer of snapshot {id}: packing {PACKING}, epoch {}", epoch.0));
+    if let Some(row) = store.layer(&key)?
+        && let Some(packed) = store.layer(&packed_key(&row.diff_id, packing.compression))?
+    {
+        return Ok(Some(Layer { descriptor: packed.descriptor, diff_id: packed.diff_id }));
     }
     let diff = snapshots.diff_of(id)?;
     if !diff.changes.iter().any(is_packed) {
         return Ok(None);
     }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let view = View::of_directory(snapshots.directory(id));
-    let layer = pack_diff(store, &diff, &view, epoch, threads)?;
-    store.put_layer(&key, &LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() })?;
+    let layer = pack_diff(store, &diff, &view, epoch, packing, threads)?;
+    let row = LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() };
+    store.put_layer(&key, &row)?;
+    store.put_layer(&packed_key(&layer.diff_id, packing.compression), &row)?;
     Ok(Some(layer))
+}
+
+/// Returns the key of the layer with a DiffID in the compression that is made here.
+fn packed_key(diff_id: &Digest, compression: Compression) -> Digest {
+    let how = match compression {
+        Compression::Uncompressed => "uncompressed".to_owned(),
+        Compression::Gzip { level } => format!("gzip {level}"),
+        Compression::Zstd { level } => format!("zstd {level}"),
+    };
+    Digest::of(format!("layer {diff_id}: packing {PACKING}, {how}"))
+}
+
+/// Gives a layer that came from elsewhere another compression, where that is asked for and it has another one.
+fn repack(store: &Store, layer: Layer, packing: Packing<'_>, threads: usize) -> Result<Layer> {
+    let Some(from) = Compression::of_media_type(layer.descriptor.media_type()) else { return Ok(layer) };
+    if !packing.force || from.is_alike(packing.compression) {
+        return Ok(layer);
+    }
+    let key = packed_key(&layer.diff_id, packing.compression);
+    if let Some(row) = store.layer(&key)? {
+        return Ok(Layer { descriptor: row.descriptor, diff_id: row.diff_id });
+    }
+    let digest = rb_store::descriptor_digest(&layer.descriptor)?;
+    let unreadable = |source| ExportError::Layer { digest, source };
+    let mut blob = store.blob_reader(&digest)?;
+    let mut out = sink(store, packing, threads)?;
+    let mut plain = decoder(from, &mut blob).map_err(unreadable)?;
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match plain.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            count => out.write_all(&buffer[..count]).map_err(ExportError::Write)?,
+        }
+    }
+    drop(plain);
+    // What a decoder leaves unread decides whether the blob is whole.
+    io::copy(&mut blob, &mut io::sink()).map_err(unreadable)?;
+    let repacked = settle(out, packing)?;
+    if repacked.diff_id != layer.diff_id {
+        return Err(ExportError::DiffId { layer: digest, expected: layer.diff_id, actual: repacked.diff_id });
+    }
+    let row = LayerRow { diff_id: repacked.diff_id, descriptor: repacked.descriptor.clone() };
+    store.put_layer(&key, &row)?;
+    Ok(repacked)
 }
 
 /// Packs a diff whose files are read from `view`.
@@ -67,26 +130,45 @@ pub(crate) fn pack_diff(
     diff: &Diff,
     view: &View,
     epoch: Epoch,
+    packing: Packing<'_>,
     threads: usize,
 ) -> Result<Layer> {
-    let gzip = ParallelGzip::new(store.blob_writer()?, threads);
-    let mut stream = TarStream::new(Hashed { hasher: Hasher::default(), out: gzip });
-    write_diff(&mut stream, diff, view, epoch)?;
-    let Hashed { hasher, out } = stream.finish()?;
+    let mut stream = TarStream::new(sink(store, packing, threads)?);
+    let written = write_diff(&mut stream, diff, view, epoch).and_then(|()| stream.finish());
+    written.and_then(|out| settle(out, packing)).map_err(|error| match packing.cancelled {
+        Some(cancelled) if cancelled.load(Ordering::Relaxed) => ExportError::Cancelled,
+        Some(_) | None => error,
+    })
+}
+
+/// A tar on its way into a blob of the store.
+type Sink<'a> = Hashed<'a, Encoder<rb_store::BlobWriter>>;
+
+fn sink<'a>(store: &Store, packing: Packing<'a>, threads: usize) -> Result<Sink<'a>> {
+    let out = Encoder::new(packing.compression, store.blob_writer()?, threads);
+    Ok(Hashed { hasher: Hasher::default(), out, cancelled: packing.cancelled })
+}
+
+fn settle(sink: Sink<'_>, packing: Packing<'_>) -> Result<Layer> {
+    let Hashed { hasher, out, cancelled: _ } = sink;
     let blob = out.finish().map_err(ExportError::Write)?;
     let (digest, size_bytes) = blob.commit(None)?;
-    let descriptor = describe(&MediaType::ImageLayerGzip, &digest, size_bytes)?;
-    Ok(Layer { descriptor, diff_id: hasher.finish().0 })
+    let media_type = packing.compression.media_type(MediaTypes::Oci);
+    Ok(Layer { descriptor: describe(&media_type, &digest, size_bytes)?, diff_id: hasher.finish().0 })
 }
 
-/// Passes bytes on and hashes them.
-struct Hashed<W> {
+/// Passes bytes on and hashes them, until it is told to stop.
+struct Hashed<'a, W> {
     hasher: Hasher,
     out: W,
+    cancelled: Option<&'a AtomicBool>,
 }
 
-impl<W: Write> Write for Hashed<W> {
+impl<W: Write> Write for Hashed<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("no longer wanted"));
+        }
         let count = self.out.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         Ok(count)

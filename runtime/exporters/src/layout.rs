@@ -60,10 +60,17 @@ struct Named {
 /// One image of Docker's `manifest.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerImage {
+pub(crate) struct DockerImage {
     config: String,
-    repo_tags: BTreeSet<String>,
+    pub(crate) repo_tags: BTreeSet<String>,
     layers: Vec<String>,
+    #[serde(skip)]
+    pub(crate) config_digest: Digest,
+    #[serde(skip)]
+    pub(crate) layer_digests: Vec<Digest>,
+    /// Of the manifest.
+    #[serde(skip)]
+    digest: Digest,
 }
 
 /// Everything a layout consists of, without the blobs' bytes.
@@ -101,19 +108,29 @@ pub fn write_oci_tar(store: &Store, images: &[(Option<String>, Descriptor)], out
         stream.entry(&node(Path::new(directory), NodeKind::Directory, 0o755))?;
     }
     for digest in &layout.blobs {
-        let path = PathBuf::from(blob_name(digest));
-        let size_bytes = store.blob_size(digest)?.ok_or(rb_store::StoreError::UnknownBlob(*digest))?;
-        stream.file(&node(&path, NodeKind::File { size_bytes }, 0o444), &mut store.blob_reader(digest)?)?;
+        put_blob(&mut stream, store, digest)?;
     }
-    for (name, mut bytes) in [
+    for (name, bytes) in [
         ("index.json", &layout.index[..]),
         ("manifest.json", &layout.docker_manifest),
         ("oci-layout", LAYOUT),
     ] {
-        let kind = NodeKind::File { size_bytes: bytes.len() as u64 };
-        stream.file(&node(Path::new(name), kind, 0o444), &mut bytes)?;
+        put_bytes(&mut stream, Path::new(name), bytes)?;
     }
     stream.finish()?.flush().map_err(ExportError::Write)
+}
+
+/// Writes a blob into an archive, verified.
+pub(crate) fn put_blob<W: Write>(stream: &mut TarStream<W>, store: &Store, digest: &Digest) -> Result<()> {
+    let path = PathBuf::from(blob_name(digest));
+    let size_bytes = store.blob_size(digest)?.ok_or(rb_store::StoreError::UnknownBlob(*digest))?;
+    stream.file(&node(&path, NodeKind::File { size_bytes }, 0o444), &mut store.blob_reader(digest)?)
+}
+
+/// Writes a small file into an archive.
+pub(crate) fn put_bytes<W: Write>(stream: &mut TarStream<W>, path: &Path, mut bytes: &[u8]) -> Result<()> {
+    let kind = NodeKind::File { size_bytes: bytes.len() as u64 };
+    stream.file(&node(path, kind, 0o444), &mut bytes)
 }
 
 /// Writes images as an archive file, in place of a file that is there.
@@ -124,7 +141,7 @@ pub fn write_oci_tar_file(store: &Store, images: &[(Option<String>, Descriptor)]
     }
     let beside = Beside::new(&dest)?;
     let file = File::create_new(beside.path()).context("create", beside.path())?;
-    write_oci_tar(store, images, &file)?;
+    write_oci_tar(store, images, &file).map_err(|error| error.in_file(&dest))?;
     file.sync_all().context("sync", beside.path())?;
     beside.put()
 }
@@ -152,9 +169,9 @@ fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout
     for (name, descriptor) in images {
         collect(store, descriptor, MAX_DEPTH, &mut blobs)?;
         manifests.push(named(name.as_deref(), descriptor)?);
-        let Some((digest, image)) = docker_image(store, descriptor)? else { continue };
-        let image = docker.entry(digest).or_insert_with(|| {
-            order.push(digest);
+        let Some(image) = docker_image(store, descriptor)? else { continue };
+        let image = docker.entry(image.digest).or_insert_with(|| {
+            order.push(image.digest);
             image
         });
         image.repo_tags.extend(name.as_deref().and_then(tagged));
@@ -215,7 +232,7 @@ fn named(name: Option<&str>, descriptor: &Descriptor) -> Result<Named> {
 }
 
 /// Returns a name with its tag, `latest` by default; `None` for one that is a digest.
-fn tagged(name: &str) -> Option<String> {
+pub(crate) fn tagged(name: &str) -> Option<String> {
     let last = name.rsplit('/').next().unwrap_or(name);
     match (last.contains('@'), last.contains(':')) {
         (true, _) => None,
@@ -225,7 +242,7 @@ fn tagged(name: &str) -> Option<String> {
 }
 
 /// Docker's view of an image: its manifest, or of an index the one for this machine, else the first.
-fn docker_image(store: &Store, descriptor: &Descriptor) -> Result<Option<(Digest, DockerImage)>> {
+pub(crate) fn docker_image(store: &Store, descriptor: &Descriptor) -> Result<Option<DockerImage>> {
     let mut digest = descriptor_digest(descriptor)?;
     let mut document = read(store, &digest)?;
     for _ in 0..MAX_DEPTH {
@@ -242,16 +259,20 @@ fn docker_image(store: &Store, descriptor: &Descriptor) -> Result<Option<(Digest
         document = read(store, &digest)?;
     }
     let Some(config) = document.config else { return Ok(None) };
-    let layers = document.layers.iter().map(|layer| Ok(blob_name(&descriptor_digest(layer)?)));
-    let image = DockerImage {
-        config: blob_name(&descriptor_digest(&config)?),
+    let config_digest = descriptor_digest(&config)?;
+    let digests = document.layers.iter().map(descriptor_digest);
+    let layer_digests = digests.collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Some(DockerImage {
+        config: blob_name(&config_digest),
         repo_tags: BTreeSet::new(),
-        layers: layers.collect::<Result<_>>()?,
-    };
-    Ok(Some((digest, image)))
+        layers: layer_digests.iter().map(blob_name).collect(),
+        config_digest,
+        layer_digests,
+        digest,
+    }))
 }
 
-fn blob_name(digest: &Digest) -> String {
+pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 

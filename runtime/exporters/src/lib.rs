@@ -9,6 +9,9 @@
 //! the order in which files were made, or the clock. No layer or file is held whole in memory. What is written outside of the
 //! store appears by rename: whole, or not at all.
 
+mod blocks;
+mod compress;
+mod docker;
 mod error;
 mod gzip;
 mod image;
@@ -20,10 +23,12 @@ mod tar_stream;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod zstd;
 
+pub use docker::{Sent, chain_ids, write_docker_tar};
 pub use error::ExportError;
-pub use image::export_image;
-pub use layer::{Layer, pack_layer};
+pub use image::{ImageOptions, export_image, export_layers};
+pub use layer::{Layer, Packing, pack_layer};
 pub use layout::{write_oci_layout, write_oci_tar, write_oci_tar_file};
 pub use precious::Precious;
 pub use tree::{TreeOptions, TreeReport, write_tar, write_tree};

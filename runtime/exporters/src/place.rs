@@ -1,15 +1,20 @@
 //! Places outside the store: written beside, then renamed.
 
-use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::error::Context as _;
 use crate::{ExportError, Precious, Result};
+
+/// What is younger may be that of a process that cannot be seen from here: in another container, on another machine.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// Something half-made beside its destination; removed when dropped before [`Beside::put`].
 pub(crate) struct Beside {
@@ -22,15 +27,37 @@ impl Beside {
     pub(crate) fn new(dest: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = dest.file_name().ok_or_else(|| ExportError::NoName(dest.to_owned()))?;
+        refuse_what_is_no_file(dest)?;
+        let prefix = format!(".{}.rb-", name.to_string_lossy().chars().take(40).collect::<String>());
+        Self::remove_left(dest, &prefix);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let mut temporary = OsString::from(".");
-            temporary.push(name.to_string_lossy().chars().take(40).collect::<String>());
-            temporary.push(format!(".rb-{}-{number}", std::process::id()));
-            let path = dest.with_file_name(temporary);
+            let path = dest.with_file_name(format!("{prefix}{}-{number}", std::process::id()));
             // Taken: a killed process of our number left it.
             if fs::symlink_metadata(&path).is_err() {
                 return Ok(Self { path, dest: dest.to_owned() });
+            }
+        }
+    }
+
+    /// Removes what killed processes left beside `dest` when they were making it: what is named so, belongs to us, and whose
+    /// process is dead. What cannot be removed stays.
+    fn remove_left(dest: &Path, prefix: &str) {
+        let us = rustix::process::geteuid().as_raw();
+        for entry in fs::read_dir(dest.parent().unwrap_or(Path::new("."))).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(process) = name.to_str().and_then(|name| name.strip_prefix(prefix)).and_then(maker)
+            else {
+                continue;
+            };
+            let Ok(metadata) = entry.metadata() else { continue };
+            let is_old = metadata.modified().ok().and_then(|time| time.elapsed().ok()) > Some(YOUNG);
+            let is_dead = rustix::process::test_kill_process(process) == Err(Errno::SRCH);
+            if metadata.uid() == us && is_old && is_dead {
+                tracing::debug!(path = %entry.path().display(), "removes what a dead process left");
+                if let Err(error) = rb_store::remove_tree(&entry.path()) {
+                    tracing::warn!(path = %entry.path().display(), %error, "what a dead process left stays");
+                }
             }
         }
     }
@@ -59,6 +86,21 @@ impl Beside {
             Err(error) => Err(error).context("replace", &self.dest),
         }
     }
+}
+
+/// Refuses to take the place of a device, pipe or socket, or of a link to one such as `/dev/stdout`.
+fn refuse_what_is_no_file(dest: &Path) -> Result<()> {
+    match fs::metadata(dest) {
+        Ok(found) if !found.is_file() && !found.is_dir() => Err(ExportError::NoFile(dest.to_owned())),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Reads `PID-N`; nothing else is a name of ours.
+fn maker(text: &str) -> Option<Pid> {
+    let (process, number) = text.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(process) && is_number(number)).then(|| process.parse().ok().and_then(Pid::from_raw)).flatten()
 }
 
 impl Drop for Beside {
@@ -105,6 +147,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_file_keeps_its_place() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let at = |name: &str| root.path().join(name);
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(CWD, at("pipe"), rustix::fs::FileType::Fifo, mode, 0).expect("makes");
+        symlink("/dev/null", at("null")).expect("links");
+        symlink("nowhere", at("dangling")).expect("links");
+        fs::write(at("file"), "").expect("writes");
+        for (name, fits) in
+            [("pipe", false), ("null", false), ("dangling", true), ("file", true), ("none", true)]
+        {
+            let made = Beside::new(&at(name));
+            assert_eq!(made.is_ok(), fits, "{name}");
+            assert!(fits || matches!(made, Err(ExportError::NoFile(_))), "{name}");
+        }
+    }
+
+    #[test]
     fn stays_within() {
         let root = tempfile::tempdir().expect("temp dir");
         let outside = tempfile::tempdir().expect("temp dir");
@@ -121,6 +181,44 @@ mod tests {
             assert!(matches!(error, ExportError::Escapes { .. } | ExportError::NoName(_)), "{path}: {error}");
         }
         assert_eq!(fs::read_dir(outside.path()).expect("lists").count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes_once_it_is_old() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let dest = root.path().join("dest");
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        let dead = child.id();
+        child.wait().expect("ends");
+        let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        let make = |name: &str| fs::write(root.path().join(name), "").expect("writes");
+        let age = |name: &str| {
+            fs::File::open(root.path().join(name)).and_then(|file| file.set_times(old)).expect("sets times");
+        };
+        let names = [
+            format!(".dest.rb-{dead}-0"),
+            // Living, young, that of another place, and names that are not ours.
+            format!(".dest.rb-{}-999", std::process::id()),
+            format!(".dest.rb-{dead}-1"),
+            format!(".dest2.rb-{dead}-0"),
+            format!(".dest.rb-{dead}-0x"),
+            format!(".dest.rb-{dead}"),
+            ".dest.rb-+1-0".to_owned(),
+        ];
+        for (number, name) in names.iter().enumerate() {
+            make(name);
+            if number != 2 {
+                age(name);
+            }
+        }
+        let folder = format!(".dest.rb-{dead}-7");
+        fs::create_dir_all(root.path().join(&folder).join("deep")).expect("makes");
+        age(&folder);
+        drop(Beside::new(&dest).expect("has a name"));
+        assert!(!root.path().join(&folder).exists() && !root.path().join(&names[0]).exists());
+        for name in &names[1..] {
+            assert!(root.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 use std::process::{Command, Stdio};
 
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::blocks::Blocks;
+
+const BLOCK_BYTES: usize = Gzip::BLOCK_BYTES;
+const LEVEL: u32 = rb_oci::Compression::GZIP_LEVEL;
 
 /// Bytes that compress, though not to nothing.
-fn sample(count: usize) -> Vec<u8> {
+pub(crate) fn sample(count: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -25,7 +29,7 @@ fn sample(count: usize) -> Vec<u8> {
 }
 
 fn gzip(bytes: &[u8], threads: usize, piece: usize) -> Vec<u8> {
-    let mut stream = ParallelGzip::new(Vec::new(), threads);
+    let mut stream = Blocks::new(Gzip::new(LEVEL), Vec::new(), threads);
     bytes.chunks(piece).try_for_each(|piece| stream.write_all(piece)).expect("writes");
     stream.finish().expect("finishes")
 }
@@ -71,6 +75,16 @@ fn blocks_cost_little_and_what_does_not_compress_grows_little() {
 }
 
 #[test]
+fn every_level_is_gzip() {
+    let plain = sample(BLOCK_BYTES + 5);
+    for level in 0..=9 {
+        let mut stream = Blocks::new(Gzip::new(level), Vec::new(), 2);
+        stream.write_all(&plain).expect("writes");
+        assert_eq!(gunzip(&stream.finish().expect("finishes")), plain, "{level}");
+    }
+}
+
+#[test]
 fn gunzip_reads_it() {
     let plain = sample(3 * BLOCK_BYTES + 99);
     let child = Command::new("gunzip").arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -103,7 +117,7 @@ fn a_full_disk_is_an_error_and_no_hang() {
         }
     }
     for threads in [1, 2] {
-        let mut stream = ParallelGzip::new(Full(100_000), threads);
+        let mut stream = Blocks::new(Gzip::new(LEVEL), Full(100_000), threads);
         let plain = sample(16 * BLOCK_BYTES);
         let result = stream.write_all(&plain).and_then(|()| stream.finish().map(drop));
         assert_eq!(result.expect_err("is full").kind(), io::ErrorKind::StorageFull);

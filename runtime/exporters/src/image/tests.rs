@@ -25,8 +25,9 @@ fn a_chain_becomes_a_manifest() {
     config.history =
         vec![line("COPY one", false), line("ENV", true), line("RUN true", false), line("COPY two", false)];
     let annotations = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+    let options = ImageOptions { annotations, ..ImageOptions::default() };
     let export = || {
-        export_image(&fixture.store, &fixture.snapshots, Some(top), &config, Epoch(5), &annotations)
+        export_image(&fixture.store, &fixture.snapshots, Some(top), &config, Epoch(5), &options)
             .expect("exports")
     };
     let descriptor = export();
@@ -37,7 +38,9 @@ fn a_chain_becomes_a_manifest() {
     let chain = fixture.snapshots.chain(Some(top)).expect("reads");
     let layers: Vec<_> = [chain[0], top]
         .iter()
-        .filter_map(|id| pack_layer(&fixture.store, &fixture.snapshots, *id, Epoch(5)).expect("packs"))
+        .filter_map(|id| {
+            pack_layer(&fixture.store, &fixture.snapshots, *id, Epoch(5), Packing::default()).expect("packs")
+        })
         .collect();
     assert_eq!(written.rootfs.diff_ids, layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>());
     assert_eq!(manifest.layers(), &layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>());
@@ -55,7 +58,7 @@ fn a_chain_becomes_a_manifest() {
 fn scratch_has_no_layers() {
     let fixture = Fixture::new(DriverKind::Copy);
     let config = ImageConfig::scratch(&Platform::host());
-    let none = BTreeMap::new();
+    let none = ImageOptions::default();
     let descriptor =
         export_image(&fixture.store, &fixture.snapshots, None, &config, Epoch(0), &none).expect("exports");
     let manifest: ImageManifest = read(&fixture.store, &descriptor);
@@ -92,5 +95,27 @@ fn dockers_media_types_become_ocis() {
     let digest = Digest::of("x");
     let docker = MediaType::from("application/vnd.docker.image.rootfs.diff.tar.gzip");
     let descriptor = describe(&docker, &digest, 3).expect("describes");
-    assert_eq!(part(&descriptor).expect("is sha256").media_type, MediaType::ImageLayerGzip);
+    let is = |types| part(&descriptor, types).expect("is sha256").media_type;
+    assert_eq!((is(MediaTypes::Oci), is(MediaTypes::Docker)), (MediaType::ImageLayerGzip, docker));
+}
+
+#[test]
+fn an_image_has_the_media_types_of_one_house() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let root = fixture.commit(None, |root| file(root, "one", "1", 0o644));
+    let config = ImageConfig::scratch(&Platform::host());
+    let options = ImageOptions { types: MediaTypes::Docker, ..ImageOptions::default() };
+    let descriptor =
+        export_image(&fixture.store, &fixture.snapshots, Some(root), &config, Epoch(0), &options)
+            .expect("exports");
+    let manifest: ImageManifest = read(&fixture.store, &descriptor);
+    let types = [descriptor.media_type(), manifest.config().media_type(), manifest.layers()[0].media_type()];
+    assert_eq!(
+        types.map(|media_type| media_type.to_string()),
+        [
+            "application/vnd.docker.distribution.manifest.v2+json",
+            "application/vnd.docker.container.image.v1+json",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        ]
+    );
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap as Map;
 use std::fs;
 use std::io::Read as _;
 
+use rb_oci::MediaType;
 use rb_snapshot::{DriverKind, Xattrs, layer_diff, make_whiteout, mark_opaque};
 
 use super::*;
@@ -25,7 +26,7 @@ fn names(tar: &[u8]) -> Vec<String> {
 }
 
 fn pack(fixture: &Fixture, id: SnapshotId) -> Option<Layer> {
-    pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH).expect("packs")
+    pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, Packing::default()).expect("packs")
 }
 
 #[test]
@@ -93,7 +94,8 @@ fn depends_on_the_tree_only() {
         });
         let diff = fixture.snapshots.diff_of(id).expect("reads");
         let view = View::of_directory(fixture.snapshots.directory(id));
-        let layer = pack_diff(&fixture.store, &diff, &view, EPOCH, threads).expect("packs");
+        let layer =
+            pack_diff(&fixture.store, &diff, &view, EPOCH, Packing::default(), threads).expect("packs");
         (layer.diff_id, layer.descriptor.digest().to_string())
     };
     let one = digests(DriverKind::Overlay, false, 1_700_000_000, 1);
@@ -147,7 +149,8 @@ fn an_opaque_directory_is_marked_before_its_content() {
     use std::os::fd::AsFd as _;
     mark_opaque(fs::File::open(root.join("dir")).expect("opens").as_fd(), Xattrs::Trusted).expect("marks");
     let diff = layer_diff(&root).expect("reads");
-    let layer = pack_diff(&fixture.store, &diff, &View::of_directory(&root), EPOCH, 1).expect("packs");
+    let view = View::of_directory(&root);
+    let layer = pack_diff(&fixture.store, &diff, &view, EPOCH, Packing::default(), 1).expect("packs");
     let tar = tar_of(&fixture.store, &layer);
     assert_eq!(names(&tar), ["dir/", "dir/.wh..wh..opq", "dir/a"]);
     assert!(!String::from_utf8_lossy(&tar).contains("overlay"));
@@ -162,7 +165,8 @@ fn nothing_changed_is_no_layer_and_nothing_is_packed_twice() {
     fs::remove_file(fixture.snapshots.directory(id).join("file")).expect("removes");
     assert_eq!(pack(&fixture, id), Some(layer.clone()));
     // Another epoch, another layer.
-    let empty = pack_layer(&fixture.store, &fixture.snapshots, id, Epoch(0)).expect("packs");
+    let empty =
+        pack_layer(&fixture.store, &fixture.snapshots, id, Epoch(0), Packing::default()).expect("packs");
     assert_eq!(empty, None);
     let row = LayerRow { diff_id: Digest::of("original"), descriptor: layer.descriptor };
     fixture.store.put_layer(&Store::original_layer_key(id), &row).expect("puts");
@@ -173,7 +177,107 @@ fn nothing_changed_is_no_layer_and_nothing_is_packed_twice() {
 fn a_name_that_means_deletion_is_refused() {
     let fixture = Fixture::new(DriverKind::Overlay);
     let id = fixture.commit(None, |root| file(root, "dir/.wh.file", "x", 0o644));
-    let error = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH).expect_err("cannot be said");
+    let error = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, Packing::default())
+        .expect_err("cannot be said");
     assert!(matches!(error, ExportError::Unrepresentable { .. }), "{error}");
     assert_eq!(fs::read_dir(fixture.store.root().join("tmp")).expect("lists").count(), 0);
+}
+
+const ZSTD: Compression = Compression::Zstd { level: 3 };
+
+/// Packs in some compression.
+fn pack_as(fixture: &Fixture, id: SnapshotId, compression: Compression, force: bool) -> Layer {
+    let packing = Packing { compression, force, cancelled: None };
+    let packed = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, packing);
+    packed.expect("packs").expect("is not empty")
+}
+
+fn plain(store: &Store, layer: &Layer) -> Vec<u8> {
+    let digest = rb_store::descriptor_digest(&layer.descriptor).expect("is sha256");
+    let compression = Compression::of_media_type(layer.descriptor.media_type()).expect("is a layer");
+    let blob = store.blob_reader(&digest).expect("is there");
+    let mut bytes = Vec::new();
+    decoder(compression, blob).expect("opens").read_to_end(&mut bytes).expect("reads");
+    bytes
+}
+
+#[test]
+fn one_tar_in_each_compression_and_none_is_made_twice() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let write = |root: &Path| file(root, "file", "text ".repeat(100_000), 0o644);
+    let id = fixture.commit(None, write);
+    let all = [Compression::Uncompressed, Compression::Gzip { level: 1 }, Compression::default(), ZSTD];
+    let layers = all.map(|compression| pack_as(&fixture, id, compression, false));
+    let tar = plain(&fixture.store, &layers[0]);
+    for (layer, compression) in layers.iter().zip(all) {
+        assert_eq!((layer.diff_id, &plain(&fixture.store, layer)), (Digest::of(&tar), &tar));
+        assert_eq!(*layer.descriptor.media_type(), compression.media_type(MediaTypes::Oci));
+    }
+    let digests: BTreeSet<String> =
+        layers.iter().map(|layer| layer.descriptor.digest().to_string()).collect();
+    assert_eq!(digests.len(), all.len());
+    // Each is remembered: the snapshot is not looked at again.
+    fs::remove_file(fixture.snapshots.directory(id).join("file")).expect("removes");
+    for (layer, compression) in layers.iter().zip(all) {
+        assert_eq!(pack_as(&fixture, id, compression, true), *layer);
+    }
+}
+
+#[test]
+fn what_came_otherwise_stays_so_unless_forced() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| file(root, "file", "x", 0o644));
+    let gzip = pack_as(&fixture, id, Compression::Gzip { level: 1 }, false);
+    let row = LayerRow { diff_id: gzip.diff_id, descriptor: gzip.descriptor.clone() };
+    fixture.store.put_layer(&Store::original_layer_key(id), &row).expect("puts");
+    // Only the blob is left to be read.
+    fs::remove_file(fixture.snapshots.directory(id).join("file")).expect("removes");
+    assert_eq!(pack_as(&fixture, id, ZSTD, false), gzip);
+    assert_eq!(
+        pack_as(&fixture, id, Compression::default(), true),
+        gzip,
+        "another level is no other compression"
+    );
+    let zstd = pack_as(&fixture, id, ZSTD, true);
+    assert_eq!((zstd.diff_id, plain(&fixture.store, &zstd)), (gzip.diff_id, plain(&fixture.store, &gzip)));
+    assert_eq!(pack_as(&fixture, id, ZSTD, true), zstd);
+
+    let lying = LayerRow { diff_id: Digest::of("another"), descriptor: gzip.descriptor };
+    fixture.store.put_layer(&Store::original_layer_key(id), &lying).expect("puts");
+    let packing = Packing { compression: ZSTD, force: true, cancelled: None };
+    let error =
+        pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, packing).expect_err("is another tar");
+    assert!(matches!(error, ExportError::DiffId { .. }), "{error}");
+}
+
+#[test]
+fn packing_that_is_no_longer_wanted_ends() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| file(root, "file", "x", 0o644));
+    let cancelled = AtomicBool::new(true);
+    let packing = Packing { cancelled: Some(&cancelled), ..Packing::default() };
+    let error = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, packing).expect_err("is given up");
+    assert!(matches!(error, ExportError::Cancelled), "{error}");
+    assert_eq!(fs::read_dir(fixture.store.root().join("tmp")).expect("lists").count(), 0);
+}
+
+/// Of a layer that does not fit, only what is being compressed may be in memory.
+#[test]
+fn a_large_layer_is_packed_in_little_memory() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let id = fixture.commit(None, |root| {
+        let large = fs::File::create(root.join("large")).expect("makes");
+        large.set_len(256 << 20).expect("is sparse");
+    });
+    let peak = || {
+        let status = fs::read_to_string("/proc/self/status").expect("reads");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("has one");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") >> 10
+    };
+    let before = peak();
+    for compression in [Compression::default(), ZSTD] {
+        pack_as(&fixture, id, compression, false);
+    }
+    let after = peak();
+    assert!(after - before < 150, "{before} MiB before, {after} MiB after");
 }

@@ -7,13 +7,20 @@ use rb_snapshot::{DriverKind, Follow, SnapshotId, View};
 
 use super::*;
 use crate::testing::{Fixture, file, odd_tree, read_tar};
-use crate::{Epoch, export_image};
+use crate::{Epoch, ImageOptions, export_image};
 
 fn image(fixture: &Fixture, root: Option<SnapshotId>) -> Descriptor {
     let mut config = ImageConfig::scratch(&Platform::host());
     config.config.env = vec!["A=1".to_owned()];
-    export_image(&fixture.store, &fixture.snapshots, root, &config, Epoch(1_600_000_000), &Map::new())
-        .expect("exports")
+    export_image(
+        &fixture.store,
+        &fixture.snapshots,
+        root,
+        &config,
+        Epoch(1_600_000_000),
+        &ImageOptions::default(),
+    )
+    .expect("exports")
 }
 
 /// An image of two layers, the upper one of which deletes.
