@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rb_oci::Digest;
+use serde::{Deserialize, Serialize};
 
 /// Takes events; called from any thread, must be quick.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
@@ -29,11 +30,19 @@ pub enum EventKind {
         step: bool,
     },
     /// The result was there.
-    Cached,
-    /// A lookup missed; why.
+    Cached {
+        /// Which key found it.
+        key: CacheKey,
+    },
+    /// No lookup found it, so it has to be made; told at most once of a vertex that begins.
     Missed {
-        /// In words.
+        /// Why.
         reason: CacheVerdict,
+    },
+    /// An equal one is being made already, by this process or another, and is waited for.
+    Shared {
+        /// Which vertex of this process that is, or would be.
+        with: Digest,
     },
     /// Work has begun.
     Started,
@@ -65,8 +74,89 @@ pub enum EventKind {
     Cancelled,
 }
 
-/// Why a lookup missed, in one line for people.
-pub type CacheVerdict = String;
+/// Which key of a vertex found its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKey {
+    /// Definitions alone.
+    Fast,
+    /// The whole content of its inputs.
+    Content,
+    /// The content of the parts it reads.
+    Slow,
+}
+
+/// Why a lookup missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheVerdict {
+    /// For programs.
+    #[serde(flatten)]
+    pub miss: Miss,
+    /// In one line for people.
+    pub text: String,
+}
+
+/// Why a lookup missed, as data. Digests tell what was from what is, no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Miss {
+    /// Nothing is known of an earlier one.
+    NeverSeen,
+    /// It does something else than it did.
+    DefinitionChanged {
+        /// Digest of what it did.
+        was: Digest,
+        /// Digest of what it does.
+        now: Digest,
+    },
+    /// It does the same to something else.
+    InputChanged {
+        /// The first input that differs, counted from 0.
+        input: usize,
+        /// The vertex of that input, as it is called now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Digest of what was read of it; absent where only its definition was known.
+        was: Option<Digest>,
+        /// Digest of what would be read.
+        now: Option<Digest>,
+        /// Further inputs that differ.
+        also: Vec<usize>,
+    },
+    /// Results are recognised in another way than they were.
+    SchemaChanged {
+        /// Number of the key schema then.
+        was: u32,
+        /// Number of the key schema now.
+        now: u32,
+    },
+    /// It was made of the very same before, and is no longer stored.
+    Gone {
+        /// Why, where that is known.
+        because: Option<GoneBecause>,
+        /// When, in seconds since 1970.
+        at_unix: Option<i64>,
+    },
+    /// It was told not to look.
+    IgnoreCache {
+        /// The vertex below that says so, if it is not this one.
+        inherited_from: Option<Digest>,
+    },
+}
+
+/// Why a result is no longer stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoneBecause {
+    /// To make room, or because somebody asked for it.
+    Removed,
+    /// The machine went down before it was on the disk.
+    Unsynced,
+    /// A part of it was no longer there.
+    Lost,
+    /// It was found changed.
+    Damaged,
+}
 
 /// Stream of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

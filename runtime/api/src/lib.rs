@@ -9,5 +9,8 @@ mod event;
 mod request;
 
 pub use engine::{Engine, Job, SolveError};
-pub use event::{CacheVerdict, Event, EventKind, EventSink, LogStream};
-pub use request::{Export, ExportResult, JobOptions, Root, SolveRequest, SolveResult, Summary};
+pub use event::{CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss};
+pub use request::{
+    Export, ExportResult, ImageFormat, ImageName, JobOptions, LayoutPlace, Place, PullPolicy, Push,
+    PushedImage, Root, SolveRequest, SolveResult, Stream, Summary,
+};

@@ -1,10 +1,13 @@
 //! What a job is opened with, what it is asked for, and what comes of it.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rb_llb::Definition;
-use rb_oci::{Digest, ImageConfig};
+use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes};
 use rb_session::Session;
 
 /// What holds for all of a job.
@@ -14,10 +17,27 @@ pub struct JobOptions {
     pub session: Arc<dyn Session>,
     /// Look nothing up; results are stored all the same.
     pub no_cache: bool,
+    /// When a registry is asked what a name of an image stands for.
+    pub pull: PullPolicy,
     /// Steps may run without isolation (`security.insecure`); without it such a step is refused.
     pub allow_insecure: bool,
     /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
     pub epoch_seconds: i64,
+}
+
+/// When a registry is asked what the tag of an image stands for. One that is named by its digest is asked for only where it
+/// is not here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Where the image store has no image of that name.
+    #[default]
+    Newest,
+    /// Always, whatever the image store has.
+    Always,
+    /// Where neither the image store has it nor an answer of an earlier time is known.
+    Missing,
+    /// Never: what is not here is an error.
+    Never,
 }
 
 /// One thing asked of a job.
@@ -46,9 +66,13 @@ pub enum Export {
         /// Index of the root.
         root: usize,
         /// Names it gets.
-        names: Vec<String>,
+        names: Vec<ImageName>,
         /// Config without layers; the exporter adds `rootfs`.
         config: ImageConfig,
+        /// How it is written.
+        format: ImageFormat,
+        /// Send it to the registries that its names tell.
+        push: Option<Push>,
     },
     /// Part of a tree onto the client's disk.
     Local {
@@ -69,26 +93,103 @@ pub enum Export {
         /// `destination` must lie below this folder, also through symlinks; anywhere if none.
         confine: Option<PathBuf>,
     },
-    /// The tree as a plain tar file.
+    /// The tree as a plain tar.
     Tar {
         /// Index of the root.
         root: usize,
-        /// Absolute path of the file.
-        destination: PathBuf,
+        /// Where it goes.
+        destination: Place,
+        /// Latest time that it shows, where that is not the one of the job.
+        epoch_seconds: Option<i64>,
     },
-    /// An image as an OCI layout: a folder, or a tar file.
+    /// An image as an OCI layout: a folder, or an archive that `docker load` reads as well.
     OciLayout {
         /// Index of the root.
         root: usize,
-        /// Name in the layout's index.
-        name: Option<String>,
+        /// Names in the layout's index.
+        names: Vec<String>,
         /// Config without layers.
         config: ImageConfig,
-        /// Absolute path of the folder or file.
-        destination: PathBuf,
-        /// A tar file instead of a folder.
-        tar: bool,
+        /// How it is written.
+        format: ImageFormat,
+        /// Where it goes.
+        destination: LayoutPlace,
     },
+}
+
+/// How an image gets a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageName {
+    /// As it is; `:latest` where it has no tag.
+    Plain(String),
+    /// With the digest of the manifest: `NAME@sha256:…`.
+    Digest(String),
+}
+
+/// How an image is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFormat {
+    /// Compression of the layers that are packed.
+    pub compression: Compression,
+    /// Layers that came compressed in another way are compressed anew; otherwise they stay as they came.
+    pub force_compression: bool,
+    /// Whose media types it has.
+    pub types: MediaTypes,
+    /// Latest time that it shows, where that is not the one of the job.
+    pub epoch_seconds: Option<i64>,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations of the manifest's descriptor.
+    pub descriptor_annotations: BTreeMap<String, String>,
+}
+
+/// How an image is pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// Under its digest, and under no name.
+    pub by_digest: bool,
+    /// It gets no name in the image store.
+    pub only: bool,
+}
+
+/// Where an archive goes.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Absolute path of a file.
+    File(PathBuf),
+    /// To the client.
+    Stream(Stream),
+}
+
+/// Where a layout goes.
+#[derive(Clone, Debug)]
+pub enum LayoutPlace {
+    /// Absolute path of a folder.
+    Folder(PathBuf),
+    /// One archive.
+    Archive(Place),
+}
+
+/// What a client reads an archive from, such as its standard output.
+#[derive(Clone)]
+pub struct Stream(Arc<Mutex<dyn Write + Send>>);
+
+impl Stream {
+    /// Makes a stream of a writer, which it flushes at the end.
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(writer)))
+    }
+
+    /// Returns what to lock and write to.
+    pub fn writer(&self) -> &Mutex<dyn Write + Send> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Stream")
+    }
 }
 
 /// What came of a request.
@@ -98,12 +199,32 @@ pub struct SolveResult {
     pub roots: Vec<Digest>,
     /// What was written, in the order of the request.
     pub exports: Vec<ExportResult>,
+    /// What was pushed, a line for each name.
+    pub pushed: Vec<PushedImage>,
     /// Counts of the whole job so far.
     pub summary: Summary,
 }
 
+/// What a name in a registry stands for now, and what that took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedImage {
+    /// The name, as short as people write it; with the digest where it has no tag.
+    pub name: String,
+    /// What it stands for.
+    pub digest: Digest,
+    /// Blobs that were sent; of several names in one repository, for the first.
+    pub sent: usize,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Blobs that the registry took over from another repository of its own.
+    pub mounted: usize,
+    /// Blobs that were there.
+    pub existed: usize,
+}
+
 /// What one export wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a build has a few of them")]
 pub enum ExportResult {
     /// An image.
     Image {
@@ -111,9 +232,13 @@ pub enum ExportResult {
         names: Vec<String>,
         /// Digest of the manifest.
         digest: Digest,
+        /// The manifest as an index would name it.
+        descriptor: Descriptor,
+        /// Digest of the config: what Docker calls the id of an image.
+        config: Digest,
         /// Sum of config and compressed layers.
         size_bytes: u64,
-        /// Where, for a layout.
+        /// Where, for a layout; `-` for a stream.
         destination: Option<PathBuf>,
     },
     /// Files.
@@ -127,7 +252,7 @@ pub enum ExportResult {
     },
     /// A tar file.
     Tar {
-        /// Where.
+        /// Where; `-` for a stream.
         destination: PathBuf,
         /// Its size.
         size_bytes: u64,

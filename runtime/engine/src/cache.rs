@@ -5,12 +5,12 @@
 
 use async_trait::async_trait;
 use rb_oci::{Digest, Hasher};
-use rb_solver::{Cache, Claim, Guard, OpError, Trace};
-use rb_store::Store;
+use rb_solver::{Cache, Claim, Gone, GoneReason, Guard, OpError, Trace};
+use rb_store::{Store, Tombstone};
 
 use crate::claims::{Claims, Taken};
 use crate::error::EngineError;
-use crate::value::{self, Value};
+use crate::value::{self, Product};
 
 /// The local database as the solver sees it.
 pub(crate) struct StoreCache {
@@ -27,6 +27,11 @@ impl StoreCache {
     /// Returns the key under which the store keeps what the solver calls `key`.
     fn stored_key(&self, key: &Digest) -> Digest {
         if self.single_id { derived(b"single id", key) } else { *key }
+    }
+
+    /// Returns the key of what is remembered of a lineage: apart, as its results are, so that none explains the others'.
+    fn trace_key(&self, lineage: &Digest) -> Digest {
+        self.stored_key(&derived(b"trace", lineage))
     }
 
     async fn on_store<T: Send + 'static>(
@@ -46,14 +51,22 @@ fn derived(purpose: &[u8], key: &Digest) -> Digest {
 }
 
 #[async_trait]
-impl Cache<Value> for StoreCache {
-    async fn lookup(&self, key: &Digest) -> Result<Option<Vec<Value>>, OpError> {
+impl Cache<Product> for StoreCache {
+    async fn lookup(&self, key: &Digest) -> Result<Option<Vec<Product>>, OpError> {
         let key = self.stored_key(key);
-        let record = self.on_store(move |store| store.record(&key)).await?;
-        Ok(record.and_then(|record| value::decode(&record.value)))
+        let found = self.on_store(move |store| {
+            let Some(record) = store.record(&key)? else { return Ok(None) };
+            let Some(found) = value::decode(&record.value) else { return Ok(None) };
+            if value::are_those_of(store, &found)? {
+                return Ok(Some(found));
+            }
+            tracing::warn!(%key, "a record of the database is damaged: it is dropped, and its result made again");
+            store.remove_record(&key).map(|_| None)
+        });
+        found.await
     }
 
-    async fn store(&self, keys: &[Digest], values: &[Value]) -> Result<(), OpError> {
+    async fn store(&self, keys: &[Digest], values: &[Product]) -> Result<(), OpError> {
         let Some((bytes, snapshots)) = value::encode(values) else { return Ok(()) };
         let keys: Vec<Digest> = keys.iter().map(|key| self.stored_key(key)).collect();
         self.on_store(move |store| keys.iter().try_for_each(|key| store.put_record(key, &bytes, &snapshots)))
@@ -70,13 +83,30 @@ impl Cache<Value> for StoreCache {
     }
 
     async fn trace(&self, lineage: &Digest) -> Result<Option<Trace>, OpError> {
-        let key = derived(b"trace", lineage);
+        let key = self.trace_key(lineage);
         let record = self.on_store(move |store| store.record(&key)).await?;
         Ok(record.and_then(|record| serde_json::from_slice(&record.value).ok()))
     }
 
+    async fn gone(&self, keys: &[Digest]) -> Result<Option<Gone>, OpError> {
+        let keys: Vec<Digest> = keys.iter().map(|key| self.stored_key(key)).collect();
+        let last = move |store: &Store| {
+            let found = keys.iter().filter_map(|key| store.tombstone(key).transpose());
+            Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().max_by_key(|tombstone| tombstone.gone_unix))
+        };
+        Ok(self.on_store(last).await?.map(|Tombstone { reason, gone_unix }| Gone {
+            reason: match reason {
+                rb_store::GoneReason::Removed => GoneReason::Removed,
+                rb_store::GoneReason::Unsynced => GoneReason::Unsynced,
+                rb_store::GoneReason::Lost => GoneReason::Lost,
+                rb_store::GoneReason::Corrupt => GoneReason::Corrupt,
+            },
+            at_unix: gone_unix,
+        }))
+    }
+
     async fn keep_trace(&self, lineage: &Digest, trace: &Trace) -> Result<(), OpError> {
-        let key = derived(b"trace", lineage);
+        let key = self.trace_key(lineage);
         let bytes = serde_json::to_vec(trace).expect("plain data serialises");
         self.on_store(move |store| store.put_record(&key, &bytes, &[])).await
     }

@@ -69,7 +69,10 @@ impl Claims {
             }
             if is_named(&file, &path).map_err(failed)? {
                 let mut claimed = Claimed { path: path.clone(), file };
-                claimed.file.set_len(0).map_err(failed)?;
+                // Only what another left: of a file that was emptied, ext4 writes the blocks as soon as it is closed.
+                if claimed.file.metadata().map_err(failed)?.len() > 0 {
+                    claimed.file.set_len(0).map_err(failed)?;
+                }
                 writeln!(claimed.file, "{}", std::process::id()).map_err(failed)?;
                 return Ok(Taken::Ours(claimed));
             }

@@ -1,7 +1,9 @@
 //! Why the engine could not do something; the errors of its parts, with who has to act.
 
+use std::error::Error as StdError;
+use std::io;
+
 use rb_diag::ErrorKind;
-use rb_exporters::ExportError;
 use rb_snapshot::SnapshotError;
 
 /// Something the engine was asked for could not be done.
@@ -50,6 +52,15 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// Who waits for what cannot be told or asked.
+    #[error("cannot use the socket `{}`", path.display())]
+    Status {
+        /// The socket, or its folder.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file that a query asks for is larger than it allows.
     #[error("`{}` is larger than {limit_bytes} bytes", path.display())]
     TooLarge {
@@ -68,6 +79,16 @@ pub enum EngineError {
         /// What may be behind it, where the runtime knows.
         help: Option<String>,
     },
+    /// A command failed while there was no room for what it writes.
+    #[error("{outcome}: the disk of the state directory {} is full", root.display())]
+    NoRoom {
+        /// How it ended.
+        outcome: String,
+        /// The state directory, where all lies that steps write.
+        root: std::path::PathBuf,
+        /// Last lines of what it wrote.
+        log_tail: Vec<String>,
+    },
     /// No image of this name or digest.
     #[error("there is no image `{name}`")]
     NoSuchImage {
@@ -85,6 +106,34 @@ pub enum EngineError {
     /// A tree made with `FROM @host` was to become an image.
     #[error("a tree that lies on `FROM @host` cannot become an image")]
     HostImage,
+    /// No program that keeps images is here, or not the one that was asked for.
+    #[error("{} to load the image into", match wanted {
+        Some(loader) => format!("there is no {} on this machine", loader.name()),
+        None => "neither Docker nor podman nor containerd is on this machine".to_owned(),
+    })]
+    NoLoader {
+        /// The one that was asked for.
+        wanted: Option<crate::Loader>,
+    },
+    /// The socket of a Docker daemon cannot be used.
+    #[error("no Docker daemon answers at {}", socket.display())]
+    Docker {
+        /// Its socket.
+        socket: std::path::PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A program did not take an image.
+    #[error("{who} does not take the image: {reason}")]
+    Loading {
+        /// The program.
+        who: String,
+        /// What it said.
+        reason: String,
+        /// What may be behind it.
+        help: Option<String>,
+    },
     /// The definition is not LLB.
     #[error(transparent)]
     Llb(#[from] rb_llb::LlbError),
@@ -103,6 +152,46 @@ pub enum EngineError {
     /// An export failed.
     #[error(transparent)]
     Export(#[from] rb_exporters::ExportError),
+    /// A registry did not give or take something.
+    #[error(transparent)]
+    Registry(#[from] rb_registry::RegistryError),
+    /// An image was to be pushed to a registry.
+    #[error("cannot push {name}")]
+    Push {
+        /// Where to.
+        name: String,
+        /// What the registry said, or why there is nothing to push.
+        #[source]
+        source: Box<Self>,
+    },
+    /// An image cannot be read from where it is said to be, or not written to where it is to be.
+    #[error("{what} {reason}")]
+    Image {
+        /// The image or place.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A text is not the name of an image.
+    #[error(transparent)]
+    Reference(#[from] rb_oci::ReferenceError),
+    /// A registry cannot be asked now, and it is known what it said an earlier time.
+    #[error("cannot ask what {name} is")]
+    Unasked {
+        /// The image.
+        name: String,
+        /// Why not.
+        #[source]
+        source: rb_registry::RegistryError,
+    },
+    /// An image is not here, and nobody may be asked for it.
+    #[error("{name} is not here, and --pull=never asks no registry")]
+    NotHere {
+        /// The image.
+        name: String,
+    },
     /// A thread of ours died.
     #[error("a worker thread died: {reason}")]
     Worker {
@@ -112,6 +201,18 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Takes the error out of one that was wrapped for the solver.
+    pub(crate) fn of(error: rb_solver::OpError) -> Self {
+        if error.is_cancelled() {
+            return Self::Exec(rb_exec::ExecError::Cancelled);
+        }
+        let kind = error.kind();
+        match error.into_inner().downcast() {
+            Ok(own) => *own,
+            Err(other) => Self::Worker { reason: format!("{kind:?}: {other}") },
+        }
+    }
+
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -123,22 +224,39 @@ impl EngineError {
             | Self::NoSuchImage { .. }
             | Self::NoCommand { .. }
             | Self::TooLarge { .. }
+            | Self::Image { .. }
+            | Self::Reference(_)
+            | Self::NotHere { .. }
             | Self::HostImage => ErrorKind::Input,
-            Self::Cache { .. } | Self::Claim { .. } => ErrorKind::Environment,
+            Self::Cache { .. }
+            | Self::Claim { .. }
+            | Self::Status { .. }
+            | Self::NoRoom { .. }
+            | Self::NoLoader { .. }
+            | Self::Docker { .. }
+            | Self::Loading { .. } => ErrorKind::Environment,
             Self::Llb(error) => error.kind(),
             Self::Source(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Exec(error) => error.kind(),
             Self::Export(error) => error.kind(),
+            Self::Registry(error) | Self::Unasked { source: error, .. } => error.kind(),
+            Self::Push { source, .. } => source.kind(),
             Self::Worker { .. } => ErrorKind::Internal,
         }
     }
 
     /// Returns what to do about it, where that can be said.
     pub fn help(&self) -> Option<String> {
+        self.own_help().or_else(|| is_full(self).then(|| FULL.to_owned()))
+    }
+
+    fn own_help(&self) -> Option<String> {
         match self {
-            Self::Unsupported { help, .. } | Self::Exit { help, .. } => help.clone(),
+            Self::Unsupported { help, .. } | Self::Exit { help, .. } | Self::Loading { help, .. } => {
+                help.clone()
+            }
             Self::NoSecret { id } => Some(format!("give it one: `--secret {id}=value`")),
             Self::InsecureStep => Some("allow it: `--allow-privileged` (`-P`)".to_owned()),
             Self::NoSuchImage { nearest, .. } => Some(match nearest {
@@ -146,21 +264,80 @@ impl EngineError {
                 None => "`rb image ls` lists the images there are".to_owned(),
             }),
             Self::NoCommand { name } => Some(format!("name one: `rb run {name} COMMAND`")),
+            Self::NoLoader { .. } => Some(
+                "`rb run NAME` runs an image without them; `rb image save` writes it to a file".to_owned(),
+            ),
+            Self::Docker { source, .. } => Some(match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "who may use the daemon is in the group `docker`: `sudo usermod -aG docker $USER`"
+                        .to_owned()
+                }
+                _ => "start it, or name its socket: DOCKER_HOST=unix://PATH".to_owned(),
+            }),
             Self::HostImage => Some("copy what was made into `FROM scratch` and save that".to_owned()),
             Self::Source(error) => error.help(),
             Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.help(),
-            Self::Export(ExportError::Store(error) | ExportError::Snapshot(SnapshotError::Store(error))) => {
-                error.help()
+            Self::Export(error) => error.help(),
+            Self::Registry(error) => error.help(),
+            Self::Unasked { .. } => Some("`--pull=missing` takes what it was the last time".to_owned()),
+            Self::NotHere { name } => Some(format!("`rb image pull {name}` gets it")),
+            Self::Push { source, .. } => source.own_help(),
+            Self::Image { help, .. } => help.clone(),
+            Self::NoRoom { root, .. } => {
+                Some(format!("free space on the disk of {} or set RB_ROOT to another", root.display()))
             }
             Self::Definition { .. }
             | Self::TooLarge { .. }
             | Self::Cache { .. }
             | Self::Claim { .. }
+            | Self::Status { .. }
             | Self::Llb(_)
+            | Self::Reference(_)
             | Self::Snapshot(_)
             | Self::Exec(_)
-            | Self::Export(_)
             | Self::Worker { .. } => None,
         }
+    }
+}
+
+/// What layers, caches and claims lie on.
+const FULL: &str = "free space on the disk of the state directory or set RB_ROOT to another";
+
+/// Tells whether a disk without room is behind an error.
+fn is_full(error: &EngineError) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_do_wherever_it_shows() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let copied = SnapshotError::Io { action: "write", path: "/a".into(), source: full() };
+        let cache = EngineError::Cache { action: "make", id: "c".to_owned(), source: full() };
+        for error in [EngineError::from(copied), cache] {
+            assert_eq!(
+                (error.kind(), error.help().as_deref()),
+                (ErrorKind::Environment, Some(FULL)),
+                "{error}"
+            );
+        }
+        let outcome = "the command ended with exit code 1".to_owned();
+        let error = EngineError::NoRoom { outcome, root: "/state".into(), log_tail: Vec::new() };
+        assert_eq!(error.kind(), ErrorKind::Environment);
+        assert!(error.to_string().contains("/state is full") && error.help().is_some(), "{error}");
+        let other =
+            EngineError::Cache { action: "make", id: "c".to_owned(), source: io::ErrorKind::Other.into() };
+        assert_eq!(other.help(), None);
     }
 }

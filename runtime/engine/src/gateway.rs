@@ -6,12 +6,15 @@ use std::path::Path;
 use rb_api::SolveError;
 use rb_diag::chain;
 use rb_frontend::{Answer, ImageLocation, ImageRequest, Query, ResolvedImage, WorldError};
-use rb_session::Session;
+use rb_oci::{Platform, Reference};
 use rb_snapshot::{Follow, SnapshotError, View};
+use rb_solver::OpError;
 use rb_sources::layout::{self, Wanted};
 
 use crate::error::EngineError;
-use crate::ops::no_registry;
+use crate::fetch::Listener;
+use crate::job::JobContext;
+use crate::names::NamedImage;
 use crate::parts::Parts;
 use crate::solve::{engine_error, job_error};
 use crate::value::Tree;
@@ -19,32 +22,52 @@ use crate::value::Tree;
 /// Name of every image that comes from a layout; which one it is, its digest says.
 const LAYOUT_NAME: &str = "rb/layout";
 
-fn failed(error: &EngineError) -> WorldError {
-    let message = error.help().into_iter().fold(chain(error), |message, help| format!("{message} ({help})"));
+fn failed(error: &OpError) -> WorldError {
+    let help = error.get_ref().downcast_ref::<EngineError>().and_then(EngineError::help);
+    let message = help.into_iter().fold(chain(error), |message, help| format!("{message} ({help})"));
     WorldError::Failed { kind: error.kind(), message }
 }
 
 /// Pins an image and returns its config.
 pub(crate) async fn resolve_image(
-    session: &dyn Session,
+    job: &JobContext,
     request: &ImageRequest,
 ) -> Result<ResolvedImage, WorldError> {
     let (project, path, tag) = match &request.location {
-        ImageLocation::Registry(name) => return Err(failed(&no_registry(name))),
+        ImageLocation::Registry(name) => return resolve_name(job, name, &request.platform).await,
         ImageLocation::OciLayout { project, path, tag } => (project, path, tag),
     };
     let store = project.join(path).dir().to_owned();
     let store = if store.is_empty() { ".".to_owned() } else { store };
     let missing = || WorldError::NotFound { what: format!("the folder `{path}`"), help: None };
-    let folder = session.oci_layout(&store).ok_or_else(missing)?;
+    let folder = job.session.oci_layout(&store).ok_or_else(missing)?;
     let (wanted, platform) = (Wanted::Tag(tag.clone()), request.platform.clone());
     let found = crate::blocking(move || Ok(layout::find(&folder, &wanted, &platform)?)).await;
-    let image = found.map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })?;
+    let image = found.map_err(|error| failed(&error))?;
     Ok(ResolvedImage {
         identifier: format!("oci-layout://{LAYOUT_NAME}@{}", image.digest),
         attrs: [(rb_llb::attr::OCI_STORE.to_owned(), store)].into(),
         digest: image.digest,
         config: image.config,
+    })
+}
+
+/// Pins an image that has a name. The definition holds the digest of what the name stands for, an index perhaps, as
+/// BuildKit's client has it.
+async fn resolve_name(
+    job: &JobContext,
+    name: &str,
+    platform: &Platform,
+) -> Result<ResolvedImage, WorldError> {
+    let reference: Reference =
+        name.parse().map_err(|error| failed(&crate::op_error(EngineError::Reference(error))))?;
+    let found = job.images.find(&job.parts, &reference, platform, job.images.pull, &Listener::nobody()).await;
+    let NamedImage { root, image } = found.map_err(|error| failed(&error))?;
+    Ok(ResolvedImage {
+        identifier: format!("docker-image://{}", reference.pinned(root)),
+        attrs: Default::default(),
+        digest: root,
+        config: image.config.clone(),
     })
 }
 

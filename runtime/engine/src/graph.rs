@@ -24,6 +24,11 @@ impl Graphs {
         Ok(Self(graphs))
     }
 
+    /// Returns them, in the order of the definitions.
+    pub(crate) fn all(&self) -> &[Graph] {
+        &self.0
+    }
+
     /// Returns the root of each definition; none for `scratch`.
     pub(crate) fn roots(&self) -> Vec<Option<Output>> {
         self.0.iter().map(|graph| graph.root().map(|edge| (edge.vertex, edge.index))).collect()
@@ -36,12 +41,17 @@ impl Graphs {
             for vertex in graph.vertices() {
                 let meta = graph.meta(&vertex.digest);
                 let name = meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);
-                if !watch.add(vertex.digest, &name, is_step(vertex, &name)) {
+                let below = vertex.inputs.iter().map(|edge| edge.vertex).collect();
+                let Some(place) = watch.add(vertex.digest, &name, is_step(vertex, &name), below) else {
                     continue;
-                }
+                };
                 let inputs = vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
                 let op = Arc::new(LlbOp::new(vertex.clone(), meta.ignore_cache, Arc::clone(job)));
-                let lineage = Some(Digest::of(&name));
+                // Several of one name are told apart by their order, or the last build's first would explain the second.
+                let lineage = Some(match place {
+                    0 => Digest::of(&name),
+                    place => Digest::of(format!("{name}\n{place}")),
+                });
                 let mut spec = VertexSpec::new(vertex.digest, name, op, inputs);
                 spec.lineage = lineage;
                 specs.push(spec);

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use rb_api::PullPolicy;
 use rb_oci::Digest;
 use rb_session::Session;
 
+use crate::names::Names;
+use crate::packing::Packing;
 use crate::parts::Parts;
 
 /// One job, as its ops see it.
@@ -17,6 +20,10 @@ pub(crate) struct JobContext {
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Whether steps may run without isolation.
     pub(crate) allow_insecure: bool,
+    /// What names of images stand for; asked once each.
+    pub(crate) images: Names,
+    /// Layers that are packed ahead.
+    pub(crate) packing: Arc<Packing>,
     tails: Mutex<BTreeMap<Digest, LogTail>>,
 }
 
@@ -27,7 +34,23 @@ impl JobContext {
         no_cache: bool,
         allowed_binds: Vec<PathBuf>,
     ) -> Self {
-        Self { parts, session, no_cache, allowed_binds, allow_insecure: false, tails: Mutex::default() }
+        let images = Names::default();
+        Self {
+            parts,
+            session,
+            no_cache,
+            allowed_binds,
+            allow_insecure: false,
+            images,
+            packing: Arc::default(),
+            tails: Mutex::default(),
+        }
+    }
+
+    /// Says when registries are asked.
+    pub(crate) fn with_pull(mut self, pull: PullPolicy) -> Self {
+        self.images.pull = pull;
+        self
     }
 
     /// Says whether steps may run without isolation; they may not unless told so.

@@ -9,23 +9,42 @@ mod cache;
 mod claims;
 mod error;
 mod exports;
+mod fetch;
 mod gateway;
 mod graph;
 mod images;
 mod job;
+mod load;
+mod names;
+mod network;
 mod ops;
+mod packing;
 mod parts;
+mod pinned;
+mod pull;
+mod push;
 mod run_image;
 mod solve;
+mod status;
 mod value;
+mod verify;
 mod watch;
 
 pub use error::EngineError;
-pub use images::{ImageDetails, SaveFormat};
-pub use run_image::RunRequest;
+pub use images::{Copied, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
+pub use load::{LoadPlaces, LoadReport, LoadedImage, Loader};
+pub use network::StepNetwork;
+pub use pull::PulledImage;
+pub use push::Platforms;
+pub use run_image::{RunGiven, RunRequest, Runnable};
+pub use status::{Answer, ProcessStatus, StatusServer, ask_all};
 
+pub use rb_solver::{Phase, Status, VertexStatus, WaitsFor};
+
+use std::fs::File;
+use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rb_exec::{Privileges, Rootless};
@@ -50,6 +69,10 @@ pub struct EngineOptions {
     pub jobs: NonZeroUsize,
     /// Host folders that `FROM @host --bind` may show beyond those that hold software.
     pub allowed_binds: Vec<PathBuf>,
+    /// How registries are asked.
+    pub registry: rb_registry::Registry,
+    /// How commands reach the network.
+    pub network: StepNetwork,
     /// Directories that no export replaces, beside the state directory, each with what it is: "your home".
     pub precious: Vec<(PathBuf, &'static str)>,
 }
@@ -67,7 +90,7 @@ impl LocalEngine {
     /// Opens the state directory. Cheap where it exists; several processes may have it open.
     pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
         let store = Store::open(&options.root)?;
-        let snapshots = Snapshots::new(store.clone(), driver())?;
+        let snapshots = Snapshots::new(store.clone(), driver(&store)?)?;
         let claims = Claims::below(&options.root);
         claims.sweep();
         let precious = Precious { directories: options.precious, state: Some(options.root) };
@@ -76,6 +99,8 @@ impl LocalEngine {
             snapshots,
             claims,
             privileges: options.privileges,
+            registry: options.registry,
+            network: options.network,
             precious,
             caches: Default::default(),
         };
@@ -92,6 +117,12 @@ impl LocalEngine {
         &self.parts.store
     }
 
+    /// Says whether a process apart should be started to write through to the disk what this one leaves behind: one that
+    /// hands the returned directory to [`sync_apart`]. `None` where nothing is to be done, or somebody is at it.
+    pub fn begin_sync(&self) -> Result<Option<File>, EngineError> {
+        Ok(self.parts.store.begin_sync(self.parts.caches.were_used())?)
+    }
+
     /// Returns the solver; started at its first use, which is within a tokio runtime.
     fn solver(&self) -> &Solver<LlbOp> {
         self.solver.get_or_init(|| {
@@ -102,9 +133,35 @@ impl LocalEngine {
     }
 }
 
-/// Chooses how snapshots are layered: by overlayfs, or by copies where this kernel refuses it to us.
-fn driver() -> DriverKind {
-    if rb_exec::overlay_works() { DriverKind::Overlay } else { DriverKind::Copy }
+/// Writes what was built below the state directory `root` through to the disk: snapshots, and caches that nobody uses.
+/// `directory` is what [`LocalEngine::begin_sync`] returned.
+pub fn sync_apart(root: &Path, directory: &File) -> Result<(), EngineError> {
+    rb_store::sync_apart(root, directory)?;
+    let settled = ops::settle(&root.join("caches"), directory);
+    settled.map_err(|source| EngineError::Cache { action: "sync", id: "all".to_owned(), source })
+}
+
+/// Chooses how snapshots are layered: by overlayfs, or by copies where it cannot lie on this file system or this kernel
+/// refuses it to us.
+fn driver(store: &Store) -> Result<DriverKind, EngineError> {
+    let place = store.temp_path();
+    // Where not even that can be made, making a snapshot says so better.
+    let tried = std::fs::create_dir(&place).map(|()| rb_exec::try_overlay_in(&place));
+    store.remove_tree(&place)?;
+    Ok(match tried {
+        // A full disk says nothing of what it could hold.
+        Ok(Err(rb_exec::ExecError::Setup { source, .. })) if is_full(&source) => DriverKind::Overlay,
+        Ok(Err(error)) => {
+            tracing::warn!(error = rb_diag::chain(&error), "layers are copied");
+            DriverKind::Copy
+        }
+        Ok(Ok(())) | Err(_) => DriverKind::Overlay,
+    })
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
 
 /// Wraps an error for the solver.

@@ -2,10 +2,12 @@
 
 use rb_exec::Privileges;
 use rb_exporters::Precious;
+use rb_registry::Registry;
 use rb_snapshot::Snapshots;
 use rb_store::Store;
 
 use crate::claims::Claims;
+use crate::network::StepNetwork;
 use crate::ops::Turns;
 
 /// Store, snapshots, caches, and what this process may do.
@@ -15,6 +17,10 @@ pub(crate) struct Parts {
     /// What is being run, by whichever process.
     pub(crate) claims: Claims,
     pub(crate) privileges: Privileges,
+    /// Where images come from and go to.
+    pub(crate) registry: Registry,
+    /// How commands reach the network.
+    pub(crate) network: StepNetwork,
     /// What no export replaces.
     pub(crate) precious: Precious,
     /// Who waits for which cache.

@@ -5,10 +5,9 @@
 //! under one lock.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rb_api::{Engine, EventSink, Job, JobOptions, SolveError, SolveRequest, SolveResult, Summary};
+use rb_api::{Engine, EventSink, Export, Job, JobOptions, SolveError, SolveRequest, SolveResult, Summary};
 use rb_diag::chain;
 use rb_exporters::Epoch;
 use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
@@ -16,30 +15,27 @@ use rb_llb::Definition;
 use rb_solver::JobHandle;
 
 use crate::error::EngineError;
+use crate::exports::Need;
+use crate::fetch::{self, Told};
 use crate::graph::{Graphs, Output};
 use crate::job::JobContext;
 use crate::ops::LlbOp;
-use crate::value::{Tree, Value};
+use crate::value::{Product, Root, Tree, Value};
 use crate::watch::Watch;
-use crate::{LocalEngine, exports, gateway};
-
-/// Work that took this long is made durable at its end, with all before it; shorter work is quicker to do again after
-/// a crash of the machine than to wait for the disk each time. What is not durable is distrusted after a reboot.
-const WORTH_KEEPING: Duration = Duration::from_secs(2);
+use crate::{LocalEngine, exports, gateway, push};
 
 #[async_trait]
 impl Engine for LocalEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        let JobOptions { session, no_cache, allow_insecure, epoch_seconds } = options;
+        let JobOptions { session, no_cache, pull, allow_insecure, epoch_seconds } = options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
         let watch = Arc::new(Watch::new(events));
         Arc::new(LocalJob {
             handle: self.solver().job(Vec::new(), watch.clone()),
-            context: Arc::new(context.with_insecure(allow_insecure)),
+            context: Arc::new(context.with_insecure(allow_insecure).with_pull(pull)),
             watch,
             epoch: Epoch(epoch_seconds),
             binding: Mutex::default(),
-            kept: Mutex::new(Kept { until: Instant::now(), executed: 0 }),
         })
     }
 
@@ -58,36 +54,49 @@ struct LocalJob {
     epoch: Epoch,
     /// Held while vertices are bound and added.
     binding: Mutex<()>,
-    kept: Mutex<Kept>,
 }
 
-/// What of a job is durable.
-struct Kept {
-    until: Instant,
-    /// Steps executed until then.
-    executed: usize,
+impl Drop for LocalJob {
+    fn drop(&mut self) {
+        self.context.packing.cancel();
+    }
 }
 
 #[async_trait]
 impl Job for LocalJob {
-    async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
-        let trees = self.trees(request.roots.iter().map(|root| &root.definition)).await?;
-        let roots = trees.iter().map(Tree::key).collect();
+    async fn solve(&self, mut request: SolveRequest) -> Result<SolveResult, SolveError> {
+        let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
+        let products =
+            self.products(request.roots.iter().map(|root| &root.definition), &request.exports).await?;
+        let mut made = Vec::with_capacity(products.len());
+        for (index, product) in products.into_iter().enumerate() {
+            made.push(self.root(product, exports::need(&request.exports, index)).await?);
+        }
+        let roots = made.iter().map(Root::key).collect();
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
-        let written = crate::blocking(move || exports::write(&parts, &request.exports, &trees, epoch)).await;
+        let packing = Arc::clone(&self.context.packing);
+        let write = move || {
+            let _alone = packing.alone();
+            exports::write(&parts, &request.exports, &made, epoch)
+        };
+        let written = crate::blocking(write).await;
         let exports = written.map_err(|error| job_error(&error))?;
-        self.keep().await?;
-        Ok(SolveResult { roots, exports, summary: self.summary() })
+        let pushed = push::written(&self.context.parts, &targets, &exports, self.watch.events()).await;
+        let pushed = pushed.map_err(|error| engine_error(&error))?;
+        Ok(SolveResult { roots, exports, pushed, summary: self.summary() })
     }
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
-        let trees = self.trees([&definition]).await?;
-        let tree = trees.into_iter().next().unwrap_or_else(Tree::scratch);
+        let product = self.products([&definition], &[]).await?.into_iter().next();
+        let tree = match product {
+            Some(product) => self.tree(product).await?,
+            None => Tree::scratch(),
+        };
         gateway::answer(&self.context.parts, &tree, query).await
     }
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
-        gateway::resolve_image(self.context.session.as_ref(), request).await
+        gateway::resolve_image(&self.context, request).await
     }
 
     fn summary(&self) -> Summary {
@@ -96,26 +105,25 @@ impl Job for LocalJob {
 }
 
 impl LocalJob {
-    /// Solves the roots of definitions to trees, in order.
-    async fn trees<'a>(
+    /// Solves the roots of definitions, in order; the layers of what `exports` make images of are packed meanwhile.
+    async fn products<'a>(
         &self,
         definitions: impl IntoIterator<Item = &'a Definition> + Send,
-    ) -> Result<Vec<Tree>, SolveError> {
+        exports: &[Export],
+    ) -> Result<Vec<Product>, SolveError> {
         let graphs = Graphs::of(definitions).map_err(|error| engine_error(&error))?;
+        self.context.packing.want(graphs.all(), exports, self.epoch);
         self.add(&graphs);
         let roots = graphs.roots();
         drop(graphs);
         let edges: Vec<Output> = roots.iter().flatten().copied().collect();
         let solved = self.handle.solve(&edges).await;
         let mut values = solved.map_err(|error| solve_error(error, &self.context))?.into_iter();
-        let mut trees = Vec::with_capacity(roots.len());
-        for root in &roots {
-            trees.push(match root {
-                None => Tree::scratch(),
-                Some(_) => self.tree(values.next().expect("one value per edge")).await?,
-            });
-        }
-        Ok(trees)
+        let product = |root: &Option<Output>| match root {
+            None => Product::Here(Value::Tree(Tree::scratch())),
+            Some(_) => values.next().expect("one value per edge"),
+        };
+        Ok(roots.iter().map(product).collect())
     }
 
     /// Adds what the job does not know yet.
@@ -124,30 +132,37 @@ impl LocalJob {
         self.handle.extend(graphs.bind(&self.context, &self.watch));
     }
 
-    async fn tree(&self, value: Value) -> Result<Tree, SolveError> {
-        match value {
-            Value::Tree(tree) => Ok(tree),
-            Value::Local(_) => {
-                let parts = Arc::clone(&self.context.parts);
+    async fn tree(&self, product: Product) -> Result<Tree, SolveError> {
+        let parts = &self.context.parts;
+        match product {
+            Product::Here(Value::Tree(tree)) => Ok(tree),
+            Product::Here(value @ Value::Local(_)) => {
+                let parts = Arc::clone(parts);
                 let copied = crate::blocking(move || crate::ops::as_tree(&parts, &value)).await;
                 copied.map_err(|error| job_error(&error))
+            }
+            Product::Image(image, _) => {
+                let told = Told::begin(self.watch.events(), &image.name());
+                let tree = fetch::tree(parts, &image, &told.listener()).await;
+                told.end(&tree);
+                tree.map_err(|error| job_error(&error))
             }
         }
     }
 
-    /// Makes durable what was made since this was done last, if there was much to it.
-    async fn keep(&self) -> Result<(), SolveError> {
-        let executed = self.summary().executed;
-        {
-            let mut kept = self.kept.lock().expect("no holder panics");
-            if executed == kept.executed || kept.until.elapsed() < WORTH_KEEPING {
-                return Ok(());
+    /// Brings of a root what its exports need.
+    async fn root(&self, product: Product, need: Need) -> Result<Root, SolveError> {
+        match (product, need) {
+            (Product::Image(image, content), Need::Nothing) => Ok(Root::Image(image, content)),
+            (Product::Image(image, content), Need::Layers) => {
+                let told = Told::begin(self.watch.events(), &image.name());
+                let fetched = fetch::blobs(&self.context.parts, &image, &told.listener()).await;
+                told.end(&fetched);
+                fetched.map_err(|error| job_error(&error))?;
+                Ok(Root::Image(image, content))
             }
-            *kept = Kept { until: Instant::now(), executed };
+            (product, Need::Nothing | Need::Layers | Need::Tree) => Ok(Root::Tree(self.tree(product).await?)),
         }
-        let store = self.context.parts.store.clone();
-        let synced = crate::blocking(move || Ok(store.sync_snapshots()?)).await;
-        synced.map_err(|error| job_error(&error))
     }
 }
 
@@ -159,7 +174,9 @@ fn solve_error(error: rb_solver::SolveError, job: &JobContext) -> SolveError {
             }
             let engine = source.get_ref().downcast_ref::<EngineError>();
             let log_tail = match engine {
-                Some(EngineError::Exit { log_tail, .. }) => log_tail.clone(),
+                Some(EngineError::Exit { log_tail, .. } | EngineError::NoRoom { log_tail, .. }) => {
+                    log_tail.clone()
+                }
                 _ => job.take_tail(&vertex),
             };
             SolveError::Vertex {

@@ -1,4 +1,4 @@
-//! What flows along the edges of a solved graph: filesystems.
+//! What flows along the edges of a solved graph: filesystems, and images that become some when they are read.
 //!
 //! A [`Value`] is a handle; the bytes stay in the store or in the user's tree. A [`Tree`] can be written into a
 //! cache record and read back; a look at the user's folder cannot, since it is true only now.
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use rb_oci::{Digest, Hasher};
 use rb_snapshot::ContentKey;
 use rb_sources::local::LocalTree;
-use rb_store::SnapshotId;
+use rb_store::{SnapshotId, Store, StoreError};
 use serde::{Deserialize, Serialize};
+
+use crate::pinned::PinnedImage;
 
 /// One output of a vertex.
 #[derive(Debug, Clone)]
@@ -19,6 +21,44 @@ pub(crate) enum Value {
     Tree(Tree),
     /// A folder of the user's, as it was looked at; copied when a step wants it.
     Local(Arc<LocalTree>),
+}
+
+/// One output of a vertex, as the solver passes it on: an image is fetched by whom its files concern.
+#[derive(Debug, Clone)]
+pub(crate) enum Product {
+    /// It can be read.
+    Here(Value),
+    /// An image of which some layers are not unpacked, and by what its tree is found once they are.
+    Image(Arc<PinnedImage>, ContentKey),
+}
+
+impl Product {
+    /// Returns the content key; it does not change when the image is fetched.
+    pub(crate) fn key(&self) -> Digest {
+        match self {
+            Self::Here(value) => value.key(),
+            Self::Image(_, content) => content.to_digest(),
+        }
+    }
+}
+
+/// A root of a request, ready to be exported.
+#[derive(Debug, Clone)]
+pub(crate) enum Root {
+    /// A tree.
+    Tree(Tree),
+    /// An image that needs no tree, and by what that would be found.
+    Image(Arc<PinnedImage>, ContentKey),
+}
+
+impl Root {
+    /// Returns the content key.
+    pub(crate) fn key(&self) -> Digest {
+        match self {
+            Self::Tree(tree) => tree.key(),
+            Self::Image(_, content) => content.to_digest(),
+        }
+    }
 }
 
 /// A filesystem in the store.
@@ -82,10 +122,10 @@ struct StoredTree {
 }
 
 /// Writes the outputs of a vertex as a record; `None` if one of them cannot be kept.
-pub(crate) fn encode(values: &[Value]) -> Option<(Vec<u8>, Vec<SnapshotId>)> {
+pub(crate) fn encode(values: &[Product]) -> Option<(Vec<u8>, Vec<SnapshotId>)> {
     let trees = values.iter().map(|value| match value {
-        Value::Tree(tree) => Some(tree),
-        Value::Local(_) => None,
+        Product::Here(Value::Tree(tree)) => Some(tree),
+        Product::Here(Value::Local(_)) | Product::Image(..) => None,
     });
     let trees: Vec<&Tree> = trees.collect::<Option<_>>()?;
     let snapshots = trees.iter().filter_map(|tree| tree.snapshot).collect();
@@ -100,15 +140,28 @@ pub(crate) fn encode(values: &[Value]) -> Option<(Vec<u8>, Vec<SnapshotId>)> {
     Some((serde_json::to_vec(&stored).expect("plain data serialises"), snapshots))
 }
 
+/// Says whether each tree of a record has the content that its snapshot was committed with: a database may rot too.
+pub(crate) fn are_those_of(store: &Store, values: &[Product]) -> Result<bool, StoreError> {
+    for value in values {
+        if let Product::Here(Value::Tree(Tree { snapshot: Some(snapshot), content, .. })) = value
+            && let Some(row) = store.snapshot(*snapshot)?
+            && row.content_key.is_some_and(|key| key != *content.as_bytes())
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Reads a record; `None` if it is not one of ours.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Value>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Product>> {
     let stored: Vec<StoredTree> = serde_json::from_slice(bytes).ok()?;
     let tree = |tree: StoredTree| {
-        Value::Tree(Tree {
+        Product::Here(Value::Tree(Tree {
             snapshot: tree.snapshot.map(SnapshotId),
             content: ContentKey::from_bytes(*tree.content.as_bytes()),
             host: tree.host,
-        })
+        }))
     };
     Some(stored.into_iter().map(tree).collect())
 }
@@ -126,13 +179,32 @@ mod tests {
             host: Some(host),
         };
         let (bytes, snapshots) =
-            encode(&[Value::Tree(tree.clone()), Value::Tree(Tree::scratch())]).expect("trees");
+            encode(&[tree.clone(), Tree::scratch()].map(|tree| Product::Here(Value::Tree(tree))))
+                .expect("trees");
         assert_eq!(snapshots, [SnapshotId(7)]);
         let values = decode(&bytes).expect("decodes");
         assert!(
-            matches!(&values[..], [Value::Tree(first), Value::Tree(second)] if *first == tree && *second == Tree::scratch())
+            matches!(&values[..], [Product::Here(Value::Tree(first)), Product::Here(Value::Tree(second))] if *first == tree && *second == Tree::scratch())
         );
         assert!(decode(b"{}").is_none());
+    }
+
+    #[test]
+    fn a_record_of_another_snapshot_is_noticed() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let store = Store::open(root.path()).expect("opens");
+        let commit = |key: [u8; 32]| {
+            let id = store.new_snapshot(None).expect("starts");
+            store.commit_snapshot(id, 0, Some(key)).expect("commits")
+        };
+        let (one, two) = (commit([1; 32]), commit([2; 32]));
+        let of = |snapshot| {
+            let tree =
+                Tree { snapshot: Some(snapshot), content: ContentKey::from_bytes([1; 32]), host: None };
+            [Product::Here(Value::Tree(tree))]
+        };
+        assert!(are_those_of(&store, &of(one)).expect("reads"));
+        assert!(!are_those_of(&store, &of(two)).expect("reads"));
     }
 
     #[test]

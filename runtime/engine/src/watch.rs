@@ -5,20 +5,26 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, UNIX_EPOCH};
 
-use rb_api::{Event, EventKind, EventSink, LogStream, Summary};
+use rb_api::{CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Summary};
 use rb_diag::chain;
 use rb_oci::Digest;
-use rb_solver::{MissReason, Observer, Stream};
+use rb_solver::{GoneReason, KeyKind, MissReason, Observer, Stream};
 
 /// Hears of one job.
 pub(crate) struct Watch {
     vertices: Mutex<BTreeMap<Digest, Known>>,
+    /// How many vertices have each name.
+    names: Mutex<BTreeMap<String, usize>>,
     events: EventSink,
 }
 
 /// One vertex of the job.
 struct Known {
+    name: String,
+    /// The vertices of its inputs, in order.
+    inputs: Vec<Digest>,
     /// It is a step that people count.
     step: bool,
     ended: Option<Ended>,
@@ -33,20 +39,29 @@ enum Ended {
 
 impl Watch {
     pub(crate) fn new(events: EventSink) -> Self {
-        Self { vertices: Mutex::default(), events }
+        Self { vertices: Mutex::default(), names: Mutex::default(), events }
     }
 
-    /// Adds a vertex and tells of it; one that is known keeps its name, and `false` is returned.
-    pub(crate) fn add(&self, vertex: Digest, name: &str, step: bool) -> bool {
+    /// Adds a vertex, tells of it, and returns how many were added before under its name; nothing of one that is known,
+    /// which keeps its name.
+    pub(crate) fn add(&self, vertex: Digest, name: &str, step: bool, inputs: Vec<Digest>) -> Option<usize> {
         match self.vertices().entry(vertex) {
-            Entry::Occupied(_) => return false,
-            Entry::Vacant(place) => place.insert(Known { step, ended: None }),
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(place) => place.insert(Known { name: name.to_owned(), inputs, step, ended: None }),
         };
         (self.events)(Event { vertex, kind: EventKind::Added { name: name.to_owned(), step } });
-        true
+        let mut names = self.names.lock().expect("no holder panics");
+        let count = names.entry(name.to_owned()).or_default();
+        *count += 1;
+        Some(*count - 1)
     }
 
     /// Counts what became of the steps.
+    /// Returns who is told of the job.
+    pub(crate) fn events(&self) -> &EventSink {
+        &self.events
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for known in self.vertices().values().filter(|known| known.step) {
@@ -65,6 +80,13 @@ impl Watch {
         }
     }
 
+    /// Returns what an input of a vertex is called.
+    fn name_of_input(&self, vertex: &Digest, input: usize) -> Option<String> {
+        let vertices = self.vertices();
+        let below = vertices.get(vertex)?.inputs.get(input)?;
+        vertices.get(below).map(|known| known.name.clone())
+    }
+
     fn vertices(&self) -> MutexGuard<'_, BTreeMap<Digest, Known>> {
         self.vertices.lock().expect("no holder panics")
     }
@@ -74,12 +96,16 @@ impl Observer for Watch {
     fn event(&self, vertex: Digest, event: rb_solver::Event) {
         use rb_solver::Event as Seen;
         let kind = match event {
-            Seen::Started | Seen::Shared { .. } => return,
-            Seen::Cached { .. } => {
+            Seen::Started => return,
+            Seen::Shared { with } => EventKind::Shared { with },
+            Seen::Cached { key: kind } => {
                 self.end(&vertex, Ended::Cached);
-                EventKind::Cached
+                EventKind::Cached { key: key(kind) }
             }
-            Seen::Missed { reason } => EventKind::Missed { reason: in_words(&reason) },
+            Seen::Missed { reason } => {
+                let name = |input| self.name_of_input(&vertex, input);
+                EventKind::Missed { reason: verdict(reason, name) }
+            }
             Seen::Running => EventKind::Started,
             Seen::Log { stream, bytes } => {
                 let stream = match stream {
@@ -100,15 +126,132 @@ impl Observer for Watch {
     }
 }
 
-fn in_words(reason: &MissReason) -> String {
-    match reason {
-        MissReason::NeverSeen => "never built before".to_owned(),
-        MissReason::DefinitionChanged { .. } => "what it does has changed".to_owned(),
-        MissReason::InputChanged { index, .. } => format!("its input {} has changed", index + 1),
-        MissReason::Evicted => "its result is no longer stored".to_owned(),
-        MissReason::IgnoreCache { inherited_from: None } => "it was told not to use the cache".to_owned(),
-        MissReason::IgnoreCache { inherited_from: Some(_) } => {
+fn key(kind: KeyKind) -> CacheKey {
+    match kind {
+        KeyKind::Fast => CacheKey::Fast,
+        KeyKind::Content => CacheKey::Content,
+        KeyKind::Slow => CacheKey::Slow,
+    }
+}
+
+/// Says in the API's words why a vertex missed; `name` tells what its inputs are called.
+fn verdict(reason: MissReason, name: impl Fn(usize) -> Option<String>) -> CacheVerdict {
+    let miss = match reason {
+        MissReason::NeverSeen => Miss::NeverSeen,
+        MissReason::DefinitionChanged { was, now } => Miss::DefinitionChanged { was, now },
+        MissReason::InputChanged { index, was, now, also } => {
+            Miss::InputChanged { input: index, name: name(index), was: was.content, now: now.content, also }
+        }
+        MissReason::SchemaChanged { was, now } => Miss::SchemaChanged { was, now },
+        MissReason::Evicted { gone } => Miss::Gone {
+            because: gone.map(|gone| match gone.reason {
+                GoneReason::Removed => GoneBecause::Removed,
+                GoneReason::Unsynced => GoneBecause::Unsynced,
+                GoneReason::Lost => GoneBecause::Lost,
+                GoneReason::Corrupt => GoneBecause::Damaged,
+            }),
+            at_unix: gone.map(|gone| gone.at_unix),
+        },
+        MissReason::IgnoreCache { inherited_from } => Miss::IgnoreCache { inherited_from },
+    };
+    CacheVerdict { text: in_words(&miss), miss }
+}
+
+fn in_words(miss: &Miss) -> String {
+    match miss {
+        Miss::NeverSeen => "never built before".to_owned(),
+        Miss::DefinitionChanged { .. } => "what it does has changed".to_owned(),
+        Miss::InputChanged { input, name, also, .. } => {
+            let first = match name {
+                Some(name) => format!("what it reads of `{name}` has changed"),
+                None => format!("its input {} has changed", input + 1),
+            };
+            match also.len() {
+                0 => first,
+                1 => format!("{first}, and one input more"),
+                more => format!("{first}, and {more} inputs more"),
+            }
+        }
+        Miss::SchemaChanged { .. } => {
+            "its result was made by another version of rb, which recognised results in another way".to_owned()
+        }
+        Miss::Gone { because: None, .. } => "its result is no longer stored".to_owned(),
+        Miss::Gone { because: Some(because), at_unix } => {
+            let when = at_unix.map_or_else(String::new, |at| format!(" at {}", utc(at)));
+            match because {
+                GoneBecause::Removed => format!("its result was removed{when}, to make room or on demand"),
+                GoneBecause::Unsynced => {
+                    format!("the machine went down before its result was on the disk (noticed{when})")
+                }
+                GoneBecause::Lost => format!("a part of its result was missing{when}"),
+                GoneBecause::Damaged => format!("its result was found damaged{when}"),
+            }
+        }
+        Miss::IgnoreCache { inherited_from: None } => "it was told not to use the cache".to_owned(),
+        Miss::IgnoreCache { inherited_from: Some(_) } => {
             "what it depends on was told not to use the cache".to_owned()
         }
+    }
+}
+
+/// Formats seconds since 1970 as `2020-04-16 12:00:00 UTC`.
+fn utc(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+    text.replace('T', " ").replace('Z', " UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_solver::{Gone, InputTrace};
+
+    use super::*;
+
+    fn said(reason: MissReason) -> String {
+        verdict(reason, |input| (input == 1).then(|| "+lib | COPY src .".to_owned())).text
+    }
+
+    #[test]
+    fn every_reason_has_words() {
+        let gone = |reason| MissReason::Evicted { gone: Some(Gone { reason, at_unix: 1_587_038_400 }) };
+        let trace = || InputTrace { fast: Digest::of("f"), content: None };
+        let changed = |index, also| MissReason::InputChanged { index, was: trace(), now: trace(), also };
+        let digest = Digest::of("d");
+        for (reason, words) in [
+            (MissReason::NeverSeen, "never built before"),
+            (MissReason::DefinitionChanged { was: digest, now: digest }, "what it does has changed"),
+            (changed(1, vec![]), "what it reads of `+lib | COPY src .` has changed"),
+            (changed(0, vec![1, 2]), "its input 1 has changed, and 2 inputs more"),
+            (
+                MissReason::SchemaChanged { was: 1, now: 2 },
+                "its result was made by another version of rb, which recognised results in another way",
+            ),
+            (MissReason::Evicted { gone: None }, "its result is no longer stored"),
+            (
+                gone(GoneReason::Removed),
+                "its result was removed at 2020-04-16 12:00:00 UTC, to make room or on demand",
+            ),
+            (
+                gone(GoneReason::Unsynced),
+                "the machine went down before its result was on the disk (noticed at 2020-04-16 12:00:00 UTC)",
+            ),
+            (gone(GoneReason::Lost), "a part of its result was missing at 2020-04-16 12:00:00 UTC"),
+            (gone(GoneReason::Corrupt), "its result was found damaged at 2020-04-16 12:00:00 UTC"),
+            (MissReason::IgnoreCache { inherited_from: None }, "it was told not to use the cache"),
+        ] {
+            assert_eq!(said(reason), words);
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_flat_object() {
+        let reason = MissReason::Evicted { gone: Some(Gone { reason: GoneReason::Lost, at_unix: 0 }) };
+        let verdict = verdict(reason, |_| None);
+        let value = serde_json::to_value(&verdict).expect("plain data");
+        assert_eq!(
+            (&value["why"], &value["because"], &value["at_unix"]),
+            (&serde_json::json!("gone"), &serde_json::json!("lost"), &serde_json::json!(0),)
+        );
+        assert_eq!(serde_json::from_value::<CacheVerdict>(value).expect("reads"), verdict);
     }
 }

@@ -10,16 +10,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rb_api::{
-    Engine, Event, EventKind, EventSink, Export, JobOptions, Root, SolveError, SolveRequest, SolveResult,
-    Summary,
+    Engine, Event, EventKind, EventSink, Export, JobOptions, PullPolicy, Root, SolveError, SolveRequest,
+    SolveResult, Summary,
 };
 use rb_diag::{ErrorKind, SourceMap};
 use rb_engine::{EngineOptions, LocalEngine};
 use rb_llb::{CopyAction, ExecBuilder, ExecMeta, MkfileAction, MountOptions, NodeMeta, State, extension};
+use rb_registry::{Anonymous, Registry, RegistryOptions};
 use rb_session::{HiddenFile, LocalDir, LocalSession};
 
+mod images;
 mod jobs;
 mod mounts;
+mod packing;
 mod processes;
 mod times;
 
@@ -48,6 +51,7 @@ impl Bench {
         JobOptions {
             session: Arc::new(LocalSession::default().with_local("context", local)),
             no_cache: false,
+            pull: PullPolicy::default(),
             allow_insecure: false,
             epoch_seconds: 1_587_038_400,
         }
@@ -107,6 +111,8 @@ fn open(dir: &Path) -> LocalEngine {
         }),
         jobs: NonZeroUsize::MIN.saturating_add(1),
         allowed_binds: Vec::new(),
+        registry: Registry::new(RegistryOptions::default(), Arc::new(Anonymous)),
+        network: Default::default(),
         precious: Vec::new(),
     };
     LocalEngine::open(options).expect("opens")
@@ -269,7 +275,7 @@ fn what_is_not_lent_or_not_done_is_refused_by_name() {
     let bench = Bench::new();
     for (identifier, text) in [
         ("local://other", "`other`"),
-        ("docker-image://docker.io/library/alpine:latest", "registry"),
+        ("docker-image://docker.io/library/Alpine:latest", "lower case"),
         ("https://example.com/x", "https"),
         ("oci-layout://x/y@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "x/y"),
     ] {

@@ -10,6 +10,8 @@
 //!     common.turn              held alone while one waits for `common.lock`, and while `common` is made
 //!     1/ 1.lock  2/ 2.lock …   for `private`: the first that is free
 //!     common.seen, 1.seen …    what `times` remembers of a cache's last step
+//!     common.used, 1.used …    when its last step ended, likewise
+//!     common.unwritten …       stands while its content may not be on the disk ([`marks`])
 //! ```
 //!
 //! All locks are flock(2): they hold between processes and end with the one that has them, however it ends. Who waits
@@ -21,11 +23,14 @@
 //! **Invariants:** a directory appears by one rename, complete; what a step writes stays there whatever becomes of the step
 //! and enters no key and no layer. Lock files are never removed.
 
+pub(crate) mod marks;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,12 +53,21 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Whose turn it is within this process: one queue for each common directory that somebody waits for.
 #[derive(Default)]
-pub(crate) struct Turns(Mutex<BTreeMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Turns {
+    queues: Mutex<BTreeMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>,
+    /// Whether any was used by this process.
+    used: AtomicBool,
+}
 
 impl Turns {
+    /// Says whether a step of this process has used a cache.
+    pub(crate) fn were_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
     fn queue(&self, folder: &Path) -> Arc<tokio::sync::Mutex<()>> {
         // Every change of the map is a single step, so a panicked holder leaves it whole.
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|_, queue| queue.strong_count() > 0);
         let known = queues.get(folder).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
@@ -161,11 +175,15 @@ async fn take_common(cx: &Context, maker: Maker, alone: bool) -> Result<Lease, O
     patience.during(polled(|| turn.0.try_lock())).await?.map_err(|error| maker.failed("lock", error))?;
     let (directory, lock) = {
         let maker = Arc::clone(&maker);
-        crate::blocking(move || Ok((maker.made("common")?, maker.open("common.lock")?))).await?
+        let make = move || {
+            let lock = maker.open("common.lock")?;
+            Ok((maker.made("common", &lock)?, lock))
+        };
+        crate::blocking(make).await?
     };
     let taken = patience.during(polled(|| if alone { lock.try_lock() } else { lock.try_lock_shared() }));
     taken.await?.map_err(|error| maker.failed("lock", error))?;
-    Ok(Lease { directory, lock })
+    crate::blocking(move || maker.marked(Lease { directory, lock }, "common")).await
 }
 
 /// The turn among processes; given up like a [`Lease`].
@@ -264,7 +282,10 @@ impl Maker {
         for number in 1u32.. {
             let lock = self.open(&format!("{number}.lock"))?;
             match lock.try_lock() {
-                Ok(()) => return Ok(Lease { directory: self.made(&number.to_string())?, lock }),
+                Ok(()) => {
+                    let name = number.to_string();
+                    return self.marked(Lease { directory: self.made(&name, &lock)?, lock }, &name);
+                }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(self.error("lock", error)),
             }
@@ -272,9 +293,37 @@ impl Maker {
         Err(self.error("lock", io::ErrorKind::QuotaExceeded.into()))
     }
 
-    /// Returns a directory, making it from the input where it is missing. The caller has it to itself.
-    fn made(&self, name: &str) -> Result<PathBuf, EngineError> {
+    /// Notes that a cache is about to be written to.
+    fn marked(&self, lease: Lease, name: &str) -> Result<Lease, EngineError> {
+        let made = self.parts.store.temp_path();
+        marks::mark(&self.folder, name, &made).map_err(|error| self.error("mark", error))?;
+        self.parts.caches.used.store(true, Ordering::Relaxed);
+        Ok(lease)
+    }
+
+    /// Returns a directory, making it from the input where it is missing or may be torn. Nobody else gets it meanwhile; `lock`
+    /// is its lock, which may be held afterwards.
+    fn made(&self, name: &str, lock: &File) -> Result<PathBuf, EngineError> {
         let directory = self.folder.join(name);
+        let is_torn = marks::is_torn(&self.folder, name).map_err(|error| self.error("look at", error))?;
+        // What somebody uses was not torn when that began: then the mark itself is damaged.
+        let is_free = || match lock.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(self.error("lock", error)),
+        };
+        if is_torn && is_free()? {
+            tracing::warn!(cache = self.id, "begins anew: the machine went down before it was on the disk");
+            let trash = self.parts.snapshots.prepare(None)?;
+            match std::fs::rename(&directory, trash.upper().join("torn")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.error("remove", error));
+                }
+                Ok(()) | Err(_) => {
+                    marks::unmark(&self.folder, name).map_err(|error| self.error("mark", error))?;
+                }
+            }
+        }
         if directory.is_dir() {
             return Ok(directory);
         }

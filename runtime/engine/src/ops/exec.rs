@@ -8,15 +8,17 @@ use rb_exec::{
     Bind, ExecError, ExitStatus, ExtraMount, KillSwitch, Network, OverlayMount, Rlimit, RootDriver,
     RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
-use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Vertex};
+use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
 use rb_oci::{Digest, Hasher};
 use rb_snapshot::{Active, DriverKind, Follow};
 use rb_solver::{Context, OpError};
 
+use super::authorities::Authorities;
 use super::times::Times;
 use super::{caches, mounts, secrets, unsupported};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
+use crate::network::{self, StepNetwork};
 use crate::parts::Parts;
 use crate::value::{HostMounts, Tree, Value};
 
@@ -64,7 +66,8 @@ pub(super) async fn run(
     job: &Arc<JobContext>,
 ) -> Result<Vec<Value>, OpError> {
     let kill = KillSwitch::new();
-    let given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
+    let mut given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
+    given.hide(network::passwords(&proxies(op, &job.parts.network)));
     let held = caches::hold(cx, op, &inputs, &job.parts, job.session.cache_scope()).await?;
     let work = {
         let (op, job, kill, cx) = (op.clone(), Arc::clone(job), kill.clone(), cx.clone());
@@ -116,6 +119,8 @@ fn run_blocking(
     let mut times = Times::new(&parts.snapshots, directories)?;
     // For this run only; they are gone when it has ended.
     let mut today = Vec::new();
+    let reaches_out = network_of(op.network) == Network::Host;
+    let mut authorities = reaches_out.then(|| Authorities::of(parts)).flatten();
     let mut writables = Vec::new();
     let mut read_only_outputs = Vec::new();
     let mut root = None;
@@ -135,12 +140,20 @@ fn run_blocking(
                     extra.extend(host_binds(tree.host.as_ref()));
                 }
                 let newer = times.layer(&tree, &mount.dest)?;
+                let mut authorities = authorities.as_mut().filter(|_| is_root);
+                let trusting = match &mut authorities {
+                    Some(authorities) => authorities.layer(parts, &tree)?,
+                    None => None,
+                };
                 // A read-only root still gets a layer of its own, which is thrown away: what is mounted in it needs
                 // places to stand on. So does an empty tree: there is nothing else to mount.
                 let mut stack = if mount.readonly && (is_root || layers.is_empty()) {
                     read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
                     let active = parts.snapshots.prepare(tree.snapshot)?;
                     times.show(&active, &tree, &mount.dest)?;
+                    if let Some(authorities) = authorities {
+                        authorities.show(&active)?;
+                    }
                     let stack = stack_of(&active);
                     writables.push(Writable { active, base: tree, output: None });
                     stack
@@ -150,13 +163,16 @@ fn run_blocking(
                 } else {
                     let active = parts.snapshots.prepare(tree.snapshot)?;
                     times.show(&active, &tree, &mount.dest)?;
+                    if let Some(authorities) = authorities {
+                        authorities.show(&active)?;
+                    }
                     let stack = stack_of(&active);
                     writables.push(Writable { active, base: tree, output: mount.output });
                     stack
                 };
-                if let Some(newer) = newer {
-                    stack.layers.push(newer.upper().to_owned());
-                    today.push(newer);
+                for layer in newer.into_iter().chain(trusting) {
+                    stack.layers.push(layer.upper().to_owned());
+                    today.push(layer);
                 }
                 if is_root {
                     root = Some((stack, mount.readonly));
@@ -190,14 +206,17 @@ fn run_blocking(
     let mut spec = Spec::new(root, op.meta.args.clone());
     spec.readonly_root = readonly_root;
     spec.mounts = extra;
-    spec.env = environment(op);
+    spec.env = environment(op, &parts.network);
+    if let Some(authorities) = &authorities {
+        authorities.name_in(&mut spec.env);
+    }
     spec.secret_env = std::mem::take(&mut lent.given.env);
     spec.insecure = op.security == SecurityMode::Insecure;
     spec.cwd = op.meta.cwd.clone();
     spec.user = UserSpec(op.meta.user.clone());
     spec.hostname =
         if op.meta.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.meta.hostname.clone() };
-    spec.network = network(op.network);
+    spec.network = network_of(op.network);
     spec.hosts = hosts(op)?;
     spec.rlimits = op.meta.ulimits.iter().map(limit).collect();
     times.begin()?;
@@ -209,11 +228,14 @@ fn run_blocking(
     drop(lent.held);
     check_exit(op, status, cx, job)?;
     times.unshow(writables.iter().map(|writable| &writable.active))?;
+    if let Some(authorities) = &authorities {
+        writables.iter().try_for_each(|writable| authorities.remove(&writable.active))?;
+    }
     collect(parts, writables, read_only_outputs)
 }
 
 /// This version has no network namespace that reaches outside, so a sandboxed network is the host's (README, limits).
-fn network(mode: NetworkMode) -> Network {
+fn network_of(mode: NetworkMode) -> Network {
     match mode {
         NetworkMode::Sandbox | NetworkMode::Host => Network::Host,
         NetworkMode::None => Network::None,
@@ -237,26 +259,19 @@ pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// How a step reaches the network: as its definition says, then as this machine does, if the step has one at all.
+fn proxies(op: &ExecOp, machine: &StepNetwork) -> ProxyEnv {
+    match network_of(op.network) {
+        Network::Host => machine.proxies_under(op.meta.proxy_env.as_ref()),
+        Network::None => op.meta.proxy_env.clone().unwrap_or_default(),
+    }
+}
+
 /// The variables of a step: its own, and those that say how the network is reached, which win.
-fn environment(op: &ExecOp) -> Vec<String> {
-    let Some(proxy) = &op.meta.proxy_env else { return op.meta.env.clone() };
-    let set: Vec<(&str, &str)> = [
-        (["HTTP_PROXY", "http_proxy"], &proxy.http_proxy),
-        (["HTTPS_PROXY", "https_proxy"], &proxy.https_proxy),
-        (["FTP_PROXY", "ftp_proxy"], &proxy.ftp_proxy),
-        (["NO_PROXY", "no_proxy"], &proxy.no_proxy),
-        (["ALL_PROXY", "all_proxy"], &proxy.all_proxy),
-    ]
-    .iter()
-    .filter(|(_, value)| !value.is_empty())
-    .flat_map(|(names, value)| names.map(|name| (name, value.as_str())))
-    .collect();
-    let is_replaced = |line: &str| {
-        let name = line.split_once('=').map_or(line, |(name, _)| name);
-        set.iter().any(|(replaced, _)| *replaced == name)
-    };
-    let own = op.meta.env.iter().filter(|line| !is_replaced(line)).cloned();
-    own.chain(set.iter().map(|(name, value)| format!("{name}={value}"))).collect()
+fn environment(op: &ExecOp, machine: &StepNetwork) -> Vec<String> {
+    let proxies = proxies(op, machine);
+    let set: Vec<(&str, &str)> = network::variables(&proxies).collect();
+    network::set_over(&op.meta.env, &set)
 }
 
 /// How the sandbox mounts a layer that is being written.
@@ -332,8 +347,14 @@ fn check_exit(op: &ExecOp, status: ExitStatus, cx: &Context, job: &JobContext) -
         return Err(EngineError::Exec(ExecError::Cancelled));
     }
     let log_tail = job.take_tail(&cx.vertex());
+    let outcome = format!("the command {}", in_words(status));
+    let store = &job.parts.store;
+    let left_bytes = rustix::fs::statvfs(store.root()).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
+    if lacked_room(left_bytes, store.check_space().is_err(), &log_tail) {
+        return Err(EngineError::NoRoom { outcome, root: store.root().to_owned(), log_tail });
+    }
     let help = hint(status, &log_tail, &job.parts);
-    Err(EngineError::Exit { outcome: format!("the command {}", in_words(status)), log_tail, help })
+    Err(EngineError::Exit { outcome, log_tail, help })
 }
 
 fn in_words(status: ExitStatus) -> String {
@@ -343,15 +364,16 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
+/// Tells whether a command failed for want of room: there is none, or it said so and removed what it had begun.
+fn lacked_room(left_bytes: u64, is_little: bool, log_tail: &[String]) -> bool {
+    const NEARLY_NOTHING_BYTES: u64 = 1 << 20;
+    let says = || log_tail.iter().any(|line| line.contains("No space left on device"));
+    left_bytes < NEARLY_NOTHING_BYTES || (is_little && says())
+}
+
 /// What may be behind a failure that the command cannot know.
 fn hint(status: ExitStatus, log_tail: &[String], parts: &Parts) -> Option<String> {
-    const NEARLY_NOTHING_BYTES: u64 = 1 << 20;
-    let root = parts.store.root();
     let says = |words: &str| log_tail.iter().any(|line| line.contains(words));
-    let free = rustix::fs::statvfs(root).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
-    if free < NEARLY_NOTHING_BYTES {
-        return Some(format!("the disk of the state directory {} is full", root.display()));
-    }
     if parts.privileges.mode == Rootless::SingleId && says("Invalid argument") {
         let why = "without subordinate ids a build knows no user but root, so `chown` to another one fails";
         return Some(format!("{why}; `rb doctor` says how to get them"));
@@ -371,7 +393,8 @@ fn collect(
     for Writable { active, base, output } in writables {
         let Some(output) = output else { continue };
         let diff = rb_snapshot::diff(&active)?;
-        let (snapshot, content) = parts.snapshots.commit(active, &diff, base.content)?;
+        // With the list of its files: what a later step builds from them has to be built again when they are others.
+        let (snapshot, content) = mounts::commit_with_manifest(parts, active, &diff, base.content, true)?;
         outputs.push((output, Tree { snapshot: Some(snapshot), content, host: base.host }));
     }
     outputs.sort_by_key(|(output, _)| *output);
@@ -413,5 +436,20 @@ pub(super) fn output_of(
             let outcome = format!("the fingerprint `{command}` {}{said}", in_words(status));
             Err(EngineError::Exit { outcome, log_tail, help: None })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_lacked_room_if_there_is_none_or_it_said_so() {
+        let said = ["cc: fatal error: x.o: No space left on device".to_owned()];
+        assert!(lacked_room(0, true, &[]));
+        assert!(lacked_room(30 << 20, true, &said));
+        assert!(!lacked_room(30 << 20, true, &[]));
+        // It may have filled a disk of its own.
+        assert!(!lacked_room(1 << 40, false, &said));
     }
 }

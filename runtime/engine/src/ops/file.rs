@@ -168,7 +168,7 @@ impl<'a> Job<'a> {
             snapshots.commit(active, &diff, base.content)?
         } else {
             let keeps_times = copies.iter().any(|copy| copy.timestamp.is_none());
-            mounts::commit_copy(self.parts, active, &diff, base.content, keeps_times)?
+            mounts::commit_with_manifest(self.parts, active, &diff, base.content, keeps_times)?
         };
         if diff.changes.len() >= WORTH_LINKING {
             self.remember(begun, snapshot);

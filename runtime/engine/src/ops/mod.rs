@@ -7,7 +7,7 @@
 //! | op | cache map | slow key of an input |
 //! | --- | --- | --- |
 //! | `local://` | names, kinds, modes, contents of the files kept | none |
-//! | `oci-layout://` | digest of the manifest | none |
+//! | `docker-image://`, `oci-layout://` | chain id of the layers: that is the tree, whatever the name or config | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
 //! | exec | the op's bytes but inputs and proxy variables | the selected part of a read-only mount |
 //! | file | the op's bytes but inputs | the paths a copy reads |
@@ -17,6 +17,7 @@
 //!
 //! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out.
 
+mod authorities;
 mod caches;
 mod exec;
 mod file;
@@ -35,7 +36,7 @@ use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
 use crate::error::EngineError;
 use crate::job::JobContext;
 use crate::parts::Parts;
-use crate::value::{Tree, Value};
+use crate::value::{Product, Tree, Value};
 
 /// One vertex of a definition, bound to its job.
 pub(crate) struct LlbOp {
@@ -49,11 +50,22 @@ impl LlbOp {
     pub(crate) fn new(vertex: Vertex, ignore_cache: bool, job: Arc<JobContext>) -> Self {
         Self { vertex, ignore_cache, job, source: source::Pinned::default() }
     }
+
+    /// Returns what can be read: an image is fetched.
+    async fn here(&self, cx: &Context, product: Product) -> Result<Value, OpError> {
+        match product {
+            Product::Here(value) => Ok(value),
+            Product::Image(image, _) => {
+                crate::fetch::tree_for(cx, &self.job.parts, &image).await.map(Value::Tree)
+            }
+        }
+    }
 }
 
+pub(crate) use authorities::Authorities;
 pub(crate) use caches::Turns;
+pub(crate) use caches::marks::settle;
 pub(crate) use exec::stack_of;
-pub(crate) use source::{no_registry, unpacked};
 
 /// Returns a value as a tree of the store; a look at the user's folder is copied into one.
 pub(crate) fn as_tree(parts: &Parts, value: &Value) -> Result<Tree, EngineError> {
@@ -82,7 +94,7 @@ fn refuse_foreign(vertex: &Vertex) -> Result<(), EngineError> {
 
 #[async_trait]
 impl Op for LlbOp {
-    type Value = Value;
+    type Value = Product;
 
     async fn cache_map(&self, cx: &Context) -> Result<CacheMap, OpError> {
         let ignore_cache = self.ignore_cache || self.job.no_cache;
@@ -103,8 +115,9 @@ impl Op for LlbOp {
         Ok(CacheMap { digest, inputs, ignore_cache, taint_dependents: false })
     }
 
-    async fn content(&self, _cx: &Context, index: usize, value: &Value) -> Result<Digest, OpError> {
-        let (op, value, job) = (self.vertex.op.clone(), value.clone(), Arc::clone(&self.job));
+    async fn content(&self, cx: &Context, index: usize, value: &Product) -> Result<Digest, OpError> {
+        let value = self.here(cx, value.clone()).await?;
+        let (op, job) = (self.vertex.op.clone(), Arc::clone(&self.job));
         let inputs = self.vertex.inputs.len();
         crate::blocking(move || match &op {
             LlbKind::File(op) => file::content(&job.parts, op, inputs, index, &value),
@@ -114,20 +127,31 @@ impl Op for LlbOp {
         .await
     }
 
-    async fn run(&self, cx: &Context, inputs: Vec<Value>) -> Result<Vec<Value>, OpError> {
-        match &self.vertex.op {
-            LlbKind::Source(op) => self.source.make(cx, op, &self.job).await.map(|value| vec![value]),
-            LlbKind::Exec(op) => exec::run(cx, op, inputs, &self.job).await,
+    async fn run(&self, cx: &Context, products: Vec<Product>) -> Result<Vec<Product>, OpError> {
+        if let LlbKind::Source(op) = &self.vertex.op {
+            return self.source.make(op, &self.job).await.map(|product| vec![product]);
+        }
+        let mut inputs = Vec::with_capacity(products.len());
+        for product in products {
+            // Others may run while an image is on its way.
+            inputs.push(cx.aside(self.here(cx, product)).await?);
+        }
+        let values = match &self.vertex.op {
+            LlbKind::Exec(op) => exec::run(cx, op, inputs, &self.job).await?,
             LlbKind::File(op) => {
                 let (op, job) = (op.clone(), Arc::clone(&self.job));
-                crate::blocking(move || file::run(&job.parts, &op, &inputs)).await
+                crate::blocking(move || file::run(&job.parts, &op, &inputs)).await?
             }
             // Refused by `cache_map`, which the solver asks first.
-            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Err(OpError::cancelled()),
-        }
+            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
+                return Err(OpError::cancelled());
+            }
+        };
+        self.job.packing.made(&self.job.parts, &self.vertex.digest, &values);
+        Ok(values.into_iter().map(Product::Here).collect())
     }
 
-    fn content_key(value: &Value) -> Digest {
+    fn content_key(value: &Product) -> Digest {
         value.key()
     }
 
@@ -141,8 +165,8 @@ impl Op for LlbOp {
     fn is_shared(&self) -> bool {
         match &self.vertex.op {
             LlbKind::Exec(_) | LlbKind::File(_) => true,
-            LlbKind::Source(op) => source::is_dear(op),
-            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => false,
+            // What of an image is work is shared by `fetch`, and done for whom it concerns.
+            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => false,
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use rb_snapshot::{Active, ContentDigest, ContentKey, CopyOptions, Diff, Editor, Manifest, SnapshotId, View};
+use rb_snapshot::{
+    Active, ContentDigest, ContentKey, CopyOptions, Diff, Editor, Manifest, SnapshotError, SnapshotId, View,
+};
 use rb_sources::local::{LocalEntry, LocalTree};
 
 use crate::error::EngineError;
@@ -54,7 +56,12 @@ pub(super) fn copy_from(
             options.owner = options.owner.or(Some((0, 0)));
             options.normalise_modes = local.normalise_modes;
             let options = CopyOptions { verify: Some(&verify), ..options };
-            editor.copy(&local_view(local), src, dst, &options)?;
+            let copied = editor.copy(&local_view(local), src, dst, &options);
+            if let Err(SnapshotError::ChangedDuringBuild { path }) = &copied {
+                // It may be what is remembered of it that is wrong: the next build reads it.
+                local.forget(&parts.store, path)?;
+            }
+            copied?;
         }
     }
     Ok(())
@@ -71,13 +78,13 @@ pub(super) fn tree(parts: &Parts, value: &Value, selector: &str) -> Result<Tree,
     let options = CopyOptions { dir_copy_contents: true, create_dest_path: true, ..CopyOptions::default() };
     copy_from(&editor, parts, value, if whole { "/" } else { selector }, "/", options)?;
     let diff = rb_snapshot::diff(&active)?;
-    let (snapshot, content) = commit_copy(parts, active, &diff, ContentKey::empty(), true)?;
+    let (snapshot, content) = commit_with_manifest(parts, active, &diff, ContentKey::empty(), true)?;
     Ok(Tree { snapshot: Some(snapshot), content, host: None })
 }
 
-/// Commits a layer that copies were made into, with its manifest. `keeps_times` says that files have their own times
-/// and not one that the copy gives them.
-pub(super) fn commit_copy(
+/// Commits a layer that copies or a step wrote, with its manifest. `keeps_times` says that files have their own times
+/// and not one that a copy gives them.
+pub(super) fn commit_with_manifest(
     parts: &Parts,
     active: Active,
     diff: &Diff,
@@ -95,7 +102,7 @@ pub(super) fn commit_copy(
         && let Some(mut older) = parts.snapshots.manifest(snapshot)?
         && !older.keeps_times
     {
-        // It was made by a copy that gave its files a time, and now stands for one that does not.
+        // It was made by a copy that gave its files a time, and now stands for what was made without.
         older.keeps_times = true;
         parts.snapshots.replace_manifest(snapshot, &older)?;
     }

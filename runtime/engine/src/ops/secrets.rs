@@ -30,6 +30,11 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Has more values struck out, which the step is given in another way.
+    pub(super) fn hide(&mut self, values: impl IntoIterator<Item = Secret>) {
+        self.values.extend(values);
+    }
+
     /// Returns what strikes the values out of one stream.
     pub(super) fn redactor(&self) -> Redactor {
         Redactor::new(&self.values)

@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_exec::{KillSwitch, Rootless};
+use rb_api::PullPolicy;
+use rb_exec::KillSwitch;
 use rb_llb::{SourceOp, Vertex, attr, extension};
-use rb_oci::{Digest, Hasher, Platform};
+use rb_oci::{Digest, Hasher, Platform, Reference};
 use rb_snapshot::{ContentKey, Editor};
 use rb_solver::{Context, OpError};
 use rb_sources::SourceError;
 use rb_sources::host::{self, HostBase, HostContent};
-use rb_sources::layout::{self, LayoutImage, Wanted};
+use rb_sources::layout::{self, Wanted};
 use rb_sources::local::{self, LocalRequest, LocalTree};
-use rb_sources::unpack::{self, Ownership};
 use tokio::sync::OnceCell;
 
 use super::{exec, unsupported};
 use crate::error::EngineError;
+use crate::fetch::{self, Listener};
 use crate::job::JobContext;
+use crate::names::NamedImage;
 use crate::parts::Parts;
-use crate::value::{HostMounts, Tree, Value};
+use crate::pinned::PinnedImage;
+use crate::value::{HostMounts, Product, Tree, Value};
 
 /// What a source was found to be; looked at once per job.
 #[derive(Default)]
@@ -28,7 +31,7 @@ pub(crate) struct Pinned(OnceCell<Found>);
 
 enum Found {
     Local(Arc<LocalTree>),
-    Layout(Arc<LayoutImage>),
+    Image(Arc<PinnedImage>, ContentKey),
     Host(Tree),
 }
 
@@ -44,24 +47,21 @@ impl Pinned {
         let found = self.0.get_or_try_init(|| look(cx, op, vertex, job)).await?;
         Ok(match found {
             Found::Local(tree) => tagged("local", tree.content.as_bytes()),
-            Found::Layout(image) => tagged("oci-layout", image.digest.as_bytes()),
+            Found::Image(_, content) => tagged("image", content.as_bytes()),
             Found::Host(tree) => tagged("host", tree.key().as_bytes()),
         })
     }
 
-    /// Makes the tree.
-    pub(super) async fn make(
-        &self,
-        _cx: &Context,
-        op: &SourceOp,
-        job: &Arc<JobContext>,
-    ) -> Result<Value, OpError> {
+    /// Returns the tree; of an image that is not unpacked, what it takes to fetch it.
+    pub(super) async fn make(&self, op: &SourceOp, job: &Arc<JobContext>) -> Result<Product, OpError> {
         match self.0.get() {
-            Some(Found::Local(tree)) => Ok(Value::Local(Arc::clone(tree))),
-            Some(Found::Host(tree)) => Ok(Value::Tree(tree.clone())),
-            Some(Found::Layout(image)) => {
-                let (image, job) = (Arc::clone(image), Arc::clone(job));
-                crate::blocking(move || unpacked(&job.parts, &image).map(Value::Tree)).await
+            Some(Found::Local(tree)) => Ok(Product::Here(Value::Local(Arc::clone(tree)))),
+            Some(Found::Host(tree)) => Ok(Product::Here(Value::Tree(tree.clone()))),
+            Some(Found::Image(image, content)) => {
+                let (job, pinned) = (Arc::clone(job), Arc::clone(image));
+                let tree = crate::blocking(move || fetch::unpacked(&job.parts, &pinned)).await?;
+                let fetched_later = || Product::Image(Arc::clone(image), *content);
+                Ok(tree.map_or_else(fetched_later, |tree| Product::Here(Value::Tree(tree))))
             }
             None => {
                 let reason = format!("source `{}` is made before it is pinned", op.identifier);
@@ -69,13 +69,6 @@ impl Pinned {
             }
         }
     }
-}
-
-/// Tells whether making the tree is work, beyond looking at the source. An image is unpacked; the client's folder is
-/// read where it is wanted, and this machine is there.
-pub(super) fn is_dear(op: &SourceOp) -> bool {
-    let scheme = op.identifier.split_once("://").map_or("", |(scheme, _)| scheme);
-    !matches!(scheme, "local" | extension::HOST_SCHEME)
 }
 
 fn tagged(kind: &str, bytes: &[u8]) -> Digest {
@@ -108,15 +101,58 @@ async fn look(cx: &Context, op: &SourceOp, vertex: &Vertex, job: &Arc<JobContext
                 }
             }
         }
-        "docker-image" => Err(crate::op_error(no_registry(&name))),
+        "docker-image" => look_image(cx, &job, &name, &attrs, &platform).await,
         other => Err(crate::op_error(unsupported(format!("a source `{other}://`"), None))),
     }
 }
 
-/// The error for images of registries, which come later.
-pub(crate) fn no_registry(name: &str) -> EngineError {
-    let help = "use `FROM scratch`, `FROM @host`, or an image on disk: `FROM oci-layout:./folder:tag`";
-    unsupported(format!("pulling `{name}` from a registry"), Some(help))
+/// Finds the image of a name.
+async fn look_image(
+    cx: &Context,
+    job: &JobContext,
+    name: &str,
+    attrs: &BTreeMap<String, String>,
+    platform: &Platform,
+) -> Result<Found, OpError> {
+    let reference: Reference =
+        name.parse().map_err(|error| crate::op_error(EngineError::Reference(error)))?;
+    let pull = match (attrs.get(attr::IMAGE_RESOLVE_MODE).map(String::as_str), job.images.pull) {
+        (Some("pull"), PullPolicy::Newest | PullPolicy::Missing) => PullPolicy::Always,
+        (Some("local"), PullPolicy::Newest) => PullPolicy::Missing,
+        (_, pull) => pull,
+    };
+    let listener = Listener::of(cx);
+    let NamedImage { root, image } = tokio::select! {
+        found = job.images.find(&job.parts, &reference, platform, pull, &listener) => found?,
+        () = cx.cancelled() => return Err(OpError::cancelled()),
+    };
+    if let Some(wanted) = attrs.get(attr::IMAGE_CHECKSUM).filter(|wanted| **wanted != root.to_string()) {
+        let reason = format!("has the digest {root}, and {wanted} is wanted");
+        return Err(crate::op_error(EngineError::Image { what: reference.familiar(), reason, help: None }));
+    }
+    let image = (*image).clone();
+    limited(job, image, attrs, attr::IMAGE_LAYER_LIMIT).map_err(crate::op_error)
+}
+
+/// Takes as many layers as the definition says.
+fn limited(
+    job: &JobContext,
+    image: PinnedImage,
+    attrs: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Found, EngineError> {
+    let image = match attrs.get(name) {
+        None => image,
+        Some(text) => {
+            let wrong = |error: std::num::ParseIntError| SourceError::Attribute {
+                name: name.to_owned(),
+                reason: error.to_string(),
+            };
+            image.limited(text.parse().map_err(wrong)?)
+        }
+    };
+    let content = image.content(&job.parts);
+    Ok(Found::Image(Arc::new(image), content))
 }
 
 fn look_local(job: &JobContext, name: &str, attrs: &BTreeMap<String, String>) -> Result<Found, EngineError> {
@@ -154,17 +190,8 @@ fn look_layout(
         })?),
         None => Wanted::Tag(name.rsplit_once(':').map(|(_, tag)| tag.to_owned())),
     };
-    Ok(Found::Layout(Arc::new(layout::find(&folder, &wanted, platform)?)))
-}
-
-/// Unpacks an image, or finds it unpacked. Its content key is its chain id: nothing is hashed again.
-pub(crate) fn unpacked(parts: &Parts, image: &LayoutImage) -> Result<Tree, EngineError> {
-    let ownership = match parts.privileges.mode {
-        Rootless::SingleId => Ownership::RootOnly,
-        Rootless::Root | Rootless::SubIds { .. } => Ownership::Kept,
-    };
-    let (snapshot, content) = unpack::image(&parts.snapshots, image, ownership)?;
-    Ok(Tree { snapshot, content, host: None })
+    let image = PinnedImage::of_layout(layout::find(&folder, &wanted, platform)?);
+    limited(job, image, attrs, attr::OCI_LAYER_LIMIT)
 }
 
 /// Looks at this machine: its packages, what the statement binds, what its fingerprints say.
@@ -218,6 +245,5 @@ fn skeleton(parts: &Parts, base: &HostBase) -> Result<(rb_store::SnapshotId, Con
             }
         }
     }
-    let size_bytes = rb_snapshot::diff(&active)?.size_bytes;
-    Ok((parts.snapshots.commit_as(active, size_bytes, content)?, content))
+    Ok((parts.snapshots.commit_as(active, content)?, content))
 }

@@ -1,4 +1,4 @@
-//! Times of copied files, in a step with cache mounts: a file that is not what the cache last saw is newer than all in it.
+//! Times of files in a step with cache mounts: one that is not what the cache last saw is newer than all in it.
 //!
 //! `make`, `cargo` and the like compare the times of sources with those of what they built. The trees of the store keep
 //! the times of the day they were first made: a file that went back to older content comes with an older time, and what
@@ -7,8 +7,8 @@
 //! with the time of today. In: a tree, the caches. Out: a layer to be mounted above the tree's, for this run only.
 //!
 //! ```text
-//! caches/<id>/<seed>/common.seen   path in the step → digest and time, of the files that were copied with their times
-//!                    common.used   when the last step ended; not there while one runs, or after one that died
+//! caches/<id>/<seed>/common.seen   path in the step → digest and time, of the files that copies and steps before brought
+//!                    common.used   when the last step ended, with a checksum; not there while one runs, or after one that died
 //!                    common.times  locked while both are read and written
 //! ```
 //!
@@ -153,7 +153,7 @@ impl<'a> Times<'a> {
     ) -> Result<Vec<(PathBuf, i64, i64)>, EngineError> {
         let base = Path::new(target.trim_start_matches('/'));
         let mut stale = Vec::new();
-        for (path, digest, modified_ns) in copied(self.snapshots, tree)? {
+        for (path, digest, modified_ns) in brought(self.snapshots, tree)? {
             let named = base.join(&path);
             let memories = self.memories.iter().filter(|memory| !memory.empty);
             let wanted = memories.map(|memory| memory.time(&named, digest, modified_ns, self.now_ns));
@@ -194,7 +194,7 @@ impl<'a> Times<'a> {
                 let _lock = lock(directory)?;
                 // Others may have ended meanwhile; and the clock may have been set back.
                 let latest = [Some(now_ns), used_of(directory)?, *used_ns].into_iter().flatten().max();
-                fs::write(beside(directory, "used"), latest.unwrap_or(now_ns).to_string())
+                fs::write(beside(directory, "used"), text_of(latest.unwrap_or(now_ns)))
             };
             note().map_err(|source| failed(directory, source))?;
         }
@@ -241,8 +241,8 @@ impl Memory {
     }
 }
 
-/// Returns the files that the tree's copies brought with their own times, with their content.
-fn copied(snapshots: &Snapshots, tree: &Tree) -> Result<Vec<(PathBuf, ContentDigest, i64)>, EngineError> {
+/// Returns the files that copies with their own times and steps brought into the tree, with their content.
+fn brought(snapshots: &Snapshots, tree: &Tree) -> Result<Vec<(PathBuf, ContentDigest, i64)>, EngineError> {
     let mut files = Vec::new();
     for id in snapshots.chain(tree.snapshot)? {
         let Some(manifest) = snapshots.manifest(id)?.filter(|manifest| manifest.keeps_times) else {
@@ -291,10 +291,25 @@ fn holds_no_file(directory: &Path) -> io::Result<bool> {
 
 fn used_of(directory: &Path) -> io::Result<Option<i64>> {
     match fs::read_to_string(beside(directory, "used")) {
-        Ok(text) => Ok(text.parse().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // What is damaged tells as little as what is not there.
+        Ok(text) => {
+            let used_ns = text.split_once(' ').and_then(|(number, _)| number.parse().ok());
+            Ok(used_ns.filter(|used_ns| text_of(*used_ns) == text))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// A time as it is written down: with a checksum, since one that is too early would make what is stale pass.
+fn text_of(used_ns: i64) -> String {
+    let checksum: String = ContentDigest::of(used_ns.to_string()).as_bytes()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{used_ns} {checksum}")
 }
 
 /// Path, digest and time of each, and a checksum: the machine may go down while it is written.
@@ -350,6 +365,24 @@ mod tests {
             assert_eq!(decode(&bytes[..end]), None, "{end}");
         }
         assert_eq!(decode(&encode(&Seen::new())), Some(Seen::new()));
+    }
+
+    #[test]
+    fn a_damaged_time_of_last_use_is_none() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = folder.path().join("common");
+        let used = |bytes: &[u8]| {
+            fs::write(beside(&cache, "used"), bytes).expect("writes");
+            used_of(&cache).expect("reads")
+        };
+        let whole = text_of(1_790_000_000_123_456_789);
+        assert_eq!(used(whole.as_bytes()), Some(1_790_000_000_123_456_789));
+        assert_eq!([used(b""), used(b"17"), used(b"17\xb77")], [None; 3]);
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone().into_bytes();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(used(&flipped), None, "bit {bit}");
+        }
     }
 
     /// Runs a step on `tree` that builds something; returns the time that `/a` was shown with.

@@ -16,11 +16,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rb_api::{
-    Engine, Event, EventKind, EventSink, Export, JobOptions, Root, SolveError, SolveRequest, SolveResult,
+    Engine, Event, EventKind, EventSink, Export, JobOptions, PullPolicy, Root, SolveError, SolveRequest,
+    SolveResult,
 };
 use rb_diag::SourceMap;
-use rb_engine::{EngineOptions, LocalEngine};
+use rb_engine::{EngineOptions, LocalEngine, StepNetwork};
 use rb_llb::{ExecMeta, ExecOp, Mount, MountKind, NodeMeta, State};
+use rb_registry::{Anonymous, Registry, RegistryOptions};
 use rb_session::LocalSession;
 
 use super::{host, is_root};
@@ -31,6 +33,7 @@ pub(crate) struct Kit {
     _owned: Option<tempfile::TempDir>,
     pub(crate) session: LocalSession,
     pub(crate) allow_insecure: bool,
+    pub(crate) network: StepNetwork,
     logs: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -40,7 +43,7 @@ const ELSEWHERE: &str = "RB_ENGINE_TEST_STATE";
 impl Kit {
     fn at(dir: PathBuf, owned: Option<tempfile::TempDir>) -> Self {
         let (session, logs) = (LocalSession::default(), Arc::default());
-        Self { dir, _owned: owned, session, allow_insecure: false, logs }
+        Self { dir, _owned: owned, session, allow_insecure: false, network: StepNetwork::default(), logs }
     }
 
     /// Nothing if this user cannot run sandboxes beside threads.
@@ -73,7 +76,10 @@ impl Kit {
             rb_exec::Privileges { mode: rb_exec::Rootless::Root, reason: None, outer_uid: 0, outer_gid: 0 };
         let jobs = NonZeroUsize::new(jobs).expect("not 0");
         let (allowed_binds, precious) = (Vec::new(), Vec::new());
-        let options = EngineOptions { root: self.state(), privileges, jobs, allowed_binds, precious };
+        let registry = Registry::new(RegistryOptions::default(), Arc::new(Anonymous));
+        let root = self.state();
+        let network = self.network.clone();
+        let options = EngineOptions { root, privileges, jobs, allowed_binds, registry, network, precious };
         LocalEngine::open(options).expect("opens")
     }
 
@@ -109,6 +115,7 @@ impl Kit {
         let options = JobOptions {
             session: Arc::new(self.session.clone()),
             no_cache: false,
+            pull: PullPolicy::default(),
             allow_insecure: self.allow_insecure,
             epoch_seconds: 0,
         };
@@ -260,6 +267,20 @@ fn proxies_reach_the_process_and_not_the_key() {
     };
     assert_eq!(kit.said(&with("http://a:1")), "HTTP_PROXY=http://a:1\nhttp_proxy=http://a:1\nno_proxy=own\n");
     assert_eq!(kit.solve(&[with("http://b:2")]), 0);
+}
+
+#[test]
+fn this_machines_proxies_reach_the_process_and_not_the_key() {
+    let Some(mut kit) = Kit::new() else { return };
+    let meta = ExecMeta { env: vec!["no_proxy=own".to_owned()], ..ExecMeta::default() };
+    let script = "env | grep -i proxy | sort > /out/said; echo \"by $ALL_PROXY\"";
+    let (out, _) = step(script, vec![], ExecOp { meta, ..ExecOp::default() });
+    kit.network.proxies.all_proxy = "socks5://me:hunter2@a".to_owned();
+    let proxy = "socks5://me:hunter2@a";
+    assert_eq!(kit.said(&out), format!("ALL_PROXY={proxy}\nall_proxy={proxy}\nno_proxy=own\n"));
+    assert!(kit.logs().contains("by socks5://me:***@a") && !kit.logs().contains("hunter2"), "{}", kit.logs());
+    kit.network.proxies.all_proxy = "socks5://b".to_owned();
+    assert_eq!(kit.solve(&[out]), 0);
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Steps without isolation.
 
-use rb_api::SolveError;
-use rb_diag::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rb_api::{Engine as _, Job, JobOptions, PullPolicy, Root, SolveError, SolveRequest};
+use rb_diag::{ErrorKind, SourceMap};
+use rb_engine::LocalEngine;
+use rb_frontend::Query;
 use rb_llb::{ExecOp, MountKind, SecurityMode, SshMount, State};
 
-use super::{Kit, mount, step};
+use super::{Kit, mount, runtime, step};
 
 fn privileged(script: &str) -> State {
     step(script, vec![], ExecOp { security: SecurityMode::Insecure, ..ExecOp::default() }).0
@@ -24,6 +29,55 @@ fn a_privileged_step_is_refused_unless_allowed_even_if_its_result_is_there() {
         kit.allow_insecure = true;
         assert_eq!(kit.solve(std::slice::from_ref(&state)), usize::from(round == 0));
     }
+}
+
+fn job(kit: &Kit, engine: &LocalEngine, allow_insecure: bool) -> Arc<dyn Job> {
+    let options = JobOptions {
+        session: Arc::new(kit.session.clone()),
+        no_cache: false,
+        pull: PullPolicy::default(),
+        allow_insecure,
+        epoch_seconds: 0,
+    };
+    engine.job(options, Arc::new(|_| {}))
+}
+
+/// BuildKit asked what a build allows when it ran a step, and not when a frontend had a container started on the way to
+/// its graph: so one that nobody had allowed ran with all rights. Here that way is a question to a step.
+#[test]
+fn cve_2024_23653_no_question_starts_a_step_without_isolation() {
+    let Some(kit) = Kit::new() else { return };
+    let engine = kit.open(2);
+    let state = privileged("sleep 1; echo ran > /out/said");
+    let definition = || state.marshal(&SourceMap::default()).unwrap();
+    let questions = || {
+        let path = || "/said".to_owned();
+        [Query::ReadFile { path: path(), limit_bytes: 16 }, Query::Exists { path: path() }]
+    };
+    let refused = |error: &SolveError| {
+        assert_eq!(error.kind(), Some(ErrorKind::Input));
+        assert!(error.to_string().contains("privileged"), "{error}");
+    };
+    runtime().block_on(async {
+        for question in questions() {
+            let job = job(&kit, &engine, false);
+            refused(&job.query(definition(), question).await.unwrap_err());
+            assert_eq!(job.summary().executed, 0);
+        }
+        // Nor may it have the result of a job beside it that may run the step: while it runs, and afterwards.
+        let (able, unable) = (job(&kit, &engine, true), job(&kit, &engine, false));
+        let [first, second] = questions();
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            unable.query(definition(), first).await
+        };
+        let root = Root { label: "root".to_owned(), definition: definition() };
+        let made = able.solve(SolveRequest { roots: vec![root], exports: Vec::new() });
+        let (made, answered) = tokio::join!(made, late);
+        assert_eq!(made.unwrap().summary.executed, 1);
+        refused(&answered.unwrap_err());
+        refused(&unable.query(definition(), second).await.unwrap_err());
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Several processes over one state directory: what two need runs once, and what a killed one was at is taken over.
 //!
 //! The processes are copies of this test. Each step leaves a line in a cache mount that all share: what it is, and who ran it,
-//! which reaches it through a proxy variable, since these are in no key. `RB_ENGINE_TEST_ROUNDS` says how many
-//! histories are played; without it, a short one.
+//! which reaches it through a proxy variable, since these are in no key. `tests/soak processes`
+//! plays many histories; otherwise it is one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -69,7 +69,13 @@ fn steps(history: usize, who: usize) -> Vec<State> {
 /// Solves states with an engine over `dir`; returns what each says and how many steps ran.
 async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> (Vec<String>, usize) {
     let session = Arc::new(LocalSession::default());
-    let options = JobOptions { session, no_cache: false, allow_insecure: false, epoch_seconds: 0 };
+    let options = JobOptions {
+        session,
+        no_cache: false,
+        pull: PullPolicy::default(),
+        allow_insecure: false,
+        epoch_seconds: 0,
+    };
     let job = engine.job(options, Arc::new(|_: Event| {}));
     let definition = |state: &State| state.marshal(&SourceMap::default()).expect("marshals");
     let roots = wanted.iter().map(|state| Root { label: "root".to_owned(), definition: definition(state) });
@@ -217,7 +223,13 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
     let bad = step("echo y 1 >> /marks/begun; sleep 0.3; exit 3", with_marks(), ExecOp::default()).0;
     let fails = async |engine: &LocalEngine| {
         let session = Arc::new(LocalSession::default());
-        let options = JobOptions { session, no_cache: false, allow_insecure: false, epoch_seconds: 0 };
+        let options = JobOptions {
+            session,
+            no_cache: false,
+            pull: PullPolicy::default(),
+            allow_insecure: false,
+            epoch_seconds: 0,
+        };
         let definition = bad.marshal(&SourceMap::default()).expect("marshals");
         let roots = vec![Root { label: "root".to_owned(), definition }];
         let job = engine.job(options, Arc::new(|_: Event| {}));

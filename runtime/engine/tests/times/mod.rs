@@ -14,13 +14,15 @@ use super::{Bench, context, copy, host, is_root};
 /// What the step does with `/one`, `/two` and the cache at `/cache`; what it prints is the result `/out`.
 struct Project {
     bench: Bench,
+    /// What a step does between the two copies.
+    between: Option<&'static str>,
     script: String,
     timestamp: Option<i64>,
 }
 
 impl Project {
     fn new(script: &str) -> Self {
-        Self { bench: Bench::new(), script: script.to_owned(), timestamp: None }
+        Self { bench: Bench::new(), between: None, script: script.to_owned(), timestamp: None }
     }
 
     fn state(&self, script: &str) -> State {
@@ -35,9 +37,15 @@ impl Project {
             };
             base.copy(&context(&[name]), action, NodeMeta::named(format!("COPY {name}")))
         };
-        let tree = part(&part(&host(), "one"), "two");
-        let args = ["/bin/sh", "-ec", script].map(ToOwned::to_owned).to_vec();
-        let run = ExecBuilder::new(&tree, ExecMeta { args, ..ExecMeta::default() });
+        let step = |tree: &State, script: &str| {
+            let args = ["/bin/sh", "-ec", script].map(ToOwned::to_owned).to_vec();
+            ExecBuilder::new(tree, ExecMeta { args, ..ExecMeta::default() })
+        };
+        let mut tree = part(&host(), "one");
+        if let Some(script) = self.between {
+            tree = step(&tree, script).finish(None, NodeMeta::named(script)).root();
+        }
+        let run = step(&part(&tree, "two"), script);
         let run = run.cache("/cache", &State::scratch(), "objects", CacheSharing::Locked);
         let built = run.finish(None, NodeMeta::named(script)).root();
         copy(&built, "/out", &State::scratch(), "/out")
@@ -89,6 +97,22 @@ fn going_back_to_older_content_is_a_change() {
             project.set_time("one/a", SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
         }
         assert_eq!(project.build(), format!("{a}{b}"), "round {round}");
+    }
+}
+
+#[test]
+fn what_a_step_before_made_is_a_change_too() {
+    if !is_root() {
+        return;
+    }
+    let mut project = Project::new(&SHELL.replace("/one/a", "/made/a"));
+    project.between = Some("mkdir /made; cp /one/a /made/a");
+    let versions = ["1", "2", "1", "2", "1", "3", "2"];
+    for (round, version) in versions.iter().enumerate() {
+        project.write("one/a", version);
+        // Else the last step is found as well.
+        project.write("two/b", &round.to_string());
+        assert_eq!(project.build(), format!("{version}{round}"), "round {round}");
     }
 }
 
