@@ -138,7 +138,8 @@ impl TestEnv {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("rb starts")
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    /// Returns `rb` in the project folder, not started.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let rb = env!("CARGO_BIN_EXE_rb");
         let mut command = match self.who {
             Who::Tester => Command::new(rb),

@@ -4,15 +4,26 @@
 
 mod cache;
 mod cancel;
+mod damage;
 mod effects;
 mod env;
+mod equality;
+mod exporters;
+mod faults;
 mod given;
 mod hello;
 mod images;
 mod language;
+mod login;
 mod mistakes;
 mod outputs;
 mod places;
+mod power;
+mod push;
 mod reading;
+mod records;
+mod registry;
+mod run;
+mod status;
 mod strangers;
 mod users;

@@ -20,7 +20,7 @@ mod word;
 pub use codes::CODES;
 pub use evaluate::builtin_arguments;
 pub use lower::local_name;
-pub use project::{Capabilities, ProjectConfig, Registry, load as load_project};
+pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
 pub use summary::{ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets};
 

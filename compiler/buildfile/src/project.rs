@@ -5,17 +5,13 @@
 //! platforms = ["linux/amd64", "linux/arm64"]
 //! default-registry = "registry.example.com"
 //!
-//! [registries."registry.example.com"]
-//! insecure = true
-//! mirrors = ["mirror.example.com"]
-//!
 //! [capabilities]
 //! privileged = false
 //! ```
-//! **Invariant:** a project can only take away: what the user does not allow stays forbidden whatever stands here.
+//! **Invariant:** a project can only take away: what the user does not allow stays forbidden whatever stands here. How
+//! registries are reached (TLS, mirrors, credentials) is the user's alone: a stranger's project has no say in it.
 //! Places are told in the message, as `rb.toml:line:column`.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rb_diag::{Diagnostic, Diagnostics, SourceFile, SourceId, nearest};
@@ -35,21 +31,10 @@ const FILE: &str = "rb.toml";
 pub struct ProjectConfig {
     /// What targets are built for where nobody names a platform; empty means the engine's own.
     pub platforms: Vec<Platform>,
-    /// Registries by host, with the port where it has one.
-    pub registries: BTreeMap<String, Registry>,
     /// What builds of the project may do.
     pub capabilities: Capabilities,
     /// The registry that images without a host come from; Docker's own where none is set.
     pub default_registry: Option<String>,
-}
-
-/// How a registry is spoken to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Registry {
-    /// Without TLS, or with a certificate nobody vouches for.
-    pub insecure: bool,
-    /// Hosts to ask first, in order.
-    pub mirrors: Vec<String>,
 }
 
 /// What builds of a project may do. All is true where nothing is said.
@@ -77,22 +62,17 @@ impl Default for Capabilities {
 #[serde(default, rename_all = "kebab-case")]
 struct Written {
     platforms: Vec<Spanned<String>>,
-    registries: BTreeMap<Spanned<String>, WrittenRegistry>,
     capabilities: Capabilities,
     default_registry: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WrittenRegistry {
-    insecure: bool,
-    mirrors: Vec<Spanned<String>>,
-}
-
-/// Keys of the file, of one registry, and of `[capabilities]`.
-const KEYS: [&str; 4] = ["platforms", "registries", "capabilities", "default-registry"];
-const REGISTRY_KEYS: [&str; 2] = ["insecure", "mirrors"];
+/// Keys of the file and of `[capabilities]`.
+const KEYS: [&str; 3] = ["platforms", "capabilities", "default-registry"];
 const CAPABILITIES_KEYS: [&str; 4] = ["privileged", "locally", "host-network", "push"];
+
+/// Help for what a project cannot say.
+const OF_THE_USER: &str =
+    "how registries are reached is up to who builds: `[registry.\"HOST\"]` in ~/.config/rb/config.toml";
 
 /// Reads the project's settings.
 pub async fn load(workspace: &dyn Workspace) -> Result<ProjectConfig, Diagnostics> {
@@ -167,16 +147,8 @@ impl Reader {
         self.check_keys(table, &KEYS, "");
         for (key, value) in table {
             let DeValue::Table(inner) = value.get_ref() else { continue };
-            match key.get_ref().as_ref() {
-                "capabilities" => self.check_keys(inner, &CAPABILITIES_KEYS, " in [capabilities]"),
-                "registries" => {
-                    for (host, registry) in inner {
-                        let DeValue::Table(registry) = registry.get_ref() else { continue };
-                        let place = format!(" in [registries.\"{}\"]", host.get_ref());
-                        self.check_keys(registry, &REGISTRY_KEYS, &place);
-                    }
-                }
-                _ => {}
+            if key.get_ref() == "capabilities" {
+                self.check_keys(inner, &CAPABILITIES_KEYS, " in [capabilities]");
             }
         }
     }
@@ -188,6 +160,8 @@ impl Reader {
                 continue;
             }
             let help = match nearest(name, known.iter().copied()) {
+                // For what other builders have in a project's file.
+                _ if matches!(name, "registry" | "registries") => OF_THE_USER.to_owned(),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", known.join(", ")),
             };
@@ -201,7 +175,7 @@ impl Reader {
     }
 
     fn config(&mut self, written: Written) -> ProjectConfig {
-        let Written { platforms, registries, capabilities, default_registry } = written;
+        let Written { platforms, capabilities, default_registry } = written;
         let mut config = ProjectConfig { capabilities, ..ProjectConfig::default() };
         for platform in platforms {
             match platform.get_ref().parse() {
@@ -211,12 +185,6 @@ impl Reader {
                     self.error(codes::BAD_CONFIG, &platform.span(), &format!("{error}"), Some(help));
                 }
             }
-        }
-        for (host, written) in registries {
-            self.check_host(&host);
-            written.mirrors.iter().for_each(|mirror| self.check_host(mirror));
-            let mirrors = written.mirrors.into_iter().map(Spanned::into_inner).collect();
-            config.registries.insert(host.into_inner(), Registry { insecure: written.insecure, mirrors });
         }
         default_registry.iter().for_each(|host| self.check_host(host));
         config.default_registry = default_registry.map(Spanned::into_inner);
@@ -250,31 +218,27 @@ mod tests {
     #[test]
     fn all_settings_are_read_and_what_is_not_said_is_the_default() {
         let text = "platforms = ['linux/amd64', \"linux/arm/v7\"]\ndefault-registry = 'r.example'\n\
-                    [registries.'r.example:5000']\ninsecure = true\nmirrors = ['m.example']\n\
-                    [registries.plain]\n[capabilities]\nhost-network = false\n";
+                    [capabilities]\nhost-network = false\n";
         let config = parse(text).expect("is well formed");
         assert_eq!(
             config.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["linux/amd64", "linux/arm/v7"]
         );
         assert_eq!(config.default_registry.as_deref(), Some("r.example"));
-        let registry = Registry { insecure: true, mirrors: vec!["m.example".to_owned()] };
-        assert_eq!(config.registries.get("r.example:5000"), Some(&registry));
-        assert_eq!(config.registries.get("plain"), Some(&Registry::default()));
         assert_eq!(config.capabilities, Capabilities { host_network: false, ..Capabilities::default() });
         assert_eq!(parse(""), Ok(ProjectConfig::default()));
     }
 
     #[test]
     fn an_unknown_key_is_told_with_its_place_and_a_near_one() {
-        let text = "platfroms = []\n[capabilities]\nhost_network = true\n[registries.x]\n  color = 1\n";
+        let text = "platfroms = []\n[capabilities]\nhost_network = true\n[registries.x]\ninsecure = true\n";
         let told = |place: &str, name: &str, help: &str| {
             (codes::UNKNOWN_KEY, format!("rb.toml:{place}: there is no key `{name}"), Some(help.to_owned()))
         };
         for (found, expected) in refused(text).iter().zip([
             told("1:1", "platfroms`", "did you mean `platforms`?"),
             told("3:1", "host_network` in [capabilities]", "did you mean `host-network`?"),
-            told("5:3", "color` in [registries.\"x\"]", "known keys: insecure, mirrors"),
+            told("4:2", "registries`", OF_THE_USER),
         ]) {
             assert_eq!(found, &expected);
         }
@@ -292,7 +256,7 @@ mod tests {
                 "default-registry = 'https://r'",
                 "rb.toml:1:20: `https://r` is not a registry: it has a scheme",
             ),
-            ("[registries.'']", "rb.toml:1:13: `` is not a registry: it is empty"),
+            ("default-registry = ''", "rb.toml:1:20: `` is not a registry: it is empty"),
             ("push = 1\npush = 2", "rb.toml:2:1"),
         ] {
             let errors = refused(text);

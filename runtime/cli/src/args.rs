@@ -8,7 +8,11 @@
 //! `--NAME=value` behind it belongs to the target. Options have Earthly's names where Earthly has them; called as
 //! `earthly`, the few words that mean something else there are read as Earthly does ([`as_earthly`]).
 
+mod cache;
 mod calls;
+mod image;
+mod login;
+mod run;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,9 +23,16 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use rb_oci::Platform;
 
+pub(crate) use cache::CacheCommand;
 pub(crate) use calls::{ArgsError, ArtifactCall, TargetCall, texts};
+pub(crate) use image::{
+    ImageCommand, ImageCopyArgs, ImageInspectArgs, ImageLoadArgs, ImageLsArgs, ImagePushArgs, ImageSaveArgs,
+    ListFormat, SaveChoice,
+};
+pub(crate) use login::{LoginArgs, LogoutArgs};
+pub(crate) use run::{NetworkChoice, RunArgs, RunMount, Tmpfs, Volume};
 
-use crate::output_spec::OutputSpec;
+use crate::output_spec::{Annotation, OutputSpec};
 use crate::{environment, settings};
 
 const ABOUT: &str = "Builds images and artifacts from a Buildfile, with nothing else installed";
@@ -73,6 +84,31 @@ pub(crate) struct BuildOptions {
     /// Build argument, weaker than one behind the target; `NAME` alone passes this shell's value on
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Build")]
     pub(crate) build_arg: Vec<String>,
+    /// When to ask registries what tags stand for [default: for what the image store does not have; --pull alone:
+    /// always]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always",
+        help_heading = "Build"
+    )]
+    pub(crate) pull: Option<PullChoice>,
+    /// Trust the authorities in a PEM file beside the usual ones: rb itself, and in steps, of which nothing is kept
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// Give steps and programs this machine's proxies as variables, of which nothing is kept [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Network"
+    )]
+    pub(crate) http_proxy: Option<bool>,
     /// Run what is marked `--push`, and push images
     #[arg(long, help_heading = "Build")]
     pub(crate) push: bool,
@@ -156,6 +192,9 @@ impl BuildOptions {
             allow_bind: [outer.allow_bind, self.allow_bind].concat(),
             platform: self.platform.or(outer.platform),
             build_arg: [outer.build_arg, self.build_arg].concat(),
+            pull: self.pull.or(outer.pull),
+            ca: [outer.ca, self.ca].concat(),
+            http_proxy: self.http_proxy.or(outer.http_proxy),
             push: self.push || outer.push,
             ci: self.ci || outer.ci,
             strict: self.strict || outer.strict,
@@ -172,17 +211,58 @@ impl BuildOptions {
     }
 }
 
+/// When registries are asked what a tag stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullChoice {
+    /// Also for what the image store has
+    #[value(alias = "true")]
+    Always,
+    /// For what is not known here, from the image store or from an earlier time
+    Missing,
+    /// For nothing: what is not here is an error
+    Never,
+}
+
 /// Where results go.
 #[derive(Debug, Default, Clone, PartialEq, Eq, ClapArgs)]
 pub(crate) struct OutputOptions {
-    /// Also write the target's filesystem: type=oci (an image; tar=false for a folder), type=tar or type=local
+    /// Also write the target's filesystem: type=oci (an image; tar=false for a folder), type=docker (an image for `docker
+    /// load`; without dest= loaded at once), type=image,name=NAME (into the store), type=tar or type=local; dest=- is stdout.
+    /// Images take compression=gzip|zstd|uncompressed, compression-level=N, force-compression=true,
+    /// oci-mediatypes=false, annotation.KEY=VALUE
     #[arg(long, short, value_name = "type=TYPE,dest=PATH", help_heading = "Output")]
     pub(crate) output: Vec<OutputSpec>,
+    /// Hand the saved images to Docker, podman or containerd, whichever is there or is named
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto",
+        conflicts_with = "no_output",
+        help_heading = "Output"
+    )]
+    pub(crate) load: Option<LoadChoice>,
+    /// Annotate images; `manifest-descriptor:KEY=VALUE` annotates what names them in a layout
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
+    pub(crate) annotation: Vec<Annotation>,
+    /// Write what was made as JSON: digests and names of images
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the id of the image: the digest of its config, as docker shows it
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) iidfile: Option<PathBuf>,
     /// Build, but save no image and write no local artifact; --push counts all the same
     #[arg(long, help_heading = "Output")]
     pub(crate) no_output: bool,
     /// Write one artifact: `rb -a [DIR]+TARGET/PATH [DEST]`, and nothing else
-    #[arg(long, short, conflicts_with_all = ["output", "no_output", "image"], help_heading = "Output")]
+    #[arg(
+        long,
+        short,
+        conflicts_with_all = ["output", "no_output", "image", "load", "annotation", "metadata_file", "iidfile"],
+        help_heading = "Output"
+    )]
     pub(crate) artifact: bool,
     /// Save the target's own images, and nothing else
     #[arg(long, conflicts_with_all = ["output", "no_output"], help_heading = "Output")]
@@ -190,6 +270,19 @@ pub(crate) struct OutputOptions {
     /// Earthly's `--output`: also what --ci would not put out.
     #[arg(long, hide = true, conflicts_with = "no_output")]
     pub(crate) force_output: bool,
+}
+
+/// Who may keep images beside `rb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LoadChoice {
+    /// The first of these that is there
+    Auto,
+    /// Docker, by its socket (DOCKER_HOST)
+    Docker,
+    /// podman
+    Podman,
+    /// containerd, by `ctr`
+    Containerd,
 }
 
 /// Ways to show progress.
@@ -211,7 +304,7 @@ pub(crate) enum ProgressChoice {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build a target if need be and run its image, or run an image of the store
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// List the targets and functions of a Buildfile
     Ls(LsArgs),
     /// Show what a target is for, what it takes and what it makes
@@ -225,6 +318,15 @@ pub(crate) enum Command {
     /// Look after the images in the store
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look after what is kept between builds
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Tell who waits for what, in every `rb` at work over this state directory
+    Status(StatusArgs),
+    /// Log in to a registry, for rb and docker
+    Login(LoginArgs),
+    /// Log out of a registry
+    Logout(LogoutArgs),
     /// Tell what this machine allows, and what to do where it does not
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -235,48 +337,6 @@ pub(crate) enum Command {
     /// The first word that is no command, and all words behind it.
     #[command(external_subcommand)]
     Word(Vec<OsString>),
-}
-
-/// `rb run`
-#[derive(Debug, ClapArgs)]
-#[command(
-    override_usage = "rb run [OPTIONS] [DIR]+TARGET [--NAME=VALUE]... [--] [COMMAND]...\n       rb run [OPTIONS] IMAGE [COMMAND]...",
-    after_help = "\
-A word with a `+` is a target: it is built, and the last image it saves is run; where it saves none, its filesystem \
-is. stdin, stdout and stderr are the program's own, and its exit code is that of `rb` (128+N for signal N).
-
-Examples:
-  rb run ./examples/hello+image         build and run
-  rb run +image --MODE=debug -- --help  a build argument, and an argument of the program
-  rb run -e LEVEL=debug app:latest sh   a saved image, with another command"
-)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) build: BuildOptions,
-    /// Network of the program: the host's, or none
-    #[arg(long, value_name = "NETWORK", value_enum, default_value = "host", help_heading = "Program")]
-    pub(crate) network: NetworkChoice,
-    /// Set an environment variable; `NAME` alone passes this shell's value on
-    #[arg(long, short, value_name = "NAME[=VALUE]", help_heading = "Program")]
-    pub(crate) env: Vec<String>,
-    /// Run as this user [default: the image's]
-    #[arg(long, short, value_name = "USER[:GROUP]", help_heading = "Program")]
-    pub(crate) user: Option<String>,
-    /// Run in this folder [default: the image's]
-    #[arg(long, short, value_name = "DIR", help_heading = "Program")]
-    pub(crate) workdir: Option<String>,
-    /// What to run, and its command
-    #[arg(value_name = "IMAGE|TARGET", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) words: Vec<OsString>,
-}
-
-/// Networks of `rb run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum NetworkChoice {
-    /// That of this machine
-    Host,
-    /// Only a loopback of its own
-    None,
 }
 
 /// `rb ls`
@@ -359,71 +419,19 @@ pub(crate) struct SolveArgs {
     /// Lend an OCI layout as a store
     #[arg(long, value_name = "STORE=DIR", value_parser = pair, help_heading = "Input")]
     pub(crate) oci_layout: Vec<(String, PathBuf)>,
-    /// Write the result: type=oci (tar=false for a folder), type=tar, type=local or type=image,name=NAME
+    /// Write the result: type=oci (tar=false for a folder), type=docker, type=tar, type=local or type=image,name=NAME
     #[arg(long, short, value_name = "type=TYPE,dest=PATH", help_heading = "Output")]
     pub(crate) output: Vec<OutputSpec>,
     /// The definition; `-` is stdin
     pub(crate) file: PathBuf,
 }
 
-/// `rb image`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// List images
-    Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// `table` or `json`
-        #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
-        format: ListFormat,
-        /// Print digests only
-        #[arg(long, short)]
-        quiet: bool,
-    },
-    /// Show the config and layers of an image, as JSON
-    Inspect {
-        /// Name or digest
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-    /// Write images to a file that docker, podman and skopeo load
-    Save {
-        /// File, or folder for `--format=oci-dir`
-        #[arg(long, short, value_name = "PATH")]
-        output: PathBuf,
-        /// Format of the file
-        #[arg(long, value_name = "FORMAT", value_enum, default_value = "oci-archive")]
-        format: SaveChoice,
-        /// Names or digests
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-    /// Remove names of images; what no name holds goes with the next collection
-    Rm {
-        /// Names
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-}
-
-/// Formats of `rb image save`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SaveChoice {
-    /// A tar file holding an OCI layout
-    #[value(alias = "tar", alias = "oci")]
-    OciArchive,
-    /// An OCI layout as a folder
-    OciDir,
-}
-
-/// Formats of lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ListFormat {
-    /// For people
-    Table,
-    /// For programs
-    Json,
+/// `rb status`
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `rb doctor`

@@ -18,7 +18,7 @@ use crate::settings::SettingsError;
 pub(crate) struct Variable {
     /// Name.
     pub(crate) name: &'static str,
-    /// Earthly's name for it.
+    /// Another name for it, mostly Earthly's.
     pub(crate) twin: Option<&'static str>,
     /// One line for `rb --help`.
     pub(crate) meaning: &'static str,
@@ -32,6 +32,11 @@ const fn plain(name: &'static str, meaning: &'static str) -> Variable {
 
 const fn option(name: &'static str, twin: &'static str, meaning: &'static str) -> Variable {
     Variable { name, twin: Some(twin), meaning, in_file: true }
+}
+
+/// A variable that many programs read, in capitals or not.
+const fn common(name: &'static str, twin: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, twin: Some(twin), meaning, in_file: false }
 }
 
 /// An option that allows or lends something.
@@ -66,9 +71,18 @@ pub(crate) const VARIABLES: &[Variable] = &[
     consent("RB_SECRET_FILE_PATH", "EARTHLY_SECRET_FILE_PATH", "as --secret-file-path"),
     consent("RB_ENV_FILE_PATH", "EARTHLY_ENV_FILE_PATH", "as --env-file-path"),
     plain("SOURCE_DATE_EPOCH", "as --epoch"),
+    plain("RB_CONFIG", "your settings [default: rb/config.toml in $XDG_CONFIG_HOME or $HOME/.config]"),
+    common("HTTP_PROXY", "http_proxy", "proxy for http://"),
+    common("HTTPS_PROXY", "https_proxy", "proxy for https://"),
+    common("ALL_PROXY", "all_proxy", "proxy for what has none of its own"),
+    common("NO_PROXY", "no_proxy", "hosts that are reached without a proxy"),
+    plain("DOCKER_CONFIG", "folder of docker's config.json, for credentials [default: $HOME/.docker]"),
+    plain("REGISTRY_AUTH_FILE", "podman's credentials [default: containers/auth.json in $XDG_RUNTIME_DIR]"),
     plain("NO_COLOR", "no colours, if set and not empty"),
     plain("TERM", "`dumb` means no live view and no colours"),
     plain("XDG_DATA_HOME", "where user data lies [default: $HOME/.local/share]"),
+    plain("XDG_CONFIG_HOME", "where settings lie [default: $HOME/.config]"),
+    plain("XDG_RUNTIME_DIR", "where files of a session lie"),
     plain("HOME", "home directory"),
 ];
 
@@ -221,10 +235,13 @@ impl Environment {
         self.get("HOME").map(|(_, home)| Path::new(home))
     }
 
-    /// Returns the state directory, absolute.
-    pub(crate) fn state_directory(&self) -> Result<PathBuf, SettingsError> {
+    /// Returns the state directory, absolute; `configured` is what the user's files say, which counts before the default.
+    pub(crate) fn state_directory(&self, configured: Option<&Path>) -> Result<PathBuf, SettingsError> {
         if let Some(root) = self.path("RB_ROOT") {
             return if root.is_absolute() { Ok(root) } else { Err(relative("RB_ROOT", &root)) };
+        }
+        if let Some(configured) = configured {
+            return Ok(configured.to_owned());
         }
         if self.root {
             return Ok(PathBuf::from("/var/lib/rb"));
@@ -269,7 +286,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_state_directory_follows_the_environment() {
-        let at = |variables: &[(&'static str, &str)]| environment(variables).state_directory().ok();
+        let at = |variables: &[(&'static str, &str)]| environment(variables).state_directory(None).ok();
         assert_eq!(at(&[("HOME", "/home/a")]), Some("/home/a/.local/share/rb".into()));
         assert_eq!(at(&[("HOME", "/home/a"), ("XDG_DATA_HOME", "/data")]), Some("/data/rb".into()));
         let relative = at(&[("HOME", "/home/a"), ("XDG_DATA_HOME", "data")]);
@@ -277,11 +294,15 @@ pub(crate) mod tests {
         assert_eq!(at(&[("HOME", "/home/a"), ("RB_ROOT", "/state")]), Some("/state".into()));
         assert_eq!(at(&[]), None);
         for (name, value) in [("HOME", "rel"), ("RB_ROOT", "./state")] {
-            let error = environment(&[(name, value)]).state_directory().expect_err("not absolute");
+            let error = environment(&[(name, value)]).state_directory(None).expect_err("not absolute");
             assert!(error.to_string().contains(&format!("{name} has the value `{value}`")), "{error}");
         }
         let root = Environment { root: true, ..environment(&[("HOME", "/root")]) };
-        assert_eq!(root.state_directory().ok(), Some("/var/lib/rb".into()));
+        assert_eq!(root.state_directory(None).ok(), Some("/var/lib/rb".into()));
+        let configured =
+            |environment: &Environment| environment.state_directory(Some(Path::new("/mine"))).ok();
+        assert_eq!(configured(&root), Some("/mine".into()));
+        assert_eq!(configured(&environment(&[("RB_ROOT", "/state")])), Some("/state".into()));
     }
 
     #[test]

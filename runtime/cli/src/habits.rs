@@ -15,10 +15,6 @@ const INSTEAD: &[(&[&str], &str)] = &[
     (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
     (&["--target"], "name the target itself: `rb +TARGET`"),
     (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
-    (
-        &["--load"],
-        "leave it out: images that a target saves are in the store, and `rb run` takes them from there",
-    ),
     (&["-V", "--verbose", "-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
 ];
 
@@ -28,7 +24,6 @@ const NONE_YET: &[&str] = &[
     "-m",
     "--add-host",
     "--allow",
-    "--annotation",
     "--attest",
     "--auth-token",
     "--auto-skip",
@@ -52,20 +47,17 @@ const NONE_YET: &[&str] = &[
     "--git-password",
     "--git-username",
     "--github-annotations",
-    "--iidfile",
     "--installation-name",
     "--interactive",
     "--label",
     "--max-remote-cache",
     "--memory",
-    "--metadata-file",
     "--no-auto-skip",
     "--no-buildkit-update",
     "--no-cache-filter",
     "--org",
     "--profiler",
     "--provenance",
-    "--pull",
     "--remote-cache",
     "--sat",
     "--satellite",
@@ -85,14 +77,36 @@ const NONE_YET: &[&str] = &[
 
 /// Options of `docker run`, and what `rb run` does about them.
 const OF_RUN: &[(&[&str], &str)] = &[
+    (&["-d", "--detach"], "leave it out and end the line with `&`: the program ends with rb"),
+    (&["--publish-all", "--expose"], "name each port: `-p 8080:80`"),
     (
-        &["-i", "-t", "-it", "-ti", "--interactive", "--tty"],
-        "leave it out: the program has this terminal already",
+        &["--volumes-from", "--volume-driver"],
+        "rb keeps no volumes: `-v ./data:/data` shows a folder of yours",
     ),
-    (&["--rm"], "leave it out: nothing is kept when the program has ended"),
     (
-        &["-p", "--publish", "--publish-all"],
-        "leave it out: the program has the host's network, so its ports are open",
+        &["--restart", "--init", "--pid", "--ipc", "--uts", "--userns"],
+        "leave it out: a program runs once, apart from all others",
+    ),
+    (
+        &["--privileged", "--cap-add", "--cap-drop", "--security-opt", "--device", "--gpus"],
+        "leave it out: a program has docker's usual privileges; steps of a build may have all (`RUN --privileged`)",
+    ),
+    (
+        &["-m", "--memory", "--cpus", "--cpu-shares", "--pids-limit", "--shm-size", "--ulimit"],
+        "leave it out: a program may have all of the machine",
+    ),
+    (
+        &["-l", "--label", "--cidfile", "--link"],
+        "leave it out: nothing is kept of a run, so nothing needs a name",
+    ),
+    (
+        &["--stop-signal", "--stop-timeout", "--sig-proxy"],
+        "leave it out: Ctrl-C ends a program at once, with -it it is the program's",
+    ),
+    (&["-a", "--attach"], "leave it out: stdout and stderr are the program's, stdin with -i"),
+    (
+        &["--dns", "--dns-search", "--dns-option", "--ip", "--mac-address"],
+        "leave it out: names are resolved as on this machine",
     ),
 ];
 
@@ -157,12 +171,12 @@ mod tests {
     #[test]
     fn options_of_others_are_named() {
         let said = |option: &str| of_builders(option).map(|habit| (habit.message, habit.help.is_some()));
-        let pull = "`--pull` is not part of this version of rb: it comes later".to_owned();
-        assert_eq!(said("--pull"), Some((pull.clone(), false)));
-        assert_eq!(said("--pull=true"), Some((pull, false)));
+        let config = "`--config` is not part of this version of rb: it comes later".to_owned();
+        assert_eq!(said("--config"), Some((config.clone(), false)));
+        assert_eq!(said("--config=x"), Some((config, false)));
         assert_eq!(said("-f"), Some(("`-f` is not part of this version of rb".to_owned(), true)));
         assert_eq!(said("--no-cahce"), None);
-        assert!(of_run("-it").is_some_and(|help| help.contains("terminal")));
+        assert!(of_run("--memory=1g").is_some_and(|help| help.contains("all of the machine")));
     }
 
     #[test]
@@ -184,13 +198,30 @@ mod tests {
             let error = refuse_option(command, &[word.into(), "+t".into()]).expect_err("no option");
             (error.to_string(), error.help().unwrap_or_default())
         };
-        let (message, help) = refused("run", "-it");
-        assert_eq!(message, "unknown option `-it` of `rb run`");
-        assert!(help.contains("terminal"), "{help}");
+        let (message, help) = refused("run", "--detach");
+        assert_eq!(message, "unknown option `--detach` of `rb run`");
+        assert!(help.contains("with `&`"), "{help}");
         assert_eq!(refused("run", "--netwrok=none").1, "did you mean `--network`?");
-        assert_eq!(refused("run", "--pull").1, "`--pull` is not part of this version of rb: it comes later");
+        assert_eq!(
+            refused("run", "--config").1,
+            "`--config` is not part of this version of rb: it comes later"
+        );
         assert_eq!(refused("compile", "--jsn").1, "did you mean `--json`?");
         assert_eq!(refused("run", "--zzzzzzzz").1, "`rb run --help` lists its options");
         assert_eq!(refuse_option("run", &["hello".into(), "-it".into()]), Ok(()));
+    }
+
+    #[test]
+    fn what_run_has_is_not_said_to_be_missing() {
+        let table = Args::command();
+        let run = table.find_subcommand("run").expect("is a command");
+        for option in OF_RUN.iter().flat_map(|(names, _)| *names) {
+            let names = |known: &clap::Arg| {
+                let long = known.get_long().map(|name| format!("--{name}"));
+                let short = known.get_short().map(|name| format!("-{name}"));
+                [long, short].contains(&Some((*option).to_owned()))
+            };
+            assert!(!run.get_arguments().any(names), "{option}");
+        }
     }
 }

@@ -1,26 +1,45 @@
 //! `--output type=…,dest=…`, in docker's syntax.
 //!
 //! In: the value of `-o`. Out: an [`OutputSpec`]. Fields are comma-separated `key=value`; a field in double quotes
-//! may hold commas (`""` is a quote), as CSV has it. A value without `=` is a folder for `type=local`.
-//! Source: docker buildx build reference, "--output".
+//! may hold commas (`""` is a quote), as CSV has it. A value without `=` is a folder for `type=local`. What docker has and
+//! `rb` does not do is refused by name, and what is so anyway is taken.
+//! Source: docker buildx build reference, "--output"; BuildKit README, "Output".
 
-use std::collections::{BTreeMap, BTreeSet};
+mod fields;
+mod image;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rb_api::{ImageFormat, ImageName, Push};
+
 use crate::world::normalise;
+use fields::Fields;
+pub(crate) use image::Annotation;
 
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputSpec {
-    /// `type=oci`: an image as an OCI layout, a tar file unless `tar=false`.
-    Oci { dest: PathBuf, tar: bool, name: Option<String> },
+    /// `type=oci`, `type=docker` with a destination: an image as an OCI layout, a tar unless `tar=false`.
+    Archive { dest: Dest, tar: bool, names: Vec<String>, format: ImageFormat },
+    /// `type=docker` without a destination: an image into the Docker of this machine.
+    Load { names: Vec<String>, format: ImageFormat },
     /// `type=tar`: the filesystem as a tar file.
-    Tar { dest: PathBuf },
-    /// `type=local`: the filesystem's files.
-    Local { dest: PathBuf },
-    /// `type=image`: an image into the store.
-    Image { name: String },
+    Tar { dest: Dest, epoch_seconds: Option<i64> },
+    /// `type=local`: the filesystem's files; with `mode=delete` what else is in the folder goes.
+    Local { dest: PathBuf, delete: bool },
+    /// `type=image`, `type=registry`: an image into the store, or on to a registry.
+    Image { names: Vec<ImageName>, format: ImageFormat, push: Option<Push> },
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Dest {
+    /// A file or folder.
+    Path(PathBuf),
+    /// `-`: standard output.
+    Stdout,
 }
 
 /// What is wrong with a value of `-o`.
@@ -28,18 +47,24 @@ pub(crate) enum OutputSpec {
 pub(crate) enum OutputSpecError {
     #[error("`{field}` is not key=value")]
     Field { field: String },
-    #[error("no type: expected type=oci, type=tar, type=local or type=image")]
+    #[error("no type: expected type=oci, type=docker, type=tar, type=local, type=image or type=registry")]
     NoType,
-    #[error("type `{kind}` is unknown: expected oci, tar, local or image")]
-    Type { kind: String },
+    #[error("type `{kind}` is unknown: expected oci, docker, tar, local, image or registry{}", near(nearest))]
+    Type { kind: String, nearest: Option<&'static str> },
     #[error("type={kind} needs {key}=…")]
     Missing { kind: String, key: &'static str },
-    #[error("type={kind} has no `{key}`")]
-    Unknown { kind: String, key: String },
-    #[error("`{key}={value}`: expected true or false")]
-    Flag { key: &'static str, value: String },
-    #[error("dest=- (standard output) is not supported: name a file")]
-    Stdout,
+    #[error("type={kind} has no `{key}`{}", near(nearest))]
+    Unknown { kind: String, key: String, nearest: Option<&'static str> },
+    #[error("`{key}={value}`: expected {expected}")]
+    Value { key: String, value: String, expected: String },
+    #[error("`{what}` is not part of this version of rb: {why}")]
+    Unsupported { what: String, why: &'static str },
+    #[error("{what}: annotations need OCI's media types, leave oci-mediatypes=false out")]
+    DockerAnnotations { what: String },
+    #[error("dest=- (standard output) takes an archive: type=oci, type=docker or type=tar")]
+    StdoutFolder,
+    #[error("dest=- (standard output) is a terminal: send it to a file or a program")]
+    Terminal,
     #[error("dest= is empty: name a file or folder")]
     Empty,
     #[error("dest={dest} is the root of the disk: name a folder of its own")]
@@ -50,14 +75,22 @@ pub(crate) enum OutputSpecError {
     SameDest { dest: String },
     #[error("`{word}` is a target: this option takes type=TYPE,dest=PATH, and the target stands behind it")]
     Target { word: String },
+    #[error("`{word}`: expected KEY=VALUE, or manifest:KEY=VALUE or manifest-descriptor:KEY=VALUE")]
+    Annotation { word: String },
 }
+
+fn near(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"))
+}
+
+const TYPES: [&str; 6] = ["oci", "docker", "tar", "local", "image", "registry"];
 
 impl FromStr for OutputSpec {
     type Err = OutputSpecError;
 
     fn from_str(text: &str) -> Result<Self, OutputSpecError> {
-        let fields = split_csv(text);
-        if let [only] = fields.as_slice()
+        let words = split_csv(text);
+        if let [only] = words.as_slice()
             && !only.contains('=')
         {
             // Others have an `--output` without a value.
@@ -67,51 +100,72 @@ impl FromStr for OutputSpec {
             if target {
                 return Err(OutputSpecError::Target { word: only.clone() });
             }
-            return dest(only.clone()).map(|dest| Self::Local { dest });
+            return match dest(only.clone())? {
+                Dest::Path(dest) => Ok(Self::Local { dest, delete: false }),
+                // docker's word for an archive of files.
+                Dest::Stdout => Ok(Self::Tar { dest: Dest::Stdout, epoch_seconds: None }),
+            };
         }
-        let mut map = BTreeMap::new();
-        for field in fields {
-            let (key, value) =
-                field.split_once('=').ok_or_else(|| OutputSpecError::Field { field: field.clone() })?;
-            let key = key.trim().to_lowercase();
-            if map.insert(key.clone(), value.to_owned()).is_some() {
-                return Err(OutputSpecError::Twice { key });
+        let mut fields = Fields::new(words)?;
+        let spec = match fields.kind() {
+            "oci" | "docker" => {
+                let is_docker = fields.kind() == "docker";
+                let to = fields.take("dest");
+                if to.is_none() && !is_docker {
+                    return Err(fields.missing("dest"));
+                }
+                let tar = fields.flag("tar")?;
+                let names = fields.names();
+                let format = image::format(&mut fields, !is_docker)?;
+                match to.map(dest).transpose()? {
+                    Some(Dest::Stdout) if tar == Some(false) => return Err(OutputSpecError::StdoutFolder),
+                    Some(dest) => Self::Archive { dest, tar: tar.unwrap_or(true), names, format },
+                    None if tar == Some(false) => return Err(fields.missing("dest")),
+                    None => Self::Load { names, format },
+                }
             }
-        }
-        let kind = map.remove("type").ok_or(OutputSpecError::NoType)?;
-        let missing = |key| OutputSpecError::Missing { kind: kind.clone(), key };
-        let spec = match kind.as_str() {
-            "oci" => {
-                let tar = map.remove("tar").map_or(Ok(true), |value| flag("tar", value))?;
-                let to = map.remove("dest").ok_or_else(|| missing("dest"))?;
-                Self::Oci { dest: dest(to)?, tar, name: map.remove("name") }
+            "tar" => {
+                let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
+                Self::Tar { dest: dest(to)?, epoch_seconds: fields.epoch()? }
             }
-            "tar" => Self::Tar { dest: dest(map.remove("dest").ok_or_else(|| missing("dest"))?)? },
-            "local" => Self::Local { dest: dest(map.remove("dest").ok_or_else(|| missing("dest"))?)? },
-            "image" => Self::Image { name: map.remove("name").ok_or_else(|| missing("name"))? },
-            _ => return Err(OutputSpecError::Type { kind }),
+            "local" => {
+                let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
+                let Dest::Path(dest) = dest(to)? else { return Err(OutputSpecError::StdoutFolder) };
+                let delete = fields.choice("mode", &[("copy", false), ("delete", true)])?.unwrap_or(false);
+                fields.refuse("platform-split", "results of several platforms come later")?;
+                Self::Local { dest, delete }
+            }
+            _ => image::of_store(&mut fields)?,
         };
-        match map.into_keys().next() {
-            Some(key) => Err(OutputSpecError::Unknown { kind, key }),
-            None => Ok(spec),
-        }
+        fields.end()?;
+        Ok(spec)
     }
 }
 
-fn dest(text: String) -> Result<PathBuf, OutputSpecError> {
+fn dest(text: String) -> Result<Dest, OutputSpecError> {
     match text.as_str() {
-        "-" => Err(OutputSpecError::Stdout),
+        "-" => Ok(Dest::Stdout),
         "" => Err(OutputSpecError::Empty),
-        _ => Ok(PathBuf::from(text)),
+        _ => Ok(Dest::Path(PathBuf::from(text))),
     }
 }
 
-/// Checks what only several outputs, or the working directory, can show: all before anything is built.
-pub(crate) fn check(specs: &[OutputSpec], cwd: &Path) -> Result<(), OutputSpecError> {
+/// Checks what only several outputs, or the working directory, can show: all before anything is built. `is_terminal` says
+/// what standard output is.
+pub(crate) fn check(specs: &[OutputSpec], cwd: &Path, is_terminal: bool) -> Result<(), OutputSpecError> {
     let mut seen = BTreeSet::new();
+    let mut streams = 0;
     for dest in specs.iter().filter_map(OutputSpec::dest) {
+        let Dest::Path(dest) = dest else {
+            streams += 1;
+            match (is_terminal, streams) {
+                (true, _) => return Err(OutputSpecError::Terminal),
+                (false, 1) => continue,
+                (false, _) => return Err(OutputSpecError::SameDest { dest: "-".to_owned() }),
+            }
+        };
         let shown = || dest.display().to_string();
-        let place = resolve(&cwd.join(dest));
+        let place = resolve(&cwd.join(&dest));
         if place.parent().is_none() {
             return Err(OutputSpecError::Root { dest: shown() });
         }
@@ -134,20 +188,13 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 impl OutputSpec {
-    /// Returns where on the disk it goes.
-    fn dest(&self) -> Option<&Path> {
+    /// Returns where it goes, if that is no store.
+    fn dest(&self) -> Option<Dest> {
         match self {
-            Self::Oci { dest, .. } | Self::Tar { dest } | Self::Local { dest } => Some(dest),
-            Self::Image { .. } => None,
+            Self::Archive { dest, .. } | Self::Tar { dest, .. } => Some(dest.clone()),
+            Self::Local { dest, .. } => Some(Dest::Path(dest.clone())),
+            Self::Image { .. } | Self::Load { .. } => None,
         }
-    }
-}
-
-fn flag(key: &'static str, value: String) -> Result<bool, OutputSpecError> {
-    match value.as_str() {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(OutputSpecError::Flag { key, value }),
     }
 }
 
@@ -172,66 +219,4 @@ pub(crate) fn split_csv(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_docker_reads() {
-        let oci = |dest: &str, tar| OutputSpec::Oci { dest: dest.into(), tar, name: None };
-        for (text, expected) in [
-            ("type=oci,dest=x.tar", oci("x.tar", true)),
-            ("type=oci,tar=false,dest=dir", oci("dir", false)),
-            ("\"dest=a,b\"\"c\",type=oci", oci("a,b\"c", true)),
-            ("type=tar,dest=x=y.tar", OutputSpec::Tar { dest: "x=y.tar".into() }),
-            ("type=local,dest=out", OutputSpec::Local { dest: "out".into() }),
-            ("out", OutputSpec::Local { dest: "out".into() }),
-            ("type=image,name=a:b", OutputSpec::Image { name: "a:b".to_owned() }),
-        ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn outputs_have_places_of_their_own() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(dir.path().join("a")).expect("makes a folder");
-        std::os::unix::fs::symlink("/", dir.path().join("top")).expect("links");
-        std::os::unix::fs::symlink("a", dir.path().join("b")).expect("links");
-        let checked = |texts: &[&str]| {
-            let specs: Vec<OutputSpec> = texts.iter().map(|text| text.parse().expect("an output")).collect();
-            check(&specs, dir.path()).map_err(|error| error.to_string())
-        };
-        assert_eq!(checked(&["a/x", "a/y", "type=image,name=a", "type=image,name=b"]), Ok(()));
-        for root in ["/", "//", "/.", "/tmp/..", "top", "nowhere/../../../../../../../../../.."] {
-            let error = checked(&[root]).expect_err(root);
-            assert_eq!(error, format!("dest={root} is the root of the disk: name a folder of its own"));
-        }
-        for (one, two) in [("a/x", "./a/x"), ("a/x", "b/x"), ("a", "b/"), ("type=tar,dest=n/x", "n/../n/x")] {
-            assert!(checked(&[one, two]).is_err_and(|error| error.starts_with("two outputs")), "{one} {two}");
-        }
-    }
-
-    #[test]
-    fn names_what_is_wrong() {
-        for (text, message) in [
-            ("type=zip,dest=x", "type `zip` is unknown: expected oci, tar, local or image"),
-            ("type=oci", "type=oci needs dest=…"),
-            ("dest=x", "no type: expected type=oci, type=tar, type=local or type=image"),
-            ("type=tar,dest=x,push=true", "type=tar has no `push`"),
-            ("type=oci,tar=maybe,dest=x", "`tar=maybe`: expected true or false"),
-            ("type=tar,dest=-", "dest=- (standard output) is not supported: name a file"),
-            ("-", "dest=- (standard output) is not supported: name a file"),
-            ("type=tar,x", "`x` is not key=value"),
-            ("type=oci,dest=", "dest= is empty: name a file or folder"),
-            ("", "dest= is empty: name a file or folder"),
-            ("type=tar,dest=a,dest=b", "`dest` is given twice"),
-            (
-                "+app",
-                "`+app` is a target: this option takes type=TYPE,dest=PATH, and the target stands behind it",
-            ),
-        ] {
-            let error = text.parse::<OutputSpec>().map_err(|error| error.to_string());
-            assert_eq!(error, Err(message.to_owned()), "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,24 +1,33 @@
 //! What the command line means, beside the environment, its files and the defaults.
 //!
-//! In: [`crate::args`] and the [`Environment`]. Out: [`Settings`], plain values that the commands take. What a build is given
-//! (arguments, secrets) is collected in [`given`].
+//! In: [`crate::args`], the [`Environment`] and the user's files ([`config`]). Out: [`Settings`], plain values that the
+//! commands take. What a build is given (arguments, secrets) is collected in [`given`], how registries are reached in
+//! [`mod@registry`], how steps reach the network in [`mod@network`]. Strongest first: what is typed, the environment, the
+//! user's file, the machine's file, the default.
 //! **Invariant:** what a build may do comes from what is typed and from the user's own environment alone.
 
+pub(crate) mod config;
 pub(crate) mod given;
+mod network;
+pub(crate) mod registry;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use rb_diag::chain;
+use rb_api::PullPolicy;
+use rb_diag::{Diagnostics, chain};
+use rb_engine::StepNetwork;
 use rb_oci::Platform;
 use rb_session::Secret;
 
-use crate::args::{BuildOptions, OutputOptions, ProgressChoice};
+use crate::args::{BuildOptions, OutputOptions, ProgressChoice, PullChoice};
 use crate::env_file::Trouble;
 use crate::environment::Environment;
 use crate::world::ReadError;
+use config::Config;
 use given::{Given, OwnFile};
+use registry::RegistrySettings;
 
 /// Latest time that images show where neither `--epoch` nor SOURCE_DATE_EPOCH say: 2020-04-16T12:00:00Z, the time
 /// Earthly gives to what it copies.
@@ -73,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Look nothing up.
     pub(crate) no_cache: bool,
+    /// When registries are asked.
+    pub(crate) pull: PullPolicy,
     /// Write no output of a target.
     pub(crate) no_output: bool,
     /// Platform of the result.
@@ -91,6 +102,10 @@ pub(crate) struct Settings {
     pub(crate) own_files: Vec<OwnFile>,
     /// Latest time that images show.
     pub(crate) epoch_seconds: i64,
+    /// How registries are reached.
+    pub(crate) registry: RegistrySettings,
+    /// How steps and programs reach the network.
+    pub(crate) network: StepNetwork,
     /// Progress and colours.
     pub(crate) display: Display,
     /// What is to be told before anything begins.
@@ -100,6 +115,8 @@ pub(crate) struct Settings {
 /// What cannot be settled.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
+    #[error("the settings in a file are wrong")]
+    Config { errors: Diagnostics },
     #[error("the working directory is gone")]
     WorkingDirectory { source: std::io::Error },
     #[error("no place for the state directory: neither RB_ROOT nor XDG_DATA_HOME nor HOME is set")]
@@ -122,6 +139,8 @@ pub(crate) enum SettingsError {
     NotAPair { option: &'static str, word: String },
     #[error("{option}: your shell has no variable `{name}`")]
     NotInShell { option: &'static str, name: String },
+    #[error("`{file}` {trouble}")]
+    Authority { file: String, trouble: &'static str },
     #[error("the value of {name} is not valid UTF-8")]
     NotText { name: String },
     #[error("the secret `{name}` is given twice, by {first} and by {second}")]
@@ -173,10 +192,15 @@ impl SettingsError {
             Self::NotInShell { option, name } => {
                 Some(format!("set and export it, or write `{option} {name}=value`"))
             }
-            Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
-            Self::Unreadable { .. } | Self::Line { .. } | Self::NotAPair { .. } | Self::NotText { .. } => {
-                None
+            Self::Authority { .. } => {
+                Some("name a file of certificates in PEM, `-----BEGIN CERTIFICATE-----` and so on".to_owned())
             }
+            Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
+            Self::Config { .. }
+            | Self::Unreadable { .. }
+            | Self::Line { .. }
+            | Self::NotAPair { .. }
+            | Self::NotText { .. } => None,
         }
     }
 }
@@ -208,6 +232,21 @@ pub(crate) fn check_platform(platform: &Platform) -> Result<(), SettingsError> {
     }
 }
 
+/// Reads the user's files.
+pub(crate) fn read_config(environment: &Environment) -> Result<Config, SettingsError> {
+    config::load(environment).map_err(|errors| SettingsError::Config { errors })
+}
+
+/// Settles where the state directory is, absolute, for what needs no more than that.
+pub(crate) fn state_directory(environment: &Environment) -> Result<PathBuf, SettingsError> {
+    environment.state_directory(read_config(environment)?.root.as_deref())
+}
+
+/// Settles how registries are reached, for what needs no more than that.
+pub(crate) fn registry(environment: &Environment) -> Result<RegistrySettings, SettingsError> {
+    Ok(registry::settle(&read_config(environment)?, environment))
+}
+
 /// Settles all that a build needs to know.
 pub(crate) fn settle(
     options: &BuildOptions,
@@ -220,9 +259,10 @@ pub(crate) fn settle(
         None => environment.parsed("RB_PLATFORMS", |text| text.parse().ok())?,
     };
     named.iter().try_for_each(check_platform)?;
+    let config = read_config(environment)?;
     let jobs = match options.jobs {
-        Some(jobs) => jobs,
-        None => environment.parsed("RB_JOBS", |text| text.parse().ok())?.unwrap_or(environment.processors),
+        Some(jobs) => Some(jobs),
+        None => environment.parsed("RB_JOBS", |text| text.parse().ok())?,
     };
     let epoch = match options.epoch {
         Some(epoch) => Some(epoch),
@@ -231,14 +271,23 @@ pub(crate) fn settle(
     let push = options.push || environment.flag("RB_PUSH")?;
     let ci = options.ci || environment.flag("RB_CI")?;
     let no_output = output.no_output || environment.flag("RB_NO_OUTPUT")?;
-    let Given { args, defaults, secrets, files, warnings } = given;
+    let Given { args, defaults, secrets, files, mut warnings } = given;
+    let mut registry = registry::settle(&config, environment);
+    registry.ca_files = network::ca_files(options, &config, environment);
+    let network = network::settle(options, &config, environment, &registry, &mut warnings)?;
     Ok(Settings {
         cwd: environment.cwd.clone(),
-        state_directory: environment.state_directory()?,
+        state_directory: environment.state_directory(config.root.as_deref())?,
         home: environment.home().map(ToOwned::to_owned),
-        jobs,
+        jobs: jobs.or(config.jobs).unwrap_or(environment.processors),
         allowed_binds: options.allow_bind.iter().map(|dir| environment.cwd.join(dir)).collect(),
         no_cache: options.no_cache || environment.flag("RB_NO_CACHE")?,
+        pull: match options.pull {
+            None => PullPolicy::Newest,
+            Some(PullChoice::Always) => PullPolicy::Always,
+            Some(PullChoice::Missing) => PullPolicy::Missing,
+            Some(PullChoice::Never) => PullPolicy::Never,
+        },
         no_output: no_output || (ci && !output.force_output),
         platform_named: named.is_some(),
         platform: named.unwrap_or_else(Platform::host),
@@ -255,6 +304,8 @@ pub(crate) fn settle(
         secrets,
         own_files: files,
         epoch_seconds: epoch.unwrap_or(DEFAULT_EPOCH_SECONDS),
+        registry,
+        network,
         display: display(options, environment)?,
         warnings,
     })

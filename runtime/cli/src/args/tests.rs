@@ -58,7 +58,7 @@ fn what_is_no_argument_of_a_target() {
     let help = ArgsError::NoValue { name: "no-cache".to_owned() }.help().unwrap_or_default();
     assert!(help.contains("`rb --no-cache …`"), "{help}");
     for error in
-        [ArgsError::NoValue { name: "pull".to_owned() }, ArgsError::OptionBehind { word: "-i".to_owned() }]
+        [ArgsError::NoValue { name: "sbom".to_owned() }, ArgsError::OptionBehind { word: "-i".to_owned() }]
     {
         let help = error.help().unwrap_or_default();
         assert!(help.ends_with("is not part of this version of rb: it comes later"), "{help}");

@@ -11,25 +11,28 @@ use std::time::Instant;
 use rb_api::{Engine, EventSink, Job, JobOptions, SolveRequest, SolveResult};
 use rb_buildfile::{BuildfileFrontend, load_project};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap, nearest};
+use rb_engine::LoadReport;
 use rb_frontend::{
     BuildPlan, BuildRequest, Frontend, Gateway, PlannedOutput, SavedArtifact, TargetOutput, TargetRef,
     World as _,
 };
-use rb_oci::Platform;
+use rb_oci::{Platform, Reference};
 use rb_session::Session;
 
+use super::after;
 use super::exports::Wanted;
 use super::gateway::{BuildGateway, Settling};
+use super::record::Asked;
 use super::workbench::Workbench;
 use crate::args::{ArtifactCall, OutputOptions, TargetCall};
-use crate::output_spec;
+use crate::output_spec::{self, Annotation};
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure, summary};
 use crate::session::WorkspaceSession;
 use crate::settings::{ProgressMode, Settings, check_platform};
 use crate::world::{DiskWorkspace, Host, Place, SystemWorld};
 
-/// Code of [`refused_push`].
+/// Code of [`unpushable`].
 const PUSH: &str = "rb::cli::push";
 
 /// Code of [`refused_platforms`].
@@ -38,9 +41,9 @@ const PLATFORMS: &str = "rb::cli::platforms";
 /// Builds a target and writes its outputs.
 pub(super) fn execute(settings: &Settings, call: &TargetCall, output: &OutputOptions) -> Result<u8, Failure> {
     let start = Instant::now();
-    output_spec::check(&output.output, &settings.cwd)?;
-    let build = Build::find(settings, call)?;
-    let bench = Workbench::open(settings, Some(build.root()))?;
+    output_spec::check(&output.output, &settings.cwd, report::is_terminal())?;
+    let build = Build::find(settings, call)?.annotated(&output.annotation);
+    let bench = Workbench::open(settings, Asked::of_target("build", call), Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
         let settling = if settings.no_output { Settling::Make } else { Settling::Write };
@@ -50,16 +53,41 @@ pub(super) fn execute(settings: &Settings, call: &TargetCall, output: &OutputOpt
         for spec in &output.output {
             wanted.output_of(spec, &plan.target, &settings.cwd, &build.sources())?;
         }
-        started.solve(wanted).await
+        started.solve_and_load(wanted, &bench, output).await
     });
     progress.finish();
     bench.close();
-    tell(settings, &call.word, &solved?, start)
+    end(settings, &call.word, output, solved?, start)
+}
+
+/// Writes what other programs are to know of a build, and tells what it did.
+fn end(
+    settings: &Settings,
+    title: &str,
+    output: &OutputOptions,
+    Done { result, loaded, held }: Done,
+    start: Instant,
+) -> Result<u8, Failure> {
+    after::write_files(settings, output, &result)?;
+    tell(settings, title, &result, start)?;
+    if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
+        report::tell(&summary::not_pushed(&held));
+    }
+    after::tell(settings, loaded);
+    Ok(0)
+}
+
+/// What came of a build.
+struct Done {
+    result: SolveResult,
+    loaded: Option<LoadReport>,
+    /// Images marked `--push` that were not to be pushed.
+    held: Vec<String>,
 }
 
 /// Builds a target and writes one of its artifacts, and nothing else.
 pub(super) fn artifact(settings: &Settings, artifact: &ArtifactCall) -> Result<u8, Failure> {
-    only(settings, &artifact.call, |target, wanted, sources| {
+    only(settings, &artifact.call, &OutputOptions::default(), |target, wanted, sources| {
         let path = artifact.path.trim_end_matches('/');
         if !target.artifacts.iter().any(|saved| holds(saved, path)) {
             return Err(no_artifact(target, path));
@@ -72,8 +100,8 @@ pub(super) fn artifact(settings: &Settings, artifact: &ArtifactCall) -> Result<u
 }
 
 /// Builds a target and saves its own images, and nothing else.
-pub(super) fn image(settings: &Settings, call: &TargetCall) -> Result<u8, Failure> {
-    only(settings, call, |target, wanted, sources| {
+pub(super) fn image(settings: &Settings, call: &TargetCall, output: &OutputOptions) -> Result<u8, Failure> {
+    only(settings, call, output, |target, wanted, sources| {
         if target.images.is_empty() {
             let help = "SAVE IMAGE in the target gives one; `rb -o type=image,name=NAME` saves any target's"
                 .to_owned();
@@ -91,22 +119,23 @@ pub(super) fn image(settings: &Settings, call: &TargetCall) -> Result<u8, Failur
 fn only(
     settings: &Settings,
     call: &TargetCall,
+    output: &OutputOptions,
     choose: impl FnOnce(&TargetOutput, &mut Wanted, &SourceMap) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     let start = Instant::now();
-    let build = Build::find(settings, call)?;
-    let bench = Workbench::open(settings, Some(build.root()))?;
+    let build = Build::find(settings, call)?.annotated(&output.annotation);
+    let bench = Workbench::open(settings, Asked::of_target("build", call), Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
         let started = build.start(&bench, &progress, Settling::Make);
         let plan = started.plan().await?;
         let mut wanted = started.wanted(&plan)?;
         choose(&plan.target, &mut wanted, &build.sources())?;
-        started.solve(wanted).await
+        started.solve_and_load(wanted, &bench, output).await
     });
     progress.finish();
     bench.close();
-    tell(settings, &call.word, &solved?, start)
+    end(settings, &call.word, output, solved?, start)
 }
 
 /// Tells whether something may lie at `path` because of one SAVE ARTIFACT; "" is the folder of all.
@@ -147,6 +176,8 @@ pub(super) fn tell(
             report::tell(&summary::text(title, result, start.elapsed(), &settings.cwd));
         }
         ProgressMode::Json => report::tell(&summary::json(title, result, start.elapsed())),
+        // Where an archive is on stdout, that is all there is.
+        ProgressMode::Quiet if summary::is_streamed(result) => {}
         ProgressMode::Quiet => report::print(summary::digests(result).as_bytes())?,
     }
     Ok(0)
@@ -160,6 +191,7 @@ pub(super) struct Build<'a> {
     call: &'a TargetCall,
     workspace: Arc<DiskWorkspace>,
     session: Arc<dyn Session>,
+    annotations: Vec<Annotation>,
 }
 
 impl<'a> Build<'a> {
@@ -171,7 +203,12 @@ impl<'a> Build<'a> {
         let workspace = Arc::new(workspace.with_secret_files(secret_files.collect()));
         let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
         let session = Arc::new(WorkspaceSession::new(root.clone(), secrets, own_files));
-        Ok(Self { settings, root, target, call, workspace, session })
+        Ok(Self { settings, root, target, call, workspace, session, annotations: Vec::new() })
+    }
+
+    /// Has all images annotated.
+    fn annotated(self, annotations: &[Annotation]) -> Self {
+        Self { annotations: annotations.to_vec(), ..self }
     }
 
     /// Returns the root of its workspace.
@@ -191,10 +228,12 @@ impl<'a> Build<'a> {
         progress: &'b Progress,
         settling: Settling,
     ) -> Started<'b> {
-        let job = open_job(self.settings, bench, Arc::clone(&self.session), progress.sink());
+        let events = bench.heard(progress.sink());
+        let job = open_job(self.settings, bench, Arc::clone(&self.session), Arc::clone(&events));
         let gateway = BuildGateway::new(Arc::clone(&job), self.sources(), self.root.clone(), settling)
-            .pushing(self.settings.build.push);
-        self.workspace.open_host(|| Host::new(Arc::clone(&bench.outside), progress.sink()));
+            .pushing(self.settings.build.push)
+            .annotating(self.annotations.clone());
+        self.workspace.open_host(|| Host::new(Arc::clone(&bench.outside), events));
         Started { build: self, progress, job, gateway: Arc::new(gateway), settling }
     }
 
@@ -246,7 +285,7 @@ impl Started<'_> {
             return Err(Failure::Diagnostics { items: vec![found], sources });
         }
         if self.build.settings.build.push && self.settling != Settling::Nothing {
-            let items: Diagnostics = plan.outputs.iter().filter_map(refused_push).collect();
+            let items: Diagnostics = plan.outputs.iter().filter_map(unpushable).collect();
             if !items.is_empty() {
                 return Err(Failure::Diagnostics { items, sources });
             }
@@ -275,37 +314,56 @@ impl Started<'_> {
     /// Collects what a plan asks for; its outputs only if effects are written too.
     pub(super) fn wanted(&self, plan: &BuildPlan) -> Result<Wanted, Failure> {
         let sources = self.build.sources();
-        let mut wanted = Wanted::default();
+        let settings = self.build.settings;
+        let mut wanted = Wanted::annotated(&self.build.annotations).pushing(settings.build.push);
         for (label, state) in &plan.roots {
             wanted.root(label, state, &sources)?;
         }
         for output in plan.outputs.iter().filter(|_| self.settling == Settling::Write) {
             wanted.planned(output, &self.build.root, &sources)?;
         }
+        for output in plan.outputs.iter().filter(|_| settings.no_output && self.settling == Settling::Make) {
+            wanted.pushed_alone(output, &sources)?;
+        }
+        if self.settling == Settling::Write || settings.no_output {
+            self.gateway.hold_back(&plan.outputs);
+        }
         Ok(wanted)
+    }
+
+    /// Solves what is wanted, and hands images over where that is wanted too.
+    async fn solve_and_load(
+        &self,
+        wanted: Wanted,
+        bench: &Workbench,
+        output: &OutputOptions,
+    ) -> Result<Done, Failure> {
+        let (count, loads) = (wanted.exports.len(), wanted.loads.clone());
+        let result = self.solve(wanted).await?;
+        let loaded = after::load(bench, output, &result, (count, &loads)).await?;
+        Ok(Done { result, loaded, held: self.gateway.held_back() })
     }
 
     /// Has the engine solve it. The result tells of all that the build has written, in order.
     pub(super) async fn solve(&self, wanted: Wanted) -> Result<SolveResult, Failure> {
         let mut result = solve(self.job.as_ref(), wanted).await?;
-        let mut written = self.gateway.written();
+        let (mut written, mut pushed) = self.gateway.written();
         written.append(&mut result.exports);
-        result.exports = written;
+        pushed.append(&mut result.pushed);
+        (result.exports, result.pushed) = (written, pushed);
         Ok(result)
     }
 }
 
-/// Refuses an image that is to be pushed, which this version cannot do.
-pub(super) fn refused_push(output: &PlannedOutput) -> Option<Diagnostic> {
+/// Refuses an image that is to be pushed to what is no name of a registry's.
+pub(super) fn unpushable(output: &PlannedOutput) -> Option<Diagnostic> {
     let PlannedOutput::Image { label: _, image } = output else { return None };
-    if !image.push {
-        return None;
-    }
-    let message = format!("`{}` cannot be pushed: registries come later", image.names.join("`, `"));
+    let names = image.names.iter().filter(|_| image.push);
+    let error = names.map(|name| name.parse::<Reference>()).find_map(Result::err)?;
     Some(
-        Diagnostic::error(PUSH, message).with_label(image.span, "to be pushed, because of --push").with_help(
-            "build it without --push; `rb -o type=oci,dest=FILE …` writes an image that other tools push",
-        ),
+        Diagnostic::error(PUSH, error.to_string())
+            .with_label(image.span, "to be pushed, because of --push")
+            .with_help("write `registry/name:tag`, such as `ghcr.io/me/app:1`"),
     )
 }
 
@@ -342,6 +400,7 @@ pub(super) fn open_job(
     let options = JobOptions {
         session,
         no_cache: settings.no_cache,
+        pull: settings.pull,
         allow_insecure: settings.build.allow_privileged,
         epoch_seconds: settings.epoch_seconds,
     };

@@ -7,6 +7,7 @@ use rb_llb::{dump, to_json};
 
 use super::build::Build;
 use super::gateway::Settling;
+use super::record::Asked;
 use super::workbench::Workbench;
 use crate::args::{CompileArgs, TargetCall};
 use crate::habits::refuse_option;
@@ -23,7 +24,7 @@ pub(super) fn execute(settings: &Settings, compile: &CompileArgs) -> Result<u8, 
         return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
     }
     let build = Build::find(settings, &call)?;
-    let bench = Workbench::open(settings, Some(build.root()))?;
+    let bench = Workbench::open(settings, Asked::of_target("compile", &call), Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &call.word);
     let planned = bench.run(async { build.start(&bench, &progress, Settling::Nothing).plan().await });
     progress.finish();

@@ -1,7 +1,7 @@
 //! `rb doctor`: what this machine allows, what that means, and what mends it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rb_diag::chain;
 use rb_exec::{Check, ExecError, Privileges, Rootless, Verdict};
@@ -11,6 +11,7 @@ use crate::args::DoctorArgs;
 use crate::environment::Environment;
 use crate::progress::human_bytes;
 use crate::report::{self, Failure};
+use crate::settings;
 
 /// Less free space than this deserves a word.
 const LOW_SPACE_BYTES: u64 = 2 << 30;
@@ -23,7 +24,8 @@ const CANNOT_WORK: u8 = 3;
 
 /// Looks at everything; 0 where builds can work.
 pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<u8, Failure> {
-    let root = environment.state_directory()?;
+    let config = settings::read_config(environment)?;
+    let root = environment.state_directory(config.root.as_deref())?;
     // What sandboxes can do shows from inside of where they are made.
     let mut checks = vec![identity(rb_exec::enter_runtime())];
     let host = rb_exec::probe_host();
@@ -33,10 +35,12 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
     checks.extend(host.checks().into_iter().cloned());
     checks.extend(state);
     let text = if doctor.json {
-        format!("{:#}\n", as_json(&checks, &root, works))
+        format!("{:#}\n", as_json(&checks, &root, &config.files, works))
     } else {
         let end = if works { "builds work here" } else { "builds cannot work here" };
-        format!("{}\nstate directory {}\n{end}\n", lines(&checks), root.display())
+        let settings = config.files.iter().map(|file| format!("settings of {}\n", file.display()));
+        let settings = settings.collect::<String>();
+        format!("{}\nstate directory {}\n{settings}{end}\n", lines(&checks), root.display())
     };
     report::print(text.as_bytes())?;
     Ok(if works { 0 } else { CANNOT_WORK })
@@ -90,7 +94,7 @@ fn lines(checks: &[Check]) -> String {
     out
 }
 
-fn as_json(checks: &[Check], root: &Path, works: bool) -> Value {
+fn as_json(checks: &[Check], root: &Path, settings: &[PathBuf], works: bool) -> Value {
     let checks: Vec<Value> = checks
         .iter()
         .map(|check| {
@@ -100,7 +104,9 @@ fn as_json(checks: &[Check], root: &Path, works: bool) -> Value {
             })
         })
         .collect();
-    json!({ "works": works, "state_directory": root.display().to_string(), "checks": checks })
+    let settings: Vec<String> = settings.iter().map(|file| file.display().to_string()).collect();
+    let root = root.display().to_string();
+    json!({ "works": works, "state_directory": root, "settings": settings, "checks": checks })
 }
 
 /// Looks at the place of the state directory: can it be written, what lies below it, how much room is there.
@@ -123,7 +129,31 @@ fn state_checks(root: &Path) -> Vec<Check> {
             Some("RB_ROOT=/some/dir names another place".to_owned()),
         ),
     };
-    vec![writable, file_system(place), space(place)]
+    let can_write = writable.verdict != Verdict::Missing;
+    let layers = can_write.then(|| layers(&probe));
+    [Some(writable), Some(file_system(place)), layers, Some(space(place))].into_iter().flatten().collect()
+}
+
+/// Tries layers on the file system itself, in a folder that is not there yet.
+fn layers(probe: &Path) -> Check {
+    let name = "layers there";
+    let tried = fs::create_dir(probe).map(|()| rb_exec::try_overlay_in(probe));
+    // What stays of it is small, and named as ours.
+    rb_store::remove_tree(probe).ok();
+    let why = match tried {
+        Ok(Ok(())) => {
+            let reason = "can be mounted on one another".to_owned();
+            return Check { name, verdict: Verdict::Works, reason, remedy: None };
+        }
+        Ok(Err(error)) => chain(&error),
+        Err(error) => error.to_string(),
+    };
+    Check {
+        name,
+        verdict: Verdict::Limited,
+        reason: format!("are copied, which is slower: {why}"),
+        remedy: Some("RB_ROOT=/some/dir names a place on a disk, such as ext4, xfs or btrfs".to_owned()),
+    }
 }
 
 fn file_system(place: &Path) -> Check {
@@ -149,10 +179,10 @@ fn file_system(place: &Path) -> Check {
         0x0102_1994 => {
             ("tmpfs", Verdict::Limited, ": what is stored takes memory and is gone after a restart")
         }
-        0x794c_7630 => ("overlayfs", Verdict::Limited, ": overlayfs cannot lie on it, so files are copied"),
+        0x794c_7630 => ("overlayfs", Verdict::Limited, ": one more layer below each of ours"),
         0x6969 => ("nfs", Verdict::Missing, ": its locks and its database files cannot be relied on"),
-        0x6573_5546 => ("a FUSE file system", Verdict::Limited, ": slow, and some can hold no overlayfs"),
-        0x0102_1997 => ("9p", Verdict::Limited, ": overlayfs cannot write to it, so files are copied"),
+        0x6573_5546 => ("a FUSE file system", Verdict::Limited, ": slow"),
+        0x0102_1997 => ("9p", Verdict::Limited, ": slow"),
         other => {
             return Check {
                 name,

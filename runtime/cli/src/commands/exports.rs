@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rb_api::{Export, Root};
+use rb_api::{Export, ImageFormat, ImageName, LayoutPlace, Place, Push, Root, Stream};
 use rb_diag::{SourceMap, chain};
 use rb_frontend::{PlannedOutput, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
-use rb_oci::ImageConfig;
+use rb_oci::{ImageConfig, MediaTypes};
 
-use crate::output_spec::OutputSpec;
+use super::anew;
+use crate::output_spec::{Annotation, Dest, OutputSpec};
 use crate::report::Failure;
 use crate::world::bound;
 
@@ -23,10 +24,47 @@ pub(super) struct Wanted {
     pub(super) roots: Vec<Root>,
     /// What to write of them.
     pub(super) exports: Vec<Export>,
+    /// Which of the exports go to the Docker of this machine as well, by their places.
+    pub(super) loads: Vec<usize>,
+    /// What every image is written with.
+    format: ImageFormat,
+    /// Images marked `--push` are pushed.
+    pushing: bool,
     by_edge: BTreeMap<Option<Edge>, usize>,
 }
 
 impl Wanted {
+    /// Wants nothing yet; every image will have these annotations.
+    pub(super) fn annotated(annotations: &[Annotation]) -> Self {
+        let mut wanted = Self::default();
+        annotations.iter().for_each(|annotation| annotation.add_to(&mut wanted.format));
+        wanted
+    }
+
+    /// Says whether images marked `--push` are pushed.
+    pub(super) fn pushing(self, pushing: bool) -> Self {
+        Self { pushing, ..self }
+    }
+
+    /// Returns how an image is written, with what holds for every one.
+    fn format(&self, of_its_own: &ImageFormat) -> ImageFormat {
+        let mut format = of_its_own.clone();
+        let all = &self.format;
+        for (own, all) in [
+            (&mut format.annotations, &all.annotations),
+            (&mut format.descriptor_annotations, &all.descriptor_annotations),
+        ] {
+            for (key, value) in all {
+                own.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        if !format.annotations.is_empty() {
+            // Docker's own manifests have no annotations.
+            format.types = MediaTypes::Oci;
+        }
+        format
+    }
+
     /// Adds a filesystem, unless it is there, and returns its index.
     pub(super) fn root(
         &mut self,
@@ -67,11 +105,8 @@ impl Wanted {
         let index = self.root_of(output, sources)?;
         match output {
             PlannedOutput::Image { label: _, image } => {
-                self.exports.push(Export::Image {
-                    root: index,
-                    names: image.names.clone(),
-                    config: image.config.clone(),
-                });
+                let push = (self.pushing && image.push).then(Push::default);
+                self.image(index, image.names.clone(), image.config.clone(), push);
             }
             PlannedOutput::Artifact { label: _, artifact } => {
                 let Some(local) = &artifact.local else { return Ok(()) };
@@ -122,8 +157,29 @@ impl Wanted {
         sources: &SourceMap,
     ) -> Result<(), Failure> {
         let (root, config) = self.filesystem_of(target, sources)?;
-        self.exports.push(Export::Image { root, names, config });
+        self.image(root, names, config, None);
         Ok(())
+    }
+
+    /// Adds an image that is to be pushed and gets no name here; nothing where it is not to be pushed.
+    pub(super) fn pushed_alone(
+        &mut self,
+        output: &PlannedOutput,
+        sources: &SourceMap,
+    ) -> Result<(), LlbError> {
+        let PlannedOutput::Image { label: _, image } = output else { return Ok(()) };
+        if self.pushing && image.push {
+            let root = self.root_of(output, sources)?;
+            let push = Push { only: true, ..Push::default() };
+            self.image(root, image.names.clone(), image.config.clone(), Some(push));
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, root: usize, names: Vec<String>, config: ImageConfig, push: Option<Push>) {
+        let names = names.into_iter().map(ImageName::Plain).collect();
+        let format = self.format(&ImageFormat::default());
+        self.exports.push(Export::Image { root, names, config, format, push });
     }
 
     fn filesystem_of(
@@ -169,27 +225,51 @@ impl Wanted {
         cwd: &Path,
     ) {
         let config = config.clone();
-        self.exports.push(match spec {
-            OutputSpec::Oci { dest, tar, name: given } => Export::OciLayout {
+        let named = |given: &[String]| match given {
+            [] => name.map(ToOwned::to_owned).into_iter().collect(),
+            given => given.to_vec(),
+        };
+        let place = |dest: &Dest| match dest {
+            Dest::Path(path) => Place::File(cwd.join(path)),
+            Dest::Stdout => {
+                anew::forbid();
+                Place::Stream(Stream::new(std::io::stdout()))
+            }
+        };
+        let export = match spec {
+            OutputSpec::Archive { dest, tar, names, format } => Export::OciLayout {
                 root,
-                name: given.clone().or_else(|| name.map(ToOwned::to_owned)),
+                names: named(names),
                 config,
-                destination: cwd.join(dest),
-                tar: *tar,
+                format: self.format(format),
+                destination: match place(dest) {
+                    Place::File(path) if !tar => LayoutPlace::Folder(path),
+                    place => LayoutPlace::Archive(place),
+                },
             },
-            OutputSpec::Tar { dest } => Export::Tar { root, destination: cwd.join(dest) },
-            OutputSpec::Local { dest } => Export::Local {
+            OutputSpec::Tar { dest, epoch_seconds } => {
+                Export::Tar { root, destination: place(dest), epoch_seconds: *epoch_seconds }
+            }
+            OutputSpec::Local { dest, delete } => Export::Local {
                 root,
                 path: "/".to_owned(),
                 destination: cwd.join(dest),
                 into: false,
                 entries: false,
-                merge: true,
+                merge: !delete,
                 optional: false,
                 confine: None,
             },
-            OutputSpec::Image { name } => Export::Image { root, names: vec![name.clone()], config },
-        });
+            OutputSpec::Image { names, format, push } => {
+                Export::Image { root, names: names.clone(), config, format: self.format(format), push: *push }
+            }
+            OutputSpec::Load { names, format } => {
+                self.loads.push(self.exports.len());
+                let names = named(names).into_iter().map(ImageName::Plain).collect();
+                Export::Image { root, names, config, format: self.format(format), push: None }
+            }
+        };
+        self.exports.push(export);
     }
 }
 

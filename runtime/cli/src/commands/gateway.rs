@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use rb_api::{ExportResult, Job, SolveError, SolveRequest};
+use rb_api::{ExportResult, Job, PushedImage, SolveError, SolveRequest};
 use rb_diag::{ErrorKind, SourceMap, chain};
 use rb_frontend::{Answer, Effect, Gateway, ImageRequest, PlannedOutput, Query, ResolvedImage, WorldError};
 use rb_llb::{Definition, LlbError, State};
 
-use super::build::{refused_platforms, refused_push};
+use super::build::{refused_platforms, unpushable};
 use super::exports::Wanted;
+use crate::output_spec::Annotation;
 use crate::report::Failure;
 
 /// How far effects go.
@@ -38,6 +39,8 @@ pub(super) struct BuildGateway {
     settling: Settling,
     /// Images marked `--push` are to be pushed.
     pushing: bool,
+    /// What images are annotated with.
+    annotations: Vec<Annotation>,
     course: Mutex<Course>,
 }
 
@@ -45,13 +48,24 @@ pub(super) struct BuildGateway {
 #[derive(Default)]
 struct Course {
     written: Vec<ExportResult>,
+    pushed: Vec<PushedImage>,
+    /// Names marked `--push` in a build that does not push.
+    held: Vec<String>,
     failure: Option<Failure>,
 }
 
 impl BuildGateway {
     /// Makes the gateway of a build whose texts are in `sources`.
     pub(super) fn new(job: Arc<dyn Job>, sources: SourceMap, root: PathBuf, settling: Settling) -> Self {
-        Self { job, sources, root, settling, pushing: false, course: Mutex::default() }
+        Self {
+            job,
+            sources,
+            root,
+            settling,
+            pushing: false,
+            annotations: Vec::new(),
+            course: Mutex::default(),
+        }
     }
 
     /// Says whether images are to be pushed.
@@ -59,9 +73,36 @@ impl BuildGateway {
         Self { pushing, ..self }
     }
 
-    /// Takes what effects have written, in order.
-    pub(super) fn written(&self) -> Vec<ExportResult> {
-        std::mem::take(&mut self.course().written)
+    /// Says what images are annotated with.
+    pub(super) fn annotating(self, annotations: Vec<Annotation>) -> Self {
+        Self { annotations, ..self }
+    }
+
+    /// Takes what effects have written and pushed, in order.
+    pub(super) fn written(&self) -> (Vec<ExportResult>, Vec<PushedImage>) {
+        let mut course = self.course();
+        (std::mem::take(&mut course.written), std::mem::take(&mut course.pushed))
+    }
+
+    /// Notes which of these images would be pushed, if this build did.
+    pub(super) fn hold_back<'a>(&self, outputs: impl IntoIterator<Item = &'a PlannedOutput>) {
+        if self.pushing {
+            return;
+        }
+        let mut course = self.course();
+        for output in outputs {
+            let PlannedOutput::Image { label: _, image } = output else { continue };
+            for name in image.names.iter().filter(|_| image.push) {
+                if !course.held.contains(name) {
+                    course.held.push(name.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes the names that were not pushed.
+    pub(super) fn held_back(&self) -> Vec<String> {
+        std::mem::take(&mut self.course().held)
     }
 
     /// Takes the failure of the first step that failed for an answer or an effect.
@@ -122,12 +163,12 @@ impl Gateway for BuildGateway {
         {
             return Err(WorldError::Failed { kind: found.kind, message: found.message });
         }
-        let mut wanted = Wanted::default();
+        let mut wanted = Wanted::annotated(&self.annotations).pushing(self.pushing);
         for effect in effects {
             if self.pushing
                 && self.settling != Settling::Nothing
                 && let Effect::Write(output) = effect
-                && let Some(found) = refused_push(output)
+                && let Some(found) = unpushable(output)
             {
                 return Err(WorldError::Failed { kind: found.kind, message: found.message });
             }
@@ -136,8 +177,16 @@ impl Gateway for BuildGateway {
                 (Effect::Make { label, state }, Settling::Make | Settling::Write) => {
                     wanted.root(label, state, &self.sources).map(drop)
                 }
-                (Effect::Write(output), Settling::Make) => wanted.root_of(output, &self.sources).map(drop),
-                (Effect::Write(output), Settling::Write) => wanted.planned(output, &self.root, &self.sources),
+                (Effect::Write(output), Settling::Make) => {
+                    self.hold_back([output]);
+                    wanted
+                        .root_of(output, &self.sources)
+                        .and_then(|_| wanted.pushed_alone(output, &self.sources))
+                }
+                (Effect::Write(output), Settling::Write) => {
+                    self.hold_back([output]);
+                    wanted.planned(output, &self.root, &self.sources)
+                }
                 (Effect::Place { label, artifact }, Settling::Make | Settling::Write) => {
                     let output = PlannedOutput::Artifact { label: label.clone(), artifact: artifact.clone() };
                     wanted.planned(&output, &self.root, &self.sources)
@@ -150,7 +199,10 @@ impl Gateway for BuildGateway {
         let result = self.job.solve(request).await.map_err(|error| {
             self.failed(error, || roots.into_iter().map(|root| root.definition).collect())
         })?;
-        self.course().written.extend(result.exports);
+        let mut course = self.course();
+        course.written.extend(result.exports);
+        course.pushed.extend(result.pushed);
+        drop(course);
         Ok(())
     }
 }

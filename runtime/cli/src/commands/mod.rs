@@ -3,8 +3,12 @@
 //! [`main`] walks from argv to the exit code; commands take [`crate::settings::Settings`] and what was typed, and return an exit code or
 //! a [`Failure`]. **Invariant:** no thread exists before [`workbench`] has entered the runtime.
 
+mod after;
+pub(crate) mod anew;
+mod apart;
 mod ast;
 mod build;
+mod cache;
 mod compile;
 mod describe;
 mod doc;
@@ -12,10 +16,14 @@ mod doctor;
 mod exports;
 mod gateway;
 mod image;
+mod login;
 mod ls;
+mod pull;
+mod record;
 mod run;
 mod solve;
 mod start;
+mod status;
 mod table;
 mod workbench;
 
@@ -37,8 +45,12 @@ use crate::settings::{self, Display, ProgressMode, Settings};
 
 /// Does what argv says and returns the exit code.
 pub(crate) fn main() -> u8 {
-    let argv = args::as_earthly(std::env::args_os().collect());
-    let args = match Args::try_parse_from(argv) {
+    let argv = std::env::args_os().collect::<Vec<_>>();
+    if let Some(code) = apart::serve(&argv) {
+        return code;
+    }
+    let argv = args::as_earthly(argv);
+    let args = match Args::try_parse_from(&argv) {
         Ok(args) => args,
         Err(error) => {
             if let Some(habit) = habit(&error) {
@@ -63,7 +75,14 @@ pub(crate) fn main() -> u8 {
     match settings::display(&typed, &environment) {
         Ok(display) => {
             warn(&told, display);
-            end(dispatch(args, &environment), display)
+            let mut ended = dispatch(args, &environment);
+            if ended.is_err()
+                && anew::is_wanted()
+                && let Ok(args) = Args::try_parse_from(argv)
+            {
+                ended = dispatch(args, &environment);
+            }
+            end(ended, display)
         }
         Err(error) => end(Err(error.into()), fallback),
     }
@@ -103,6 +122,10 @@ fn read_env_file(
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Image(_)
+            | Command::Cache(_)
+            | Command::Status(_)
+            | Command::Login(_)
+            | Command::Logout(_)
             | Command::Doctor(_)
             | Command::Completion { .. },
         )
@@ -149,6 +172,10 @@ fn options_of(args: &Args) -> BuildOptions {
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Image(_)
+            | Command::Cache(_)
+            | Command::Status(_)
+            | Command::Login(_)
+            | Command::Logout(_)
             | Command::Doctor(_)
             | Command::Completion { .. }
             | Command::Word(_),
@@ -189,7 +216,7 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             if output.artifact {
                 build::artifact(&settings, &ArtifactCall::parse(&words)?)
             } else if output.image {
-                build::image(&settings, &TargetCall::parse(&words)?)
+                build::image(&settings, &TargetCall::parse(&words)?, &output)
             } else {
                 build::execute(&settings, &TargetCall::parse(&words)?, &output)
             }
@@ -210,7 +237,7 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_language(&options)?;
             let settings = settle(&options, &output, environment)?;
             let outputs = [output.output, solve.output.clone()].concat();
-            solve::execute(&settings, &solve, &outputs)
+            solve::execute(&settings, &solve, &OutputOptions { output: outputs, ..output })
         }
         Command::Ls(ls) => {
             refuse_options("ls", &build, &output)?;
@@ -227,6 +254,22 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         Command::Image(image) => {
             refuse_options("image", &build, &output)?;
             image::execute(&settings::settle(&build, &output, Given::default(), environment)?, &image)
+        }
+        Command::Cache(cache) => {
+            refuse_options("cache", &build, &output)?;
+            cache::execute(&settings::settle(&build, &output, Given::default(), environment)?, &cache)
+        }
+        Command::Status(status) => {
+            refuse_options("status", &build, &output)?;
+            status::execute(environment, &status)
+        }
+        Command::Login(login) => {
+            refuse_options("login", &build, &output)?;
+            login::login(environment, &login, settings::display(&build, environment)?)
+        }
+        Command::Logout(logout) => {
+            refuse_options("logout", &build, &output)?;
+            login::logout(environment, &logout, settings::display(&build, environment)?)
         }
         Command::Doctor(doctor) => {
             refuse_options("doctor", &build, &output)?;
@@ -285,7 +328,9 @@ mod tests {
             let error = Args::try_parse_from(["rb", word, "+t"]).expect_err("no option of ours");
             habit(&error).map(|habit| habit.message)
         };
-        for (word, option) in [("--pull", "--pull"), ("-i", "-i"), ("--buildkit-host=x", "--buildkit-host")] {
+        for (word, option) in
+            [("--config=x", "--config"), ("-i", "-i"), ("--buildkit-host=x", "--buildkit-host")]
+        {
             let expected = format!("`{option}` is not part of this version of rb: it comes later");
             assert_eq!(said(word), Some(expected), "{word}");
         }

@@ -10,13 +10,14 @@ use rb_llb::{Definition, Graph, Op, SourceOp, attr};
 use rb_oci::ImageConfig;
 use rb_session::{LocalDir, LocalSession};
 
-use super::build;
 use super::exports::Wanted;
+use super::record::Asked;
 use super::workbench::Workbench;
-use crate::args::SolveArgs;
-use crate::output_spec::{self, OutputSpec};
+use super::{after, anew, build};
+use crate::args::{OutputOptions, SolveArgs};
+use crate::output_spec;
 use crate::progress::Progress;
-use crate::report::Failure;
+use crate::report::{Failure, is_terminal};
 use crate::settings::Settings;
 use crate::world::{ReadError, read_regular};
 
@@ -24,9 +25,9 @@ use crate::world::{ReadError, read_regular};
 const LIMIT_BYTES: u64 = 256 << 20;
 
 /// Solves it, lending what was named, and writes what was asked for.
-pub(super) fn execute(settings: &Settings, solve: &SolveArgs, outputs: &[OutputSpec]) -> Result<u8, Failure> {
+pub(super) fn execute(settings: &Settings, solve: &SolveArgs, output: &OutputOptions) -> Result<u8, Failure> {
     let start = Instant::now();
-    output_spec::check(outputs, &settings.cwd)?;
+    output_spec::check(&output.output, &settings.cwd, is_terminal())?;
     let (title, bytes) = read(&settings.cwd, &solve.file)?;
     if bytes.is_empty() {
         let help = "`rb compile -o FILE +target` writes one".to_owned();
@@ -46,21 +47,27 @@ pub(super) fn execute(settings: &Settings, solve: &SolveArgs, outputs: &[OutputS
     for (id, secret) in &settings.secrets {
         session = session.with_secret(id, secret.clone());
     }
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted::annotated(&output.annotation);
     let root = wanted.definition(&title, definition);
-    for spec in outputs {
+    for spec in &output.output {
         wanted.output(spec, root, &ImageConfig::scratch(&settings.platform), None, &settings.cwd);
     }
-    let bench = Workbench::open(settings, None)?;
+    let bench = Workbench::open(settings, Asked::of("solve", &title), None)?;
     let mut progress = Progress::start(settings.display, &title);
     let solved = bench.run(async {
-        let job = build::open_job(settings, &bench, Arc::new(session), progress.sink());
-        build::solve(job.as_ref(), wanted).await
+        let job = build::open_job(settings, &bench, Arc::new(session), bench.heard(progress.sink()));
+        let handed = (wanted.exports.len(), wanted.loads.clone());
+        let result = build::solve(job.as_ref(), wanted).await?;
+        let loaded = after::load(&bench, output, &result, (handed.0, &handed.1)).await?;
+        Ok((result, loaded))
     });
     progress.finish();
     bench.close();
-    let result = solved.map_err(|failure| with_lending(failure, &graph, solve))?;
-    build::tell(settings, &title, &result, start)
+    let (result, loaded) = solved.map_err(|failure| with_lending(failure, &graph, solve))?;
+    after::write_files(settings, output, &result)?;
+    build::tell(settings, &title, &result, start)?;
+    after::tell(settings, loaded);
+    Ok(0)
 }
 
 /// Tells what to type where a source is not lent.
@@ -91,6 +98,7 @@ fn missing_option(source: &SourceOp, solve: &SolveArgs) -> Option<String> {
 fn read(cwd: &Path, file: &Path) -> Result<(String, Vec<u8>), Failure> {
     let title = if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() };
     let done = if file.as_os_str() == "-" {
+        anew::forbid();
         let mut bytes = Vec::new();
         match std::io::stdin().lock().take(LIMIT_BYTES + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > LIMIT_BYTES => Err(ReadError::TooLarge { limit: LIMIT_BYTES }),

@@ -11,12 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rb_api::Engine;
-use rb_engine::{EngineError, EngineOptions, LocalEngine};
+use rb_api::EventSink;
+use rb_engine::{EngineError, EngineOptions, LocalEngine, StatusServer};
 use rb_exec::{ExecError, Outside};
+use rb_registry::Registry;
 use tokio::runtime::Runtime;
 
 use rb_diag::chain;
 
+use super::record::{Asked, Recorder};
+use super::{anew, apart};
+use crate::helpers::docker_config;
 use crate::report::{self, Failure};
 use crate::settings::Settings;
 use crate::signals::until_interrupted;
@@ -33,55 +38,84 @@ pub(super) struct Workbench {
     pub(super) engine: Arc<LocalEngine>,
     /// The way to the user's own machine.
     pub(super) outside: Arc<Outside>,
+    recorder: Recorder,
+    /// Tells others what this process is at; absent where that cannot be done.
+    _status: Option<StatusServer>,
     threads: Runtime,
 }
 
 impl Workbench {
     /// Leaves a process outside, enters the runtime, opens the state directory and starts the threads.
     ///
-    /// `workspace` is the root of what is built, if files of one are.
-    pub(super) fn open(settings: &Settings, workspace: Option<&Path>) -> Result<Self, Failure> {
-        let outside = Arc::new(Outside::start()?);
+    /// `asked` is what for; `workspace` is the root of what is built, if files of one are.
+    pub(super) fn open(settings: &Settings, asked: Asked, workspace: Option<&Path>) -> Result<Self, Failure> {
+        let outside = match anew::kept_outside() {
+            Some(outside) => outside,
+            None => Arc::new(Outside::start()?),
+        };
         let privileges = rb_exec::enter_runtime()?;
-        tracing::debug!(?privileges, "entered the runtime");
+        tracing::debug!(?privileges, registry = ?settings.registry, "entered the runtime");
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.jobs.get().clamp(1, 4))
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no threads can be started", &error))?;
+        let credentials = docker_config(&settings.registry, Arc::clone(&outside));
         let options = EngineOptions {
             root: settings.state_directory.clone(),
             privileges,
             jobs: settings.jobs,
             allowed_binds: settings.allowed_binds.clone(),
+            registry: Registry::new(settings.registry.options(), Arc::new(credentials)),
+            network: settings.network.clone(),
             precious: precious(settings, workspace),
         };
-        let engine = {
-            let _guard = threads.enter();
-            LocalEngine::open(options)?
-        };
+        let guard = threads.enter();
+        let engine = LocalEngine::open(options)?;
+        let status = engine.serve_status(asked.title());
+        if let Err(error) = &status {
+            tracing::warn!(error = chain(error), "`rb status` will not hear of this process");
+        }
         for warning in engine.store().warnings() {
             report::tell(&format!("warning: {warning}\n"));
         }
-        Ok(Self { engine: Arc::new(engine), outside, threads })
+        let recorder = Recorder::new(asked, engine.store().clock().now());
+        drop(guard);
+        Ok(Self { engine: Arc::new(engine), outside, recorder, _status: status.ok(), threads })
     }
 
-    /// Does the work, or drops it at a signal, and waits for its processes.
+    /// Returns where the events of a job go: into the record of this build, and on to `next`.
+    pub(super) fn heard(&self, next: EventSink) -> EventSink {
+        self.recorder.sink(next)
+    }
+
+    /// Does the work, or drops it at a signal, and waits for its processes. What is to be kept of a build is written then.
     pub(super) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let done = self.threads.block_on(until_interrupted(Box::pin(work)));
         let idle = async { tokio::time::timeout(PATIENCE, self.engine.idle()).await };
         if self.threads.block_on(idle).is_err() {
             tracing::warn!("processes of cancelled work are still there; they end with this one");
         }
-        match done {
+        let ended = match done {
             Ok(Ok(result)) => result,
             Ok(Err(interrupt)) => Err(Failure::Interrupted(interrupt)),
             Err(error) => Err(Failure::environment("signals cannot be waited for", &error)),
+        };
+        self.recorder.write(self.engine.store(), &ended);
+        anew::note(&self.engine, &self.outside, &ended);
+        ended
+    }
+
+    /// Leaves it to another process to make durable what was built, if there is anything.
+    pub(super) fn sync_apart(&self) {
+        if !self.engine.store().is_damaged() {
+            apart::start(&self.engine);
         }
     }
 
     /// Ends the threads.
     pub(super) fn close(self) {
+        self.sync_apart();
         self.threads.shutdown_timeout(SHUTDOWN);
     }
 }

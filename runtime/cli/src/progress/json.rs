@@ -1,7 +1,8 @@
 //! Progress as one JSON object per line, for programs.
 //!
 //! Every line has `event`, `vertex` and `at_ms` (since the start); further fields by event: `name` and `step`
-//! (`added`), `reason` (`missed`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `current` and
+//! (`added`), `key` (`cached`: `fast`, `content` or `slow`), `reason` and `miss` (`missed`: in words, and as an object with
+//! `why` and what belongs to that, see [`rb_api::Miss`]), `with` (`shared`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `current` and
 //! `total` (`progress`), `duration_ms` (`done`), `message` (`failed`). Lines of other kinds: [`crate::report`].
 
 use std::time::Instant;
@@ -26,8 +27,9 @@ impl Renderer for Json {
     fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
         let (name, more) = match &event.kind {
             EventKind::Added { name, step } => ("added", json!({ "name": name, "step": step })),
-            EventKind::Cached => ("cached", json!({})),
-            EventKind::Missed { reason } => ("missed", json!({ "reason": reason })),
+            EventKind::Cached { key } => ("cached", json!({ "key": key })),
+            EventKind::Missed { reason } => ("missed", json!({ "reason": reason.text, "miss": reason.miss })),
+            EventKind::Shared { with } => ("shared", json!({ "with": with })),
             EventKind::Started => ("started", json!({})),
             EventKind::Log { stream, bytes } => {
                 let stream = match stream {
@@ -62,6 +64,7 @@ impl Renderer for Json {
 mod tests {
     use std::time::Duration;
 
+    use rb_api::{CacheKey, CacheVerdict, Miss};
     use rb_oci::Digest;
 
     use super::*;
@@ -74,6 +77,13 @@ mod tests {
         let vertex = Digest::of("v");
         for kind in [
             EventKind::Added { name: "+a | RUN x".to_owned(), step: true },
+            EventKind::Missed {
+                reason: CacheVerdict {
+                    miss: Miss::Gone { because: None, at_unix: Some(7) },
+                    text: "gone".to_owned(),
+                },
+            },
+            EventKind::Cached { key: CacheKey::Slow },
             EventKind::Log { stream: LogStream::Stderr, bytes: b"a\nb\xff".to_vec().into() },
             EventKind::Done { duration: Duration::from_millis(12) },
         ] {
@@ -84,6 +94,11 @@ mod tests {
         let common = json!({ "vertex": vertex.to_string(), "at_ms": 7 });
         for (line, expected) in lines.iter().zip([
             json!({ "event": "added", "name": "+a | RUN x", "step": true }),
+            json!({
+                "event": "missed", "reason": "gone",
+                "miss": { "why": "gone", "because": null, "at_unix": 7 },
+            }),
+            json!({ "event": "cached", "key": "slow" }),
             json!({ "event": "log", "stream": "stderr", "text": "a\nb\u{fffd}" }),
             json!({ "event": "done", "duration_ms": 12 }),
         ]) {
@@ -93,6 +108,6 @@ mod tests {
             }
             assert_eq!(*line, expected);
         }
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 5);
     }
 }

@@ -137,7 +137,7 @@ impl Renderer for Live {
 mod tests {
     use std::time::Duration;
 
-    use rb_api::{EventKind, LogStream};
+    use rb_api::{CacheKey, EventKind, LogStream};
     use rb_oci::Digest;
 
     use super::*;
@@ -157,7 +157,7 @@ mod tests {
         ] {
             tell(vertex, EventKind::Added { name: name.to_owned(), step });
         }
-        tell("a", EventKind::Cached);
+        tell("a", EventKind::Cached { key: CacheKey::Fast });
         for vertex in ["b", "c", "d"] {
             tell(vertex, EventKind::Started);
         }

@@ -72,17 +72,18 @@ impl Renderer for Plain {
         let what = &step.what;
         let text = match &event.kind {
             EventKind::Started if step.counted => format!("--> {what}"),
-            EventKind::Cached if step.counted => format!("{dim}*cached* --> {what}{end}"),
+            EventKind::Cached { .. } if step.counted => format!("{dim}*cached* --> {what}{end}"),
             EventKind::Failed { .. } if step.counted => format!("*failed* --> {what}"),
             EventKind::Done { duration } if !step.counted && duration.as_secs_f64() >= LONG_SECONDS => {
                 format!("{dim}{what} took {}{end}", human_duration(*duration))
             }
             EventKind::Started
-            | EventKind::Cached
+            | EventKind::Cached { .. }
             | EventKind::Failed { .. }
             | EventKind::Done { .. }
             | EventKind::Added { .. }
             | EventKind::Missed { .. }
+            | EventKind::Shared { .. }
             | EventKind::Log { .. }
             | EventKind::Progress { .. }
             | EventKind::Cancelled => return,
@@ -104,7 +105,7 @@ impl Renderer for Plain {
 mod tests {
     use std::time::Duration;
 
-    use rb_api::LogStream;
+    use rb_api::{CacheKey, LogStream};
     use rb_oci::Digest;
 
     use super::*;
@@ -139,8 +140,8 @@ mod tests {
                 ("c", added("context", false)),
                 ("c", EventKind::Started),
                 ("c", done(1500)),
-                ("a", EventKind::Cached),
-                ("b", EventKind::Missed { reason: "never seen".to_owned() }),
+                ("a", EventKind::Cached { key: CacheKey::Fast }),
+                ("b", EventKind::Shared { with: Digest::of("d") }),
                 ("b", EventKind::Started),
                 ("b", log("one\ntw")),
                 ("b", log("o\n\u{1b}[1mbold\u{1b}[0m 10%\r100%\nno end")),

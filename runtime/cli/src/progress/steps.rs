@@ -123,8 +123,8 @@ impl Step {
                 let (target, what) = name.split_once(" | ").unwrap_or(("", &name));
                 (self.target, self.what, self.counted) = (target.to_owned(), what.to_owned(), *step);
             }
-            EventKind::Cached => self.status = Status::Cached,
-            EventKind::Missed { .. } => {}
+            EventKind::Cached { .. } => self.status = Status::Cached,
+            EventKind::Missed { .. } | EventKind::Shared { .. } => {}
             EventKind::Started => self.status = Status::Running(now),
             EventKind::Log { bytes, .. } => {
                 // Only the end matters for the last line; a flood is not looked at in full.

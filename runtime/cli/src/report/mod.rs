@@ -277,6 +277,11 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
+/// Tells whether stdout is a terminal, which no archive is written to.
+pub(crate) fn is_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stdout())
+}
+
 /// Writes talk to stderr; there is nobody to tell if that fails.
 pub(crate) fn tell(text: &str) {
     let _ignored = io::stderr().lock().write_all(text.as_bytes());
@@ -302,6 +307,9 @@ impl From<Habit> for Failure {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
+        if let SettingsError::Config { errors } = error {
+            return Self::Diagnostics { items: errors, sources: SourceMap::default() };
+        }
         let kind = if error.is_environment() { ErrorKind::Environment } else { ErrorKind::Input };
         Self::Said { kind, message: chain(&error), help: error.help() }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rb_api::{ExportResult, SolveResult, Summary};
+use rb_api::{ExportResult, PushedImage, SolveResult, Summary};
 use serde_json::{Value, json};
 
 use super::fancy::visible;
@@ -15,7 +15,18 @@ pub(crate) fn text(title: &str, result: &SolveResult, elapsed: Duration, cwd: &P
     for line in result.exports.iter().filter_map(|export| export_line(export, cwd)) {
         out.push_str(&format!("  {}\n", visible(&line)));
     }
+    for image in &result.pushed {
+        out.push_str(&format!("  {}\n", pushed_line(image)));
+    }
     out
+}
+
+/// Returns the line for images that are marked `--push` in a build without it.
+pub(crate) fn not_pushed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("  not pushed: {}; give --push\n", visible(&names.join(", "))),
+    }
 }
 
 /// Returns the summary line.
@@ -39,7 +50,7 @@ fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
     };
     match export {
         ExportResult::Image { names, destination: None, .. } if names.is_empty() => None,
-        ExportResult::Image { names, digest, size_bytes, destination } => {
+        ExportResult::Image { names, digest, size_bytes, destination, descriptor: _, config: _ } => {
             let mut line = "image".to_owned();
             if !names.is_empty() {
                 line = format!("{line} {}", names.join(", "));
@@ -58,6 +69,43 @@ fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
             Some(format!("wrote {} ({})", at(destination), human_bytes(*size_bytes)))
         }
     }
+}
+
+/// Tells whether something was written to the client's stream.
+pub(crate) fn is_streamed(result: &SolveResult) -> bool {
+    let is_stream = |path: &Path| path.as_os_str() == "-";
+    result.exports.iter().any(|export| match export {
+        ExportResult::Image { destination, .. } => destination.as_deref().is_some_and(is_stream),
+        ExportResult::Local { .. } => false,
+        ExportResult::Tar { destination, .. } => is_stream(destination),
+    })
+}
+
+/// Returns the line of a name that was pushed.
+pub(crate) fn pushed_line(image: &PushedImage) -> String {
+    let PushedImage { name, digest, sent, sent_bytes, mounted, existed } = image;
+    let blobs = |count: usize| if count == 1 { "1 blob".to_owned() } else { format!("{count} blobs") };
+    let mut parts = Vec::new();
+    if *sent > 0 {
+        parts.push(format!("{} sent, {}", blobs(*sent), human_bytes(*sent_bytes)));
+    }
+    if *mounted > 0 {
+        parts.push(format!("{} taken over from another repository", blobs(*mounted)));
+    }
+    if *existed > 0 || parts.is_empty() {
+        parts.push(format!("{} were there", blobs(*existed)));
+    }
+    let name = name.split('@').next().unwrap_or_default();
+    visible(&format!("pushed {name}  {digest}  ({})", parts.join("; ")))
+}
+
+/// Returns the same for programs.
+pub(crate) fn pushed_json(image: &PushedImage) -> Value {
+    let PushedImage { name, digest, sent, sent_bytes, mounted, existed } = image;
+    json!({
+        "name": name, "digest": digest.to_string(), "sent": sent, "sent_bytes": sent_bytes, "mounted": mounted,
+        "existed": existed,
+    })
 }
 
 /// Returns the digests of the images, one a line, for `--quiet`.
@@ -79,8 +127,9 @@ pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> Stri
         .exports
         .iter()
         .map(|export| match export {
-            ExportResult::Image { names, digest, size_bytes, destination } => json!({
-                "type": "image", "names": names, "digest": digest.to_string(), "size_bytes": size_bytes,
+            ExportResult::Image { names, digest, size_bytes, destination, descriptor: _, config } => json!({
+                "type": "image", "names": names, "digest": digest.to_string(), "config": config.to_string(),
+                "size_bytes": size_bytes,
                 "destination": destination.as_ref().map(|path| path.display().to_string()),
             }),
             ExportResult::Local { destination, written, total } => json!({
@@ -95,6 +144,7 @@ pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> Stri
     let line = json!({
         "event": "summary", "target": title, "duration_ms": elapsed.as_millis() as u64,
         "executed": executed, "cached": cached, "skipped": skipped, "exports": exports,
+        "pushed": result.pushed.iter().map(pushed_json).collect::<Vec<_>>(),
     });
     format!("{line}\n")
 }
@@ -108,7 +158,12 @@ mod tests {
     use super::*;
 
     fn result(executed: usize, cached: usize, skipped: usize, exports: Vec<ExportResult>) -> SolveResult {
-        SolveResult { roots: Vec::new(), exports, summary: Summary { executed, cached, skipped } }
+        SolveResult {
+            roots: Vec::new(),
+            exports,
+            pushed: Vec::new(),
+            summary: Summary { executed, cached, skipped },
+        }
     }
 
     fn first(executed: usize, cached: usize, skipped: usize) -> String {
@@ -135,6 +190,13 @@ mod tests {
         let image = |names: &[&str], destination: Option<&str>| ExportResult::Image {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             digest: Digest::of("image"),
+            descriptor: serde_json::from_value(json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": Digest::of("image"),
+                "size": 400,
+            }))
+            .expect("a descriptor"),
+            config: Digest::of("config"),
             size_bytes: 16_200,
             destination: destination.map(PathBuf::from),
         };

@@ -143,7 +143,7 @@ fn git(run: Run<'_>, dir: &Path, words: &[&str]) -> Result<Said, GitError> {
     args.push("git".into());
     args.extend(OPTIONS.iter().chain(words).map(OsString::from));
     let env = VARIABLES.map(|(name, value)| (name.into(), value.into())).to_vec();
-    Ok(run(&HostCommand { args, env, env_clear: false, cwd: dir.to_owned() })?)
+    Ok(run(&HostCommand { args, env, env_clear: false, cwd: dir.to_owned(), stdin: Vec::new() })?)
 }
 
 fn look(run: Run<'_>, dir: &Path) -> Result<Found, GitError> {

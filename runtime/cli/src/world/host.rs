@@ -16,6 +16,7 @@ use rb_frontend::{GitFacts, HostCommand, HostOutcome, WorldError};
 use rb_oci::Digest;
 
 use super::git;
+use crate::commands::anew;
 
 /// Largest output that is handed to a frontend.
 const CAPTURE_LIMIT_BYTES: usize = 1 << 20;
@@ -51,6 +52,7 @@ impl Host {
 
     /// Runs a command that starts from `folder`.
     pub(super) async fn run(&self, folder: &Path, command: &HostCommand) -> Result<HostOutcome, WorldError> {
+        anew::forbid();
         let HostCommand { label, args, env, project: _, cwd, capture } = command;
         let inner = rb_exec::HostCommand {
             args: args.iter().map(Into::into).collect(),
@@ -62,6 +64,7 @@ impl Host {
             env_clear: false,
             // Joining nothing would leave a slash at the end.
             cwd: if cwd.is_empty() { folder.to_owned() } else { folder.join(cwd) },
+            stdin: Vec::new(),
         };
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let step = Step {

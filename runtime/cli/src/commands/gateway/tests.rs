@@ -28,7 +28,12 @@ impl Job for Engine {
         asked.push(request);
         match &self.fails {
             Some(error) => Err(error.clone()),
-            None => Ok(SolveResult { roots: Vec::new(), exports, summary: Summary::default() }),
+            None => Ok(SolveResult {
+                roots: Vec::new(),
+                exports,
+                pushed: Vec::new(),
+                summary: Summary::default(),
+            }),
         }
     }
 
@@ -127,13 +132,13 @@ fn effects_are_one_request_in_their_order() {
     assert!(exports[0].starts_with("Image { root: 1") && exports[1].starts_with("Local { root: 0"));
     assert!(exports[1].contains("/ws/out/a"), "{exports:?}");
     drop(asked);
-    let written = gateway.written();
+    let (written, _) = gateway.written();
     let names = written.iter().map(|written| match written {
         ExportResult::Tar { destination, .. } => destination.display().to_string(),
         other => panic!("{other:?}"),
     });
     assert_eq!(names.collect::<Vec<_>>(), ["0", "1", "2"]);
-    assert!(gateway.written().is_empty(), "told once");
+    assert!(gateway.written().0.is_empty(), "told once");
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! What follows a build: images handed to Docker and its like, and files that tell other programs what was made.
+//!
+//! In: what the engine wrote, and `--load`, `--metadata-file`, `--iidfile`. Out: those files, each whole or not at all, and a
+//! line for what was handed over. Source: docker buildx build reference, "--metadata-file", "--iidfile".
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rb_api::{ExportResult, SolveResult};
+use rb_engine::{LoadPlaces, LoadReport, LoadedImage, Loader};
+use rb_exec::KillSwitch;
+use rb_oci::Descriptor;
+use serde_json::{Map, Value, json};
+
+use super::workbench::Workbench;
+use crate::args::{LoadChoice, OutputOptions};
+use crate::environment::Environment;
+use crate::report::{self, Failure};
+use crate::settings::{ProgressMode, Settings};
+
+/// Hands images over: with `--load` all that were saved, else those at `loads`, places among the last `count` results.
+pub(super) async fn load(
+    bench: &Workbench,
+    output: &OutputOptions,
+    result: &SolveResult,
+    (count, loads): (usize, &[usize]),
+) -> Result<Option<LoadReport>, Failure> {
+    let first = result.exports.len().saturating_sub(count);
+    let mut images: Vec<LoadedImage> = Vec::new();
+    for (place, export) in result.exports.iter().enumerate() {
+        let ExportResult::Image { names, descriptor, destination: None, .. } = export else { continue };
+        let is_named = place >= first && loads.contains(&(place - first));
+        if !is_named && output.load.is_none() {
+            continue;
+        }
+        match images.iter_mut().find(|image| image.descriptor.digest() == descriptor.digest()) {
+            Some(image) => {
+                image.names.extend(names.iter().cloned());
+                image.names.sort();
+                image.names.dedup();
+            }
+            None => images.push(LoadedImage { names: names.clone(), descriptor: descriptor.clone() }),
+        }
+    }
+    if images.is_empty() {
+        return match output.load {
+            None => Ok(None),
+            Some(_) => Err(Failure::input(
+                "--load: the build saves no image",
+                Some(
+                    "`SAVE IMAGE NAME` in the target gives one; `-o type=docker,name=NAME` loads any target"
+                        .to_owned(),
+                ),
+            )),
+        };
+    }
+    let text = |name| Environment::pass_on(name).and_then(|value| value.into_string().ok());
+    let places = LoadPlaces {
+        loader: match output.load {
+            None | Some(LoadChoice::Auto) => None,
+            Some(LoadChoice::Docker) => Some(Loader::Docker),
+            Some(LoadChoice::Podman) => Some(Loader::Podman),
+            Some(LoadChoice::Containerd) => Some(Loader::Containerd),
+        },
+        docker_host: text("DOCKER_HOST"),
+        runtime_directory: text("XDG_RUNTIME_DIR").map(Into::into),
+    };
+    let kill = KillSwitch::new();
+    // Dropping the future, as a signal does, ends what was started.
+    let _guard = KillOnDrop(kill.clone());
+    let (engine, outside) = (Arc::clone(&bench.engine), Arc::clone(&bench.outside));
+    let task = tokio::task::spawn_blocking(move || engine.hand_over(&images, &places, &outside, &kill));
+    match task.await {
+        Ok(done) => Ok(Some(done?)),
+        Err(error) => Err(Failure::environment("a thread that loads images died", &error)),
+    }
+}
+
+struct KillOnDrop(KillSwitch);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// Tells what was handed over.
+pub(super) fn tell(settings: &Settings, loaded: Option<LoadReport>) {
+    let Some(LoadReport { loader, layers }) = loaded else { return };
+    let name = loader.name();
+    match settings.display.mode {
+        ProgressMode::Plain | ProgressMode::Live => report::tell(&match layers {
+            Some((sent, there)) => {
+                format!("  loaded into {name}: layers sent {sent}, there before {there}\n")
+            }
+            None => format!("  loaded into {name}\n"),
+        }),
+        ProgressMode::Json => {
+            let (sent, there) = layers.unzip();
+            let line = json!({"event": "loaded", "into": name, "layers_sent": sent, "layers_there": there});
+            report::tell(&format!("{line}\n"));
+        }
+        ProgressMode::Quiet => {}
+    }
+}
+
+/// Writes what other programs are to know.
+pub(super) fn write_files(
+    settings: &Settings,
+    output: &OutputOptions,
+    result: &SolveResult,
+) -> Result<(), Failure> {
+    let images: Vec<Map<String, Value>> = result.exports.iter().filter_map(metadata).collect();
+    if let Some(path) = &output.metadata_file {
+        // Flat, as others write it, is the image that was asked for: what a target BUILDs comes before its own.
+        let mut all = images.last().cloned().unwrap_or_default();
+        all.remove("destination");
+        all.insert("rb.images".to_owned(), images.iter().cloned().map(Value::Object).collect());
+        let text = format!("{:#}\n", Value::Object(all));
+        write_whole(&settings.cwd.join(path), text.as_bytes())?;
+    }
+    if let Some(path) = &output.iidfile {
+        let Some(ExportResult::Image { config, .. }) =
+            result.exports.iter().rev().find(|export| matches!(export, ExportResult::Image { .. }))
+        else {
+            let help = "`SAVE IMAGE NAME` in the target gives one, `-o type=image,name=NAME` makes one of any target";
+            return Err(Failure::input("--iidfile: the build makes no image", Some(help.to_owned())));
+        };
+        write_whole(&settings.cwd.join(path), config.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Returns what is known of an image, by the names that buildx uses.
+fn metadata(export: &ExportResult) -> Option<Map<String, Value>> {
+    let ExportResult::Image { names, digest, descriptor, config, size_bytes: _, destination } = export else {
+        return None;
+    };
+    let mut map = Map::new();
+    map.insert("containerimage.config.digest".to_owned(), config.to_string().into());
+    map.insert("containerimage.descriptor".to_owned(), described(descriptor));
+    map.insert("containerimage.digest".to_owned(), digest.to_string().into());
+    if !names.is_empty() {
+        map.insert("image.name".to_owned(), names.join(",").into());
+    }
+    if let Some(destination) = destination {
+        map.insert("destination".to_owned(), destination.display().to_string().into());
+    }
+    Some(map)
+}
+
+fn described(descriptor: &Descriptor) -> Value {
+    let mut value = json!({
+        "mediaType": descriptor.media_type().to_string(),
+        "digest": descriptor.digest().to_string(),
+        "size": descriptor.size(),
+    });
+    if let Some(annotations) = descriptor.annotations() {
+        // A map of JSON is sorted.
+        value["annotations"] =
+            annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>().into();
+    }
+    value
+}
+
+/// Writes a file beside its place and renames it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error| Failure::environment(&format!("cannot write {}", path.display()), &error);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.rb-{}", std::process::id()));
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        // Best effort: the error that is told is the one that made it useless.
+        std::fs::remove_file(&beside).ok();
+    }
+    written.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_oci::Digest;
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_told_of_in_the_words_of_buildx() {
+        let digest = Digest::of("manifest");
+        let descriptor = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 7,
+            "annotations": {"b": "2", "a": "1"},
+        });
+        let export = ExportResult::Image {
+            names: vec!["a:1".to_owned(), "b:2".to_owned()],
+            digest,
+            descriptor: serde_json::from_value(descriptor.clone()).expect("a descriptor"),
+            config: Digest::of("config"),
+            size_bytes: 9,
+            destination: Some("-".into()),
+        };
+        let told = Value::Object(metadata(&export).expect("an image"));
+        assert_eq!(
+            told,
+            json!({
+                "containerimage.config.digest": Digest::of("config"),
+                "containerimage.descriptor": descriptor,
+                "containerimage.digest": digest,
+                "image.name": "a:1,b:2",
+                "destination": "-",
+            })
+        );
+        let tar = ExportResult::Tar { destination: "-".into(), size_bytes: 1 };
+        assert_eq!(metadata(&tar), None);
+    }
+
+    #[test]
+    fn files_are_whole_or_not_there() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write_whole(&dir.path().join("meta.json"), b"{}").expect("writes");
+        std::fs::create_dir(dir.path().join("taken")).expect("makes");
+        write_whole(&dir.path().join("taken"), b"{}").expect_err("is a folder");
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .expect("lists")
+            .map(|entry| entry.expect("lists").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["meta.json", "taken"]);
+    }
+}

@@ -1,0 +1,169 @@
+//! What the outputs that are images have in common: compression, media types, annotations; and those of the store.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use rb_api::{ImageFormat, ImageName, Push};
+use rb_oci::{Compression, MediaTypes};
+
+use super::fields::{Fields, value_error};
+use super::{OutputSpec, OutputSpecError};
+
+/// Why annotations of an index are refused.
+const NO_INDEX: &str = "an image of one platform has no index of its own";
+
+/// Reads how an image is written; `is_oci` says whose media types it has where nothing is said.
+pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, OutputSpecError> {
+    let said = fields.flag("oci-mediatypes")?;
+    let types = if said.unwrap_or(is_oci) { MediaTypes::Oci } else { MediaTypes::Docker };
+    let compression = compression(fields)?;
+    let force_compression = fields.flag("force-compression")?.unwrap_or(false);
+    if fields.flag("rewrite-timestamp")? == Some(false) {
+        let what = "rewrite-timestamp=false".to_owned();
+        return Err(OutputSpecError::Unsupported { what, why: "times are never later than the epoch" });
+    }
+    for (key, why) in [
+        ("oci-artifact", "there are no attestations"),
+        ("prefer-nondist-layers", "every layer is a blob of its own"),
+        ("attestation-inline", "there are no attestations"),
+    ] {
+        fields.refuse(key, why)?;
+    }
+    let epoch_seconds = fields.epoch()?;
+    let mut annotations = fields.take_all("annotation.");
+    annotations.extend(fields.take_all("annotation-manifest."));
+    let descriptor_annotations = fields.take_all("annotation-manifest-descriptor.");
+    for prefix in ["annotation-index.", "annotation-index-descriptor."] {
+        if let Some(key) = fields.take_all(prefix).into_keys().next() {
+            return Err(OutputSpecError::Unsupported { what: format!("{prefix}{key}"), why: NO_INDEX });
+        }
+    }
+    // Nobody asked for Docker's types where the type of the output alone brings them.
+    let types = match (said, annotations.is_empty()) {
+        (None, false) => MediaTypes::Oci,
+        (Some(false), false) => {
+            let what = format!("type={}", fields.kind());
+            return Err(OutputSpecError::DockerAnnotations { what });
+        }
+        (None, true) | (Some(_), _) => types,
+    };
+    Ok(ImageFormat {
+        compression,
+        force_compression,
+        types,
+        epoch_seconds,
+        annotations,
+        descriptor_annotations,
+    })
+}
+
+fn compression(fields: &mut Fields) -> Result<Compression, OutputSpecError> {
+    const EXPECTED: &str = "uncompressed, gzip or zstd";
+    let kind = fields.take("compression").unwrap_or_else(|| "gzip".to_owned());
+    let level = fields.take("compression-level");
+    let leveled = |most: u32, default: u32| match &level {
+        None => Ok(default),
+        Some(text) => text.parse().ok().filter(|level| *level <= most).ok_or_else(|| {
+            value_error("compression-level", text.clone(), &format!("0 to {most} for {kind}"))
+        }),
+    };
+    match kind.as_str() {
+        "uncompressed" => Ok(Compression::Uncompressed),
+        "gzip" => Ok(Compression::Gzip { level: leveled(9, Compression::GZIP_LEVEL)? }),
+        // As zstd has it, 0 is the default.
+        "zstd" => Ok(Compression::Zstd {
+            level: match leveled(22, Compression::ZSTD_LEVEL)? {
+                0 => Compression::ZSTD_LEVEL,
+                level => level,
+            },
+        }),
+        "estargz" | "nydus" => Err(OutputSpecError::Unsupported {
+            what: format!("compression={kind}"),
+            why: "layers are uncompressed, gzip or zstd",
+        }),
+        _ => Err(value_error("compression", kind, EXPECTED)),
+    }
+}
+
+/// Reads `type=image` and `type=registry`.
+pub(super) fn of_store(fields: &mut Fields) -> Result<OutputSpec, OutputSpecError> {
+    let is_registry = fields.kind() == "registry";
+    let names = fields.names();
+    let prefix = fields.take("dangling-name-prefix");
+    let canonical = fields.flag("name-canonical")?.unwrap_or(false);
+    let push = fields.flag("push")?.unwrap_or(is_registry);
+    let by_digest = fields.flag("push-by-digest")?.unwrap_or(false);
+    let is_kept = fields.flag("store")?.unwrap_or(true);
+    if !is_kept && !push {
+        let what = "store=false".to_owned();
+        return Err(OutputSpecError::Unsupported { what, why: "an image that is not pushed is kept" });
+    }
+    fields.refuse("unpack", "images are unpacked when something is built on them or they are run")?;
+    fields.refuse("registry.insecure", "rb.toml and the user's settings say how a registry is reached")?;
+    let format = format(fields, true)?;
+    let mut all: Vec<ImageName> = names.iter().cloned().map(ImageName::Plain).collect();
+    if canonical {
+        all.extend(names.iter().map(|name| ImageName::Digest(without_tag(name).to_owned())));
+    }
+    if names.is_empty() {
+        let prefix = prefix.ok_or_else(|| fields.missing("name"))?;
+        all.push(ImageName::Digest(prefix));
+    }
+    Ok(OutputSpec::Image { names: all, format, push: push.then_some(Push { by_digest, ..Push::default() }) })
+}
+
+fn without_tag(name: &str) -> &str {
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    name[last..].find([':', '@']).map_or(name, |end| &name[..last + end])
+}
+
+/// What an annotation of `--annotation` is put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnnotationOf {
+    /// The manifest.
+    Manifest,
+    /// Its descriptor.
+    Descriptor,
+}
+
+/// One `--annotation`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Annotation {
+    of: AnnotationOf,
+    key: String,
+    value: String,
+}
+
+impl FromStr for Annotation {
+    type Err = OutputSpecError;
+
+    fn from_str(text: &str) -> Result<Self, OutputSpecError> {
+        let malformed = || OutputSpecError::Annotation { word: text.to_owned() };
+        let (key, value) = text.split_once('=').ok_or_else(malformed)?;
+        let (of, key) = match key.split_once(':') {
+            None => (AnnotationOf::Manifest, key),
+            Some(("manifest", key)) => (AnnotationOf::Manifest, key),
+            Some(("manifest-descriptor", key)) => (AnnotationOf::Descriptor, key),
+            Some(("index" | "index-descriptor", _)) => {
+                let what = format!("--annotation {text}");
+                return Err(OutputSpecError::Unsupported { what, why: NO_INDEX });
+            }
+            Some(_) => return Err(malformed()),
+        };
+        if key.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self { of, key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl Annotation {
+    /// Adds it to what an image is written with; what the output itself says stays.
+    pub(crate) fn add_to(&self, format: &mut ImageFormat) {
+        let map: &mut BTreeMap<String, String> = match self.of {
+            AnnotationOf::Manifest => &mut format.annotations,
+            AnnotationOf::Descriptor => &mut format.descriptor_annotations,
+        };
+        map.entry(self.key.clone()).or_insert_with(|| self.value.clone());
+    }
+}
