@@ -6,10 +6,12 @@
 
 mod chain;
 mod diagnostic;
+mod findings;
 mod near;
 mod source;
 
 pub use chain::chain;
 pub use diagnostic::{Diagnostic, Diagnostics, ErrorKind, Label, Severity};
+pub use findings::Findings;
 pub use near::nearest;
 pub use source::{LineColumn, SourceFile, SourceId, SourceMap, Span, Spanned};

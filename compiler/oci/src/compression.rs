@@ -88,6 +88,14 @@ impl MediaTypes {
         }
     }
 
+    /// Returns the media type of an index.
+    pub fn index(self) -> MediaType {
+        match self {
+            Self::Oci => MediaType::ImageIndex,
+            Self::Docker => MediaType::from(crate::index::DOCKER_INDEX),
+        }
+    }
+
     /// Returns the media type of an image's config.
     pub fn config(self) -> MediaType {
         match self {

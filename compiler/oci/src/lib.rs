@@ -16,4 +16,4 @@ pub use config::{ContainerConfig, Empty, Healthcheck, History, ImageConfig, Root
 pub use digest::{Digest, DigestError, Hasher};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use platform::{Platform, PlatformError};
-pub use reference::{Reference, ReferenceError, Repository};
+pub use reference::{Reference, ReferenceError, Repository, names_host};

@@ -90,13 +90,7 @@ impl Repository {
         if is_identifier(text) {
             return Err("64 hex digits are the id of an image, which no registry knows; a digest is written `name@sha256:…`".to_owned());
         }
-        // What precedes the first slash is a host if it looks like one; docker does so too.
-        let host = text.split_once('/').filter(|(first, _)| {
-            first.contains(['.', ':', '['])
-                || *first == "localhost"
-                || first.bytes().any(|b| b.is_ascii_uppercase())
-        });
-        let (host, path) = match host {
+        let (host, path) = match split_host(text) {
             Some((LEGACY_HOST, path)) => (DEFAULT_HOST, path),
             Some((host, path)) => (host, path),
             None => (DEFAULT_HOST, text),
@@ -112,6 +106,20 @@ impl Repository {
         }
         Ok(Self { host: host.to_owned(), path })
     }
+}
+
+/// Tells whether a name says by itself which registry it is of, as `ghcr.io/a` does and `busybox` does not.
+pub fn names_host(text: &str) -> bool {
+    split_host(text).is_some()
+}
+
+/// What precedes the first slash is a host if it looks like one; docker does so too.
+fn split_host(text: &str) -> Option<(&str, &str)> {
+    text.split_once('/').filter(|(first, _)| {
+        first.contains(['.', ':', '['])
+            || *first == "localhost"
+            || first.bytes().any(|b| b.is_ascii_uppercase())
+    })
 }
 
 impl Reference {
@@ -191,6 +199,11 @@ impl Reference {
 impl ReferenceError {
     fn new(text: &str, reason: String) -> Self {
         Self { text: text.chars().take(300).flat_map(char::escape_debug).collect(), reason }
+    }
+
+    /// Returns why it is none.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 }
 
