@@ -28,7 +28,6 @@ impl Store {
             file,
             hasher: Hasher::default(),
             written_bytes: 0,
-            limit_bytes: u64::MAX,
         })
     }
 
@@ -134,7 +133,6 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     written_bytes: u64,
-    limit_bytes: u64,
 }
 
 /// A path that is unlinked when dropped.
@@ -148,13 +146,6 @@ impl Drop for Temporary {
 }
 
 impl BlobWriter {
-    /// Refuses to take more than `limit_bytes`.
-    #[must_use]
-    pub fn limit(mut self, limit_bytes: u64) -> Self {
-        self.limit_bytes = limit_bytes;
-        self
-    }
-
     /// Returns the number of bytes written so far.
     pub fn size_bytes(&self) -> u64 {
         self.written_bytes
@@ -178,11 +169,6 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let size_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
-        if size_bytes > self.limit_bytes {
-            let message = format!("the content is larger than the {} bytes allowed here", self.limit_bytes);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-        }
         let count = self.file.write(bytes).map_err(|error| {
             // Who writes knows no path: it goes along.
             io::Error::new(error.kind(), StoreError::io("write", &self.temporary.0, error))
@@ -233,7 +219,7 @@ impl Read for BlobReader {
     }
 }
 
-fn sync_directory(path: &Path) -> Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|directory| directory.sync_all()).context("sync", path)
 }
 

@@ -46,12 +46,17 @@ impl Store {
         let half = self.temp_path();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half);
         file.and_then(|mut file| file.write_all(bytes)).context("write", &half)?;
-        // Fifteen digits last for 30 000 years.
-        let name = format!("{:015}-{}{ENDING}", began.as_millis(), self.process_name());
+        let name = format!("{}{ENDING}", self.build_name(began));
         let path = directory.join(&name);
         fs::rename(&half, &path).context("create", &path)?;
         self.drop_old_builds()?;
         Ok(name)
+    }
+
+    /// Returns what a build of this handle is called that began at this time since 1970.
+    pub(crate) fn build_name(&self, began: Duration) -> String {
+        // Fifteen digits last for 30 000 years.
+        format!("{:015}-{}", began.as_millis(), self.process_name())
     }
 
     /// Returns the records of builds, the newest first.
@@ -121,9 +126,12 @@ impl Store {
 
 /// Tells whether a file is named as [`Store::put_build`] names them; other files are left alone.
 fn is_name(name: &str) -> bool {
-    let Some((began, process)) = name.strip_suffix(ENDING).and_then(|name| name.split_once('-')) else {
-        return false;
-    };
+    name.strip_suffix(ENDING).is_some_and(is_build_name)
+}
+
+/// Tells whether this is a name of [`Store::build_name`].
+pub(crate) fn is_build_name(name: &str) -> bool {
+    let Some((began, process)) = name.split_once('-') else { return false };
     began.len() >= 15 && began.bytes().all(|byte| byte.is_ascii_digit()) && crate::locks::is_name(process)
 }
 

@@ -1,6 +1,6 @@
 //! What dead processes left behind, and what a lost power supply took away.
 //!
-//! At each open: two directory listings and one indexed query; where they show owners that are dead, those owners'
+//! At each open: some directory listings and one indexed query; where they show owners that are dead, those owners'
 //! active snapshots and temporary files are renamed into our own `tmp/` and removed in the background. Once per
 //! boot: snapshots that were not synced before it are dropped, and rows and directories are compared. Before that the
 //! database is checked; after a process that was killed, which should do it no harm, that is done in the background.
@@ -58,6 +58,7 @@ pub(crate) fn clean(store: &Store) -> Result<Vec<PathBuf>> {
         }
         estate.close()?;
     }
+    crate::partial::clean(store);
     if somebody_was_killed {
         store.check_in_background();
     }

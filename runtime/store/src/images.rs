@@ -1,7 +1,9 @@
 //! Images: names for manifests and indexes among the blobs.
 
+use std::path::Path;
+
 use rb_oci::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction};
 
 use crate::database::{from_sql, to_sql};
 use crate::{Result, Store, StoreError};
@@ -23,6 +25,15 @@ pub struct ImageRow {
     pub created_unix: i64,
     /// Compressed size of config and layers; of all platforms whose manifests are here, for an index.
     pub size_bytes: u64,
+}
+
+/// Returns the names of the images of the state directory at `root`, sorted. It is not opened: nothing is made, cleaned or
+/// waited for, and a database that cannot be read at once is an error.
+pub fn image_names(root: &Path) -> Result<Vec<String>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(root.join("rb.db"), flags)?;
+    let mut query = connection.prepare("SELECT name FROM images ORDER BY name")?;
+    Ok(query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
 impl Store {

@@ -10,8 +10,9 @@
 //! <root>/snapshots/<id>/fs   a layer's directory; `work` beside it while the snapshot is written
 //! <root>/caches/            what steps keep between builds, in the engine's layout; never cleaned
 //! <root>/tmp/<owner>.<n>     half-made or half-removed things of one process
+//! <root>/partial/<hex>       the first bytes of a blob that is, or was, on its way here
 //! <root>/locks/<owner>       held by `flock` while that process lives
-//! <root>/logs/               build logs
+//! <root>/logs/<time>-<owner>/  what the steps of a build wrote, the newest builds' kept; the client's layout
 //! <root>/builds/<time>-<owner>.json  a record of each build, the newest kept; what is in it is the client's
 //! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache, tombstones
 //! <root>/rb.db.aside         the last one that was found damaged
@@ -34,9 +35,11 @@ mod error;
 mod images;
 mod layers;
 mod locks;
+mod logs;
 mod lost;
 mod open;
 mod origins;
+mod partial;
 mod place;
 mod processes;
 mod records;
@@ -53,15 +56,17 @@ pub use builds::{BuildFile, MOST_BUILDS, MOST_BYTES};
 pub use cleaning::boot_id;
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use error::StoreError;
-pub use images::{ImageRow, descriptor_digest};
+pub use images::{ImageRow, descriptor_digest, image_names};
 pub use layers::LayerRow;
+pub use logs::{BuildLogs, MOST_LOG_BYTES, logs};
 pub use lost::{Seal, Sealer, shows_damage};
 pub use open::{FORMAT, Store};
+pub use partial::PartialBlob;
 pub use place::Unsuitable;
 pub use processes::{Process, living};
 pub use records::Record;
 pub use remove::remove_tree;
-pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
+pub use snapshots::{Ended, SnapshotId, SnapshotRow, SnapshotState};
 pub use stat_cache::{FileStamp, StatCache, StatChange};
 pub use sync::sync_apart;
 pub use tombstones::{GoneReason, Tombstone};

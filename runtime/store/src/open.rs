@@ -14,7 +14,7 @@ use crate::error::Context as _;
 use crate::locks::ProcessLock;
 use crate::lost::Sealer;
 use crate::sync::LastSync;
-use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, place, remove};
+use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, partial, place, remove};
 
 /// The number of the format that this program writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
@@ -23,7 +23,7 @@ pub const FORMAT: u64 = 1;
 const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs"];
 
 /// Directories that come with their first use.
-const MADE_LATER: [&str; 3] = ["builds", "claims", "status"];
+const MADE_LATER: [&str; 4] = ["builds", "claims", partial::FOLDER, "status"];
 
 /// Files below the root, those of SQLite and half-written ones included.
 const FILES: [&str; 14] = [

@@ -71,11 +71,16 @@ pub struct SnapshotRow {
 }
 
 /// What is known of a snapshot when its writing ends.
-struct Ended {
-    size_bytes: u64,
-    content_key: Option<[u8; 32]>,
-    own_key: Option<[u8; 32]>,
-    seal: Option<Seal>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Size of its own files, without its parents'.
+    pub size_bytes: u64,
+    /// Digest of the whole tree, as the snapshot crate defines it; or what else stands for it, such as an image's chain id.
+    pub content_key: Option<[u8; 32]>,
+    /// Digest of its own files, where the content key is not made from them.
+    pub own_key: Option<[u8; 32]>,
+    /// What its files look like; without it they are taken as they are.
+    pub seal: Option<Seal>,
 }
 
 const COLUMNS: &str =
@@ -125,41 +130,23 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the writing of `id`, and seals it. Returns the snapshot that stands for the content: `id`, or an older one with
-    /// the same content key; then `id` stays active, for the caller to delete.
+    /// As [`Self::commit`], of a snapshot whose files are looked at here.
     pub fn commit_snapshot(
         &self,
         id: SnapshotId,
         size_bytes: u64,
         content_key: Option<[u8; 32]>,
     ) -> Result<SnapshotId> {
-        self.commit_sealed(id, size_bytes, content_key, None)
-    }
-
-    /// As [`Self::commit_snapshot`], under a content key that is not made from the files, such as an image's chain id;
-    /// `own_key` is.
-    pub fn commit_foreign_snapshot(
-        &self,
-        id: SnapshotId,
-        size_bytes: u64,
-        content_key: [u8; 32],
-        own_key: [u8; 32],
-    ) -> Result<SnapshotId> {
-        self.commit_sealed(id, size_bytes, Some(content_key), Some(own_key))
-    }
-
-    fn commit_sealed(
-        &self,
-        id: SnapshotId,
-        size_bytes: u64,
-        content_key: Option<[u8; 32]>,
-        own_key: Option<[u8; 32]>,
-    ) -> Result<SnapshotId> {
-        self.remove_tree(&self.snapshot_dir(id).join("work"))?;
         let seal = self.seal_of(id)?;
-        let end = Ended { size_bytes, content_key, own_key, seal };
+        self.commit(id, &Ended { size_bytes, content_key, own_key: None, seal })
+    }
+
+    /// Ends the writing of `id`, and seals it. Returns the snapshot that stands for the content: `id`, or an older one with
+    /// the same content key; then `id` stays active, for the caller to delete.
+    pub fn commit(&self, id: SnapshotId, end: &Ended) -> Result<SnapshotId> {
+        self.remove_tree(&self.snapshot_dir(id).join("work"))?;
         loop {
-            let standing = self.commit_or_older(id, &end)?;
+            let standing = self.commit_or_older(id, end)?;
             // An older one that is lost or damaged is forgotten, so the next round does not meet it.
             if standing == id || self.is_whole(standing)? {
                 self.sync_when_due();

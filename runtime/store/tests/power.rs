@@ -24,6 +24,7 @@ use std::time::Duration;
 use disk::Disk;
 use rb_oci::Digest;
 use rb_store::{SnapshotId, SnapshotState, Store};
+use rustix::time::{ClockId, clock_gettime};
 
 /// xorshift64*, so that a seed tells the whole story.
 struct Dice(u64);
@@ -44,6 +45,12 @@ fn content(name: &str, number: usize) -> Vec<u8> {
 }
 
 const FILES: usize = 6;
+
+/// The time that all processes share.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.try_into().expect("has begun at zero")
+}
 
 #[test]
 #[ignore = "the other process of the test below"]
@@ -77,11 +84,13 @@ fn writes_until_the_power_goes() {
             5..8 => {
                 let size = dice.below(200_000) as usize + 1;
                 let bytes: Vec<u8> = name.bytes().cycle().take(size).collect();
-                println!("b {}", store.put_blob(&bytes).expect("puts"));
+                let digest = store.put_blob(&bytes).expect("puts");
+                println!("b {} {digest}", now().as_nanos());
             }
             8 => {
                 store.sync_snapshots().expect("syncs");
-                waiting.drain(..).for_each(|name| println!("s {name}"));
+                let now = now().as_nanos();
+                waiting.drain(..).for_each(|name| println!("s {now} {name}"));
             }
             _ => std::thread::sleep(Duration::from_millis(dice.below(5))),
         }
@@ -108,13 +117,24 @@ struct Said {
 }
 
 impl Said {
-    /// Takes the whole lines of what a writer said.
-    fn add(&mut self, text: &str) {
+    /// Takes the whole lines of what a writer said until the power was `cut`.
+    fn add(&mut self, text: &str, cut: Duration) {
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
-            match line.split_once(' ') {
-                Some(("t", name)) => drop(self.tried.insert(name.to_owned())),
-                Some(("s", name)) => drop(self.synced.insert(name.to_owned())),
-                Some(("b", digest)) => self.blobs.extend(digest.parse::<Digest>()),
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["t", name] => drop(self.tried.insert(name.to_owned())),
+                [what @ ("s" | "b"), when, name] => {
+                    let when = Duration::from_nanos(when.parse().expect("is a number"));
+                    // No power was there to say that with.
+                    if when >= cut {
+                        continue;
+                    }
+                    match what {
+                        "s" => drop(self.synced.insert(name.to_owned())),
+                        _ => self.blobs.extend(name.parse::<Digest>()),
+                    }
+                }
+                // What the test runner says.
                 _ => {}
             }
         }
@@ -217,17 +237,17 @@ fn power_goes() {
                 disk.scatter(&root, dice.below(1 << 40));
             }
             std::thread::sleep(Duration::from_millis(dice.below(60)));
-            disk.cut();
+            let cut = disk.cut();
             for child in &mut children {
                 child.kill().expect("kills");
                 child.wait().expect("ends");
             }
             output.read_to_string(&mut text).expect("reads");
-            said.add(&text);
+            said.add(&text, cut);
             for child in &mut children[1..] {
                 text.clear();
                 child.stdout.take().expect("is piped").read_to_string(&mut text).expect("reads");
-                said.add(&text);
+                said.add(&text, cut);
             }
             disk.unmount(&[]);
         }

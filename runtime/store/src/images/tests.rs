@@ -28,7 +28,7 @@ fn manifest(store: &Store, salt: &str) -> Descriptor {
 
 #[test]
 fn names_come_and_go() {
-    let (_root, store) = store();
+    let (root, store) = store();
     let (one, two) = (manifest(&store, "one"), manifest(&store, "two"));
     store.set_image("docker.io/library/b:1", &one, 5).expect("sets");
     store.set_image("docker.io/library/a:1", &one, 6).expect("sets");
@@ -37,6 +37,7 @@ fn names_come_and_go() {
     assert_eq!((row.descriptor, row.created_unix, row.size_bytes), (two.clone(), 7, 1110));
     let names: Vec<_> = store.images().expect("reads").into_iter().map(|row| row.name).collect();
     assert_eq!(names, ["docker.io/library/a:1", "docker.io/library/b:1"]);
+    assert_eq!(image_names(root.path()).expect("reads beside it"), names);
 
     let digest = descriptor_digest(&two).expect("is sha256");
     assert!(matches!(store.remove_blob(&digest), Err(StoreError::BlobInUse { .. })));
@@ -44,6 +45,13 @@ fn names_come_and_go() {
     assert!(!store.remove_image("docker.io/library/b:1").expect("removes"));
     assert_eq!(store.image("docker.io/library/b:1").expect("reads"), None);
     assert!(store.remove_blob(&digest).expect("removes"));
+}
+
+#[test]
+fn names_of_a_store_that_is_not_there_make_none() {
+    let root = tempfile::tempdir().expect("temp dir");
+    assert!(image_names(root.path()).is_err() && image_names(&root.path().join("none")).is_err());
+    assert_eq!(std::fs::read_dir(root.path()).expect("lists").count(), 0);
 }
 
 #[test]
