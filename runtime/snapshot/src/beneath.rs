@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rb_sys::resolve::open_resolved;
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, openat, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+    openat, statat,
 };
 use rustix::io::Errno;
 
@@ -125,6 +126,11 @@ pub(crate) fn metadata_of(file: impl AsFd) -> io::Result<Metadata> {
 
 /// Lists the names in `directory`, in the order of the disk.
 pub(crate) fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+    Ok(names_and_kinds(directory)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// As [`names`], with whether the listing says that it is a regular file: not every file system's says what anything is.
+pub(crate) fn names_and_kinds(directory: BorrowedFd<'_>) -> io::Result<Vec<(OsString, bool)>> {
     // A description of its own, so that listings of one directory do not disturb each other.
     let listing = openat(directory, ".", DIRECTORY, Mode::empty())?;
     let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
@@ -134,7 +140,8 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
+            let is_file = entry.file_type() == FileType::RegularFile;
+            names.push((OsString::from_vec(name.to_vec()), is_file));
         }
     }
     Ok(names)

@@ -199,12 +199,19 @@ impl Owned {
     }
 }
 
+/// How much is hashed at once: what comes in small pieces costs several times as much.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Turns entries into one hash. Every field has its length or a fixed size, so that no two lists encode alike.
-pub(crate) struct Encoder(blake3::Hasher);
+pub(crate) struct Encoder {
+    hasher: blake3::Hasher,
+    /// What is yet to be hashed.
+    piece: Vec<u8>,
+}
 
 impl Encoder {
     pub(crate) fn new(purpose: &[u8]) -> Self {
-        let mut encoder = Self(blake3::Hasher::new());
+        let mut encoder = Self { hasher: blake3::Hasher::new(), piece: Vec::new() };
         encoder.bytes(SCHEMA);
         encoder.bytes(purpose);
         encoder
@@ -260,17 +267,26 @@ impl Encoder {
         self.bytes(path.as_os_str().as_bytes());
     }
 
-    pub(crate) fn finish(&self) -> ContentKey {
-        ContentKey(self.0.finalize().into())
+    pub(crate) fn finish(mut self) -> ContentKey {
+        self.hasher.update(&self.piece);
+        ContentKey(self.hasher.finalize().into())
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.add(bytes);
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.add(&number.to_le_bytes());
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.hasher.update(&self.piece);
+            self.piece.clear();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a snapshot changed: read from its upper directory, or, for a whole tree, by comparing it with its parent.
+//! What a snapshot changed, read from its upper directory.
 //!
 //! In: the directory and what lies below. Out: changes sorted by path, files hashed on all cores. A deletion is named
 //! once, at its top. An opaque directory is spelled out as the deletions it stands for, so that equal changes read equal
@@ -9,17 +9,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::beneath;
 use crate::content::{self, Body, Content, ContentDigest, ContentKey, Encoder, Owned};
 use crate::error::{Context as _, Result, SnapshotError};
-use crate::known::Known;
+use crate::known::Files;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::overlay;
+use crate::seal::{Looks, Telling};
 use crate::snapshots::{Active, DriverKind};
 use crate::view::{Entry, Follow, View};
+use crate::whole;
 
 /// The changes of one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Diff {
     pub changes: Vec<Change>,
     /// What the snapshot's own files occupy on the disk.
     pub size_bytes: u64,
+    /// What all of its own files look like, where they were gone through.
+    pub(crate) looks: Option<Looks>,
 }
 
 /// One change.
@@ -159,20 +164,20 @@ impl Change {
 pub fn diff(active: &Active) -> Result<Diff> {
     let below = View::new(active.base().to_vec());
     match active.driver() {
-        DriverKind::Overlay => of_upper(active.upper(), &below, Some(&active.known)),
-        DriverKind::Copy => of_whole(active.upper(), &below),
+        DriverKind::Overlay => of_upper(active.upper(), &below, active.known.files()),
+        DriverKind::Copy => whole::of_whole(active.upper(), &below),
     }
 }
 
 /// Returns the changes that a layer directory names, without looking at what lies below it: opaque directories stay
 /// [`ChangeKind::OpaqueDir`].
 pub fn layer_diff(directory: &Path) -> Result<Diff> {
-    Reader::new(directory, None, None).read()
+    Reader::new(directory, None, Arc::default())?.read()
 }
 
-/// Reads the upper directory of an overlay on `below`; files of which `known` knows the content are not read.
-pub(crate) fn of_upper(directory: &Path, below: &View, known: Option<&Known>) -> Result<Diff> {
-    Reader::new(directory, Some(below), known).read()
+/// Reads the upper directory of an overlay on `below`; what `known` knows of files is not asked for again.
+pub(crate) fn of_upper(directory: &Path, below: &View, known: Arc<Files>) -> Result<Diff> {
+    Reader::new(directory, Some(below), known)?.read()
 }
 
 /// Reads upper directories.
@@ -180,7 +185,10 @@ struct Reader<'a> {
     /// The upper directory as it lies there.
     upper: View,
     below: Option<&'a View>,
-    known: Option<&'a Known>,
+    known: Arc<Files>,
+    /// The root of the upper directory.
+    root: Entry,
+    telling: Telling,
     /// Entries of the upper directory, in order.
     entries: Vec<Entry>,
     /// Index in `entries` of the directories that hide what is below.
@@ -192,30 +200,35 @@ struct Reader<'a> {
 struct Level {
     depth: usize,
     path: PathBuf,
+    /// Its number in the telling.
+    told: usize,
     /// There is a directory of that name below.
     merged: bool,
     /// What is in it does not show through.
     hidden: bool,
-    /// Names of the upper layer, with whether it is there (or else deleted).
+    /// Names of the upper layer, with whether it is there (or else deleted); those that tell of what is below.
     names: BTreeMap<OsString, bool>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(directory: &Path, below: Option<&'a View>, known: Option<&'a Known>) -> Self {
-        Self {
-            upper: View::of_directory(directory),
+    fn new(directory: &Path, below: Option<&'a View>, known: Arc<Files>) -> Result<Self> {
+        let upper = View::of_known(directory, Arc::clone(&known));
+        let root = upper.existing(Path::new(""), Follow::No)?;
+        Ok(Self {
+            telling: Telling::new(&root.metadata),
+            upper,
+            root,
             below,
             known,
             entries: Vec::new(),
             opaque: HashSet::new(),
             gone: Vec::new(),
-        }
+        })
     }
 
     fn read(mut self) -> Result<Diff> {
         let mut levels: Vec<Level> = Vec::new();
-        let root = self.upper.existing(Path::new(""), Follow::No)?;
-        for entry in crate::walk::all(&self.upper, root)? {
+        for entry in crate::walk::all(&self.upper, self.root.clone())? {
             let depth = entry.path.iter().count();
             while levels.last().is_some_and(|level| level.depth >= depth)
                 && let Some(level) = levels.pop()
@@ -224,7 +237,14 @@ impl<'a> Reader<'a> {
             }
             let whiteout = entry.metadata.is_whiteout() || self.is_attribute_whiteout(&entry)?;
             if let (Some(level), Some(name)) = (levels.last_mut(), entry.path.file_name()) {
-                level.names.insert(name.to_owned(), !whiteout);
+                let target = match entry.metadata.file_type {
+                    FileType::Symlink => Some(self.upper.read_link(&entry)?),
+                    _ => None,
+                };
+                self.telling.name(level.told, name, &entry.metadata, target.as_deref());
+                if whiteout || level.merged {
+                    level.names.insert(name.to_owned(), !whiteout);
+                }
             }
             if whiteout {
                 continue;
@@ -254,7 +274,8 @@ impl<'a> Reader<'a> {
         }
         let merged = above.is_none_or(|above| above.merged) && self.is_directory_below(&entry.path)?;
         let hidden = (opaque && !is_root) || above.is_some_and(|above| above.hidden);
-        Ok(Level { depth, path: entry.path.clone(), merged, hidden, names: BTreeMap::new() })
+        let told = self.telling.directory(depth, &entry.path, opaque);
+        Ok(Level { depth, path: entry.path.clone(), told, merged, hidden, names: BTreeMap::new() })
     }
 
     fn is_directory_below(&self, path: &Path) -> Result<bool> {
@@ -309,141 +330,29 @@ impl<'a> Reader<'a> {
         };
         let mut entries = self.entries;
         if let Some(below) = self.below
-            && same_root(&self.upper, below)?
+            && same_root(&self.upper, &self.root, below)?
         {
             entries.retain(|entry| !entry.path.as_os_str().is_empty());
         }
-        let mut changes = read_changes(&self.upper, &entries, self.known)?;
+        let mut changes = read_changes(&self.upper, &entries, Some(&self.known))?;
         for change in &mut changes {
             if opaque.contains(&change.path) {
                 change.kind = ChangeKind::OpaqueDir;
             }
         }
-        Ok(Diff { changes: with_deletions(changes, self.gone), size_bytes })
-    }
-}
-
-/// Compares a whole tree with its parent's.
-pub(crate) fn of_whole(directory: &Path, below: &View) -> Result<Diff> {
-    let whole = View::new(vec![directory.to_owned()]);
-    let mut gone = Vec::new();
-    let mut entries = Vec::new();
-    // Candidates: both there, alike as far as metadata tells.
-    let mut alike: Vec<(usize, Entry)> = Vec::new();
-    let mut changed: HashSet<usize> = HashSet::new();
-    // Names below of the directories on the way down.
-    let mut levels: Vec<(usize, BTreeMap<OsString, Entry>)> = Vec::new();
-    for entry in whole.walk("")? {
-        let entry = entry?;
-        let depth = entry.path.iter().count();
-        while levels.last().is_some_and(|(level, _)| *level >= depth)
-            && let Some((_, left)) = levels.pop()
-        {
-            gone.extend(left.into_values().map(|entry| entry.path));
-        }
-        let index = entries.len();
-        let old = match entry.path.file_name() {
-            None => below.lookup("", Follow::No)?,
-            Some(name) => levels.last_mut().and_then(|(_, names)| names.remove(name)),
-        };
-        let was_directory = old.as_ref().is_some_and(|old| old.metadata.is_directory());
-        match old {
-            Some(old) if same_metadata(&entry, &old) => alike.push((index, old)),
-            _ => {
-                changed.insert(index);
-            }
-        }
-        if entry.metadata.is_directory() {
-            let names = if was_directory { below.read_dir(&entry.path)? } else { BTreeMap::new() };
-            levels.push((depth, names));
-        }
-        entries.push(entry);
-    }
-    gone.extend(levels.into_iter().flat_map(|(_, left)| left.into_values().map(|entry| entry.path)));
-    let differing = alike
-        .par_iter()
-        .map(|(index, old)| Ok((*index, !same_content(&whole, &entries[*index], below, old)?)))
-        .collect::<Result<Vec<_>>>()?;
-    changed.extend(differing.into_iter().filter(|(_, differs)| *differs).map(|(index, _)| index));
-    let changed = with_groups_and_parents(&entries, changed, &gone);
-    let size_bytes = occupied(&entries);
-    let entries: Vec<Entry> = entries
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| changed.contains(index))
-        .map(|(_, entry)| entry)
-        .collect();
-    Ok(Diff { changes: with_deletions(read_changes(&whole, &entries, None)?, gone), size_bytes })
-}
-
-/// Adds all names of a changed file, and the directories above what changed.
-fn with_groups_and_parents(entries: &[Entry], changed: HashSet<usize>, gone: &[PathBuf]) -> HashSet<usize> {
-    let groups: HashSet<(u64, u64)> =
-        changed.iter().filter_map(|index| entries[*index].metadata.hard_link_group()).collect();
-    let mut all = changed;
-    for (index, entry) in entries.iter().enumerate() {
-        if entry.metadata.hard_link_group().is_some_and(|group| groups.contains(&group)) {
-            all.insert(index);
-        }
-    }
-    let mut above: HashSet<&Path> = HashSet::new();
-    let parents =
-        gone.iter().map(PathBuf::as_path).chain(all.iter().map(|index| entries[*index].path.as_path()));
-    for path in parents {
-        for parent in path.ancestors().skip(1) {
-            if parent.as_os_str().is_empty() || !above.insert(parent) {
-                break;
-            }
-        }
-    }
-    let parents: Vec<usize> = entries
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| above.contains(entry.path.as_path()))
-        .map(|(index, _)| index)
-        .collect();
-    all.extend(parents);
-    all
-}
-
-/// Whether the metadata says that nothing happened. The root's times say nothing: every change of a name moves them.
-fn same_metadata(new: &Entry, old: &Entry) -> bool {
-    let (new_is, old_is) = (&new.metadata, &old.metadata);
-    let is_root = new.path.as_os_str().is_empty();
-    new_is.same_attributes(old_is)
-        && (is_root || new_is.modified_ns == old_is.modified_ns)
-        && (new_is.is_directory() || new_is.size_bytes == old_is.size_bytes)
-        && new_is.device_number == old_is.device_number
-}
-
-/// Whether two entries with equal metadata are equal in the rest: attributes, bytes, link target.
-fn same_content(whole: &View, new: &Entry, below: &View, old: &Entry) -> Result<bool> {
-    if whole.xattrs(new)? != below.xattrs(old)? {
-        return Ok(false);
-    }
-    match new.metadata.file_type {
-        FileType::File => {
-            let (new_file, old_file) = (whole.open(new)?, below.open(old)?);
-            let digest = |file| ContentDigest::of_file(file).within("read", &new.path);
-            Ok(digest(&new_file)? == digest(&old_file)?)
-        }
-        FileType::Symlink => Ok(whole.read_link(new)? == below.read_link(old)?),
-        FileType::Directory
-        | FileType::Fifo
-        | FileType::Socket
-        | FileType::CharDevice
-        | FileType::BlockDevice => Ok(true),
+        let changes = with_deletions(changes, self.gone);
+        Ok(Diff { changes, size_bytes, looks: Some(self.telling.finish()) })
     }
 }
 
 /// Whether the root of an upper directory is as it was prepared.
-fn same_root(upper: &View, below: &View) -> Result<bool> {
-    let (new, old) = (upper.existing(Path::new(""), Follow::No)?, below.existing(Path::new(""), Follow::No)?);
-    Ok(new.metadata.same_attributes(&old.metadata) && upper.xattrs(&new)? == below.xattrs(&old)?)
+fn same_root(upper: &View, new: &Entry, below: &View) -> Result<bool> {
+    let old = below.existing(Path::new(""), Follow::No)?;
+    Ok(new.metadata.same_attributes(&old.metadata) && upper.xattrs(new)? == below.xattrs(&old)?)
 }
 
 /// Reads what stands at each of `entries`, on all cores.
-fn read_changes(view: &View, entries: &[Entry], known: Option<&Known>) -> Result<Vec<Change>> {
+pub(crate) fn read_changes(view: &View, entries: &[Entry], known: Option<&Files>) -> Result<Vec<Change>> {
     let links: HashMap<usize, usize> = content::hard_links(entries);
     entries
         .par_iter()
@@ -479,7 +388,10 @@ fn refuse_redirects(marks: Vec<String>, path: &Path) -> Result<()> {
     }
 }
 
-fn with_deletions(mut changes: Vec<Change>, gone: Vec<PathBuf>) -> Vec<Change> {
+pub(crate) fn with_deletions(mut changes: Vec<Change>, gone: Vec<PathBuf>) -> Vec<Change> {
+    if gone.is_empty() {
+        return changes;
+    }
     changes.extend(gone.into_iter().map(|path| Change { path, kind: ChangeKind::Whiteout, metadata: None }));
     // Paths compare name by name, so a directory comes right before what is inside.
     changes.sort_by(|left, right| left.path.cmp(&right.path));
@@ -487,7 +399,7 @@ fn with_deletions(mut changes: Vec<Change>, gone: Vec<PathBuf>) -> Vec<Change> {
 }
 
 /// What the files occupy, each counted once.
-fn occupied(entries: &[Entry]) -> u64 {
+pub(crate) fn occupied(entries: &[Entry]) -> u64 {
     let mut counted = HashSet::new();
     entries
         .iter()

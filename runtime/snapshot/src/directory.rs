@@ -1,15 +1,17 @@
 //! One directory of a merged tree: the directories of the layers that show through one another at a path.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::beneath;
+use crate::known::Files;
+use crate::listing::Listing;
 use crate::metadata::{FileType, Metadata};
 use crate::overlay;
 
@@ -28,30 +30,60 @@ pub(crate) struct Directory {
     parts: Vec<Part>,
     /// An ordinary directory, in which nothing means a whiteout.
     plain: bool,
-    /// What of it shows; everything if not given.
-    kept: Option<Kept>,
+    /// What is known of it beforehand.
+    told: Option<Told>,
 }
 
-/// The paths of a tree that show, and where in it a directory is.
+/// What is known of an ordinary tree beforehand, and where in it a directory is.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    paths: Arc<HashSet<OsString>>,
+pub(crate) struct Told {
+    by: By,
     here: PathBuf,
 }
 
-impl Kept {
-    /// Takes paths in their shortest form.
-    pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let paths = paths.into_iter().map(PathBuf::into_os_string).collect();
-        Self { paths: Arc::new(paths), here: PathBuf::new() }
+#[derive(Clone, Debug)]
+enum By {
+    /// Nothing else shows.
+    Listing(Listing),
+    /// Those who wrote some of its files.
+    Writers(Arc<Files>),
+}
+
+impl Told {
+    /// Of a tree of which nothing but what is listed shows, files and links as they are listed.
+    pub(crate) fn by_listing(listing: Listing) -> Self {
+        Self { by: By::Listing(listing), here: PathBuf::new() }
     }
 
-    fn shows(&self, name: &OsStr) -> bool {
-        self.paths.contains(self.here.join(name).as_os_str())
+    /// Of a tree in which some files look as is known.
+    pub(crate) fn by_writers(files: Arc<Files>) -> Self {
+        Self { by: By::Writers(files), here: PathBuf::new() }
+    }
+
+    /// What is known of a name; directories are always looked at. `is_file` says that a listing of the disk calls it a
+    /// regular file.
+    fn said(&self, name: &OsStr, is_file: bool) -> Option<Said> {
+        match &self.by {
+            By::Listing(listing) => match listing.get(&self.here.join(name)) {
+                None => Some(Said::Nothing),
+                // Whether it is there still shows when it is opened.
+                Some(metadata) => (!metadata.is_directory()).then_some(Said::Is(*metadata)),
+            },
+            By::Writers(files) if is_file => files.look(&self.here.join(name)).map(Said::Is),
+            By::Writers(_) => None,
+        }
     }
 
     fn below(&self, name: &OsStr) -> Self {
-        Self { paths: Arc::clone(&self.paths), here: self.here.join(name) }
+        Self { by: self.by.clone(), here: self.here.join(name) }
+    }
+
+    /// All that shows below a path, if that is known.
+    pub(crate) fn all_below(&self, path: &Path) -> Option<&[(PathBuf, Metadata)]> {
+        match &self.by {
+            By::Listing(listing) => Some(listing.below(path)),
+            By::Writers(_) => None,
+        }
     }
 }
 
@@ -72,10 +104,10 @@ enum Said {
 
 impl Directory {
     /// The root of a view; `roots` are its layers, lowest first.
-    pub(crate) fn root(roots: &[Arc<OwnedFd>], plain: bool, kept: Option<Kept>) -> Self {
+    pub(crate) fn root(roots: &[Arc<OwnedFd>], plain: bool, told: Option<Told>) -> Self {
         let parts =
             roots.iter().enumerate().rev().map(|(layer, file)| Part { layer, file: Arc::clone(file) });
-        Self { parts: parts.collect(), plain, kept }
+        Self { parts: parts.collect(), plain, told }
     }
 
     /// The topmost of the directories, and its layer.
@@ -99,7 +131,7 @@ impl Directory {
     /// Looks `name` up in the merged directory.
     pub(crate) fn child(&self, name: &OsStr) -> io::Result<Option<Located>> {
         for part in &self.parts {
-            match self.ask(part, name)? {
+            match self.ask(part, name, false)? {
                 Said::Nothing => {}
                 Said::Gone => return Ok(None),
                 Said::Is(metadata) => return Ok(Some(Located { metadata, layer: part.layer })),
@@ -112,7 +144,7 @@ impl Directory {
     pub(crate) fn child_directory(&self, name: &OsStr) -> io::Result<Option<Self>> {
         let mut parts = Vec::new();
         for part in &self.parts {
-            match self.ask(part, name)? {
+            match self.ask(part, name, false)? {
                 Said::Nothing => continue,
                 Said::Is(metadata) if metadata.is_directory() => {}
                 Said::Gone | Said::Is(_) => break,
@@ -129,19 +161,19 @@ impl Directory {
                 break;
             }
         }
-        let kept = self.kept.as_ref().map(|kept| kept.below(name));
-        Ok((!parts.is_empty()).then_some(Self { parts, plain: self.plain, kept }))
+        let told = self.told.as_ref().map(|told| told.below(name));
+        Ok((!parts.is_empty()).then_some(Self { parts, plain: self.plain, told }))
     }
 
     /// Lists the merged directory, sorted by name.
     pub(crate) fn list(&self) -> io::Result<BTreeMap<OsString, Located>> {
         let mut seen: BTreeMap<OsString, Option<Located>> = BTreeMap::new();
         for part in &self.parts {
-            for name in beneath::names(part.file.as_fd())? {
+            for (name, is_file) in beneath::names_and_kinds(part.file.as_fd())? {
                 if seen.contains_key(&name) {
                     continue;
                 }
-                match self.ask(part, &name)? {
+                match self.ask(part, &name, is_file)? {
                     // Removed since it was listed.
                     Said::Nothing => {}
                     Said::Gone => {
@@ -161,9 +193,9 @@ impl Directory {
         beneath::link_target(self.part(layer).ok_or(Errno::NOENT)?, name)
     }
 
-    fn ask(&self, part: &Part, name: &OsStr) -> io::Result<Said> {
-        if self.kept.as_ref().is_some_and(|kept| !kept.shows(name)) {
-            return Ok(Said::Nothing);
+    fn ask(&self, part: &Part, name: &OsStr, is_file: bool) -> io::Result<Said> {
+        if let Some(said) = self.told.as_ref().and_then(|told| told.said(name, is_file)) {
+            return Ok(said);
         }
         let Some(metadata) = beneath::metadata_at(part.file.as_fd(), name)? else {
             return Ok(Said::Nothing);

@@ -230,7 +230,7 @@ impl<'a> Editor<'a> {
             if directory.own(name, path)?.is_some_and(|own| own.file_type == FileType::File) {
                 detach(directory, name, path)?;
             }
-            self.known().own(path);
+            self.known().remove(path);
         }
         Ok(())
     }

@@ -1,27 +1,38 @@
-//! What the editor knows of the files that it wrote, so that nobody reads them again to hash them.
+//! What the editor knows of the files that it wrote, so that nobody reads them again to hash them, or even looks at them.
 //!
-//! In: files as they were written, with the digest of exactly those bytes. Out: content of an entry of the upper
-//! directory, for the diff. Also which of them are names of a file of another, finished layer: such a file is never
-//! written to.
-//! **Invariant:** an answer is given only for a file whose metadata is still what it was; whatever writes to files
-//! other than by a checked copy makes all forgotten.
+//! In: files as they were written, with the digest of exactly those bytes and what they look like. Out: look and content of
+//! an entry of the upper directory, for the diff. Also which of them are names of a file of another, finished layer: such
+//! a file is never written to.
+//! **Invariant:** a content is given only for a file that looks as it did; whatever writes to files other than by a checked
+//! copy makes all forgotten, and so does a mount, and what gives a file another name makes its look forgotten.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::content::{Body, Content, ContentDigest};
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::view::Entry;
 
-/// Files of one upper directory, by canonical path.
+/// What is known of the files of one upper directory.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<Tables>);
+pub(crate) struct Known(Mutex<Arc<Files>>);
 
-#[derive(Debug, Default)]
-struct Tables {
-    files: HashMap<PathBuf, KnownFile>,
-    shared: HashSet<PathBuf>,
+/// Files by canonical path.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    noted: HashMap<PathBuf, Noted>,
+    /// Whether there may be a file in it of which more is known than whose it is.
+    any: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Noted {
+    file: Option<KnownFile>,
+    /// What it looked like when it was finished.
+    look: Option<Metadata>,
+    /// It is one of another layer.
+    shared: bool,
 }
 
 /// A file whose content is known.
@@ -47,42 +58,80 @@ impl KnownFile {
 }
 
 impl Known {
-    /// Adds a file that was just written, or, if `shared`, is linked from another layer.
-    pub(crate) fn add(&self, path: &Path, file: KnownFile, shared: bool) {
-        let mut tables = self.tables();
-        if shared {
-            tables.shared.insert(path.to_owned());
-        } else {
-            tables.shared.remove(path);
-        }
-        tables.files.insert(path.to_owned(), file);
+    /// Adds a file that was just written, and what it looks like.
+    pub(crate) fn add(&self, path: &Path, file: KnownFile, look: Metadata) {
+        self.change(|files| files.put(path, Noted { file: Some(file), look: Some(look), shared: false }));
     }
 
-    /// Forgets all contents: something is about to be written that is not told here.
+    /// Adds a file that is about to be linked from another layer.
+    pub(crate) fn share(&self, path: &Path, file: KnownFile) {
+        self.change(|files| files.put(path, Noted { file: Some(file), look: None, shared: true }));
+    }
+
+    /// Notes what a file that was added looks like; forgets it, since it is getting another name.
+    pub(crate) fn set_look(&self, path: &Path, look: Option<Metadata>) {
+        self.change(|files| {
+            if let Some(noted) = files.noted.get_mut(path) {
+                noted.look = look;
+                files.any |= look.is_some();
+            }
+        });
+    }
+
+    /// Forgets all looks and contents: something is about to be written that is not told here.
     pub(crate) fn forget(&self) {
-        self.tables().files.clear();
+        if self.lock().any {
+            self.change(|files| {
+                files.any = false;
+                files.noted.retain(|_, noted| {
+                    *noted = Noted { shared: noted.shared, ..Noted::default() };
+                    noted.shared
+                });
+            });
+        }
     }
 
     /// Says whether the file at `path` may be one of another layer.
     pub(crate) fn is_shared(&self, path: &Path) -> bool {
-        self.tables().shared.contains(path)
+        self.lock().noted.get(path).is_some_and(|noted| noted.shared)
     }
 
-    /// Notes that what is at `path` belongs to this layer alone.
-    pub(crate) fn own(&self, path: &Path) {
-        self.tables().shared.remove(path);
+    /// Forgets what stood at `path`: something else is about to, which belongs to this layer alone.
+    pub(crate) fn remove(&self, path: &Path) {
+        self.change(|files| drop(files.noted.remove(path)));
+    }
+
+    /// Returns all that is known by now.
+    pub(crate) fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Changes what is known. Nobody who asked for it still has it, or it is copied.
+    fn change<T>(&self, change: impl FnOnce(&mut Files) -> T) -> T {
+        change(Arc::make_mut(&mut self.lock()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Files>> {
+        // Every change is a single step, so a panicked holder leaves them whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn put(&mut self, path: &Path, noted: Noted) {
+        self.any = true;
+        self.noted.insert(path.to_owned(), noted);
+    }
+
+    /// Returns what the regular file at `path` looks like, if that is known.
+    pub(crate) fn look(&self, path: &Path) -> Option<Metadata> {
+        self.noted.get(path)?.look
     }
 
     /// Returns the content of `entry`, if it is known.
     pub(crate) fn content(&self, entry: &Entry) -> Option<Content> {
-        let tables = self.tables();
-        let file = tables.files.get(&entry.path).filter(|file| file.fits(&entry.metadata))?;
+        let file = self.noted.get(&entry.path)?.file.as_ref().filter(|file| file.fits(&entry.metadata))?;
         let body = Body::File { size_bytes: file.size_bytes, digest: file.digest };
         Some(Content { body, xattrs: file.xattrs.clone(), marks: Vec::new() })
-    }
-
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Every change is a single step, so a panicked holder leaves them whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::beneath;
 use crate::content::ContentDigest;
@@ -49,6 +50,8 @@ pub struct Reuse {
     pub(crate) directory: OwnedFd,
     /// Those that another layer may have too.
     files: HashMap<PathBuf, KnownFile>,
+    /// One of them was not what it is said to be.
+    pub(crate) changed: AtomicBool,
 }
 
 impl Manifest {
@@ -154,12 +157,20 @@ impl Manifest {
 }
 
 impl Reuse {
-    /// Opens the layer at `directory`, whose files are those of `manifest`.
-    pub(crate) fn new(directory: &Path, manifest: Manifest) -> Result<Self> {
-        let directory = beneath::open_host_directory(directory).on_host("open the layer", directory)?;
+    /// Opens the layer at `directory`, whose files are those of `manifest`; `None` if it is gone.
+    pub(crate) fn new(directory: &Path, manifest: Manifest) -> Result<Option<Self>> {
+        let directory = match beneath::open_host_directory(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.on_host("open the layer", directory)?,
+        };
         let files = manifest.files.into_iter();
         let files = files.filter(|(_, file)| !file.linked).map(|(path, file)| (path, file.known)).collect();
-        Ok(Self { directory, files })
+        Ok(Some(Self { directory, files, changed: AtomicBool::new(false) }))
+    }
+
+    /// Says whether a file that was to be taken over was not what the layer is said to have.
+    pub fn is_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 
     /// Returns what the layer has at `path`, if another layer may have it too.

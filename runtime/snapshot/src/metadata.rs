@@ -60,11 +60,13 @@ pub type ExtendedAttributes = BTreeMap<OsString, Vec<u8>>;
 
 impl Metadata {
     /// Takes over what the kernel said.
-    pub(crate) fn of(stat: &Stat) -> Self {
+    pub fn of(stat: &Stat) -> Self {
         let nanoseconds = |seconds: i64, rest: u64| {
             seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(rest).unwrap_or(0))
         };
         let raw = stat.st_mode;
+        #[allow(clippy::useless_conversion, reason = "it has 32 bits on arm64")]
+        let links = u64::from(stat.st_nlink);
         Self {
             file_type: match Type::from_raw_mode(raw) {
                 Type::Directory => FileType::Directory,
@@ -85,7 +87,7 @@ impl Metadata {
             changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
             device: stat.st_dev,
             inode: stat.st_ino,
-            links: stat.st_nlink,
+            links,
             device_number: (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)),
         }
     }

@@ -53,17 +53,17 @@ struct Placed {
 }
 
 /// Where a file goes.
-struct Into<'a> {
-    directory: &'a UpperDirectory,
+pub(crate) struct Into<'a> {
+    pub(crate) directory: &'a UpperDirectory,
     /// The same directory of the layer whose unchanged files are taken over.
-    reused: Option<(&'a Reuse, OwnedFd)>,
+    pub(crate) reused: Option<(&'a Reuse, OwnedFd)>,
 }
 
 /// The parts of a copy that all tasks share.
-struct Shared<'a> {
-    editor: &'a Editor<'a>,
-    source: &'a View,
-    placing: &'a Placing<'a>,
+pub(crate) struct Shared<'a> {
+    pub(crate) editor: &'a Editor<'a>,
+    pub(crate) source: &'a View,
+    pub(crate) placing: &'a Placing<'a>,
     transfer: Transfer,
 }
 
@@ -229,11 +229,11 @@ impl Shared<'_> {
         }
     }
 
-    fn modified_ns(&self, metadata: &Metadata) -> i64 {
+    pub(crate) fn modified_ns(&self, metadata: &Metadata) -> i64 {
         self.placing.timestamp.unwrap_or(metadata.modified_ns)
     }
 
-    fn owner(&self, metadata: &Metadata) -> (u32, u32) {
+    pub(crate) fn owner(&self, metadata: &Metadata) -> (u32, u32) {
         self.placing.owner.unwrap_or((metadata.uid, metadata.gid))
     }
 
@@ -276,6 +276,7 @@ impl Shared<'_> {
                 return Ok(0);
             }
             directory.make_room(name, path, self.placing.replace)?;
+            self.editor.known().remove(path);
         }
         let has_digest = matches!(entry.metadata.file_type, FileType::File | FileType::Symlink);
         if !has_digest && self.placing.verify.is_some_and(|verify| verify(&entry.path).is_some()) {
@@ -294,6 +295,7 @@ impl Shared<'_> {
             FileType::Socket if !self.placing.exact => {
                 // A socket without its listener is of no use; an empty file keeps its name, as in BuildKit.
                 directory.create_file(name).within("create", path)?;
+                self.editor.known().remove(path);
                 self.dress_name(directory, name, entry, path, true)?;
                 Ok(0)
             }
@@ -344,55 +346,11 @@ impl Shared<'_> {
         if let Some(digest) = expected {
             let xattrs = beneath::attributes(to.as_fd()).within("read the attributes of", path)?;
             let modified_ns = self.modified_ns(&entry.metadata);
+            let look = beneath::metadata_of(&to).within("read", path)?;
             let known = KnownFile { size_bytes, digest, mode, owner, modified_ns, xattrs };
-            self.editor.known().add(path, known, false);
+            self.editor.known().add(path, known, look);
         }
         Ok(size_bytes)
-    }
-
-    /// Links the file from the earlier layer, if it has there what copying would make of it; returns the length of its
-    /// content. What cannot be linked is to be copied: there may be too many names, or the layer is being removed.
-    fn link_reused(
-        &self,
-        into: &Into<'_>,
-        name: &OsStr,
-        entry: &Entry,
-        path: &Path,
-        expected: ContentDigest,
-    ) -> Result<Option<u64>> {
-        let Some((reuse, earlier)) = &into.reused else { return Ok(None) };
-        let metadata = &entry.metadata;
-        let alike = |earlier: &&KnownFile| {
-            earlier.digest == expected
-                && earlier.mode == self.placing.mode_of(metadata)
-                && earlier.owner == self.owner(metadata)
-                && earlier.modified_ns == self.modified_ns(metadata)
-        };
-        let Some(known) = reuse.get(path).filter(alike) else { return Ok(None) };
-        let same_attributes = if self.placing.normalise {
-            known.xattrs.is_empty()
-        } else {
-            metadata.hard_link_group().is_none()
-                && self.unchanged(entry, self.source.xattrs(entry))? == known.xattrs
-        };
-        if !same_attributes {
-            return Ok(None);
-        }
-        // What the earlier layer is said to have, and what it has: somebody may have changed it since it was looked through.
-        let there = beneath::metadata_at(earlier.as_fd(), name).within("look up", path)?;
-        if !there.is_some_and(|there| known.fits(&there)) {
-            return Ok(None);
-        }
-        // Noted before it is true: the other way round, somebody might write to it in between.
-        self.editor.known().add(path, known.clone(), true);
-        match rustix::fs::linkat(earlier, name, into.directory, name, AtFlags::empty()) {
-            Ok(()) => Ok(Some(known.size_bytes)),
-            Err(error) => {
-                tracing::debug!(path = %path.display(), %error, "copied, since it cannot be linked");
-                self.editor.known().own(path);
-                Ok(None)
-            }
-        }
     }
 
     fn place_node(
@@ -456,6 +414,10 @@ impl Shared<'_> {
                     }
                     here.make_room(&item.name, &path, self.placing.replace)?;
                 }
+                let known = self.editor.known();
+                known.remove(&path);
+                // It is told by its look how many names a file has.
+                known.set_look(&placed_first.path.join(first_name), None);
                 rustix::fs::linkat(&there, first_name, &here, &item.name, AtFlags::empty())
                     .within("link", &path)?;
             }
@@ -474,7 +436,7 @@ impl Shared<'_> {
     }
 
     /// Says of a source that is gone, or something else, since the plan was made that it changed.
-    fn unchanged<T>(&self, entry: &Entry, result: Result<T>) -> Result<T> {
+    pub(crate) fn unchanged<T>(&self, entry: &Entry, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
             SnapshotError::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)

@@ -92,11 +92,11 @@ impl Plan {
         };
         while let Some(entry) = walk.next() {
             let entry = entry?;
-            let relative = entry.path.strip_prefix(&base).unwrap_or(&entry.path).to_owned();
+            let relative = entry.path.strip_prefix(&base).unwrap_or(&entry.path);
             levels.truncate(relative.iter().count());
             let above = levels.last();
-            let (included, include_info) = ask(include, &relative, above.map(|level| &level.include), true);
-            let (excluded, exclude_info) = ask(exclude, &relative, above.map(|level| &level.exclude), false);
+            let (included, include_info) = ask(include, relative, above.map(|level| &level.include), true);
+            let (excluded, exclude_info) = ask(exclude, relative, above.map(|level| &level.exclude), false);
             let wanted = included && !excluded;
             if wanted {
                 plan.need_passages(&levels);
@@ -119,6 +119,7 @@ impl Plan {
                     include: include_info,
                     exclude: exclude_info,
                 });
+                let relative = relative.to_owned();
                 plan.directories.push(PlannedDirectory { source: entry, relative, role, items: Vec::new() });
             } else if wanted && let (Some(level), Some(name)) = (levels.last(), entry.path.file_name()) {
                 let items = &mut plan.directories[level.index].items;

@@ -3,7 +3,7 @@
 //! In: the directory of a snapshot. Out: a digest of what its files look like from outside: path, type, mode, owner, size, time
 //! of last modification, target of a link, number of a device; whether a directory hides what is below it; of the files beside
 //! `fs`, name and size. Other attributes stay outside: to ask for them costs as much again. No file is read,
-//! so asking costs one call per file, and what somebody changed in place shows by its time or size. What a disk changed
+//! so asking costs one call per file, and who went through a new layer anyhow tells what it saw ([`Telling`]). What somebody changed in place shows by its time or size. What a disk changed
 //! behind the kernel's back does not: that is found by reading ([`Snapshots::is_true`](crate::Snapshots::is_true)).
 //! Directories are read side by side, level by level: depth costs neither stack nor descriptors.
 //!
@@ -34,8 +34,17 @@ const AT_ONCE: usize = 512;
 /// As many directories of one level are looked at by one core.
 const FEW: usize = 8;
 
+/// What the files of a layer look like, without what stands beside them. Who went through all of them has it at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Looks(Vec<u8>);
+
 /// Returns the seal of the snapshot at `directory`.
 pub(crate) fn of_snapshot(directory: &Path) -> io::Result<Seal> {
+    of_looks(directory, &of_tree(&directory.join("fs"))?)
+}
+
+/// As [`of_snapshot`], of one whose files were looked at already.
+pub(crate) fn of_looks(directory: &Path, looks: &Looks) -> io::Result<Seal> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(SCHEMA);
     // What stands beside the layer says how it is read: whether it is whole, what its files are.
@@ -49,36 +58,101 @@ pub(crate) fn of_snapshot(directory: &Path) -> io::Result<Seal> {
     }
     beside.sort_unstable();
     for (name, size_bytes) in beside {
-        field(&mut hasher, name.as_bytes());
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
         hasher.update(&size_bytes.to_le_bytes());
     }
-    of_tree(&directory.join("fs"), &mut hasher)?;
+    hasher.update(&looks.0);
     let mut seal = Seal::default();
     hasher.finalize_xof().fill(&mut seal);
     Ok(seal)
 }
 
-fn of_tree(directory: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
+fn of_tree(directory: &Path) -> io::Result<Looks> {
     let root = beneath::open_host_directory(directory)?;
-    hasher.update(&beneath::metadata_of(&root)?.mode.to_le_bytes());
+    let mut looks = Looks::of_root(&beneath::metadata_of(&root)?);
     let mut level = vec![PathBuf::new()];
     while !level.is_empty() {
         let look = |path: &PathBuf| Look::at(root.as_fd(), path);
-        let looks: Vec<Look> = if level.len() <= FEW {
+        let level_looks: Vec<Look> = if level.len() <= FEW {
             level.iter().map(look).collect::<io::Result<_>>()?
         } else {
             level.par_iter().map(look).collect::<io::Result<_>>()?
         };
         let mut next = Vec::new();
-        for (path, look) in level.iter().zip(looks) {
-            field(hasher, path.as_os_str().as_bytes());
-            hasher.update(&look.names.to_le_bytes());
-            hasher.update(look.digest.as_bytes());
+        for (path, look) in level.iter().zip(level_looks) {
+            looks.push(path, look.names, &look.digest);
             next.extend(look.directories.into_iter().map(|name| path.join(name)));
         }
         level = next;
     }
-    Ok(())
+    Ok(looks)
+}
+
+impl Looks {
+    fn of_root(root: &Metadata) -> Self {
+        Self(root.mode.to_le_bytes().to_vec())
+    }
+
+    fn push(&mut self, path: &Path, names: u64, digest: &blake3::Hash) {
+        let path = path.as_os_str().as_bytes();
+        self.0.extend_from_slice(&(path.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(path);
+        self.0.extend_from_slice(&names.to_le_bytes());
+        self.0.extend_from_slice(digest.as_bytes());
+    }
+}
+
+/// Makes [`Looks`] of what somebody who goes through a layer tells: each directory before what is inside, names sorted.
+pub(crate) struct Telling {
+    looks: Looks,
+    directories: Vec<Told>,
+}
+
+/// What was told of one directory.
+struct Told {
+    depth: usize,
+    path: PathBuf,
+    names: u64,
+    /// A mark whether it hides what is below, and its names.
+    bytes: Vec<u8>,
+}
+
+impl Telling {
+    pub(crate) fn new(root: &Metadata) -> Self {
+        Self { looks: Looks::of_root(root), directories: Vec::new() }
+    }
+
+    /// Begins a directory, and returns a number for it.
+    pub(crate) fn directory(&mut self, depth: usize, path: &Path, is_opaque: bool) -> usize {
+        let bytes = vec![u8::from(is_opaque)];
+        self.directories.push(Told { depth, path: path.to_owned(), names: 0, bytes });
+        self.directories.len() - 1
+    }
+
+    /// Adds the next name in a directory; `target` is what it says, if it is a symlink.
+    pub(crate) fn name(
+        &mut self,
+        directory: usize,
+        name: &OsStr,
+        metadata: &Metadata,
+        target: Option<&Path>,
+    ) {
+        if let Some(told) = self.directories.get_mut(directory) {
+            told.names += 1;
+            encode(&mut told.bytes, name, metadata, target);
+        }
+    }
+
+    pub(crate) fn finish(self) -> Looks {
+        let Self { mut looks, mut directories } = self;
+        // Level by level, and in each as they came: as a look at the disk meets them.
+        directories.sort_by_key(|told| told.depth);
+        for told in &directories {
+            looks.push(&told.path, told.names, &blake3::hash(&told.bytes));
+        }
+        looks
+    }
 }
 
 /// What is in one directory.
@@ -119,7 +193,11 @@ fn piece(directory: BorrowedFd<'_>, names: &[OsString]) -> io::Result<(Vec<u8>, 
     for name in names {
         let metadata = beneath::metadata_at(directory, name)?;
         let metadata = metadata.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        encode(&mut bytes, directory, name, &metadata)?;
+        let target = match metadata.file_type {
+            FileType::Symlink => Some(beneath::link_target(directory, name)?),
+            _ => None,
+        };
+        encode(&mut bytes, name, &metadata, target.as_deref());
         if metadata.is_directory() {
             directories.push(name.clone());
         }
@@ -128,12 +206,7 @@ fn piece(directory: BorrowedFd<'_>, names: &[OsString]) -> io::Result<(Vec<u8>, 
 }
 
 /// Every field has its length or a fixed size, so that no two lists encode alike.
-fn encode(
-    bytes: &mut Vec<u8>,
-    directory: BorrowedFd<'_>,
-    name: &OsStr,
-    metadata: &Metadata,
-) -> io::Result<()> {
+fn encode(bytes: &mut Vec<u8>, name: &OsStr, metadata: &Metadata, target: Option<&Path>) {
     let tag = match metadata.file_type {
         FileType::Directory => b'd',
         FileType::File => b'f',
@@ -150,29 +223,19 @@ fn encode(
     bytes.extend_from_slice(&metadata.uid.to_le_bytes());
     bytes.extend_from_slice(&metadata.gid.to_le_bytes());
     if metadata.is_directory() {
-        return Ok(());
+        return;
     }
     bytes.extend_from_slice(&metadata.size_bytes.to_le_bytes());
     bytes.extend_from_slice(&metadata.modified_ns.to_le_bytes());
-    let (major, minor) = metadata.device_number;
-    match metadata.file_type {
-        FileType::Symlink => {
-            let target = beneath::link_target(directory, name)?;
-            bytes.extend_from_slice(&(target.as_os_str().len() as u64).to_le_bytes());
-            bytes.extend_from_slice(target.as_os_str().as_bytes());
-        }
-        FileType::CharDevice | FileType::BlockDevice => {
-            bytes.extend_from_slice(&major.to_le_bytes());
-            bytes.extend_from_slice(&minor.to_le_bytes());
-        }
-        FileType::Directory | FileType::File | FileType::Fifo | FileType::Socket => {}
+    if let Some(target) = target {
+        bytes.extend_from_slice(&(target.as_os_str().len() as u64).to_le_bytes());
+        bytes.extend_from_slice(target.as_os_str().as_bytes());
     }
-    Ok(())
-}
-
-fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+    if let FileType::CharDevice | FileType::BlockDevice = metadata.file_type {
+        let (major, minor) = metadata.device_number;
+        bytes.extend_from_slice(&major.to_le_bytes());
+        bytes.extend_from_slice(&minor.to_le_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -293,6 +356,28 @@ mod tests {
             change(&snapshot.path().join("fs"));
             assert_ne!(seal(&snapshot), before, "{what}");
         }
+    }
+
+    #[test]
+    fn who_goes_through_it_tells_what_a_look_shows() {
+        let snapshot = snapshot();
+        let fs = snapshot.path().join("fs");
+        for path in ["a.b", "a-b", "a/b/c/d/e/f/g", "b/a"] {
+            fs::create_dir_all(fs.join(path)).unwrap();
+            fs::write(fs.join(path).join("file"), path).unwrap();
+        }
+        fs::set_permissions(&fs, Permissions::from_mode(0o711)).unwrap();
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(fs.join("a/b"), "user.overlay.opaque", b"y", none).unwrap();
+        let directory = File::open(fs.join("a")).unwrap();
+        // Not everybody may make one.
+        overlay::make_whiteout(directory.as_fd(), OsStr::new("gone")).ok();
+        let told = |diff: crate::Diff| diff.looks.expect("tells").clone();
+        let looks = told(crate::layer_diff(&fs).unwrap());
+        assert_eq!(looks, of_tree(&fs).unwrap());
+        assert_eq!(of_looks(snapshot.path(), &looks).unwrap(), seal(&snapshot));
+        let below = crate::View::new(vec![fs.join("a")]);
+        assert_eq!(told(crate::diff::of_upper(&fs, &below, Default::default()).unwrap()), looks);
     }
 
     #[test]

@@ -10,8 +10,9 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rb_store::{SnapshotId, SnapshotRow, SnapshotState, Store, Truth, shows_damage};
+use rb_store::{Ended, SnapshotId, SnapshotRow, SnapshotState, Store, Truth, shows_damage};
 
 use crate::content::ContentKey;
 use crate::diff::{self, Diff};
@@ -22,6 +23,7 @@ use crate::manifest::{Manifest, Reuse};
 use crate::overlay::{self, Xattrs};
 use crate::seal;
 use crate::view::View;
+use crate::whole;
 
 /// Beside a layer: see [`Manifest`].
 const MANIFEST: &str = "manifest";
@@ -121,19 +123,45 @@ impl Snapshots {
     ) -> Result<(SnapshotId, ContentKey)> {
         let content = diff.content_key(parent_content);
         let id = active.id;
-        let stands = self.store.commit_snapshot(id, diff.size_bytes, Some(*content.as_bytes()))?;
+        let stands = self.store.commit(id, &self.ended(id, diff, content, None)?)?;
         Ok((active.end(stands), content))
     }
 
     /// As [`Self::commit`], under a content key that is known from elsewhere, such as an image's chain id. What was written
     /// is read once to be hashed, so that it can be compared one day.
     pub fn commit_as(&self, active: Active, content: ContentKey) -> Result<SnapshotId> {
-        let own = diff::layer_diff(active.upper())?;
+        let own = active.own()?;
+        self.commit_read(active, content, &own)
+    }
+
+    /// As [`Self::commit_as`], with what was read.
+    pub(crate) fn commit_read(&self, active: Active, content: ContentKey, own: &Diff) -> Result<SnapshotId> {
         let own_key = own.content_key(ContentKey::empty());
-        let (id, size_bytes) = (active.id, own.size_bytes);
-        let stands =
-            self.store.commit_foreign_snapshot(id, size_bytes, *content.as_bytes(), *own_key.as_bytes())?;
+        let id = active.id;
+        let stands = self.store.commit(id, &self.ended(id, own, content, Some(own_key))?)?;
         Ok(active.end(stands))
+    }
+
+    /// Says of a snapshot all that its row keeps. What the diff saw of the files is what is sealed: who changes one of them
+    /// after it is noticed.
+    fn ended(
+        &self,
+        id: SnapshotId,
+        diff: &Diff,
+        content: ContentKey,
+        own: Option<ContentKey>,
+    ) -> Result<Ended> {
+        let directory = self.store.snapshot_dir(id);
+        let seal = match &diff.looks {
+            Some(looks) => seal::of_looks(&directory, looks),
+            None => seal::of_snapshot(&directory),
+        };
+        Ok(Ended {
+            size_bytes: diff.size_bytes,
+            content_key: Some(*content.as_bytes()),
+            own_key: own.map(|own| *own.as_bytes()),
+            seal: Some(seal.on_host("look through", &directory)?),
+        })
     }
 
     /// Compares the files of a committed snapshot with its key. Reads all of them.
@@ -242,14 +270,15 @@ impl Snapshots {
         std::fs::rename(&made, &path).on_host("create", &path)
     }
 
-    /// Returns a committed snapshot as one whose unchanged files a copy may take over; `None` if it has no manifest,
-    /// or if this driver keeps whole trees.
+    /// Returns a committed snapshot as one whose unchanged files a copy may take over; `None` if it has no manifest that can
+    /// be read, if it is gone, or if this driver keeps whole trees. Its files need not be as they were when it was
+    /// committed: a copy looks at each that it takes over.
     pub fn reuse(&self, id: SnapshotId) -> Result<Option<Reuse>> {
         if self.driver == DriverKind::Copy || self.is_whole(id)? {
             return Ok(None);
         }
-        let manifest = self.manifest(id)?;
-        manifest.map(|manifest| Reuse::new(&self.directory(id), manifest)).transpose()
+        let Some(manifest) = Manifest::read(&self.manifest_path(id))? else { return Ok(None) };
+        Reuse::new(&self.directory(id), manifest)
     }
 
     fn manifest_path(&self, id: SnapshotId) -> PathBuf {
@@ -262,9 +291,9 @@ impl Snapshots {
         let row = self.store.snapshot(id)?.ok_or(SnapshotError::UnknownSnapshot(id))?;
         let below = self.view(row.parent)?;
         if self.is_whole(id)? {
-            diff::of_whole(&self.directory(id), &below)
+            whole::of_whole(&self.directory(id), &below)
         } else {
-            diff::of_upper(&self.directory(id), &below, None)
+            diff::of_upper(&self.directory(id), &below, Arc::default())
         }
     }
 
@@ -286,8 +315,8 @@ pub struct Active {
     store: Store,
     upper: PathBuf,
     work: PathBuf,
-    lowers: Vec<PathBuf>,
-    base: Vec<PathBuf>,
+    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) base: Vec<PathBuf>,
     parent: Option<SnapshotId>,
     driver: DriverKind,
     xattrs: Xattrs,
@@ -306,6 +335,8 @@ impl Active {
 
     /// Returns overlayfs's working directory.
     pub fn work(&self) -> &Path {
+        // Whoever asks mounts it, and what is written then is not told to the editors.
+        self.known.forget();
         &self.work
     }
 

@@ -167,7 +167,8 @@ impl UpperDirectory {
         }
     }
 
-    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+    /// Removes what is no directory from the upper layer.
+    pub(crate) fn unlink(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(self, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),

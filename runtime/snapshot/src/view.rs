@@ -18,9 +18,11 @@ use rustix::io::Errno;
 
 use crate::beneath;
 use crate::content::{self, ContentKey};
-use crate::directory::{Directory, Kept, Located};
+use crate::directory::{Directory, Located, Told};
 use crate::error::{Context as _, Result, SnapshotError};
 use crate::glob::{Dialect, Glob, has_wildcard};
+use crate::known::Files;
+use crate::listing::Listing;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::walk::Walk;
 
@@ -54,7 +56,7 @@ pub struct View(Arc<Stack>);
 struct Stack {
     layers: Vec<PathBuf>,
     plain: bool,
-    kept: Option<Kept>,
+    told: Option<Told>,
     roots: OnceLock<Result<Vec<Arc<OwnedFd>>, Unopened>>,
 }
 
@@ -71,24 +73,32 @@ pub(crate) struct Resolved {
 impl View {
     /// Shows `layers` (lowest first) merged as overlayfs would; none is an empty tree.
     pub fn new(layers: Vec<PathBuf>) -> Self {
-        Self(Arc::new(Stack { layers, plain: false, kept: None, roots: OnceLock::new() }))
+        Self(Arc::new(Stack { layers, plain: false, told: None, roots: OnceLock::new() }))
     }
 
     /// Shows one ordinary directory as it is: nothing in it means a deletion.
     pub fn of_directory(directory: impl Into<PathBuf>) -> Self {
-        Self(Arc::new(Stack {
-            layers: vec![directory.into()],
-            plain: true,
-            kept: None,
-            roots: OnceLock::new(),
-        }))
+        Self::of_plain(directory.into(), None)
     }
 
-    /// Shows of an ordinary directory only the given paths, relative to it and without `.` or doubled slashes; a path
-    /// needs those above it to be reached.
-    pub fn of_paths(directory: impl Into<PathBuf>, paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let kept = Some(Kept::new(paths));
-        Self(Arc::new(Stack { layers: vec![directory.into()], plain: true, kept, roots: OnceLock::new() }))
+    /// As [`Self::of_directory`], of one of which some files are known.
+    pub(crate) fn of_known(directory: &Path, files: Arc<Files>) -> Self {
+        Self::of_plain(directory.to_owned(), Some(Told::by_writers(files)))
+    }
+
+    /// Shows of an ordinary directory only what is listed, files and links as they are listed; a path needs those above
+    /// it to be reached.
+    pub fn of_listing(directory: impl Into<PathBuf>, listing: Listing) -> Self {
+        Self::of_plain(directory.into(), Some(Told::by_listing(listing)))
+    }
+
+    fn of_plain(directory: PathBuf, told: Option<Told>) -> Self {
+        Self(Arc::new(Stack { layers: vec![directory], plain: true, told, roots: OnceLock::new() }))
+    }
+
+    /// What is known of it beforehand.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.0.told.as_ref()
     }
 
     /// Returns the layer directories, lowest first.
@@ -308,7 +318,7 @@ impl View {
 
     /// Opens the merged root.
     pub(crate) fn root(&self) -> Result<Directory> {
-        Ok(Directory::root(self.roots()?, self.0.plain, self.0.kept.clone()))
+        Ok(Directory::root(self.roots()?, self.0.plain, self.0.told.clone()))
     }
 
     /// Returns the open layer that has `entry`.

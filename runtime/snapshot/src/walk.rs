@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::directory::{Directory, Located};
 use crate::error::{Context as _, Result, SnapshotError};
+use crate::metadata::Metadata;
 use crate::view::{Entry, View};
 
 /// How many levels keep their directory open; further up they are opened anew when the walk comes back.
@@ -72,10 +73,16 @@ impl Walk {
 const PARALLEL_LEVELS: usize = 4;
 
 /// Returns what a [`Walk`] from `start` would; of a tree of one layer on all cores. Of many layers each directory is many
-/// descriptors, and that on every core may be too many.
+/// descriptors, and that on every core may be too many. Of a listed tree it is the list.
 pub(crate) fn all(view: &View, start: Entry) -> Result<Vec<Entry>> {
     if !start.metadata.is_directory() || view.layers().len() != 1 {
         return Walk::new(view.clone(), start).collect();
+    }
+    if let Some(below) = view.told().and_then(|told| told.all_below(&start.path)) {
+        let layer = start.layer;
+        let entry =
+            |(path, metadata): &(PathBuf, Metadata)| Entry { path: path.clone(), metadata: *metadata, layer };
+        return Ok(std::iter::once(start.clone()).chain(below.iter().map(entry)).collect());
     }
     let path = start.path.clone();
     let directory = view.directory(&path)?;

@@ -14,6 +14,7 @@ use rb_snapshot::{
     LayerMetadata, Manifest, Reuse, SnapshotId, Snapshots, View, diff, layer_diff,
 };
 
+use crate::sealing::is_served;
 use crate::support::Fixture;
 
 /// A thing in the user's folder.
@@ -130,6 +131,12 @@ fn kept(snapshots: &Snapshots, active: Active) -> (SnapshotId, Reuse) {
     (id, snapshots.reuse(id).unwrap().expect("has a manifest"))
 }
 
+/// Says whether another process finds a snapshot as it was committed.
+fn is_whole(snapshots: &Snapshots, id: SnapshotId) -> bool {
+    let key = snapshots.store().snapshot(id).unwrap().unwrap().content_key.unwrap();
+    is_served(snapshots, ContentKey::from_bytes(key))
+}
+
 /// How many files of an upper directory are those of another layer.
 fn linked(active: &Active) -> usize {
     let entries = View::of_directory(active.upper()).walk("").unwrap();
@@ -163,6 +170,7 @@ proptest! {
         let first = snapshots.prepare(None).unwrap();
         copied(&first, old.path(), &like, None);
         let (first, reuse) = kept(&snapshots, first);
+        prop_assert!(is_whole(&snapshots, first));
         let untouched = layer_diff(&snapshots.directory(first)).unwrap();
 
         let (linking, copying) = (snapshots.prepare(None).unwrap(), snapshots.prepare(None).unwrap());
@@ -182,6 +190,7 @@ proptest! {
 
         // A third layer takes over what the second took over.
         let (second, reuse) = kept(&snapshots, linking);
+        prop_assert!(is_whole(&snapshots, second));
         let third = snapshots.prepare(None).unwrap();
         copied(&third, new.path(), &like, Some(&reuse));
         prop_assert_eq!(changes(&diff(&third).unwrap()), changes(&layer_diff(third.upper()).unwrap()));
@@ -346,7 +355,43 @@ fn a_changed_file_of_the_store_is_read_again() {
     let like = CopyOptions { normalise_modes: true, owner: Some((0, 0)), ..CopyOptions::default() };
     let active = snapshots.prepare(None).unwrap();
     copied(&active, make(&vec![file(1); NAMES.len()]).path(), &like, Some(&reuse));
+    assert_eq!(linked(&active), NAMES.len() - 1);
+    assert_eq!(fs::read(active.upper().join("top/in/b.c")).unwrap(), [1; 100]);
     assert_eq!(changes(&diff(&active).unwrap()), changes(&layer_diff(active.upper()).unwrap()));
+}
+
+#[test]
+fn what_is_gone_or_unreadable_is_not_taken_over() {
+    let fixture = Fixture::new();
+    let snapshots = fixture.snapshots(DriverKind::Overlay);
+    let (first, active) = two_layers(&snapshots);
+    drop(active);
+    let manifest = snapshots.directory(first).with_file_name("manifest");
+    let bytes = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &bytes[1..]).unwrap();
+    assert!(snapshots.reuse(first).unwrap().is_none());
+    fs::write(&manifest, bytes).unwrap();
+    assert!(snapshots.reuse(first).unwrap().is_some());
+    fs::remove_dir_all(snapshots.directory(first)).unwrap();
+    assert!(snapshots.reuse(first).unwrap().is_none());
+}
+
+#[test]
+fn what_is_mounted_is_looked_at_again() {
+    let fixture = Fixture::new();
+    let snapshots = fixture.snapshots(DriverKind::Overlay);
+    let active = snapshots.prepare(None).unwrap();
+    copied(&active, make(&[file(1)]).path(), &CopyOptions::default(), None);
+    let before = diff(&active).unwrap();
+    // As somebody would who writes through a mount, and hides it.
+    assert!(active.work().is_dir());
+    let path = active.upper().join("top/in/a");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, [2; 100]).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    let after = diff(&active).unwrap();
+    assert_ne!(after, before);
+    assert_eq!(changes(&after), changes(&layer_diff(active.upper()).unwrap()));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rb_snapshot::{ContentDigest, ContentKey, CopyOptions, DriverKind, Editor, Follow, Manifest, View, diff};
+use rb_snapshot::{
+    ContentDigest, ContentKey, CopyOptions, DriverKind, Editor, Follow, Listing, Manifest, View, diff,
+};
 
 use crate::support::{Error, Fixture, asked};
 
@@ -223,7 +225,11 @@ fn a_file_that_changes_while_it_is_copied_is_never_under_a_wrong_key() {
         let _ended = Ends(&ended);
         for _ in 0..150 {
             // The walk looked at the file when it was one; now it is copied.
-            let from = View::of_paths(directory.path(), [PathBuf::from("file")]);
+            let Ok(Some(found)) = View::of_directory(directory.path()).lookup("file", Follow::No) else {
+                continue;
+            };
+            let listing = Listing::new(vec![(PathBuf::from("file"), found.metadata)]);
+            let from = View::of_listing(directory.path(), listing);
             let active = snapshots.prepare(None).unwrap();
             match Editor::new(&active).unwrap().copy(&from, "/", "/", &contents(&verify)) {
                 Ok(_) => match fs::symlink_metadata(active.upper().join("file")) {

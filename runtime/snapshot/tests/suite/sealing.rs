@@ -13,7 +13,7 @@ fn truth(snapshots: &Snapshots, id: SnapshotId) -> Truth {
 }
 
 /// Says whether another process would serve it.
-fn is_served(snapshots: &Snapshots, content: ContentKey) -> bool {
+pub(crate) fn is_served(snapshots: &Snapshots, content: ContentKey) -> bool {
     let other = Snapshots::new(Store::open(snapshots.store().root()).unwrap(), snapshots.driver()).unwrap();
     other.store().snapshot_by_content(content.as_bytes()).unwrap().is_some()
 }
@@ -62,6 +62,18 @@ fn a_change_that_shows_is_noticed_before_it_is_served() {
         assert_eq!((again.1, again.0 == above.0), (above.1, false));
         assert!(is_served(snapshots, above.1));
     });
+}
+
+#[test]
+fn a_change_between_comparing_and_committing_is_noticed() {
+    let fixture = Fixture::new();
+    let snapshots = fixture.snapshots(DriverKind::Overlay);
+    let active = snapshots.prepare(None).unwrap();
+    mkfile(&Editor::new(&active).unwrap(), "d/a", "text");
+    let diff = diff(&active).unwrap();
+    fs::write(active.upper().join("d/a"), "tExt").unwrap();
+    let (_, content) = snapshots.commit(active, &diff, ContentKey::empty()).unwrap();
+    assert!(!is_served(&snapshots, content));
 }
 
 #[test]
