@@ -22,6 +22,8 @@ use crate::{HostOptions, RegistryError, RegistryOptions, tls};
 const DOCKER_HUB: &str = "registry-1.docker.io";
 /// How long a mirror that could not be reached is left alone.
 const DOWN: Duration = Duration::from_secs(60);
+/// How long it is not told again that a registry fails, unless it gets worse.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A registry or mirror.
 pub(crate) struct Endpoint {
@@ -40,6 +42,8 @@ pub(crate) struct Endpoint {
     learnt_scheme: OnceCell<&'static str>,
     clients: OnceCell<Clients>,
     down_until: Mutex<Option<Instant>>,
+    /// Which try was told of last, and until when that is news enough.
+    told: Mutex<Option<(u32, Instant)>>,
 }
 
 struct Clients {
@@ -95,6 +99,7 @@ impl Endpoint {
             learnt_scheme: OnceCell::new(),
             clients: OnceCell::new(),
             down_until: Mutex::new(None),
+            told: Mutex::new(None),
         }
     }
 
@@ -167,6 +172,18 @@ impl Endpoint {
             Err(error) if crate::transport::is_no_tls(&error) => Ok("http"),
             Err(error) => Err(crate::transport::failure(&self.name, &error)),
         }
+    }
+
+    /// Whether it is worth telling that a request failed for the `made`th time in a row and is made again after `pause`:
+    /// not where as much was told of another request, or of this one before something came, a moment ago.
+    pub(crate) fn tells_of(&self, made: u32, pause: Duration) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let known = told.is_some_and(|(told, until)| made <= told && now < until);
+        if !known {
+            *told = Some((made, now + pause.max(QUIET)));
+        }
+        !known
     }
 
     /// Whether it could not be reached a short while ago.

@@ -182,6 +182,10 @@ impl RegistryError {
             Self::Busy { status: 429, host, .. } => {
                 Some(format!("wait, or `rb login {host}`: known users may ask more often"))
             }
+            Self::Unreachable { host, .. } => Some(format!(
+                "where only a proxy or a mirror is reached: HTTPS_PROXY, or `[registry.\"{host}\"] mirrors = [\"HOST\"]` in \
+                 ~/.config/rb/config.toml; what is here already needs no registry with `--pull=missing`"
+            )),
             Self::Schema1 { .. } => Some("push it again with a current tool, or use a newer tag".to_owned()),
             Self::Credentials(error) => error.help.clone(),
             _ => None,

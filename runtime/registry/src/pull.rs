@@ -2,7 +2,8 @@
 //!
 //! In: descriptors and a [`BlobSink`]. Out: the sink with the blob's bytes in it, proven. Hashing and writing happen
 //! on a thread of their own beside the network. After a cut the rest alone is asked for; a source that sends everything
-//! again is read over. One source may continue what another began: the digest is that of the whole.
+//! again is read over. One source may continue what another began, or what a sink has from an earlier time: the digest is
+//! that of the whole. Where it is wrong then, the blob is asked for once more, all of it, before its source is blamed.
 //! **Invariant:** a sink never takes more bytes than the descriptor says, and is returned only if they are right.
 
 use std::fs::File;
@@ -20,11 +21,18 @@ use crate::registry::pull_scope;
 use crate::transport::{Ask, next_chunk};
 use crate::{Registry, RegistryError};
 
-/// Pieces between network and disk.
-const PIECES: usize = 32;
+/// Pieces between network and disk; they are as large as what came at once, some hundreds of kilobytes at most.
+const PIECES: usize = 8;
 
 /// Takes the bytes of a blob, in order, on a thread that may block.
 pub trait BlobSink: Send + 'static {
+    /// Tells the bytes that are there from an earlier time, from the blob's beginning, and returns how many those are.
+    /// Asked once, before anything is written. Nothing has to be known of them: they are proven with the rest. What `tell`
+    /// fails with is returned: nobody wants the blob any more.
+    fn kept(&mut self, tell: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+        let _ = tell;
+        Ok(0)
+    }
     /// Takes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Forgets all that was written: a source sent wrong bytes, and another is asked from the beginning.
@@ -64,14 +72,11 @@ impl Registry {
         sink: S,
     ) -> Result<S, RegistryError> {
         let digest = self.digest_of(repository, descriptor)?;
-        let mut pull = Pull {
-            registry: self,
-            repository,
-            digest,
-            size: descriptor.size(),
-            received: 0,
-            writer: Writer::start(sink),
-        };
+        let size = descriptor.size();
+        let mut writer = Writer::start(sink, size);
+        let received = writer.kept().await?;
+        let mut pull =
+            Pull { registry: self, repository, digest, size, received, of_others: received > 0, writer };
         let sources = self.sources(repository)?;
         for endpoint in &sources {
             match pull.from(endpoint).await {
@@ -128,6 +133,8 @@ struct Pull<'a, S> {
     size: u64,
     /// How much the writer has taken.
     received: u64,
+    /// Some of that did not come from the source that is asked now.
+    of_others: bool,
     writer: Writer<S>,
 }
 
@@ -137,7 +144,7 @@ impl<S: BlobSink> Pull<'_, S> {
         // Closed never: the semaphore lives as long as its endpoint.
         let _permit = endpoint.transfers.acquire().await.expect("transfers are never closed");
         let mut tries = self.registry.tries(endpoint);
-        let mut began = self.received;
+        self.of_others = self.received > 0;
         loop {
             let before = self.received;
             let done = if self.received < self.size { self.attempt(endpoint).await } else { Ok(()) };
@@ -155,15 +162,20 @@ impl<S: BlobSink> Pull<'_, S> {
             if actual == self.digest {
                 return Ok(());
             }
-            self.received = 0;
-            self.writer.send(Piece::Restart).await?;
             // Only what another source began may be the fault of that one.
-            if began == 0 {
+            let may_be_others = self.of_others;
+            self.begin_anew().await?;
+            if !may_be_others {
                 let reason = format!("its bytes have digest {actual}");
                 return Err(self.refused(endpoint, reason));
             }
-            began = 0;
         }
+    }
+
+    /// Forgets what there is.
+    async fn begin_anew(&mut self) -> Result<(), RegistryError> {
+        (self.received, self.of_others) = (0, false);
+        self.writer.send(Piece::Restart).await
     }
 
     /// Makes one request and reads as much as comes.
@@ -181,11 +193,14 @@ impl<S: BlobSink> Pull<'_, S> {
         let response = transport.send(ask).await?;
         // A range that is refused is asked for no more: everything comes again.
         if self.received > 0 && response.status() == 416 {
-            self.received = 0;
-            self.writer.send(Piece::Restart).await?;
+            self.begin_anew().await?;
             return Err(RegistryError::unreachable(&endpoint.name, "it does not continue the blob"));
         }
         let response = transport.expected(response, &Method::GET, &url, &name, &[200, 206]).await?;
+        // Everything comes: no reason to hold on to what came from elsewhere.
+        if self.of_others && response.status() == 200 {
+            self.begin_anew().await?;
+        }
         let skip = self.start_of(endpoint, &response)?;
         self.read(endpoint, response, skip).await
     }
@@ -278,15 +293,28 @@ enum Piece {
 /// A thread that hashes and writes. It owns the sink, and ends when nobody sends any more.
 struct Writer<S> {
     pieces: mpsc::Sender<Piece>,
+    kept: Option<oneshot::Receiver<u64>>,
     thread: JoinHandle<io::Result<S>>,
 }
 
 impl<S: BlobSink> Writer<S> {
-    fn start(sink: S) -> Self {
+    /// Starts it for a blob of `size` bytes.
+    fn start(sink: S, size: u64) -> Self {
         let (pieces, mut receiver) = mpsc::channel(PIECES);
+        let (sender, kept) = oneshot::channel();
         let thread = tokio::task::spawn_blocking(move || {
             let mut sink = sink;
             let mut hasher = Hasher::default();
+            let mut count = sink.kept(&mut |bytes| {
+                hasher.update(bytes);
+                if receiver.is_closed() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            })?;
+            if count > size {
+                (count, hasher) = (0, Hasher::default());
+                sink.restart()?;
+            }
+            // Who asked may be gone.
+            sender.send(count).ok();
             while let Some(piece) = receiver.blocking_recv() {
                 match piece {
                     Piece::Bytes(bytes) => {
@@ -303,7 +331,18 @@ impl<S: BlobSink> Writer<S> {
             }
             Ok(sink)
         });
-        Self { pieces, thread }
+        Self { pieces, kept: Some(kept), thread }
+    }
+
+    /// Returns how much the sink had from the start.
+    async fn kept(&mut self) -> Result<u64, RegistryError> {
+        match self.kept.take() {
+            None => Ok(0),
+            Some(kept) => match kept.await {
+                Ok(kept) => Ok(kept),
+                Err(_) => Err(self.failure().await),
+            },
+        }
     }
 
     async fn send(&mut self, piece: Piece) -> Result<(), RegistryError> {

@@ -375,6 +375,10 @@ fn certificate_reason(error: &rustls::CertificateError) -> String {
         Reason::NotValidForName | Reason::NotValidForNameContext { .. } => {
             "its certificate is for another name".to_owned()
         }
+        Reason::BadSignature => {
+            "its certificate is signed by another authority than the one of that name that is trusted"
+                .to_owned()
+        }
         Reason::Revoked => "its certificate is revoked".to_owned(),
         other => clean(&format!("its certificate is not valid: {other:?}")),
     }

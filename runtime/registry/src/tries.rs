@@ -15,7 +15,7 @@ use crate::{Limits, RegistryError, Watch};
 /// The tries of one thing at one endpoint.
 pub(crate) struct Tries<'a> {
     limits: Limits,
-    host: &'a str,
+    endpoint: &'a Endpoint,
     watch: &'a dyn Watch,
     allowed: u32,
     made: u32,
@@ -25,7 +25,7 @@ impl<'a> Tries<'a> {
     /// Starts to count. A mirror that fails twice is left for the next one.
     pub(crate) fn new(limits: Limits, endpoint: &'a Endpoint, watch: &'a dyn Watch) -> Self {
         let allowed = if endpoint.is_mirror { limits.tries.min(2) } else { limits.tries };
-        Self { limits, host: &endpoint.name, watch, allowed, made: 0 }
+        Self { limits, endpoint, watch, allowed, made: 0 }
     }
 
     /// Counts anew: the last try brought something.
@@ -49,7 +49,16 @@ impl<'a> Tries<'a> {
         let doubled = self.limits.first_pause.saturating_mul(1 << (self.made - 1).min(16));
         let chance = doubled.min(self.limits.longest_pause).mul_f64(0.75 + fastrand::f64() / 4.0);
         let pause = asked.unwrap_or(chance);
-        self.watch.notice(&Notice::Again { host: self.host.to_owned(), reason: failure.to_string(), pause });
+        // What many requests meet at once is told once.
+        if self.endpoint.tells_of(self.made, pause) {
+            self.watch.notice(&Notice::Again {
+                host: self.endpoint.name.clone(),
+                reason: failure.to_string(),
+                pause,
+                number: self.made + 1,
+                allowed: self.allowed,
+            });
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -27,7 +27,8 @@ impl Watch for NoWatch {}
 /// Why something takes longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A request is made again after a pause.
+    /// A request is made again after a pause. Told once for all requests of a registry that fail at about the same time, and
+    /// again when it gets worse.
     Again {
         /// The registry.
         host: String,
@@ -35,6 +36,10 @@ pub enum Notice {
         reason: String,
         /// How long the pause is.
         pause: Duration,
+        /// Which try comes then, from 2 on.
+        number: u32,
+        /// How many there are at most, unless something comes meanwhile.
+        allowed: u32,
     },
     /// A mirror cannot help; the next one, or the registry itself, is asked.
     MirrorSkipped {
@@ -48,8 +53,9 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Again { host, reason, pause } => {
-                write!(out, "{host}: tries again in {:.1} s: {reason}", pause.as_secs_f64())
+            Self::Again { host, reason, pause, number, allowed } => {
+                let pause = pause.as_secs_f64();
+                write!(out, "{host}: tries again in {pause:.1} s (try {number} of {allowed}): {reason}")
             }
             Self::MirrorSkipped { mirror, reason } => write!(out, "mirror {mirror} is skipped: {reason}"),
         }

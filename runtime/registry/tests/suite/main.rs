@@ -10,5 +10,7 @@ mod lists;
 mod pull;
 mod push;
 mod real;
+mod resume;
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "tests of others use the rest")]
 mod support;

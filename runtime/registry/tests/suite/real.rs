@@ -10,7 +10,6 @@ use rb_registry::{HostOptions, Limits, Pushed, Registry, RegistryError, Registry
 use crate::client::{Known, anonymous, descriptor, noise, options, with_host};
 use crate::support::docker_registry::{DockerRegistry, Wants};
 use crate::support::faults::{Fault, FaultProxy};
-use crate::support::scripted::{Reply, Scripted};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -92,18 +91,9 @@ async fn plain_with_tls_and_with_a_password() {
 async fn with_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("registry");
-    let keys = place.clone();
-    let service = Scripted::start(move |request, _| {
-        if request.header("authorization") != Some("Basic cmI6c2VjcmV0") {
-            return Reply::new(401, r#"{"details":"incorrect username or password"}"#);
-        }
-        let scopes = request.path.split(['?', '&']).filter_map(|part| part.strip_prefix("scope="));
-        let scopes: Vec<_> =
-            scopes.map(|scope| scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",")).collect();
-        Reply::new(200, serde_json::json!({ "token": DockerRegistry::sign(&keys, &scopes) }).to_string())
-    });
-    let realm = Some(format!("http://{}/token", service.host));
-    let Some(server) = DockerRegistry::start(&place, &Wants { realm, ..Wants::default() }) else { return };
+    let (_service, realm) = DockerRegistry::token_service(&place);
+    let wants = Wants { realm: Some(realm), ..Wants::default() };
+    let Some(server) = DockerRegistry::start(&place, &wants) else { return };
     there_and_back(&Registry::new(patient(options()), Known::password()), &server.host).await;
     let repository: Repository = format!("{}/a/b", server.host).parse().unwrap();
     let error = anonymous(patient(options())).tags(&repository).await.unwrap_err();

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::scripted::{Reply, Scripted};
+
 /// What the registry of a test asks of its users.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
@@ -81,7 +83,24 @@ impl DockerRegistry {
 
     /// The authority that signed its certificate.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.folder.join("cert.pem")
+        self.folder.join("ca.pem")
+    }
+
+    /// Starts a service of tokens for a registry that will be started in `folder`, which knows user `rb` with `secret`. Its
+    /// realm goes into [`Wants::realm`].
+    pub(crate) fn token_service(folder: &Path) -> (Scripted, String) {
+        let keys = folder.to_owned();
+        let service = Scripted::start(move |request, _| {
+            if request.header("authorization") != Some("Basic cmI6c2VjcmV0") {
+                return Reply::new(401, r#"{"details":"incorrect username or password"}"#);
+            }
+            let scopes = request.path.split(['?', '&']).filter_map(|part| part.strip_prefix("scope="));
+            let plain = |scope: &str| scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
+            let scopes: Vec<_> = scopes.map(plain).collect();
+            Reply::new(200, serde_json::json!({ "token": Self::sign(&keys, &scopes) }).to_string())
+        });
+        let realm = format!("http://{}/token", service.host);
+        (service, realm)
     }
 
     /// Returns a token that allows `scope` (`repository:a/b:pull,push`; none allows nothing), as a JWT in RS256.
@@ -126,19 +145,25 @@ impl Drop for DockerRegistry {
     }
 }
 
-/// Makes a certificate that is its own authority.
+/// Makes an authority, and a certificate that it signed.
 fn make_certificate(folder: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rb test"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .arg("-keyout")
-        .arg(folder.join("key.pem"))
-        .arg("-out")
-        .arg(folder.join("cert.pem"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let make = |subject: &str, to: &str, key: &str, more: &[&str]| {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject])
+            .args(["-keyout", key, "-out", to])
+            .args(more)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    let authority =
+        ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"];
+    make("/CN=rb test authority", "ca.pem", "ca-key.pem", &authority);
+    let names = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca-key.pem", "-addext", names];
+    let no_authority = ["-addext", "basicConstraints=critical,CA:FALSE"];
+    make("/CN=rb test", "cert.pem", "key.pem", &[&signed[..], &no_authority].concat());
 }
 
 /// base64 as JWTs have it.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) struct FaultProxy {
     /// `127.0.0.1:PORT`.
     pub(crate) host: String,
     next: Arc<Mutex<Vec<Fault>>>,
+    down: Arc<AtomicUsize>,
 }
 
 impl FaultProxy {
@@ -28,7 +30,8 @@ impl FaultProxy {
     pub(crate) fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let next = Arc::new(Mutex::new(Vec::new()));
+        let (next, down) = (Arc::new(Mutex::new(Vec::new())), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&down);
         let (faults, target) = (Arc::clone(&next), target.to_owned());
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -36,17 +39,26 @@ impl FaultProxy {
                 let Ok(server) = TcpStream::connect(&target) else { continue };
                 let faults = Arc::clone(&faults);
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let up = Arc::clone(&faults);
-                std::thread::spawn(move || carry(from, to, &up, |fault| &mut fault.cut_up));
-                std::thread::spawn(move || carry(server, client, &faults, |fault| &mut fault.cut_down));
+                let (up, down) = (Arc::clone(&faults), Arc::clone(&counted));
+                std::thread::spawn(move || {
+                    carry(from, to, &up, &AtomicUsize::new(0), |fault| &mut fault.cut_up);
+                });
+                std::thread::spawn(move || {
+                    carry(server, client, &faults, &down, |fault| &mut fault.cut_down);
+                });
             }
         });
-        Self { host, next }
+        Self { host, next, down }
     }
 
     /// Lets the first of these faults happen, then the next, and then none.
     pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         *self.next.lock().unwrap() = faults.into_iter().collect();
+    }
+
+    /// How many bytes the server has sent.
+    pub(crate) fn down(&self) -> usize {
+        self.down.load(Ordering::SeqCst)
     }
 
     /// How many faults have not happened yet.
@@ -60,6 +72,7 @@ fn carry(
     mut from: TcpStream,
     mut to: TcpStream,
     faults: &Mutex<Vec<Fault>>,
+    carried: &AtomicUsize,
     side: fn(&mut Fault) -> &mut Option<usize>,
 ) {
     let mut buffer = [0; 16 << 10];
@@ -83,6 +96,7 @@ fn carry(
         if count == 0 || to.write_all(&buffer[..pass]).is_err() || cut {
             break;
         }
+        carried.fetch_add(pass, Ordering::SeqCst);
     }
     // Either side may be gone.
     drop(from.shutdown(Shutdown::Both));

@@ -3,4 +3,5 @@
 
 pub(crate) mod docker_registry;
 pub(crate) mod faults;
+pub(crate) mod forward;
 pub(crate) mod scripted;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// What was asked.
@@ -36,12 +36,33 @@ pub(crate) struct Reply {
     pub(crate) cut: Option<usize>,
     /// After so many bytes of the body nothing comes for so long.
     pub(crate) stall: Option<(usize, Duration)>,
+    /// After so many bytes of the body nothing comes before the gate is opened.
+    pub(crate) gate: Option<(usize, Gate)>,
+}
+
+/// What is shut until it is opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits; for ever, if it must: the test ends it.
+    fn pass(&self) {
+        let mut open = self.0.0.lock().unwrap();
+        while !*open {
+            open = self.0.1.wait(open).unwrap();
+        }
+    }
 }
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let (headers, body) = (Vec::new(), body.into());
-        Self { status, headers, body, length: None, chunked: false, cut: None, stall: None }
+        Self { status, headers, body, length: None, chunked: false, cut: None, stall: None, gate: None }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -129,6 +150,11 @@ fn answer(
     }
     if request.method != "HEAD" {
         let mut body = &reply.body[..reply.cut.unwrap_or(reply.body.len()).min(reply.body.len())];
+        if let Some((after, gate)) = &reply.gate {
+            stream.write_all(&body[..*after])?;
+            gate.pass();
+            body = &body[*after..];
+        }
         if let Some((after, how_long)) = reply.stall {
             stream.write_all(&body[..after])?;
             std::thread::sleep(how_long);
