@@ -2,12 +2,11 @@
 //!
 //! In: a folder, patterns, and the stat cache of an earlier look, in the store. Out: a [`LocalTree`]: every entry with its digest,
 //! sorted, and the content key of it all. Nothing is copied here: the step that wants files reads them straight from
-//! the user's tree and checks them against these digests as it copies.
+//! the user's tree and checks them against these digests as it copies; where to look it knows from the walk.
 //! **Invariant:** the key says names, kinds, (normalised) modes, contents and link targets; never times, owners or
 //! absolute paths. A digest belongs to the bytes that lay under the stamp next to it: what changes while it is read is
 //! an error. Sockets are passed over, as BuildKit does; other special files are an error.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -18,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rb_snapshot::ContentKey;
+use rb_snapshot::{ContentKey, Listing, Metadata, compare_paths};
 use rb_store::{FileStamp, StatCache, StatChange, Store};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::SourceError;
@@ -41,7 +40,7 @@ pub struct LocalRequest {
 }
 
 /// A look at a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LocalTree {
     /// Absolute path of the folder.
     pub folder: PathBuf,
@@ -49,6 +48,8 @@ pub struct LocalTree {
     pub normalise_modes: bool,
     /// All that was kept, by path within the folder.
     pub entries: BTreeMap<PathBuf, LocalEntry>,
+    /// The same, as they looked.
+    pub listing: Listing,
     /// Key of the whole.
     pub content: ContentKey,
 }
@@ -80,6 +81,7 @@ pub enum LocalEntry {
 /// Something that the walk found.
 struct Found {
     path: PathBuf,
+    metadata: Metadata,
     look: Look,
 }
 
@@ -108,6 +110,8 @@ const COARSEST_STAMP_NS: i64 = 2_000_000_000;
 /// So few files of so few bytes are read faster than the cache is.
 const FEW_FILES: usize = 64;
 const FEW_BYTES: u64 = 1 << 20;
+/// How much of a key is hashed at once.
+const PIECE_BYTES: usize = 64 << 10;
 /// What the kernel takes of a path, without its NUL.
 const PATH_BYTES: usize = 4095;
 
@@ -170,12 +174,13 @@ pub fn scan(store: &Store, request: &LocalRequest) -> Result<LocalTree, SourceEr
             store.update_stat_cache(&cache_key, &changes, &gone)?;
         }
     }
-    let entries = entries(found, digests);
+    let (entries, listing) = entries(found, digests);
     let content = content_key(&entries);
     Ok(LocalTree {
         folder: request.folder.clone(),
         normalise_modes: request.normalise_modes,
         entries,
+        listing,
         content,
     })
 }
@@ -199,35 +204,47 @@ fn changes(found: &[Found], digests: &[Option<Digested>], started_ns: i64) -> Ve
 }
 
 /// Puts all together, without folders that are there only because something in them might have been kept.
-fn entries(found: Vec<Found>, digests: Vec<Option<Digested>>) -> BTreeMap<PathBuf, LocalEntry> {
-    let mut led_through = Vec::new();
+fn entries(
+    mut found: Vec<Found>,
+    mut digests: Vec<Option<Digested>>,
+) -> (BTreeMap<PathBuf, LocalEntry>, Listing) {
+    if found.iter().any(|found| matches!(found.look, Look::Directory { kept: false, .. })) {
+        let wanted = wanted(&found);
+        let mut each = wanted.iter().copied();
+        found.retain(|_| each.next().unwrap_or(true));
+        let mut each = wanted.iter().copied();
+        digests.retain(|_| each.next().unwrap_or(true));
+    }
+    let listing = found.iter().map(|found| (found.path.clone(), found.metadata)).collect();
     let entry = |(found, digested): (Found, Option<Digested>)| {
         let entry = match (found.look, digested) {
             (
                 Look::File { mode, stamp },
                 Some(Digested::Known(digest) | Digested::New(digest) | Digested::Outdated(digest)),
             ) => LocalEntry::File { mode, size_bytes: stamp.size_bytes, digest },
-            (Look::Directory { mode, kept }, _) => {
-                if !kept {
-                    led_through.push(found.path.clone());
-                }
-                LocalEntry::Directory { mode }
-            }
+            (Look::Directory { mode, .. }, _) => LocalEntry::Directory { mode },
             (Look::Symlink { target }, _) => LocalEntry::Symlink { target },
             (Look::File { .. }, None) => return None,
         };
         Some((found.path, entry))
     };
-    let mut entries: BTreeMap<PathBuf, LocalEntry> =
-        found.into_iter().zip(digests).filter_map(entry).collect();
+    (found.into_iter().zip(digests).filter_map(entry).collect(), Listing::new(listing))
+}
+
+/// Says of each entry whether it stays: a folder that only led through it does if something in it does.
+fn wanted(found: &[Found]) -> Vec<bool> {
+    let mut wanted = vec![true; found.len()];
     // What is in a folder comes right after it: so from the last to the first, those inside before those around.
-    for path in led_through.into_iter().rev() {
-        let next = entries.range(path.clone()..).nth(1);
-        if next.is_none_or(|(next, _)| !next.starts_with(&path)) {
-            entries.remove(&path);
+    let mut next: Option<&Path> = None;
+    for (found, wanted) in found.iter().zip(&mut wanted).rev() {
+        if let Look::Directory { kept: false, .. } = found.look {
+            *wanted = next.is_some_and(|next| next.starts_with(&found.path));
+        }
+        if *wanted {
+            next = Some(&found.path);
         }
     }
-    entries
+    wanted
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, SourceError> {
@@ -270,7 +287,7 @@ impl<'a> Walk<'a> {
             return Err(error);
         }
         let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.par_sort_unstable_by(|left, right| compare(&left.path, &right.path));
+        found.par_sort_unstable_by(|left, right| compare_paths(&left.path, &right.path));
         Ok(found)
     }
 
@@ -319,6 +336,7 @@ impl<'a> Walk<'a> {
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(self.failure(&path, error)),
             };
+            let metadata = Metadata::of(&stat);
             let look = match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     if verdict.look_inside {
@@ -331,7 +349,7 @@ impl<'a> Walk<'a> {
                 _ if !verdict.kept => continue,
                 FileType::RegularFile => {
                     let mode = normalise(self.request, stat.st_mode, false);
-                    Look::File { mode, stamp: stamp(&stat) }
+                    Look::File { mode, stamp: stamp(&metadata) }
                 }
                 FileType::Symlink => {
                     let target = rustix::fs::readlinkat(&folder, name, Vec::new());
@@ -341,7 +359,7 @@ impl<'a> Walk<'a> {
                 FileType::Socket => continue,
                 _ => return Err(SourceError::SpecialFile { path }),
             };
-            found.push(Found { path, look });
+            found.push(Found { path, metadata, look });
         }
         self.found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut found);
         Ok(inside)
@@ -362,16 +380,6 @@ fn failure(request: &LocalRequest, path: &Path, source: io::Error) -> SourceErro
     }
 }
 
-/// Orders relative paths as `Path` does, name by name, without taking them apart.
-fn compare(left: &Path, right: &Path) -> Ordering {
-    let (left, right) = (left.as_os_str().as_bytes(), right.as_os_str().as_bytes());
-    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
-    match left.iter().zip(right).find(|(left, right)| left != right) {
-        Some((left, right)) => rank(*left).cmp(&rank(*right)),
-        None => left.len().cmp(&right.len()),
-    }
-}
-
 impl Found {
     fn size_bytes(&self) -> u64 {
         if let Look::File { stamp, .. } = &self.look { stamp.size_bytes } else { 0 }
@@ -387,16 +395,9 @@ fn normalise(request: &LocalRequest, mode: u32, folder: bool) -> u32 {
     }
 }
 
-fn stamp(stat: &Stat) -> FileStamp {
-    let nanoseconds =
-        |seconds: i64, rest: u64| seconds.saturating_mul(1_000_000_000).saturating_add(rest as i64);
-    FileStamp {
-        device: stat.st_dev,
-        inode: stat.st_ino,
-        size_bytes: stat.st_size as u64,
-        modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-    }
+fn stamp(metadata: &Metadata) -> FileStamp {
+    let Metadata { device, inode, size_bytes, modified_ns, changed_ns, .. } = *metadata;
+    FileStamp { device, inode, size_bytes, modified_ns, changed_ns }
 }
 
 /// Returns a file's digest, from the cache or by reading it.
@@ -417,7 +418,11 @@ fn digest(
     let opened = File::from(opened);
     let still_the_same = || {
         let now = rustix::fs::fstat(&opened).map_err(|error| read(error.into()))?;
-        if stamp(&now) == *expected { Ok(()) } else { Err(SourceError::Changed { path: path.to_owned() }) }
+        if stamp(&Metadata::of(&now)) == *expected {
+            Ok(())
+        } else {
+            Err(SourceError::Changed { path: path.to_owned() })
+        }
     };
     // Before: it may be a device by now. After: it may have been written to as it was read.
     still_the_same()?;
@@ -430,25 +435,32 @@ fn digest(
 
 fn content_key(entries: &BTreeMap<PathBuf, LocalEntry>) -> ContentKey {
     let mut hasher = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+    // What comes in small pieces costs several times as much.
+    let mut piece = Vec::with_capacity(PIECE_BYTES * 2);
+    let field = |piece: &mut Vec<u8>, bytes: &[u8]| {
+        piece.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        piece.extend_from_slice(bytes);
     };
-    field(b"rb local tree 1");
+    field(&mut piece, b"rb local tree 1");
     for (path, entry) in entries {
-        field(path.as_os_str().as_bytes());
+        field(&mut piece, path.as_os_str().as_bytes());
         match entry {
-            LocalEntry::Directory { mode } => field(format!("d{mode:o}").as_bytes()),
+            LocalEntry::Directory { mode } => field(&mut piece, format!("d{mode:o}").as_bytes()),
             LocalEntry::File { mode, size_bytes: _, digest } => {
-                field(format!("f{mode:o}").as_bytes());
-                field(digest);
+                field(&mut piece, format!("f{mode:o}").as_bytes());
+                field(&mut piece, digest);
             }
             LocalEntry::Symlink { target } => {
-                field(b"l");
-                field(target.as_os_str().as_bytes());
+                field(&mut piece, b"l");
+                field(&mut piece, target.as_os_str().as_bytes());
             }
         }
+        if piece.len() >= PIECE_BYTES {
+            hasher.update(&piece);
+            piece.clear();
+        }
     }
+    hasher.update(&piece);
     ContentKey::from_bytes(*hasher.finalize().as_bytes())
 }
 

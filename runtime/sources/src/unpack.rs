@@ -4,9 +4,12 @@
 //! as content key, so that an image unpacked before is found. Blobs are read once: decompressed on a thread of its own,
 //! compared with digest, size and diff id, and unpacked in the same pass. How a layer is packed its first bytes say, as
 //! with containerd: the diff id proves what comes out, and media types are often wrong.
-//! Layers are written one after the other: what an entry replaces and where a path leads is decided by those below.
+//! What an entry replaces and where a path leads is decided by the layers below: [`layer`] writes one onto those. Several
+//! layers of one image are written at once by [`aside`], each on nothing and laid over the others afterwards.
 //! **Invariant:** nothing is kept of a layer that does not prove true, and no entry leads out of the tree.
 //! Source: OCI image-spec layer.md; config.md, "Layer ChainID".
+
+mod aside;
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -21,7 +24,10 @@ use rb_store::{LayerRow, SnapshotId, Store, StoreError};
 use crate::SourceError;
 use crate::archive::{Archive, Limits, Member, MemberKind};
 use crate::layout::{self, LayoutImage};
+use crate::unpack::aside::Needs;
 use crate::unpacked::Unpacked;
+
+pub use aside::{Aside, Examined, Settled, aside};
 
 /// How a layer's owners are taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +47,6 @@ pub struct PackedLayer<'a> {
     pub diff_id: Digest,
     /// What the snapshot is found by: see [`content_keys`].
     pub content: ContentKey,
-    /// What it lies on.
-    pub parent: Option<SnapshotId>,
 }
 
 /// What one layer may hold. Content is written with holes, so that what is bounded here is mostly time.
@@ -67,8 +71,8 @@ pub fn image(
             Some(snapshot) => snapshot,
             None => {
                 keep_blob(store, &image.folder, descriptor)?;
-                let packed = PackedLayer { descriptor, diff_id: *diff_id, content, parent };
-                layer(snapshots, packed, ownership, &|| false)?
+                let packed = PackedLayer { descriptor, diff_id: *diff_id, content };
+                layer(snapshots, packed, parent, ownership, &|| false)?
             }
         };
         (parent, top) = (Some(snapshot), content);
@@ -97,45 +101,77 @@ fn content_key(chain: &Digest, ownership: Ownership) -> ContentKey {
     }
 }
 
-/// Unpacks one layer. Its blob is kept, so that an image made on it exports the very layer it came from. `stopped` is asked
+/// Unpacks one layer onto `parent`. Its blob is kept, so that an image made on it exports the very layer it came from. `stopped` is asked
 /// on the way: nothing is left then, and the error is `Stopped`. One found damaged in the store is taken away.
 pub fn layer(
     snapshots: &Snapshots,
     packed: PackedLayer<'_>,
+    parent: Option<SnapshotId>,
     ownership: Ownership,
     stopped: &dyn Fn() -> bool,
 ) -> Result<SnapshotId, SourceError> {
-    let PackedLayer { descriptor, diff_id, content, parent } = packed;
     let store = snapshots.store();
+    let blob = store.blob_reader(&layout::digest_of(packed.descriptor)?)?;
+    let active = snapshots.prepare(parent)?;
+    write(store, packed, blob, &Editor::new(&active)?, ownership, stopped, None)?;
+    let snapshot = snapshots.commit_as(active, packed.content)?;
+    keep_row(store, snapshot, packed.diff_id, packed.descriptor)?;
+    Ok(snapshot)
+}
+
+/// Remembers the blob that a snapshot was unpacked from.
+fn keep_row(
+    store: &Store,
+    snapshot: SnapshotId,
+    diff_id: Digest,
+    descriptor: &Descriptor,
+) -> Result<(), SourceError> {
+    let row = LayerRow { diff_id, descriptor: descriptor.clone() };
+    Ok(store.put_layer(&Store::original_layer_key(snapshot), &row)?)
+}
+
+/// Writes what `blob` holds, and proves that it is the layer. With `needs`, on nothing: `false` where that cannot be,
+/// and then what was written is worth nothing.
+fn write(
+    store: &Store,
+    packed: PackedLayer<'_>,
+    blob: impl Read + Send + 'static,
+    editor: &Editor<'_>,
+    ownership: Ownership,
+    stopped: &dyn Fn() -> bool,
+    needs: Option<&mut Needs>,
+) -> Result<bool, SourceError> {
+    let PackedLayer { descriptor, diff_id, content: _ } = packed;
     let digest = layout::digest_of(descriptor)?;
     if !is_layer(descriptor.media_type()) {
         let media_type = descriptor.media_type().to_string();
         return Err(SourceError::MediaType { digest, media_type });
     }
     let trouble = RefCell::new(None);
-    let inner = Unpacked::start(store.blob_reader(&digest)?)
+    let inner = Unpacked::start(blob)
         .map_err(|source| SourceError::Read { path: store.blob_path(&digest), source })?;
     let mut tar =
         Proved { inner, hasher: Hasher::default(), store, stopped, trouble: &trouble, asked_bytes: 0 };
     let damaged = |error: io::Error| SourceError::Blob { digest, reason: error.to_string() };
-    let active = snapshots.prepare(parent)?;
-    let unpacked = unpack(Archive::new(&mut tar, LIMITS), &Editor::new(&active)?, digest, ownership)
-        .and_then(|()| {
+    let unpacked = unpack(Archive::new(&mut tar, LIMITS), editor, digest, ownership, needs);
+    let ended = unpacked.and_then(|is_whole| {
+        if is_whole {
             // What stands behind the end of the archive counts too.
-            io::copy(&mut tar, &mut io::sink()).map_err(damaged)
-        });
-    if let Err(error) = unpacked {
-        return Err(trouble.take().unwrap_or(error));
+            io::copy(&mut tar, &mut io::sink()).map_err(damaged)?;
+        }
+        Ok(is_whole)
+    });
+    match ended {
+        Err(error) => return Err(trouble.take().unwrap_or(error)),
+        Ok(false) => return Ok(false),
+        Ok(true) => {}
     }
     let (found, _) = tar.hasher.finish();
     if found != diff_id {
         let reason = format!("its content has diff id {found}, the image's config says {diff_id}");
         return Err(SourceError::Blob { digest, reason });
     }
-    let snapshot = snapshots.commit_as(active, content)?;
-    let row = LayerRow { diff_id, descriptor: descriptor.clone() };
-    store.put_layer(&Store::original_layer_key(snapshot), &row)?;
-    Ok(snapshot)
+    Ok(true)
 }
 
 /// Says whether a media type is that of a layer.
@@ -245,12 +281,14 @@ fn damage(error: &io::Error) -> Option<StoreError> {
     }
 }
 
+/// Writes all entries; `false` where one cannot be written without what is below.
 fn unpack<R: Read>(
     mut archive: Archive<R>,
     editor: &Editor<'_>,
     layer: Digest,
     ownership: Ownership,
-) -> Result<(), SourceError> {
+    mut needs: Option<&mut Needs>,
+) -> Result<bool, SourceError> {
     let damaged = |reason: String| SourceError::Blob { digest: layer, reason };
     let mut writer = editor.layer_writer();
     while let Some(member) = archive.next_member().map_err(|error| damaged(error.to_string()))? {
@@ -264,6 +302,14 @@ fn unpack<R: Read>(
         let path = inside(&member.name).map_err(|reason| refused(reason.to_owned()))?;
         let said = whiteout(&path).map_err(|reason| refused(reason.to_owned()))?;
         let metadata = metadata_of(&member, ownership).map_err(|reason| refused(reason.to_owned()))?;
+        if let Some(needs) = needs.as_deref_mut() {
+            if !needs.note(&path, &said, &member.kind) {
+                return Ok(false);
+            }
+            if matches!(said, Said::Gone(_) | Said::Opaque(_)) {
+                continue;
+            }
+        }
         let applied = match said {
             Said::Nothing => continue,
             Said::Gone(path) => writer.apply(&path, LayerEntry::Whiteout, &metadata),
@@ -276,12 +322,18 @@ fn unpack<R: Read>(
         if let Some(reason) = archive.take_fault() {
             return Err(damaged(reason));
         }
-        applied.map_err(|error| match error.kind() {
-            ErrorKind::Input => refused(format!("cannot be unpacked: {error}")),
-            ErrorKind::Build | ErrorKind::Environment | ErrorKind::Internal => error.into(),
-        })?;
+        match applied {
+            Ok(()) => {}
+            // With what is below it may be right.
+            Err(error) if error.kind() == ErrorKind::Input && needs.is_some() => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Input => {
+                return Err(refused(format!("cannot be unpacked: {error}")));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(writer.finish()?)
+    writer.finish()?;
+    Ok(true)
 }
 
 fn entry<'a, R: Read>(member: &Member, archive: &'a mut Archive<R>) -> Result<LayerEntry<'a>, &'static str> {

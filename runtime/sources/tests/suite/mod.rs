@@ -1,5 +1,6 @@
 //! One module for each kind of source.
 
+mod aside;
 mod hostile;
 mod layout;
 mod local;
