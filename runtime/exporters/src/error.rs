@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rb_diag::ErrorKind;
-use rb_oci::Digest;
+use rb_oci::{Digest, Platform};
 use rb_snapshot::SnapshotError;
 use rb_store::StoreError;
 
@@ -75,6 +75,9 @@ pub enum ExportError {
     /// A directory is where a file shall be.
     #[error("{} is a directory, and a file is to be written there", .0.display())]
     IsDirectory(PathBuf),
+    /// A file is where a directory's files shall be.
+    #[error("{} is a file, and a directory is to be written there", .0.display())]
+    IsFile(PathBuf),
     /// What would be replaced is, or holds, a directory that nobody wants to lose.
     #[error("{} is not replaced: {}", path.display(), held(path, precious, what))]
     Precious {
@@ -119,6 +122,12 @@ pub enum ExportError {
         /// That of the blob.
         actual: Digest,
     },
+    /// Two images of an index are for one platform, and they differ.
+    #[error("two different images of one name are for {platform}")]
+    SamePlatform {
+        /// The platform.
+        platform: Platform,
+    },
     /// It was told to stop.
     #[error("the export was given up")]
     Cancelled,
@@ -144,11 +153,13 @@ impl ExportError {
             Self::NotFound(_)
             | Self::Escapes { .. }
             | Self::IsDirectory(_)
+            | Self::IsFile(_)
             | Self::Precious { .. }
             | Self::Device { .. }
             | Self::InTheWay(_)
             | Self::NoFile(_)
             | Self::NoName(_)
+            | Self::SamePlatform { .. }
             | Self::Unrepresentable { .. } => ErrorKind::Input,
             Self::Spec(_) => ErrorKind::Internal,
         }
@@ -162,8 +173,16 @@ impl ExportError {
                 let folder = path.parent().unwrap_or(path);
                 Some(format!("free space on the disk of {} or write to another", folder.display()))
             }
+            Self::Io { path, source, .. } if is_in_the_way(source) => {
+                let file = path.ancestors().find(|above| above.exists() && !above.is_dir())?;
+                Some(format!("{} is a file: remove it, or name another place", file.display()))
+            }
             Self::NoFile(_) => {
                 Some("name a file; `-` is the standard output where one can be written".to_owned())
+            }
+            Self::IsFile(_) => Some("remove it, or name another place".to_owned()),
+            Self::SamePlatform { .. } => {
+                Some("give each a name of its own, or build them for platforms that differ".to_owned())
             }
             // A blob of the store tells more of itself than that it cannot be written.
             Self::Write(source) => source
@@ -186,6 +205,11 @@ impl ExportError {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Tells whether a file may stand where a folder is needed.
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
 }
 
 fn held(path: &Path, precious: &Path, what: &str) -> String {

@@ -23,7 +23,7 @@ use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream, unrepresentable};
 use crate::{Epoch, ExportError, Result};
 
 /// Changes whenever the same snapshot would be packed into other bytes.
-const PACKING: u32 = 1;
+const PACKING: u32 = 2;
 
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -47,6 +47,11 @@ pub struct Packing<'a> {
     pub cancelled: Option<&'a AtomicBool>,
 }
 
+/// Returns how many threads pack a layer. The kernel is asked only where one is packed: it takes a dozen calls to say.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Packs what a snapshot changed against its parent; `None` where that is nothing. A snapshot that was unpacked from
 /// a layer gives that very layer while its blob is there. Uses all cores.
 pub fn pack_layer(
@@ -56,10 +61,9 @@ pub fn pack_layer(
     epoch: Epoch,
     packing: Packing<'_>,
 ) -> Result<Option<Layer>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     if let Some(original) = store.layer(&Store::original_layer_key(id))? {
         let layer = Layer { descriptor: original.descriptor, diff_id: original.diff_id };
-        return repack(store, layer, packing, threads).map(Some);
+        return repack(store, layer, packing, threads()).map(Some);
     }
     // The row of the snapshot tells the DiffID, of whichever compression its blob is.
     let key = Digest::of(format!("layer of snapshot {id}: packing {PACKING}, epoch {}", epoch.0));
@@ -72,6 +76,7 @@ pub fn pack_layer(
     if !diff.changes.iter().any(is_packed) {
         return Ok(None);
     }
+    let threads = threads();
     let view = View::of_directory(snapshots.directory(id));
     let layer = pack_diff(store, &diff, &view, epoch, packing, threads)?;
     let row = LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() };

@@ -14,7 +14,7 @@ use rb_store::{Store, descriptor_digest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Context as _;
-use crate::place::{Beside, settle};
+use crate::place::{self, Beside, settle};
 use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
 use crate::{ExportError, Precious, Result};
 
@@ -83,8 +83,8 @@ struct Layout {
 /// Writes images as an OCI layout directory, in place of a layout or an empty directory that is there.
 pub fn write_oci_layout(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
     let layout = plan(store, images)?;
+    check_oci_layout(dest)?;
     let dest = settle(dest, None, &Precious::default())?;
-    refuse_what_is_no_layout(&dest)?;
     let beside = Beside::new(&dest)?;
     let blobs = beside.path().join("blobs/sha256");
     fs::create_dir_all(&blobs).context("create", &blobs)?;
@@ -135,10 +135,8 @@ pub(crate) fn put_bytes<W: Write>(stream: &mut TarStream<W>, path: &Path, mut by
 
 /// Writes images as an archive file, in place of a file that is there.
 pub fn write_oci_tar_file(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
+    check_oci_tar_file(dest)?;
     let dest = settle(dest, None, &Precious::default())?;
-    if fs::symlink_metadata(&dest).is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(ExportError::IsDirectory(dest));
-    }
     let beside = Beside::new(&dest)?;
     let file = File::create_new(beside.path()).context("create", beside.path())?;
     write_oci_tar(store, images, &file).map_err(|error| error.in_file(&dest))?;
@@ -150,15 +148,31 @@ fn node<'a>(path: &'a Path, kind: NodeKind<'a>, mode: u32) -> Node<'a> {
     Node { path, kind, mode, uid: 0, gid: 0, modified: 0, xattrs: &NO_XATTRS }
 }
 
-fn refuse_what_is_no_layout(dest: &Path) -> Result<()> {
-    let metadata = match fs::symlink_metadata(dest) {
+/// Refuses a place that [`write_oci_layout`] does not write to, and makes nothing.
+pub fn check_oci_layout(dest: &Path) -> Result<()> {
+    let dest = place::check(dest, None, &Precious::default())?;
+    let metadata = match fs::symlink_metadata(&dest) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context("look at", dest),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error).context("look at", &dest),
     };
-    let replaceable = metadata.is_dir()
-        && (dest.join("oci-layout").is_file() || fs::read_dir(dest).context("list", dest)?.next().is_none());
-    if replaceable { Ok(()) } else { Err(ExportError::InTheWay(dest.to_owned())) }
+    let is_layout = || dest.join("oci-layout").is_file();
+    let is_empty = || fs::read_dir(&dest).map(|mut entries| entries.next().is_none());
+    if metadata.is_dir() && (is_layout() || is_empty().context("list", &dest)?) {
+        return Ok(());
+    }
+    Err(ExportError::InTheWay(dest))
+}
+
+/// Refuses a place that [`write_oci_tar_file`] does not write to, and makes nothing.
+pub fn check_oci_tar_file(dest: &Path) -> Result<()> {
+    let dest = place::check(dest, None, &Precious::default())?;
+    match fs::symlink_metadata(&dest) {
+        Ok(metadata) if metadata.is_dir() => Err(ExportError::IsDirectory(dest)),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout> {

@@ -2,7 +2,7 @@
 //!
 //! In: snapshots, configs, image descriptors. Out: blobs in the store, or files where the user wants them.
 //! How, in order: a snapshot's diff becomes a tar ([`pack_layer`]), compressed on all cores and hashed on the way; the layers
-//! of a chain and a config become a manifest ([`export_image`]); manifests and what they name become an OCI
+//! of a chain and a config become a manifest ([`export_image`]), those of several platforms an index ([`export_index`]); manifests and what they name become an OCI
 //! layout or archive. A view of a tree becomes local files ([`write_tree`]) or a plain tar ([`write_tar`]).
 //!
 //! **Invariants:** the bytes of an image depend on its trees, config and epoch only, not on the number of threads,
@@ -15,6 +15,7 @@ mod docker;
 mod error;
 mod gzip;
 mod image;
+mod index;
 mod layer;
 mod layout;
 mod place;
@@ -28,10 +29,12 @@ mod zstd;
 pub use docker::{Sent, chain_ids, write_docker_tar};
 pub use error::ExportError;
 pub use image::{ImageOptions, export_image, export_layers};
+pub use index::{IndexOptions, export_index};
 pub use layer::{Layer, Packing, pack_layer};
-pub use layout::{write_oci_layout, write_oci_tar, write_oci_tar_file};
+pub use layout::{check_oci_layout, check_oci_tar_file, write_oci_layout, write_oci_tar, write_oci_tar_file};
+pub use place::refuse_what_is_no_file;
 pub use precious::Precious;
-pub use tree::{TreeOptions, TreeReport, write_tar, write_tree};
+pub use tree::{TreeOptions, TreeReport, check_tree, write_tar, write_tree};
 
 pub(crate) type Result<T> = std::result::Result<T, ExportError>;
 

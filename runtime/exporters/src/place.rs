@@ -1,12 +1,15 @@
 //! Places outside the store: written beside, then renamed.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{CWD, RenameFlags};
+use rb_sys::rights::as_user;
+use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -22,42 +25,70 @@ pub(crate) struct Beside {
     dest: PathBuf,
 }
 
+/// What killed processes left in folders: each folder is listed once.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// By folder, and in it by what their names begin with.
+    folders: BTreeMap<PathBuf, BTreeMap<String, Vec<PathBuf>>>,
+}
+
+impl Left {
+    /// Removes what killed processes left beside `dest` when they were making it: what is named so, belongs to us, and whose
+    /// process is dead. What cannot be removed stays.
+    fn remove(&mut self, dest: &Path, prefix: &str) {
+        let folder = dest.parent().unwrap_or(Path::new("."));
+        if !self.folders.contains_key(folder) {
+            self.folders.insert(folder.to_owned(), left_in(folder));
+        }
+        let left = self.folders.get_mut(folder).and_then(|left| left.remove(prefix));
+        for path in left.unwrap_or_default() {
+            tracing::debug!(path = %path.display(), "removes what a dead process left");
+            if let Err(error) = rb_store::remove_tree(&path) {
+                tracing::warn!(path = %path.display(), %error, "what a dead process left stays");
+            }
+        }
+    }
+}
+
+/// Lists what killed processes left in a folder.
+fn left_in(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    let us = rustix::process::geteuid().as_raw();
+    let mut left = BTreeMap::<String, Vec<PathBuf>>::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((prefix, process)) = name.to_str().and_then(made) else { continue };
+        let Ok(metadata) = entry.metadata() else { continue };
+        let is_old = metadata.modified().ok().and_then(|time| time.elapsed().ok()) > Some(YOUNG);
+        let is_dead = rustix::process::test_kill_process(process) == Err(Errno::SRCH);
+        if metadata.uid() == us && is_old && is_dead {
+            left.entry(prefix.to_owned()).or_default().push(entry.path());
+        }
+    }
+    left
+}
+
 impl Beside {
     /// Names a place in the directory of `dest`, which must exist, where nothing is yet.
     pub(crate) fn new(dest: &Path) -> Result<Self> {
+        Self::among(dest, &mut Left::default())
+    }
+
+    /// The same, for one of many.
+    pub(crate) fn among(dest: &Path, left: &mut Left) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = dest.file_name().ok_or_else(|| ExportError::NoName(dest.to_owned()))?;
         refuse_what_is_no_file(dest)?;
+        let (folder, _) = split(dest)?;
+        let may = as_user(|| accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS));
+        may.and_then(|may| Ok(may?)).context("write to", folder)?;
         let prefix = format!(".{}.rb-", name.to_string_lossy().chars().take(40).collect::<String>());
-        Self::remove_left(dest, &prefix);
+        left.remove(dest, &prefix);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = dest.with_file_name(format!("{prefix}{}-{number}", std::process::id()));
             // Taken: a killed process of our number left it.
             if fs::symlink_metadata(&path).is_err() {
                 return Ok(Self { path, dest: dest.to_owned() });
-            }
-        }
-    }
-
-    /// Removes what killed processes left beside `dest` when they were making it: what is named so, belongs to us, and whose
-    /// process is dead. What cannot be removed stays.
-    fn remove_left(dest: &Path, prefix: &str) {
-        let us = rustix::process::geteuid().as_raw();
-        for entry in fs::read_dir(dest.parent().unwrap_or(Path::new("."))).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(process) = name.to_str().and_then(|name| name.strip_prefix(prefix)).and_then(maker)
-            else {
-                continue;
-            };
-            let Ok(metadata) = entry.metadata() else { continue };
-            let is_old = metadata.modified().ok().and_then(|time| time.elapsed().ok()) > Some(YOUNG);
-            let is_dead = rustix::process::test_kill_process(process) == Err(Errno::SRCH);
-            if metadata.uid() == us && is_old && is_dead {
-                tracing::debug!(path = %entry.path().display(), "removes what a dead process left");
-                if let Err(error) = rb_store::remove_tree(&entry.path()) {
-                    tracing::warn!(path = %entry.path().display(), %error, "what a dead process left stays");
-                }
             }
         }
     }
@@ -89,14 +120,20 @@ impl Beside {
 }
 
 /// Refuses to take the place of a device, pipe or socket, or of a link to one such as `/dev/stdout`.
-fn refuse_what_is_no_file(dest: &Path) -> Result<()> {
+pub fn refuse_what_is_no_file(dest: &Path) -> Result<()> {
     match fs::metadata(dest) {
         Ok(found) if !found.is_file() && !found.is_dir() => Err(ExportError::NoFile(dest.to_owned())),
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// Reads `PID-N`; nothing else is a name of ours.
+/// Reads `.NAME.rb-PID-N`, and returns what stands before the numbers; nothing else is a name of ours.
+fn made(name: &str) -> Option<(&str, Pid)> {
+    let end = name.rfind(".rb-").filter(|_| name.starts_with('.'))? + ".rb-".len();
+    Some((&name[..end], maker(&name[end..])?))
+}
+
+/// Reads `PID-N`.
 fn maker(text: &str) -> Option<Pid> {
     let (process, number) = text.split_once('-')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -114,11 +151,17 @@ impl Drop for Beside {
 /// Makes the parent of `dest` and returns `dest` with that parent's true path. With `within`, everything must lie in that
 /// directory, symlinks resolved, and `dest` must not contain it. In the state directory nothing is made.
 pub(crate) fn settle(dest: &Path, within: Option<&Path>, precious: &Precious) -> Result<PathBuf> {
-    let name = dest.file_name().ok_or_else(|| ExportError::NoName(dest.to_owned()))?;
-    let parent = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    check(dest, within, precious)?;
+    let (parent, name) = split(dest)?;
+    as_user(|| fs::create_dir_all(parent)).flatten().context("create", parent)?;
+    let dest = fs::canonicalize(parent).context("resolve", parent)?.join(name);
+    precious.check_place(&dest)?;
+    Ok(dest)
+}
+
+/// Refuses what [`settle`] refuses, and makes nothing. Returns `dest` with the true path of what is there of its parent.
+pub(crate) fn check(dest: &Path, within: Option<&Path>, precious: &Precious) -> Result<PathBuf> {
+    let (parent, name) = split(dest)?;
     let existing = parent
         .ancestors()
         .map(|ancestor| if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor })
@@ -126,18 +169,25 @@ pub(crate) fn settle(dest: &Path, within: Option<&Path>, precious: &Precious) ->
         .unwrap_or(Path::new("/"));
     let real = fs::canonicalize(existing).context("resolve", existing)?;
     let rest = parent.strip_prefix(existing).unwrap_or(Path::new(""));
-    precious.check_place(&real.join(rest).join(name))?;
+    let place = real.join(rest).join(name);
+    precious.check_place(&place)?;
     if let Some(within) = within {
         let root = fs::canonicalize(within).context("resolve", within)?;
         let climbs = rest.components().any(|part| !matches!(part, std::path::Component::Normal(_)));
-        if climbs || !real.starts_with(&root) || root.starts_with(real.join(rest).join(name)) {
+        if climbs || !real.starts_with(&root) || root.starts_with(&place) {
             return Err(ExportError::Escapes { path: dest.to_owned(), root });
         }
     }
-    fs::create_dir_all(parent).context("create", parent)?;
-    let dest = fs::canonicalize(parent).context("resolve", parent)?.join(name);
-    precious.check_place(&dest)?;
-    Ok(dest)
+    Ok(place)
+}
+
+/// Splits a destination into folder and name.
+fn split(dest: &Path) -> Result<(&Path, &OsStr)> {
+    let name = dest.file_name().ok_or_else(|| ExportError::NoName(dest.to_owned()))?;
+    Ok(match dest.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => (parent, name),
+        Some(_) | None => (Path::new("."), name),
+    })
 }
 
 #[cfg(test)]
@@ -219,6 +269,30 @@ mod tests {
         for name in &names[1..] {
             assert!(root.path().join(name).exists(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_listed_once() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        let dead = child.id();
+        child.wait().expect("ends");
+        let leave = |name: &str| {
+            let path = root.path().join(format!(".{name}.rb-{dead}-0"));
+            let file = fs::File::create(&path).expect("creates");
+            let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+            file.set_times(old).expect("sets times");
+            path
+        };
+        let before = ["one", "two"].map(leave);
+        let mut left = Left::default();
+        let one = Beside::among(&root.path().join("one"), &mut left).expect("has a name");
+        let late = leave("three");
+        let others = ["two", "three"].map(|name| Beside::among(&root.path().join(name), &mut left));
+        assert!(others.iter().all(Result::is_ok));
+        assert!(before.iter().all(|path| !path.exists()), "what was left stays");
+        assert!(late.exists(), "the folder was listed again");
+        drop(one);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 
 use crate::error::Context as _;
 use crate::layer::write_entry;
-use crate::place::{Beside, settle};
+use crate::place::{self, Beside, Left, settle};
 use crate::tar_stream::TarStream;
 use crate::{Epoch, ExportError, Precious, Result};
 
@@ -61,16 +61,42 @@ pub fn write_tree(
     let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
     let dest = settle(dest, options.within.as_deref(), &options.precious)?;
     let writer = TreeWriter { view, options };
-    if entry.metadata.file_type == FileType::Directory {
-        let into_existing = options.merge && metadata_of(&dest)?.is_some_and(|old| old.is_dir());
-        if into_existing {
-            writer.merge_directory(&entry, &dest)
-        } else {
-            options.precious.check_replaced(&dest)?;
-            writer.write_directory(&entry, &dest)
+    match how(&entry, &dest, options)? {
+        How::Merge => writer.merge_directory(&entry, &dest),
+        How::Replace => writer.write_directory(&entry, &dest),
+        How::Single => writer.write_single(&entry, &dest),
+    }
+}
+
+/// Refuses what [`write_tree`] refuses because of the place and of what is there, and writes nothing.
+pub fn check_tree(view: &View, path: impl AsRef<Path>, dest: &Path, options: &TreeOptions) -> Result<()> {
+    let path = path.as_ref();
+    let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
+    let dest = place::check(dest, options.within.as_deref(), &options.precious)?;
+    how(&entry, &dest, options).map(drop)
+}
+
+/// What is done with what is at a destination.
+enum How {
+    /// A directory takes in what is new.
+    Merge,
+    /// A directory takes its place.
+    Replace,
+    /// A file or link takes its place.
+    Single,
+}
+
+fn how(entry: &Entry, dest: &Path, options: &TreeOptions) -> Result<How> {
+    let old = metadata_of(dest)?;
+    let is_directory = old.as_ref().is_some_and(Metadata::is_dir);
+    match entry.metadata.file_type {
+        FileType::Directory if options.merge && is_directory => Ok(How::Merge),
+        FileType::Directory if options.merge && old.is_some_and(|old| old.is_file()) => {
+            Err(ExportError::IsFile(dest.to_owned()))
         }
-    } else {
-        writer.write_single(&entry, &dest)
+        FileType::Directory => options.precious.check_replaced(dest).map(|()| How::Replace),
+        _ if is_directory => Err(ExportError::IsDirectory(dest.to_owned())),
+        _ => Ok(How::Single),
     }
 }
 
@@ -125,9 +151,6 @@ struct Step {
 impl TreeWriter<'_> {
     fn write_single(&self, entry: &Entry, dest: &Path) -> Result<TreeReport> {
         let old = metadata_of(dest)?;
-        if old.as_ref().is_some_and(Metadata::is_dir) {
-            return Err(ExportError::IsDirectory(dest.to_owned()));
-        }
         if self.is_same(entry, dest, old.as_ref())? {
             return Ok(TreeReport { unchanged: 1, ..TreeReport::default() });
         }
@@ -167,6 +190,7 @@ impl TreeWriter<'_> {
     fn merge_directory(&self, top: &Entry, dest: &Path) -> Result<TreeReport> {
         let (steps, mut report) = self.compare(top, dest)?;
         report.removed = 0;
+        let mut left = Left::default();
         let mut made = Vec::new();
         for Step { entry, relative, is_same } in &steps {
             let target = join(dest, relative);
@@ -184,7 +208,7 @@ impl TreeWriter<'_> {
                 if old.as_ref().is_some_and(Metadata::is_dir) {
                     return Err(ExportError::IsDirectory(target));
                 }
-                let beside = Beside::new(&target)?;
+                let beside = Beside::among(&target, &mut left)?;
                 report.size_bytes += self.make(entry, beside.path())?;
                 beside.put()?;
             }

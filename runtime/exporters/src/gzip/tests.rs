@@ -56,6 +56,31 @@ fn one_output_however_many_threads_and_pieces() {
 }
 
 #[test]
+fn what_does_not_compress_is_stored_and_all_else_is_not() {
+    let mut state = 7_u64;
+    let mut noise = |count: usize| -> Vec<u8> {
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..count).map(|_| byte()).collect()
+    };
+    let random = noise(BLOCK_BYTES);
+    let stored = Gzip::new(LEVEL).compress(&random, &[]).expect("compresses").0;
+    let window = 1000..2000;
+    assert!(stored.windows(1000).any(|part| *part == random[window.clone()]), "it is not stored");
+    assert_eq!(gunzip(&gzip(&random, 2, 1 << 20)), random);
+    // As even as noise, and not as dense.
+    let repeated = noise(20_000).repeat(5);
+    let mixed = [noise(500_000), sample(100_000), noise(400_000)].concat();
+    for (bytes, most) in [(repeated, 25_000), (mixed, 960_000), (sample(BLOCK_BYTES), BLOCK_BYTES / 2)] {
+        let packed = gzip(&bytes, 2, 1 << 20);
+        assert!(packed.len() < most, "{} of {} bytes", packed.len(), bytes.len());
+        assert_eq!(gunzip(&packed), bytes);
+    }
+}
+
+#[test]
 fn blocks_cost_little_and_what_does_not_compress_grows_little() {
     let plain = sample(4 * BLOCK_BYTES);
     let mut serial = flate2::write::GzEncoder::new(Vec::new(), Compression::new(LEVEL));

@@ -253,6 +253,27 @@ fn merging_removes_nothing_and_follows_no_link() {
     fs::remove_file(place.dest.join("a/f")).expect("removes");
     fs::create_dir(place.dest.join("a/f")).expect("makes");
     assert!(matches!(merge(), Err(ExportError::IsDirectory(_))));
+    // A file is not a directory to write into, and a look at it makes nothing.
+    let taken = place.dest.join("mine");
+    let view = View::of_directory(&place.source);
+    let refused = [
+        write_tree(&view, "/", &taken, &options).map(drop),
+        check_tree(&view, "/", &taken, &options),
+        check_tree(&view, "a/f", &place.dest, &options),
+        check_tree(&view, "none", &place.dest, &options),
+    ];
+    assert!(matches!(
+        refused,
+        [
+            Err(ExportError::IsFile(_)),
+            Err(ExportError::IsFile(_)),
+            Err(ExportError::IsDirectory(_)),
+            Err(ExportError::NotFound(_)),
+        ]
+    ));
+    assert_eq!(read(&taken), "stays");
+    check_tree(&view, "/", &place.dest.join("new/folder"), &options).expect("may be made");
+    assert!(!place.dest.join("new").exists());
 }
 
 #[test]
