@@ -1,8 +1,12 @@
-//! Ending sandboxes from another thread.
+//! Ending sandboxes from another thread, and signals for them.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::Signal;
+
+use crate::signals::{self, Sent};
 
 /// Ends every run it was given to, now and later. Clones are one switch; usable from any thread.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +18,36 @@ pub struct KillSwitch {
 struct State {
     killed: bool,
     next: u64,
-    running: BTreeMap<u64, Reach>,
+    running: BTreeMap<u64, Running>,
+    /// Signals for what is about to run.
+    waiting: Vec<Signal>,
+}
+
+#[derive(Debug)]
+struct Running {
+    reach: Reach,
+    /// The signal that it ended by, though it was killed.
+    ended_by: Option<Signal>,
+}
+
+impl Running {
+    fn end_by(&mut self, signal: Signal) {
+        let Reach::Process(process) = &self.reach else { return };
+        // It may have ended by itself; then there is nothing to do.
+        if rustix::process::pidfd_send_signal(process, Signal::KILL).is_ok() {
+            self.ended_by = Some(signal);
+        }
+    }
+
+    /// Sends it a signal; tells whether it takes any.
+    fn signal(&mut self, signal: Signal) -> bool {
+        let Reach::Process(process) = &self.reach else { return false };
+        // It may have ended by itself; then there is nothing to do.
+        if signals::send(process, signal).is_ok_and(|sent| sent == Sent::Ended) {
+            self.ended_by = Some(signal);
+        }
+        true
+    }
 }
 
 /// How a run is ended.
@@ -37,14 +70,27 @@ impl KillSwitch {
     pub fn kill(&self) {
         let mut state = self.lock();
         state.killed = true;
-        for reach in state.running.values() {
+        for running in state.running.values() {
             // It may have ended by itself; then there is nothing to do.
-            let _ = match reach {
+            let _ = match &running.reach {
                 Reach::Process(process) => {
                     rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL)
                 }
                 Reach::Line(line) => rustix::net::shutdown(line, rustix::net::Shutdown::Write),
             };
+        }
+    }
+
+    /// Sends a signal to the first process of each running sandbox, or else of the next. One that does nothing about it ends
+    /// by it, if that is what the signal does to a process. Commands outside are sent none.
+    pub fn signal(&self, signal: Signal) {
+        let mut state = self.lock();
+        let mut reached = false;
+        for running in state.running.values_mut() {
+            reached |= running.signal(signal);
+        }
+        if !reached {
+            state.waiting.push(signal);
         }
     }
 
@@ -61,7 +107,10 @@ impl KillSwitch {
         }
         let id = state.next;
         state.next += 1;
-        state.running.insert(id, reach);
+        let mut running = Running { reach, ended_by: None };
+        let waiting = std::mem::take(&mut state.waiting);
+        state.waiting = waiting.into_iter().filter(|signal| !running.signal(*signal)).collect();
+        state.running.insert(id, running);
         drop(state);
         Some(Registration { switch: self.clone(), id })
     }
@@ -77,6 +126,20 @@ impl KillSwitch {
 pub(crate) struct Registration {
     switch: KillSwitch,
     id: u64,
+}
+
+impl Registration {
+    /// Ends the run as this signal does, which its first process does nothing about.
+    pub(crate) fn end_by(&self, signal: Signal) {
+        if let Some(running) = self.switch.lock().running.get_mut(&self.id) {
+            running.end_by(signal);
+        }
+    }
+
+    /// Returns the signal that stands for its being killed, if one does.
+    pub(crate) fn ended_by(&self) -> Option<Signal> {
+        self.switch.lock().running.get(&self.id).and_then(|running| running.ended_by)
+    }
 }
 
 impl Drop for Registration {

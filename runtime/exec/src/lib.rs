@@ -28,6 +28,7 @@ mod roots;
 mod run;
 mod runtime;
 mod seccomp;
+mod signals;
 mod spec;
 mod stubs;
 mod terminal;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rb_sys::child::{Child, Ended, Failure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
@@ -84,13 +85,14 @@ pub fn run(
     // Also closes our writing ends of the pipes.
     drop(program);
     let carried = match (output, &spec.terminal) {
-        (Source::Terminal(pair), Some(own)) => terminal::carry(&child, pair, own, spec, log),
+        (Source::Terminal(pair), Some(own)) => terminal::carry((&child, &registration), pair, own, spec, log),
         (Source::Pipes(pipes), _) => carry(&child, STREAMS.into_iter().zip(pipes).collect(), log),
         (Source::Inherited | Source::Terminal(_), _) => carry(&child, Vec::new(), log),
     };
     carried.map_err(waiting)?;
     let ended = child.wait().map_err(waiting)?;
     drop(forwarding);
+    let ended_by = registration.ended_by();
     drop(registration);
     if let Some(failure) = child.failure().map_err(waiting)? {
         let name = spec.args.first().map(String::as_str).unwrap_or_default();
@@ -108,7 +110,7 @@ pub fn run(
     }
     let status = match ended {
         Ended::Exited(code) => ExitStatus::Exited(code),
-        Ended::Signaled(signal) => ExitStatus::Signaled(signal),
+        Ended::Signaled(signal) => ExitStatus::Signaled(ended_by.map_or(signal, Signal::as_raw)),
     };
     Ok(ExecOutcome { status, duration: started.elapsed() })
 }

@@ -16,9 +16,15 @@ use rb_sys::child::Child;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::process::Signal;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize,
+    tcsetattr, tcsetwinsize,
+};
 
+use crate::kill::Registration;
 use crate::run::Stream;
+use crate::signals;
 use crate::spec::{Output, Spec, Stdin};
 
 /// Columns and rows of a terminal.
@@ -147,7 +153,7 @@ const BUFFER_BYTES: usize = 16 << 10;
 
 /// Carries what is typed in, and what is written out, until the command has ended and all it wrote is out.
 pub(crate) fn carry(
-    child: &Child,
+    run: (&Child, &Registration),
     pair: Pair,
     terminal: &Terminal,
     spec: &Spec,
@@ -155,13 +161,13 @@ pub(crate) fn carry(
 ) -> io::Result<()> {
     let Pair { ours, theirs } = pair;
     terminal.attach(ours.try_clone()?)?;
-    let carried = relay(child, &ours, theirs, spec, log);
+    let carried = relay(run, &ours, theirs, spec, log);
     terminal.detach();
     carried
 }
 
 fn relay(
-    child: &Child,
+    (child, registration): (&Child, &Registration),
     ours: &OwnedFd,
     theirs: OwnedFd,
     spec: &Spec,
@@ -201,13 +207,46 @@ fn relay(
         }
         if !of_typed.is_empty() {
             typing = take(typed, &mut buffer, &mut pending)?;
+            // Asked before the key arrives: a program may do less about the next one than about this one.
+            let kept = kept_key(ours, &pending, &pidfd);
             send(ours, &mut pending)?;
+            if let Some(signal) = kept {
+                registration.end_by(signal);
+            }
         }
     }
     // While our copy of the other end was open there was no end; now what is left ends.
     drop(theirs);
     while read_once(ours, &mut buffer, &mut say)? {}
     Ok(())
+}
+
+/// Returns the signal of a key that was typed (Ctrl-C, Ctrl-\), if the kernel keeps it from the command: it is the first
+/// process of its sandbox, has the terminal to itself and does nothing about that signal.
+fn kept_key(ours: &OwnedFd, typed: &[u8], process: &OwnedFd) -> Option<Signal> {
+    let modes = tcgetattr(ours).ok()?;
+    if !modes.local_modes.contains(LocalModes::ISIG) {
+        return None;
+    }
+    let keys = [(SpecialCodeIndex::VINTR, Signal::INT), (SpecialCodeIndex::VQUIT, Signal::QUIT)];
+    let mut meant =
+        keys.into_iter().filter(|(key, _)| is_typed(&modes, *key, typed)).map(|(_, signal)| signal);
+    let kept = meant.find(|signal| signals::is_kept(process, *signal))?;
+    let in_front = tcgetpgrp(ours).ok()?.as_raw_pid();
+    (signals::id(process) == Some(in_front)).then_some(kept)
+}
+
+/// Whether a key is among these, and not as a character that Ctrl-V takes the meaning of.
+fn is_typed(modes: &Termios, key: SpecialCodeIndex, typed: &[u8]) -> bool {
+    let key = modes.special_codes[key];
+    let literal = modes.special_codes[SpecialCodeIndex::VLNEXT];
+    let mut is_quoted = false;
+    typed.iter().any(|byte| {
+        let means = *byte == key && !is_quoted;
+        is_quoted = *byte == literal && !is_quoted;
+        // A zero is no key.
+        means && key != 0
+    })
 }
 
 /// What takes output.

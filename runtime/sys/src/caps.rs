@@ -42,6 +42,7 @@ pub mod number {
     #![allow(missing_docs)]
     pub const CHOWN: u32 = 0;
     pub const DAC_OVERRIDE: u32 = 1;
+    pub const DAC_READ_SEARCH: u32 = 2;
     pub const FOWNER: u32 = 3;
     pub const FSETID: u32 = 4;
     pub const KILL: u32 = 5;
@@ -82,15 +83,48 @@ pub(crate) struct Half {
 
 /// Returns the effective capabilities of the calling thread.
 pub fn effective() -> io::Result<Capabilities> {
+    let [low, high] = get()?;
+    Ok(Capabilities(u64::from(low.effective) | (u64::from(high.effective) << 32)))
+}
+
+/// Runs `body` on this thread without some of its effective capabilities, which it has again afterwards.
+///
+/// # Errors
+/// Only if the kernel does not take a set away; then `body` has not run.
+pub fn without<T>(dropped: Capabilities, body: impl FnOnce() -> T) -> io::Result<T> {
+    /// Gives them back, also in a panic.
+    struct Back([Half; 2]);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // What is permitted can always be made effective.
+            let given = set(&self.0);
+            debug_assert!(given.is_ok());
+        }
+    }
+    let before = get()?;
+    let [mut low, mut high] = before;
+    low.effective &= !(dropped.0 as u32);
+    high.effective &= !((dropped.0 >> 32) as u32);
+    set(&[low, high])?;
+    let back = Back(before);
+    let done = body();
+    drop(back);
+    Ok(done)
+}
+
+fn get() -> io::Result<[Half; 2]> {
     let header = Header::own();
     let mut halves = [Half::default(); 2];
     // SAFETY: capget(2) with version 3 reads one header and writes two halves; both live on this stack.
     let answer = unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) };
-    if answer != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let [low, high] = halves;
-    Ok(Capabilities(u64::from(low.effective) | (u64::from(high.effective) << 32)))
+    if answer == 0 { Ok(halves) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set(halves: &[Half; 2]) -> io::Result<()> {
+    let header = Header::own();
+    // SAFETY: capset(2) with version 3 reads one header and two halves; both outlive the call.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -103,6 +137,17 @@ mod tests {
         assert_eq!(set.0, 0x8000_0001);
         assert!(set.has(number::SETFCAP) && !set.has(number::SYS_ADMIN));
         assert_eq!(Capabilities::ALL.0, 0x1ff_ffff_ffff);
+    }
+
+    #[test]
+    fn what_is_taken_away_comes_back() {
+        let before = effective().unwrap();
+        let dropped = Capabilities::of(&[number::DAC_OVERRIDE, number::SETFCAP]);
+        let during = without(dropped, || effective().unwrap()).unwrap();
+        assert_eq!(during.0, before.0 & !dropped.0);
+        assert_eq!(effective().unwrap(), before);
+        assert!(std::panic::catch_unwind(|| without(dropped, || panic!("on purpose"))).is_err());
+        assert_eq!(effective().unwrap(), before);
     }
 
     #[test]

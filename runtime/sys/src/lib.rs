@@ -7,7 +7,7 @@
 //! * [`child`]: a process made of prepared [steps](child::Step), which makes only system calls until it executes;
 //! * [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
 //! * [`resolve`]: paths that stay within a directory;
-//! * [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces.
+//! * [`rights`]: those of the user who is root in a namespace; [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces.
 //!
 //! Source: the man pages named beside each block.
 #![allow(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod child;
 pub mod mount;
 pub mod process;
 pub mod resolve;
+pub mod rights;
 pub mod seccomp;
 pub mod userns;
 

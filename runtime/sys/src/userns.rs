@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::process;
+use crate::{process, rights};
 
 /// `count` ids from `inside` on are those from `outside` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +87,16 @@ pub fn enter(plan: &IdMapPlan) -> Result<(), UsernsError> {
     }
     match plan {
         IdMapPlan::Single { uid, gid } => {
+            rights::borrow();
             unshare()?;
             map_single(*uid, *gid)?;
         }
-        IdMapPlan::Programs { .. } | IdMapPlan::Direct { .. } => map_from_outside(plan)?,
+        IdMapPlan::Programs { .. } => {
+            rights::borrow();
+            map_from_outside(plan)?;
+        }
+        // Who may map ids is root of some kind already.
+        IdMapPlan::Direct { .. } => map_from_outside(plan)?,
     }
     process::shield_mounts().map_err(UsernsError::Powerless)
 }
