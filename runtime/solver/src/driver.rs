@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::context::{Aside, Context, Work};
 use crate::error::{Misuse, OpError, SolveError};
 use crate::events::{Observer, Stream, Trace};
+use crate::job::Mode;
 use crate::machine::{
     Claimed, Effect, Follower, Found, Inquiry, JobId, Machine, Past, RequestId, Signal, Ticket,
 };
@@ -39,6 +40,7 @@ pub(crate) type Answer<O> = Result<Vec<<O as Op>::Value>, SolveError>;
 pub(crate) enum Command<O: Op> {
     Open {
         job: JobId,
+        mode: Mode,
         observer: Arc<dyn Observer>,
     },
     Extend {
@@ -135,9 +137,9 @@ pub(crate) async fn drive<O: Op>(
 impl<O: Op> Driver<O> {
     fn command(&mut self, command: Command<O>) {
         match command {
-            Command::Open { job, observer } => {
+            Command::Open { job, mode, observer } => {
                 self.observers.insert(job, observer);
-                self.step(Signal::Open { job });
+                self.step(Signal::Open { job, mode });
             }
             Command::Extend { job, graph } => self.step(Signal::Extend { job, graph }),
             Command::Solve { request, job, edges, keep_going, reply } => {

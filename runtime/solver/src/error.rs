@@ -21,6 +21,11 @@ pub struct OpError {
 #[error("cancelled")]
 struct Cancelled;
 
+/// The job only looks, and this would have to be made.
+#[derive(Debug, thiserror::Error)]
+#[error("it would have to run")]
+struct Withheld;
+
 impl OpError {
     /// Wraps `error`.
     pub fn new(kind: ErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -35,6 +40,16 @@ impl OpError {
     /// Tells whether this is the answer of work that was told to stop.
     pub fn is_cancelled(&self) -> bool {
         self.error.is::<Cancelled>()
+    }
+
+    /// The answer of work that a job which only looks ([`Mode::Look`](crate::Mode::Look)) does not do.
+    pub fn withheld() -> Self {
+        Self::new(ErrorKind::Build, Withheld)
+    }
+
+    /// Tells whether this is the answer of work that was not done since its job only looks.
+    pub fn is_withheld(&self) -> bool {
+        self.error.is::<Withheld>()
     }
 
     /// Returns who has to act.

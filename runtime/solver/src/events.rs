@@ -24,9 +24,9 @@ impl<F: Fn(Digest, Event) + Send + Sync> Observer for F {
 /// One thing that happened to one vertex of one job.
 ///
 /// Per vertex: `Started`, then either `Cached`; or `Missed` (at most once) or `Shared` or both, and `Running`, and
-/// `Done`; or, at any point, `Failed` or `Cancelled`. So nothing runs without a word on why it has to. `Cached` comes after `Missed` or `Shared` where another process made it in
-/// the meantime. `Started` is followed by exactly one of `Cached`, `Done`, `Failed` and
-/// `Cancelled`. A vertex that nothing needed has no events, but for what its `cache_map` says (`Log`, `Progress`),
+/// `Done`; or, at any point, `Failed`, `Withheld` or `Cancelled`. So nothing runs without a word on why it has to. `Cached` comes after `Missed` or `Shared` where another process made it in
+/// the meantime. `Started` is followed by exactly one of `Cached`, `Done`, `Failed`, `Withheld`
+/// and `Cancelled`. A vertex that nothing needed has no events, but for what its `cache_map` says (`Log`, `Progress`),
 /// which may come before `Started`. Nothing comes after `Cancelled`, even if the work takes time to stop. What is
 /// wanted again, by a later solve after a failure or an abandoned one, begins again with `Started`.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub enum Event {
         /// Why.
         error: Arc<OpError>,
     },
+    /// It would have to be made, and its job only looks. What depends on it is `Cancelled`.
+    Withheld,
     /// Nobody wants it any more, or something below it failed.
     Cancelled,
 }

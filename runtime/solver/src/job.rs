@@ -32,6 +32,20 @@ impl Options {
     }
 }
 
+/// How far the solves of a job go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The first failure ends a solve, and a later solve tries again what failed.
+    #[default]
+    Stop,
+    /// After a failure, go on with all that does not need what failed. In this job it is not tried again: who wants it
+    /// later hears of the same failure.
+    KeepGoing,
+    /// As `KeepGoing`; and nothing of [`Weight::Slot`](crate::Weight::Slot) is run: what no key finds is withheld, and
+    /// what was found is not linked to further keys.
+    Look,
+}
+
 /// Solves the graphs of any number of jobs at once and shares work between them.
 ///
 /// Its task ends by itself when solver and jobs are dropped and all work has ended.
@@ -58,13 +72,18 @@ impl<O: Op> Solver<O> {
 
     /// Opens a job on `graph`, inputs first. A fault in the graph is told by the first solve.
     pub fn job(&self, graph: Vec<VertexSpec<O>>, observer: Arc<dyn Observer>) -> JobHandle<O> {
+        self.job_in(Mode::Stop, graph, observer)
+    }
+
+    /// Opens a job that goes as far as `mode` says.
+    pub fn job_in(&self, mode: Mode, graph: Vec<VertexSpec<O>>, observer: Arc<dyn Observer>) -> JobHandle<O> {
         let id = JobId(self.numbers.fetch_add(1, Ordering::Relaxed));
         let handle = JobHandle {
-            keep_going: self.options.keep_going,
+            keep_going: self.options.keep_going || mode != Mode::Stop,
             open: Arc::new(OpenJob { id, commands: self.commands.clone() }),
             numbers: self.numbers.clone(),
         };
-        handle.send(Command::Open { job: id, observer });
+        handle.send(Command::Open { job: id, mode, observer });
         handle.extend(graph);
         handle
     }

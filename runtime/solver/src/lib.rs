@@ -61,7 +61,13 @@
 //! last interest in a piece of work goes (an error, a dropped future, a cancelled job), the work is told through
 //! its [`Context`], and awaited: when `solve` returns, what only it wanted has ended. A run that was told to stop,
 //! and is wanted again before it ended, is awaited and then started again; two runs of one key never overlap. An
-//! error goes to all who want the vertex at that moment and is never kept: the next solve tries again.
+//! error goes to all who want the vertex at that moment and is not kept: the next solve tries again, unless the job
+//! keeps going ([`Mode::KeepGoing`]), in which nothing that failed is tried twice.
+//!
+//! A job that only looks ([`Mode::Look`]) searches as any other, and fails what it would have to run
+//! ([`Event::Withheld`]); sources, which weigh nothing, are looked at. So what is `Cached` would be found, what is
+//! `Withheld` would run, for the reason told, what is `Cancelled` has an input of which nobody knows how it comes out,
+//! and what has no event is not needed.
 //!
 //! # How it is made
 //!
@@ -90,6 +96,6 @@ mod tests;
 pub use context::Context;
 pub use error::{Failure, OpError, SolveError};
 pub use events::{Event, Gone, GoneReason, InputTrace, KeyKind, MissReason, Observer, Stream, Trace};
-pub use job::{JobHandle, Options, Solver};
+pub use job::{JobHandle, Mode, Options, Solver};
 pub use op::{Cache, CacheInput, CacheMap, Claim, Guard, Op, VertexSpec, Weight};
 pub use status::{Phase, Status, VertexStatus, WaitsFor};

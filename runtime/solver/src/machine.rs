@@ -25,6 +25,7 @@ use rb_oci::Digest;
 
 use crate::error::{OpError, SolveError};
 use crate::events::{Event, Gone, MissReason, Trace};
+use crate::job::Mode;
 use crate::op::{CacheMap, Guard, Op, VertexSpec};
 
 use flight::{Flight, FlightId, Landed};
@@ -111,7 +112,7 @@ pub(crate) enum Claimed<V> {
 /// What happened outside.
 pub(crate) enum Signal<O: Op> {
     /// A job begins.
-    Open { job: JobId },
+    Open { job: JobId, mode: Mode },
     /// It gets vertices.
     Extend { job: JobId, graph: Vec<VertexSpec<O>> },
     /// It wants values.
@@ -188,6 +189,7 @@ enum Owner {
 }
 
 struct Job {
+    mode: Mode,
     vertices: BTreeMap<Digest, NodeId>,
     /// What is wrong with its graph.
     fault: Option<SolveError>,
@@ -273,7 +275,7 @@ impl<O: Op> Machine<O> {
 
     fn apply(&mut self, signal: Signal<O>) {
         match signal {
-            Signal::Open { job } => self.open(job),
+            Signal::Open { job, mode } => self.open(job, mode),
             Signal::Extend { job, graph } => self.extend(job, graph),
             Signal::Solve { request, job, edges, keep_going } => self.solve(request, job, &edges, keep_going),
             Signal::Abandon { request } => self.end([request], &SolveError::Cancelled),
@@ -309,10 +311,11 @@ impl<O: Op> Machine<O> {
         self.reap();
     }
 
-    fn open(&mut self, job: JobId) {
+    fn open(&mut self, job: JobId, mode: Mode) {
         self.jobs.insert(
             job,
             Job {
+                mode,
                 vertices: BTreeMap::new(),
                 fault: None,
                 cancelled: false,
@@ -399,6 +402,11 @@ impl<O: Op> Machine<O> {
     fn job_mut(&mut self, id: NodeId) -> &mut Job {
         let job = self.node(id).job;
         self.jobs.get_mut(&job).expect("a job lives as long as its nodes")
+    }
+
+    /// Returns how far the job of a node goes.
+    fn mode(&self, id: NodeId) -> Mode {
+        self.jobs.get(&self.node(id).job).map_or(Mode::Stop, |job| job.mode)
     }
 
     /// Takes the state of a node out; the caller puts another in its place.

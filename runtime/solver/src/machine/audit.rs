@@ -13,6 +13,7 @@ use super::flight::{Flight, FlightState, Place};
 use super::interest::RequestState;
 use super::node::{Mapping, Node, State, Wanter};
 use super::{Machine, NodeId, Owner, Ticket};
+use crate::job::Mode;
 use crate::op::Op;
 use crate::status::{Phase, Status, VertexStatus, WaitsFor};
 
@@ -72,7 +73,10 @@ impl<O: Op> Machine<O> {
             State::Done { .. } => rule(!node.is_wanted(), "it is done, and somebody was not told"),
             State::Failed { keyed, .. } => {
                 let wanted = if keyed.is_none() { node.is_wanted() } else { wanted };
-                rule(wanted, "it failed, and its error is kept though nobody wants it")
+                rule(
+                    wanted || self.mode(id) != Mode::Stop,
+                    "it failed, and its error is kept though nobody wants it",
+                )
             }
             State::Ready(_) => Err("it is ready, and was not launched"),
             State::Keying { map, waiting, .. } => {

@@ -15,7 +15,8 @@ use super::interest::Pending;
 use super::node::{Gathered, Keyed, Outcome, Search, State};
 use super::{Effect, Follower, Machine, NodeId, Owner, RequestId, Ticket, Values};
 use crate::error::OpError;
-use crate::events::{Event, MissReason, Trace};
+use crate::events::{Event, Trace};
+use crate::job::Mode;
 use crate::op::{Guard, Op, Weight};
 
 /// One run.
@@ -105,13 +106,10 @@ impl<O: Op> Machine<O> {
     pub(super) fn launch(&mut self, id: NodeId) {
         let State::Ready(gathered) = self.take_state(id) else { return };
         let keyed = gathered.keyed.clone();
-        let reason = match keyed.search {
-            Search::Anything => gathered.past.explain(&self.trace(id, &keyed, Some(&gathered))),
-            Search::Made { inherited_from } => MissReason::IgnoreCache { inherited_from },
-        };
-        // One whose run was another's, and came to nothing, was told before.
-        if !std::mem::replace(&mut self.node_mut(id).explained, true) {
-            self.tell(id, Event::Missed { reason });
+        self.tell_miss(id, &gathered);
+        if self.mode(id) == Mode::Look && self.node(id).op.weight() == Weight::Slot {
+            self.node_mut(id).state = State::Keyed(keyed);
+            return self.fail(id, &Arc::new(OpError::withheld()));
         }
         let usable = gathered.keys().filter(|key| keyed.trusts_fast || *key != keyed.fast);
         let search = keyed.search;

@@ -16,6 +16,7 @@ use super::node::{Mapping, State, Wanter};
 use super::{Effect, JobId, Machine, NodeId, RequestId, Ticket};
 use crate::error::{Failure, Misuse, OpError, SolveError};
 use crate::events::Event;
+use crate::job::Mode;
 use crate::op::Op;
 
 /// One solve.
@@ -260,7 +261,10 @@ impl<O: Op> Machine<O> {
     pub(super) fn report(&mut self, id: NodeId, error: &Arc<OpError>) -> Failure {
         let node = self.node(id);
         let failure = Failure { vertex: node.vertex, name: node.name.clone(), source: error.clone() };
-        self.tell_end(id, Event::Failed { error: error.clone() });
+        self.tell_end(
+            id,
+            if error.is_withheld() { Event::Withheld } else { Event::Failed { error: error.clone() } },
+        );
         for request in self.wanting(id) {
             self.note(request, &failure);
         }
@@ -351,9 +355,14 @@ impl<O: Op> Machine<O> {
                 self.node_mut(id).state = State::Keyed(keyed);
                 self.rest(id);
             }
-            State::Failed { keyed, .. } => {
+            State::Failed { keyed, failure } => {
                 self.drop_wants(id);
-                self.node_mut(id).state = keyed.map_or(State::New, State::Keyed);
+                let is_kept = self.mode(id) != Mode::Stop && !failure.source.is_cancelled();
+                self.node_mut(id).state = match keyed {
+                    keyed if is_kept => State::Failed { keyed, failure },
+                    Some(keyed) => State::Keyed(keyed),
+                    None => State::New,
+                };
                 self.rest(id);
             }
             State::Ready(gathered) => {

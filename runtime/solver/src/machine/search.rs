@@ -12,7 +12,8 @@ use super::flight::FlightId;
 use super::node::{Gathered, Keyed, Mapping, Outcome, Search, State, Taint, Wanter};
 use super::{Effect, Found, Inquiry, Machine, NodeId, Owner, Past, Ticket, Values};
 use crate::error::{Misuse, OpError};
-use crate::events::{Event, InputTrace, KeyKind, Trace};
+use crate::events::{Event, InputTrace, KeyKind, MissReason, Trace};
+use crate::job::Mode;
 use crate::keys::{self, ContentInput, FastInput};
 use crate::op::{CacheMap, Op};
 
@@ -290,7 +291,7 @@ impl<O: Op> Machine<O> {
         trace: Option<Trace>,
     ) {
         let traces: Vec<_> = self.node(id).lineage.into_iter().zip(trace).collect();
-        if links.is_empty() && traces.is_empty() {
+        if (links.is_empty() && traces.is_empty()) || self.mode(id) == Mode::Look {
             return self.finish(id, keyed, values, outcome);
         }
         let ticket = self.ticket(Owner::Node(id));
@@ -424,6 +425,17 @@ impl<O: Op> Machine<O> {
         }
         gathered.slow = Some(gathered.content_key());
         self.try_key(id, Try::Slow(gathered), None);
+    }
+
+    /// Tells why a node has to be made, once: of one whose run was another's, and came to nothing, it was told before.
+    pub(super) fn tell_miss(&mut self, id: NodeId, gathered: &Gathered<O>) {
+        let reason = match gathered.keyed.search {
+            Search::Anything => gathered.past.explain(&self.trace(id, &gathered.keyed, Some(gathered))),
+            Search::Made { inherited_from } => MissReason::IgnoreCache { inherited_from },
+        };
+        if !std::mem::replace(&mut self.node_mut(id).explained, true) {
+            self.tell(id, Event::Missed { reason });
+        }
     }
 
     /// What is known of a node now, to be remembered.

@@ -15,33 +15,33 @@ use crate::{Failure, Gone, GoneReason, SolveError, VertexSpec, Weight};
 const KINDS: usize = 6;
 
 /// One vertex: a kind of op and its inputs, as numbers that `graph` makes fit.
-type Sketch = (usize, Vec<(usize, u32)>);
+pub(super) type Sketch = (usize, Vec<(usize, u32)>);
 
 /// What differs from build to build.
 #[derive(Clone, Debug)]
-struct Build {
+pub(super) struct Build {
     /// Versions of the kinds: a new one is another definition.
-    versions: Vec<u8>,
+    pub(super) versions: Vec<u8>,
     /// Kinds that ignore the cache (1) and taint what follows (2).
-    ignores: Vec<u8>,
+    pub(super) ignores: Vec<u8>,
     /// Kinds whose result changes by itself from build to build.
-    chances: Vec<bool>,
-    behaviours: Vec<u8>,
+    pub(super) chances: Vec<bool>,
+    pub(super) behaviours: Vec<u8>,
     /// Per job, its edges.
-    jobs: Vec<Vec<(usize, u32)>>,
-    places: usize,
+    pub(super) jobs: Vec<Vec<(usize, u32)>>,
+    pub(super) places: usize,
     /// Records lost before, as one of so many; 0 for none.
-    evicts: usize,
+    pub(super) evicts: usize,
     /// Claims that another process has, as one of so many; 0 for none.
-    others: usize,
+    pub(super) others: usize,
 }
 
-fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
+pub(super) fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
     let vertex = (0..KINDS, prop::collection::vec((any::<usize>(), 0..2_u32), 0..4));
     prop::collection::vec(vertex, 1..14)
 }
 
-fn build() -> impl Strategy<Value = Build> {
+pub(super) fn build() -> impl Strategy<Value = Build> {
     let edges = prop::collection::vec((any::<usize>(), 0..2_u32), 1..4);
     (
         prop::collection::vec(0..2_u8, KINDS),
@@ -69,13 +69,13 @@ fn outputs(kind: usize) -> u32 {
     1 + u32::from(kind % 2 == 1)
 }
 
-fn world(build: &Build) -> World {
+pub(super) fn world(build: &Build) -> World {
     let world = World::default();
     world.log().overlaps = build.ignores.iter().any(|ignores| *ignores > 0);
     world
 }
 
-fn graph(world: &World, sketches: &[Sketch], build: &Build, number: u32) -> Vec<PlainVertex> {
+pub(super) fn graph(world: &World, sketches: &[Sketch], build: &Build, number: u32) -> Vec<PlainVertex> {
     let vertex = |(at, (kind, inputs)): (usize, &Sketch)| {
         let kind = *kind;
         let mut op = Fake::new(world, &format!("op{kind}v{}", build.versions[kind]));
@@ -110,11 +110,11 @@ fn graph(world: &World, sketches: &[Sketch], build: &Build, number: u32) -> Vec<
     sketches.iter().enumerate().map(vertex).collect()
 }
 
-fn vertex_id(at: usize) -> Digest {
+pub(super) fn vertex_id(at: usize) -> Digest {
     Digest::of(format!("vertex {at}"))
 }
 
-fn specs(graph: &[PlainVertex]) -> Vec<VertexSpec<Fake>> {
+pub(super) fn specs(graph: &[PlainVertex]) -> Vec<VertexSpec<Fake>> {
     let spec = |(at, vertex): (usize, &PlainVertex)| {
         let inputs = vertex.inputs.iter().map(|(input, output)| (vertex_id(*input), *output)).collect();
         let mut spec = VertexSpec::new(vertex_id(at), format!("v{at}"), Arc::new(vertex.op.clone()), inputs);
@@ -124,7 +124,7 @@ fn specs(graph: &[PlainVertex]) -> Vec<VertexSpec<Fake>> {
     graph.iter().enumerate().map(spec).collect()
 }
 
-fn fit(edges: &[(usize, u32)], sketches: &[Sketch]) -> Vec<(usize, u32)> {
+pub(super) fn fit(edges: &[(usize, u32)], sketches: &[Sketch]) -> Vec<(usize, u32)> {
     let fit = |(vertex, output): &(usize, u32)| {
         let vertex = vertex % sketches.len();
         (vertex, output % outputs(sketches[vertex].0))
@@ -132,7 +132,7 @@ fn fit(edges: &[(usize, u32)], sketches: &[Sketch]) -> Vec<(usize, u32)> {
     edges.iter().map(fit).collect()
 }
 
-fn ids(edges: &[(usize, u32)]) -> Vec<(Digest, u32)> {
+pub(super) fn ids(edges: &[(usize, u32)]) -> Vec<(Digest, u32)> {
     edges.iter().map(|(vertex, output)| (vertex_id(*vertex), *output)).collect()
 }
 

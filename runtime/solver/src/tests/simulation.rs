@@ -9,7 +9,7 @@ use rb_oci::Digest;
 
 use super::fake::{Fake, Held, Tree};
 use crate::machine::{Claimed, Effect, Found, Inquiry, JobId, Machine, Past, RequestId, Signal, Ticket};
-use crate::{Event, Gone, Guard, OpError, SolveError, Trace, VertexSpec};
+use crate::{Event, Gone, Guard, Mode, OpError, SolveError, Trace, VertexSpec};
 
 /// Numbers that look random and are the same each time.
 pub(super) struct Dice(u64);
@@ -126,7 +126,11 @@ impl Simulation {
     }
 
     pub(super) fn open(&mut self, job: u64, graph: Vec<VertexSpec<Fake>>) {
-        self.step(Signal::Open { job: JobId(job) });
+        self.open_in(Mode::Stop, job, graph);
+    }
+
+    pub(super) fn open_in(&mut self, mode: Mode, job: u64, graph: Vec<VertexSpec<Fake>>) {
+        self.step(Signal::Open { job: JobId(job), mode });
         self.step(Signal::Extend { job: JobId(job), graph });
     }
 
@@ -220,7 +224,11 @@ impl Simulation {
                 self.missed.remove(&at);
                 self.shared.remove(&at);
             }
-            Event::Cached { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Cancelled => {
+            Event::Cached { .. }
+            | Event::Done { .. }
+            | Event::Failed { .. }
+            | Event::Withheld
+            | Event::Cancelled => {
                 assert!(self.started.remove(&at), "ended without a start: {event:?}");
             }
             Event::Missed { .. }
@@ -438,6 +446,7 @@ impl Simulation {
             Event::Missed { .. } => "missed".to_owned(),
             Event::Shared { .. } => "shared".to_owned(),
             Event::Running => "running".to_owned(),
+            Event::Withheld => "withheld".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
             Event::Log { .. } | Event::Progress { .. } => "output".to_owned(),
         })
