@@ -8,7 +8,7 @@ use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_llb::Definition;
 use rb_oci::Digest;
 
-use crate::{EventSink, JobOptions, SolveRequest, SolveResult, Summary};
+use crate::{CacheVerdict, EventSink, JobOptions, Outlook, Root, SolveRequest, SolveResult, Summary};
 
 /// An engine.
 #[async_trait]
@@ -32,6 +32,10 @@ pub trait Job: Send + Sync {
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError>;
     /// Pins an image and returns its config.
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Asks the cache alone what solving these roots would do. Returns that of each vertex that the job has met so far,
+    /// those of queries included, inputs first. Runs no step. Of a job that only looks
+    /// ([`Course::Look`](crate::Course::Look)).
+    async fn look(&self, roots: &[Root]) -> Result<Vec<Outlook>, SolveError>;
     /// Counts what became of the steps that are known by now.
     fn summary(&self) -> Summary;
 }
@@ -71,6 +75,19 @@ pub enum SolveError {
         /// What to do.
         help: Option<String>,
     },
+    /// It would have to run, and the job only looks ([`Course::Look`](crate::Course::Look)).
+    #[error("`{name}` would have to run")]
+    Withheld {
+        /// Which.
+        vertex: Digest,
+        /// What it is called.
+        name: String,
+        /// Why it would; not known of what an image that is not here has to be read for.
+        reason: Option<CacheVerdict>,
+    },
+    /// Several of these, of a job that keeps going. At least two, and none of them is of this kind.
+    #[error("{} steps failed", .0.len())]
+    Several(Vec<Self>),
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -82,6 +99,8 @@ impl SolveError {
         match self {
             Self::Vertex { kind, .. } | Self::Job { kind, .. } => Some(*kind),
             Self::NoSuchFile { .. } => Some(ErrorKind::Input),
+            Self::Withheld { .. } => Some(ErrorKind::Build),
+            Self::Several(errors) => errors.iter().filter_map(Self::kind).max(),
             Self::Cancelled => None,
         }
     }

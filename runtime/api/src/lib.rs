@@ -11,6 +11,6 @@ mod request;
 pub use engine::{Engine, Job, SolveError};
 pub use event::{CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss};
 pub use request::{
-    Export, ExportResult, ImageFormat, ImageName, JobOptions, LayoutPlace, Place, PullPolicy, Push,
-    PushedImage, Root, SolveRequest, SolveResult, Stream, Summary,
+    Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace, Outlook, Place,
+    PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream, Summary,
 };

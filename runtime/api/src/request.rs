@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use rb_llb::Definition;
-use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes};
+use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform};
 use rb_session::Session;
+
+use crate::{CacheKey, CacheVerdict, SolveError};
 
 /// What holds for all of a job.
 #[derive(Clone)]
@@ -23,6 +25,23 @@ pub struct JobOptions {
     pub allow_insecure: bool,
     /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
     pub epoch_seconds: i64,
+    /// How far it goes.
+    pub course: Course,
+}
+
+/// How far the calls of a job go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Course {
+    /// The first failure ends a call.
+    #[default]
+    Stop,
+    /// A call ends when all is made that needs nothing of what failed. What failed is not tried again by a later call.
+    KeepGoing,
+    /// As `KeepGoing`, and no step is run: what the cache does not have is withheld ([`SolveError::Withheld`]). What it
+    /// has is solved as ever, and can be read and exported.
+    ///
+    /// [`SolveError::Withheld`]: crate::SolveError::Withheld
+    Look,
 }
 
 /// When a registry is asked what the tag of an image stands for. One that is named by its digest is asked for only where it
@@ -63,12 +82,10 @@ pub struct Root {
 pub enum Export {
     /// An image into the image store.
     Image {
-        /// Index of the root.
-        root: usize,
+        /// What it consists of: one image, or those of an index.
+        images: Vec<PlatformImage>,
         /// Names it gets.
         names: Vec<ImageName>,
-        /// Config without layers; the exporter adds `rootfs`.
-        config: ImageConfig,
         /// How it is written.
         format: ImageFormat,
         /// Send it to the registries that its names tell.
@@ -104,17 +121,42 @@ pub enum Export {
     },
     /// An image as an OCI layout: a folder, or an archive that `docker load` reads as well.
     OciLayout {
-        /// Index of the root.
-        root: usize,
+        /// What it consists of: one image, or those of an index.
+        images: Vec<PlatformImage>,
         /// Names in the layout's index.
         names: Vec<String>,
-        /// Config without layers.
-        config: ImageConfig,
         /// How it is written.
         format: ImageFormat,
         /// Where it goes.
         destination: LayoutPlace,
     },
+}
+
+impl Export {
+    /// Returns the images that it is to write; none for files.
+    pub fn images(&self) -> &[PlatformImage] {
+        match self {
+            Self::Image { images, .. } | Self::OciLayout { images, .. } => images,
+            Self::Local { .. } | Self::Tar { .. } => &[],
+        }
+    }
+
+    /// Returns how its images are written.
+    pub fn format(&self) -> Option<&ImageFormat> {
+        match self {
+            Self::Image { format, .. } | Self::OciLayout { format, .. } => Some(format),
+            Self::Local { .. } | Self::Tar { .. } => None,
+        }
+    }
+}
+
+/// The image of one platform, which its config names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlatformImage {
+    /// Index of the root.
+    pub root: usize,
+    /// Config without layers; the exporter adds `rootfs`.
+    pub config: ImageConfig,
 }
 
 /// How an image gets a name.
@@ -141,6 +183,10 @@ pub struct ImageFormat {
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest's descriptor.
     pub descriptor_annotations: BTreeMap<String, String>,
+    /// Annotations of the index; an image of one platform has none.
+    pub index_annotations: BTreeMap<String, String>,
+    /// Annotations of the index's descriptor.
+    pub index_descriptor_annotations: BTreeMap<String, String>,
 }
 
 /// How an image is pushed.
@@ -230,13 +276,15 @@ pub enum ExportResult {
     Image {
         /// Its names; empty for a layout without one.
         names: Vec<String>,
-        /// Digest of the manifest.
+        /// Digest of the manifest or index.
         digest: Digest,
-        /// The manifest as an index would name it.
+        /// The manifest or index as an index would name it.
         descriptor: Descriptor,
-        /// Digest of the config: what Docker calls the id of an image.
-        config: Digest,
-        /// Sum of config and compressed layers.
+        /// Digest of the config: what Docker calls the id of an image; an index has none.
+        config: Option<Digest>,
+        /// Platforms of an index, in its order.
+        platforms: Vec<Platform>,
+        /// Sum of configs and compressed layers.
         size_bytes: u64,
         /// Where, for a layout; `-` for a stream.
         destination: Option<PathBuf>,
@@ -257,6 +305,37 @@ pub enum ExportResult {
         /// Its size.
         size_bytes: u64,
     },
+}
+
+/// What solving a vertex would do.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// Which.
+    pub vertex: Digest,
+    /// What it is called: `+app | RUN make`.
+    pub name: String,
+    /// It is a step that people count (exec, file), not a source or plumbing.
+    pub step: bool,
+    /// What would become of it.
+    pub fate: Fate,
+}
+
+/// What would become of a vertex.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// Its result is there.
+    Cached(CacheKey),
+    /// What follows is there, so nobody needs it.
+    NotNeeded,
+    /// It would run.
+    Runs(CacheVerdict),
+    /// Something that it reads would be made anew, and whether it runs depends on what comes of that.
+    Unknown {
+        /// The first thing that would be made, as it is called; none where its image has to be fetched to be read.
+        after: Option<String>,
+    },
+    /// It fails, whether it would run or not: a source that is not there.
+    Fails(SolveError),
 }
 
 /// Vertices of a job by what became of them.

@@ -8,7 +8,7 @@ use rb_oci::{Digest, Hasher};
 use rb_solver::{Cache, Claim, Gone, GoneReason, Guard, OpError, Trace};
 use rb_store::{Store, Tombstone};
 
-use crate::claims::{Claims, Taken};
+use crate::claims::{Claims, Taken, name_of};
 use crate::error::EngineError;
 use crate::value::{self, Product};
 
@@ -77,8 +77,7 @@ impl Cache<Product> for StoreCache {
         let (claims, key) = (self.claims.clone(), self.stored_key(key));
         Ok(match crate::blocking(move || claims.take(&key)).await? {
             Taken::Ours(claimed) => Claim::Acquired(Guard::new(claimed)),
-            Taken::Theirs { process: Some(id) } => Claim::Held { by: format!("process {id}") },
-            Taken::Theirs { process: None } => Claim::Held { by: "another process".to_owned() },
+            Taken::Theirs { process } => Claim::Held { by: name_of(process) },
         })
     }
 

@@ -41,6 +41,22 @@ pub(crate) struct Claimed {
     file: File,
 }
 
+/// Names who has a key, for people; one that is stopped with what lets it go on, as it would be waited for without end.
+pub(crate) fn name_of(process: Option<u32>) -> String {
+    match process {
+        Some(id) if is_stopped(id) => format!("process {id} (stopped: `kill -CONT {id}` lets it go on)"),
+        Some(id) => format!("process {id}"),
+        None => "another process".to_owned(),
+    }
+}
+
+/// Source: proc_pid_stat(5): the state stands behind the name, which may hold anything but ends with the last `)`.
+fn is_stopped(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
 impl Claims {
     /// The claims in the state directory `root`.
     pub(crate) fn below(root: &Path) -> Self {
@@ -162,6 +178,22 @@ mod tests {
         drop(held);
         assert_eq!(left(&claims), 0);
         assert!(take(&claims, &key).is_some());
+    }
+
+    #[test]
+    fn one_that_is_stopped_is_told_of() {
+        use rustix::process::{Pid, Signal, kill_process};
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("starts");
+        let (id, pid) = (child.id(), Pid::from_child(&child));
+        assert_eq!(name_of(Some(id)), format!("process {id}"));
+        kill_process(pid, Signal::STOP).expect("stops");
+        while !is_stopped(id) {
+            std::thread::yield_now();
+        }
+        assert_eq!(name_of(Some(id)), format!("process {id} (stopped: `kill -CONT {id}` lets it go on)"));
+        child.kill().expect("ends");
+        child.wait().expect("ends");
+        assert_eq!(name_of(None), "another process");
     }
 
     #[test]

@@ -106,6 +106,14 @@ pub enum EngineError {
     /// A tree made with `FROM @host` was to become an image.
     #[error("a tree that lies on `FROM @host` cannot become an image")]
     HostImage,
+    /// A file was to be put where `FROM @host` shows the machine's own: steps would not see it.
+    #[error("`{}` lies in {}, where `FROM @host` shows this machine's own files", path.display(), bind.display())]
+    BelowHost {
+        /// Absolute path in the tree.
+        path: std::path::PathBuf,
+        /// The folder that is shown.
+        bind: std::path::PathBuf,
+    },
     /// No program that keeps images is here, or not the one that was asked for.
     #[error("{} to load the image into", match wanted {
         Some(loader) => format!("there is no {} on this machine", loader.name()),
@@ -156,10 +164,15 @@ pub enum EngineError {
     #[error(transparent)]
     Registry(#[from] rb_registry::RegistryError),
     /// An image was to be pushed to a registry.
-    #[error("cannot push {name}")]
+    #[error("cannot push {name}{}", match pushed.as_slice() {
+        [] => String::new(),
+        pushed => format!(" (pushed before it: {})", pushed.join(", ")),
+    })]
     Push {
         /// Where to.
         name: String,
+        /// What was pushed before it, and stays.
+        pushed: Vec<String>,
         /// What the registry said, or why there is nothing to push.
         #[source]
         source: Box<Self>,
@@ -213,6 +226,14 @@ impl EngineError {
         }
     }
 
+    /// Says of a push that failed what was pushed before it.
+    pub(crate) fn after(mut self, images: &[rb_api::PushedImage]) -> Self {
+        if let Self::Push { pushed, .. } = &mut self {
+            pushed.splice(0..0, images.iter().map(|image| image.name.clone()));
+        }
+        self
+    }
+
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -227,6 +248,7 @@ impl EngineError {
             | Self::Image { .. }
             | Self::Reference(_)
             | Self::NotHere { .. }
+            | Self::BelowHost { .. }
             | Self::HostImage => ErrorKind::Input,
             Self::Cache { .. }
             | Self::Claim { .. }
@@ -274,6 +296,9 @@ impl EngineError {
                 }
                 _ => "start it, or name its socket: DOCKER_HOST=unix://PATH".to_owned(),
             }),
+            Self::BelowHost { .. } => {
+                Some("put it elsewhere, such as in /work; a program there may be in the `PATH`".to_owned())
+            }
             Self::HostImage => Some("copy what was made into `FROM scratch` and save that".to_owned()),
             Self::Source(error) => error.help(),
             Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.help(),

@@ -1,28 +1,40 @@
 //! What a job writes once every root is made: images, files, tars.
 //!
-//! Exports are written in the order of the request. A failing one leaves those before it written and its own place
-//! as it was.
+//! What can fail because of what is in a tree comes before anything that others see: first all images are packed and all
+//! places looked at, then files are written in the order of the request, then streams, and names in the image store are given
+//! last. A failing one leaves the files before it written and its own place as it was.
+
+mod image;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::{Duration, UNIX_EPOCH};
 
-use rb_api::{Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, Stream};
-use rb_exporters::{Epoch, ExportError, ImageOptions, TreeOptions};
-use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest};
+use rb_api::{Export, ExportResult, ImageName, LayoutPlace, Place, Stream};
+use rb_exporters::{Epoch, ExportError, TreeOptions};
+use rb_oci::Digest;
 use rb_snapshot::{Follow, View};
 use rb_store::StoreError;
 
 use crate::error::EngineError;
-use crate::images::full_name;
+use crate::images::{full_name, naming};
 use crate::parts::Parts;
 use crate::value::Root;
+use image::Made;
+pub(crate) use image::check;
 
 /// What results call a stream.
 const STREAM: &str = "-";
+
+/// Who sees what an export does, in the order in which exports are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    File,
+    Stream,
+    Name,
+}
 
 /// Writes all exports of a request. Blocking.
 pub(crate) fn write(
@@ -31,22 +43,33 @@ pub(crate) fn write(
     roots: &[Root],
     epoch: Epoch,
 ) -> Result<Vec<ExportResult>, EngineError> {
-    let write = |export| {
-        if is_streamed(export) {
-            return write_one(parts, export, roots, epoch);
-        }
-        whole(|| write_one(parts, export, roots, epoch))
-    };
-    exports.iter().map(write).collect()
+    let prepared: Result<Vec<_>, _> =
+        exports.iter().map(|export| whole(|| prepare(parts, export, roots, epoch))).collect();
+    let mut order: Vec<_> = exports.iter().zip(prepared?).enumerate().collect();
+    order.sort_by_key(|(_, (export, _))| effect(export));
+    let mut results = Vec::with_capacity(order.len());
+    for (place, (export, mut made)) in order {
+        // What was packed for it stands, unless a part of it proves damaged.
+        let mut write = || {
+            let made = match made.take() {
+                None => prepare(parts, export, roots, epoch)?,
+                made => made,
+            };
+            write_one(parts, export, roots, epoch, made)
+        };
+        let result = if effect(export) == Effect::Stream { write() } else { whole(write) };
+        results.push((place, result?));
+    }
+    results.sort_by_key(|(place, _)| *place);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-fn is_streamed(export: &Export) -> bool {
+fn effect(export: &Export) -> Effect {
     match export {
-        Export::Tar { destination, .. } => matches!(destination, Place::Stream(_)),
-        Export::OciLayout { destination, .. } => {
-            matches!(destination, LayoutPlace::Archive(Place::Stream(_)))
-        }
-        Export::Image { .. } | Export::Local { .. } => false,
+        Export::Tar { destination: Place::Stream(_), .. }
+        | Export::OciLayout { destination: LayoutPlace::Archive(Place::Stream(_)), .. } => Effect::Stream,
+        Export::Tar { .. } | Export::OciLayout { .. } | Export::Local { .. } => Effect::File,
+        Export::Image { .. } => Effect::Name,
     }
 }
 
@@ -93,16 +116,14 @@ pub(crate) enum Need {
 /// Returns what the exports need of a root.
 pub(crate) fn need(exports: &[Export], index: usize) -> Need {
     let needs = exports.iter().map(|export| match export {
-        Export::Image { root, format, .. } | Export::OciLayout { root, format, .. } if *root == index => {
-            if format.force_compression {
-                Need::Tree
-            } else {
-                Need::Layers
-            }
-        }
         Export::Local { root, .. } | Export::Tar { root, .. } if *root == index => Need::Tree,
-        Export::Image { .. } | Export::OciLayout { .. } | Export::Local { .. } | Export::Tar { .. } => {
-            Need::Nothing
+        Export::Local { .. } | Export::Tar { .. } => Need::Nothing,
+        Export::Image { images, format, .. } | Export::OciLayout { images, format, .. } => {
+            match images.iter().any(|image| image.root == index) {
+                false => Need::Nothing,
+                true if format.force_compression => Need::Tree,
+                true => Need::Layers,
+            }
         }
     });
     needs.max().unwrap_or(Need::Nothing)
@@ -125,35 +146,113 @@ fn files(parts: &Parts, roots: &[Root], index: usize) -> Result<View, EngineErro
     }
 }
 
+/// Packs the image of an export, or looks whether its files can be written.
+fn prepare(
+    parts: &Parts,
+    export: &Export,
+    roots: &[Root],
+    epoch: Epoch,
+) -> Result<Option<Made>, EngineError> {
+    match export {
+        Export::Image { images, format, .. } => image::make(parts, images, roots, format, epoch).map(Some),
+        Export::OciLayout { images, format, destination, .. } => {
+            match destination {
+                LayoutPlace::Folder(path) => rb_exporters::check_oci_layout(path)?,
+                LayoutPlace::Archive(Place::File(path)) => rb_exporters::check_oci_tar_file(path)?,
+                LayoutPlace::Archive(Place::Stream(_)) => {}
+            }
+            image::make(parts, images, roots, format, epoch).map(Some)
+        }
+        Export::Local { .. } => {
+            for Piece { view, path, destination, options } in pieces(parts, export, roots)? {
+                rb_exporters::check_tree(&view, path, &destination, &options)?;
+            }
+            Ok(None)
+        }
+        Export::Tar { root: index, destination, .. } => {
+            if let Place::File(path) = destination {
+                rb_exporters::refuse_what_is_no_file(path)?;
+            }
+            files(parts, roots, *index).map(|_| None)
+        }
+    }
+}
+
+/// Part of a tree, and where it goes.
+struct Piece {
+    view: View,
+    path: PathBuf,
+    destination: PathBuf,
+    options: TreeOptions,
+}
+
+/// Returns what a local export consists of.
+fn pieces(parts: &Parts, export: &Export, roots: &[Root]) -> Result<Vec<Piece>, EngineError> {
+    let Export::Local { root: index, path, destination, into, entries, merge, optional, confine } = export
+    else {
+        return Ok(Vec::new());
+    };
+    let view = files(parts, roots, *index)?;
+    let options = TreeOptions {
+        within: confine.clone(),
+        merge: *merge,
+        precious: parts.precious.clone(),
+        ..TreeOptions::default()
+    };
+    let path = Path::new(path);
+    let piece = |path: PathBuf, destination: PathBuf| Piece {
+        view: view.clone(),
+        path,
+        destination,
+        options: options.clone(),
+    };
+    if *optional && view.lookup(path, Follow::Yes)?.is_none() {
+        return Ok(Vec::new());
+    }
+    if *entries {
+        let names = view.read_dir(path)?.into_keys();
+        return Ok(names.map(|name| piece(path.join(&name), destination.join(&name))).collect());
+    }
+    Ok(vec![match path.file_name() {
+        Some(name) if *into => piece(path.to_owned(), destination.join(name)),
+        Some(_) | None => piece(path.to_owned(), destination.clone()),
+    }])
+}
+
 fn write_one(
     parts: &Parts,
     export: &Export,
     roots: &[Root],
     epoch: Epoch,
+    made: Option<Made>,
 ) -> Result<ExportResult, EngineError> {
+    let made = || {
+        made.ok_or_else(|| EngineError::Worker {
+            reason: "an image was to be written and is not made".to_owned(),
+        })
+    };
     match export {
-        Export::Image { root: index, names, config, format, push: _ } => {
-            let manifest = image(parts, root(roots, *index)?, config, format, epoch)?;
+        Export::Image { names, .. } => {
+            let made = made()?;
             let names: Vec<String> = names
                 .iter()
                 .map(|name| match name {
                     ImageName::Plain(name) => full_name(name),
-                    ImageName::Digest(name) => format!("{name}@{}", manifest.digest()),
+                    ImageName::Digest(name) => format!("{name}@{}", made.descriptor.digest()),
                 })
                 .collect();
-            let now = i64::try_from(parts.store.clock().now().as_secs()).unwrap_or(i64::MAX);
             for name in &names {
-                parts.store.set_image(name, &manifest, now)?;
+                naming::put(&parts.store, name, &made.descriptor)?;
             }
-            image_result(parts, names, &manifest, None)
+            Ok(made.result(names, None))
         }
-        Export::OciLayout { root: index, names, config, format, destination } => {
-            let manifest = image(parts, root(roots, *index)?, config, format, epoch)?;
+        Export::OciLayout { names, destination, .. } => {
+            let made = made()?;
             let names: Vec<String> = names.iter().map(|name| full_name(name)).collect();
             let mut images: Vec<_> =
-                names.iter().map(|name| (Some(name.clone()), manifest.clone())).collect();
+                names.iter().map(|name| (Some(name.clone()), made.descriptor.clone())).collect();
             if images.is_empty() {
-                images.push((None, manifest.clone()));
+                images.push((None, made.descriptor.clone()));
             }
             let written = match destination {
                 LayoutPlace::Folder(path) => {
@@ -169,32 +268,21 @@ fn write_one(
                     STREAM.into()
                 }
             };
-            image_result(parts, names, &manifest, Some(written))
+            Ok(made.result(names, Some(written)))
         }
-        Export::Local { root: index, path, destination, into, entries, merge, optional, confine } => {
-            let view = files(parts, roots, *index)?;
-            let options = TreeOptions {
-                within: confine.clone(),
-                merge: *merge,
-                precious: parts.precious.clone(),
-                ..TreeOptions::default()
-            };
-            let path = Path::new(path);
-            let found = view.lookup(path, Follow::Yes)?;
-            let pieces = match path.file_name() {
-                _ if *optional && found.is_none() => Vec::new(),
-                _ if *entries => view.read_dir(path)?.into_keys().collect(),
-                Some(name) if *into => return write_local(&view, path, destination.join(name), &options),
-                _ => return write_local(&view, path, destination.clone(), &options),
-            };
+        Export::Local { destination, into, entries, .. } => {
+            let pieces = pieces(parts, export, roots)?;
             let (mut written, mut total) = (0, 0);
-            for name in pieces {
-                let place = destination.join(&name);
-                let report = rb_exporters::write_tree(&view, path.join(&name), &place, &options)?;
+            let told = match pieces.as_slice() {
+                [only] if *into && !*entries => only.destination.clone(),
+                _ => destination.clone(),
+            };
+            for Piece { view, path, destination, options } in pieces {
+                let report = rb_exporters::write_tree(&view, path, &destination, &options)?;
                 written += report.written;
                 total += report.written + report.unchanged;
             }
-            Ok(ExportResult::Local { destination: destination.clone(), written, total })
+            Ok(ExportResult::Local { destination: told, written, total })
         }
         Export::Tar { root: index, destination, epoch_seconds } => {
             let epoch = epoch_seconds.map_or(epoch, Epoch);
@@ -210,16 +298,6 @@ fn write_one(
             Ok(ExportResult::Tar { destination, size_bytes })
         }
     }
-}
-
-fn write_local(
-    view: &View,
-    path: &Path,
-    destination: PathBuf,
-    options: &TreeOptions,
-) -> Result<ExportResult, EngineError> {
-    let report = rb_exporters::write_tree(view, path, &destination, options)?;
-    Ok(ExportResult::Local { destination, written: report.written, total: report.written + report.unchanged })
 }
 
 /// What a client reads, counted.
@@ -245,69 +323,6 @@ impl Write for Streamed<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.stream.writer().lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
-}
-
-/// Returns how the exporter is to write an image.
-pub(crate) fn options(format: &ImageFormat) -> ImageOptions {
-    let ImageFormat {
-        compression,
-        force_compression,
-        types,
-        epoch_seconds: _,
-        annotations,
-        descriptor_annotations,
-    } = format;
-    ImageOptions {
-        compression: *compression,
-        force_compression: *force_compression,
-        types: *types,
-        annotations: annotations.clone(),
-        descriptor_annotations: descriptor_annotations.clone(),
-    }
-}
-
-/// Packs a tree as an image made at `epoch`: as all times in it, that of its making must not differ from build to build.
-fn image(
-    parts: &Parts,
-    root: &Root,
-    config: &ImageConfig,
-    format: &ImageFormat,
-    epoch: Epoch,
-) -> Result<Descriptor, EngineError> {
-    let epoch = format.epoch_seconds.map_or(epoch, Epoch);
-    let mut config = config.clone();
-    let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch.0).unwrap_or_default());
-    config.created = Some(humantime::format_rfc3339_seconds(made).to_string());
-    let (store, options) = (&parts.store, options(format));
-    match root {
-        Root::Tree(tree) if tree.host.is_some() => Err(EngineError::HostImage),
-        Root::Tree(tree) => {
-            let snapshots = &parts.snapshots;
-            Ok(rb_exporters::export_image(store, snapshots, tree.snapshot, &config, epoch, &options)?)
-        }
-        Root::Image(image, _) => Ok(rb_exporters::export_layers(store, &image.layers, &config, &options)?),
-    }
-}
-
-fn image_result(
-    parts: &Parts,
-    names: Vec<String>,
-    manifest: &Descriptor,
-    destination: Option<PathBuf>,
-) -> Result<ExportResult, EngineError> {
-    let digest = rb_sources::layout::digest_of(manifest)?;
-    let bytes = parts.store.read_blob(&digest, 4 << 20)?;
-    let parsed: ImageManifest = serde_json::from_slice(&bytes)
-        .map_err(|source| ExportError::Json { what: format!("manifest {digest}"), source })?;
-    let layers: u64 = parsed.layers().iter().map(Descriptor::size).sum();
-    Ok(ExportResult::Image {
-        names,
-        digest,
-        descriptor: manifest.clone(),
-        config: rb_sources::layout::digest_of(parsed.config())?,
-        size_bytes: parsed.config().size() + layers,
-        destination,
-    })
 }
 
 /// Writes beside the destination and renames, so that a failing export leaves nothing half written.

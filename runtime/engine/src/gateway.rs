@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use rb_api::SolveError;
+use rb_api::{EventSink, SolveError};
 use rb_diag::chain;
 use rb_frontend::{Answer, ImageLocation, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_oci::{Platform, Reference};
@@ -12,7 +12,7 @@ use rb_solver::OpError;
 use rb_sources::layout::{self, Wanted};
 
 use crate::error::EngineError;
-use crate::fetch::Listener;
+use crate::fetch::ToldLate;
 use crate::job::JobContext;
 use crate::names::NamedImage;
 use crate::parts::Parts;
@@ -32,9 +32,10 @@ fn failed(error: &OpError) -> WorldError {
 pub(crate) async fn resolve_image(
     job: &JobContext,
     request: &ImageRequest,
+    events: &EventSink,
 ) -> Result<ResolvedImage, WorldError> {
     let (project, path, tag) = match &request.location {
-        ImageLocation::Registry(name) => return resolve_name(job, name, &request.platform).await,
+        ImageLocation::Registry(name) => return resolve_name(job, name, &request.platform, events).await,
         ImageLocation::OciLayout { project, path, tag } => (project, path, tag),
     };
     let store = project.join(path).dir().to_owned();
@@ -58,10 +59,13 @@ async fn resolve_name(
     job: &JobContext,
     name: &str,
     platform: &Platform,
+    events: &EventSink,
 ) -> Result<ResolvedImage, WorldError> {
     let reference: Reference =
         name.parse().map_err(|error| failed(&crate::op_error(EngineError::Reference(error))))?;
-    let found = job.images.find(&job.parts, &reference, platform, job.images.pull, &Listener::nobody()).await;
+    let told = ToldLate::new(events, format!("look up {}", reference.familiar()));
+    let found = job.images.find(&job.parts, &reference, platform, job.images.pull, &told.listener()).await;
+    told.end(found.is_ok());
     let NamedImage { root, image } = found.map_err(|error| failed(&error))?;
     Ok(ResolvedImage {
         identifier: format!("docker-image://{}", reference.pinned(root)),

@@ -42,11 +42,12 @@ impl Graphs {
                 let meta = graph.meta(&vertex.digest);
                 let name = meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);
                 let below = vertex.inputs.iter().map(|edge| edge.vertex).collect();
-                let Some(place) = watch.add(vertex.digest, &name, is_step(vertex, &name), below) else {
+                let is_step = is_step(vertex, &name);
+                let Some(place) = watch.add(vertex.digest, &name, is_step, below) else {
                     continue;
                 };
                 let inputs = vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
-                let op = Arc::new(LlbOp::new(vertex.clone(), meta.ignore_cache, Arc::clone(job)));
+                let op = Arc::new(LlbOp::new(vertex.clone(), meta.ignore_cache, is_step, Arc::clone(job)));
                 // Several of one name are told apart by their order, or the last build's first would explain the second.
                 let lineage = Some(match place {
                     0 => Digest::of(&name),

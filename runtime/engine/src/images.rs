@@ -6,10 +6,12 @@
 //! | `tree` | all that an image consists of |
 //! | `copy` | from one such place to another, in skopeo's words |
 //! | `layout_out` | an image more in a layout |
+//! | `naming` | names, and when their images were made |
 
 pub(crate) mod content;
 mod copy;
 mod layout_out;
+pub(crate) mod naming;
 pub(crate) mod tree;
 
 use std::fs::{self, File};
@@ -102,8 +104,7 @@ impl LocalEngine {
         }
         let mut image = image.clone();
         image.set_annotations(None);
-        let now = i64::try_from(self.parts.store.clock().now().as_secs()).unwrap_or(i64::MAX);
-        Ok(self.parts.store.set_image(&full_name(name), &image, now)?)
+        naming::put(&self.parts.store, &full_name(name), &image)
     }
 
     /// Forgets a name, or with a digest the only name of an image; `force` takes all its names. The blobs stay until nothing
@@ -130,14 +131,16 @@ impl LocalEngine {
         Ok(names)
     }
 
-    /// Writes images to a file or folder; the destination is replaced whole or stays as it was.
+    /// Writes images to a file or folder; the destination is replaced whole or stays as it was. Its folder must be there.
     pub fn save_image(
         &self,
         names: &[String],
         format: SaveFormat,
         destination: &Path,
     ) -> Result<(), EngineError> {
-        self.write_images(&self.named_images(names)?, format, destination)
+        let images = self.named_images(names)?;
+        refuse_missing_folder(destination)?;
+        self.write_images(&images, format, destination)
     }
 
     /// Writes images as an archive to a stream.
@@ -240,7 +243,7 @@ impl LocalEngine {
         let engine = self.clone();
         let (found, platform) = (self.find_image(name)?, platform.clone());
         let image = content::run_blocking(move || {
-            let manifest = engine.manifest_here(&found, &platform)?;
+            let manifest = engine.image_for(&found, &platform)?;
             let (_, image) = engine.read_image(&manifest)?;
             Ok(PinnedImage { origin: Origin::Store, ..PinnedImage::of_layout(image) })
         })
@@ -271,8 +274,8 @@ impl LocalEngine {
         Ok(rb_exporters::write_tree(&view, "/", destination, &options)?)
     }
 
-    /// Finds the manifest for a platform without a network.
-    fn manifest_here(&self, root: &Descriptor, platform: &Platform) -> Result<Descriptor, EngineError> {
+    /// Finds the manifest for a platform without a network; a manifest stands for itself.
+    pub fn image_for(&self, root: &Descriptor, platform: &Platform) -> Result<Descriptor, EngineError> {
         if !is_index(root) {
             return Ok(root.clone());
         }
@@ -325,6 +328,18 @@ impl LocalEngine {
         let short = names.iter().map(|name| name.strip_suffix(":latest").unwrap_or(name));
         let nearest = rb_diag::nearest(name, short).map(ToOwned::to_owned);
         EngineError::NoSuchImage { name: name.to_owned(), nearest }
+    }
+}
+
+/// Refuses to write where no folder is: a name that was mistyped should not make folders.
+fn refuse_missing_folder(destination: &Path) -> Result<(), EngineError> {
+    match destination.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(EngineError::Image {
+            what: format!("`{}`", destination.display()),
+            reason: "cannot be written: its folder does not exist".to_owned(),
+            help: Some(format!("make it: `mkdir -p {}`", folder.display())),
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 

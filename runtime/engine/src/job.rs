@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use rb_api::PullPolicy;
+use rb_api::{Course, PullPolicy};
 use rb_oci::Digest;
 use rb_session::Session;
 
@@ -20,6 +20,8 @@ pub(crate) struct JobContext {
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Whether steps may run without isolation.
     pub(crate) allow_insecure: bool,
+    /// How far it goes.
+    pub(crate) course: Course,
     /// What names of images stand for; asked once each.
     pub(crate) images: Names,
     /// Layers that are packed ahead.
@@ -41,6 +43,7 @@ impl JobContext {
             no_cache,
             allowed_binds,
             allow_insecure: false,
+            course: Course::Stop,
             images,
             packing: Arc::default(),
             tails: Mutex::default(),
@@ -56,6 +59,12 @@ impl JobContext {
     /// Says whether steps may run without isolation; they may not unless told so.
     pub(crate) fn with_insecure(mut self, allow: bool) -> Self {
         self.allow_insecure = allow;
+        self
+    }
+
+    /// Says how far it goes.
+    pub(crate) fn on_course(mut self, course: Course) -> Self {
+        self.course = course;
         self
     }
 
@@ -88,6 +97,16 @@ impl LogTail {
 
     /// Adds what was written next.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        // Of a flood only the end can matter: what is behind as many ends of lines.
+        let bytes = match ends.take(Self::LINES + 1).enumerate().find(|(count, _)| *count == Self::LINES) {
+            Some((_, end)) => {
+                self.lines.clear();
+                self.open = false;
+                bytes.get(end + 1..).unwrap_or_default()
+            }
+            None => bytes,
+        };
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.open {
                 if self.lines.len() == Self::LINES {
@@ -129,6 +148,19 @@ mod tests {
         assert_eq!(lines.len(), LogTail::LINES);
         assert_eq!(lines.last().map(String::as_str), Some("end"));
         assert_eq!(lines.first().map(String::as_str), Some("line 61!"));
+    }
+
+    #[test]
+    fn a_large_piece_gives_the_same_as_its_lines() {
+        let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
+        for end in ["", "open"] {
+            let text = format!("begun {text}{end}");
+            let (mut whole, mut by_line) = (LogTail::default(), LogTail::default());
+            whole.push(b"before\nnot ended ");
+            whole.push(text.as_bytes());
+            text.split_inclusive('\n').for_each(|line| by_line.push(line.as_bytes()));
+            assert_eq!(whole.into_lines(), by_line.into_lines());
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod graph;
 mod images;
 mod job;
 mod load;
+mod look;
 mod names;
 mod network;
 mod ops;
@@ -102,6 +103,7 @@ impl LocalEngine {
             registry: options.registry,
             network: options.network,
             precious,
+            unpacking: tokio::sync::Semaphore::new(options.jobs.get()),
             caches: Default::default(),
         };
         Ok(Self {

@@ -52,18 +52,15 @@ impl Packing {
     /// Has the layers of the images among `exports` packed as they are made; `graphs` are those of the roots.
     pub(crate) fn want(&self, graphs: &[Graph], exports: &[Export], epoch: Epoch) {
         for export in exports {
-            let (root, format) = match export {
-                Export::Image { root, format, .. } | Export::OciLayout { root, format, .. } => (root, format),
-                Export::Local { .. } | Export::Tar { .. } => continue,
-            };
-            let Some(graph) = graphs.get(*root) else { continue };
+            let Some(format) = export.format() else { continue };
             let format = Format {
                 compression: format.compression,
                 force: format.force_compression,
                 epoch: format.epoch_seconds.map_or(epoch, Epoch),
             };
+            let graphs = export.images().iter().filter_map(|image| graphs.get(image.root));
             let mut state = self.state();
-            for output in chain(graph) {
+            for output in graphs.flat_map(chain) {
                 let formats = state.wanted.entry(output).or_default();
                 if !formats.contains(&format) {
                     formats.push(format);

@@ -5,6 +5,7 @@ use rb_exporters::Precious;
 use rb_registry::Registry;
 use rb_snapshot::Snapshots;
 use rb_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::claims::Claims;
 use crate::network::StepNetwork;
@@ -23,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) network: StepNetwork,
     /// What no export replaces.
     pub(crate) precious: Precious,
+    /// Room for layers that are unpacked at once.
+    pub(crate) unpacking: Semaphore,
     /// Who waits for which cache.
     pub(crate) caches: Turns,
 }

@@ -9,6 +9,8 @@ use rb_solver::OpError;
 use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::fetch::{self, Told};
+use crate::images::naming;
+use crate::images::tree::refuse_config_of_other;
 use crate::names::{self, NamedImage};
 
 /// What was pulled.
@@ -23,13 +25,14 @@ pub struct PulledImage {
 }
 
 impl LocalEngine {
-    /// Pulls an image whole and gives it its name in the image store, in place of the image that had it.
+    /// Pulls an image whole and gives it its name in the image store, in place of the image that had it. Without a platform it
+    /// is the one for this machine, or the only one there is; with one, another is an error.
     ///
     /// `events` hears of it as of one vertex. To be called within a tokio runtime; dropping the future ends it.
     pub async fn pull_image(
         &self,
         name: &str,
-        platform: &Platform,
+        platform: Option<&Platform>,
         pull: PullPolicy,
         events: &EventSink,
     ) -> Result<PulledImage, EngineError> {
@@ -43,20 +46,23 @@ impl LocalEngine {
     async fn pull(
         &self,
         reference: &Reference,
-        platform: &Platform,
+        platform: Option<&Platform>,
         pull: PullPolicy,
         told: &Told,
     ) -> Result<PulledImage, OpError> {
         let (parts, listener) = (&self.parts, told.listener());
-        let NamedImage { root, image } = names::find(parts, reference, platform, pull, &listener).await?;
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let NamedImage { root, image } = names::find(parts, reference, &wanted, pull, &listener).await?;
+        if let Some(platform) = platform {
+            refuse_config_of_other(&image.config, platform).map_err(crate::op_error)?;
+        }
         fetch::blobs(parts, &image, &listener).await?;
         let (parts, name, digest) = (Arc::clone(parts), reference.familiar(), image.digest);
         let pulled = PulledImage { name, digest, pinned: reference.pinned(root).to_string() };
         crate::blocking(move || {
             let no_manifest = || EngineError::NoSuchImage { name: digest.to_string(), nearest: None };
             let descriptor: Descriptor = names::document(&parts, &digest)?.ok_or_else(no_manifest)?;
-            let now = i64::try_from(parts.store.clock().now().as_secs()).unwrap_or(i64::MAX);
-            parts.store.set_image(&pulled.name, &descriptor, now)?;
+            naming::put(&parts.store, &pulled.name, &descriptor)?;
             Ok(pulled)
         })
         .await

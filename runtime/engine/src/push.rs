@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::images::content::{Content, InStore, digest_of, run_blocking, unwrapped};
-use crate::images::tree::{ImageTree, is_foreign, manifest_for};
+use crate::images::tree::{ImageTree, is_foreign, manifest_for, refuse_other};
 use crate::parts::Parts;
 
 /// Blobs under way at once. Fewer than the client allows for one host: a blob may come from the registry that it goes to.
@@ -36,7 +36,9 @@ pub enum Platforms {
     /// All that are here, or else the one for this machine.
     #[default]
     Here,
-    /// One.
+    /// The nearest to one; a manifest that is all there is, whatever it is for.
+    Nearest(Platform),
+    /// One; that there is only another is an error.
     One(Platform),
     /// All; that one is not here is an error.
     All,
@@ -98,12 +100,13 @@ pub(crate) async fn written(
     written: &[ExportResult],
     events: &EventSink,
 ) -> Result<Vec<PushedImage>, EngineError> {
-    let mut pushed = Vec::new();
+    let mut pushed: Vec<PushedImage> = Vec::new();
     for (target, result) in targets.iter().zip(written) {
         let (Some(Target { to, naming }), ExportResult::Image { descriptor, .. }) = (target, result) else {
             continue;
         };
-        pushed.extend(image(parts, descriptor, to, *naming, &Platforms::All, events).await?);
+        let image = image(parts, descriptor, to, *naming, &Platforms::All, events).await;
+        pushed.extend(image.map_err(|error| error.after(&pushed))?);
     }
     Ok(pushed)
 }
@@ -143,7 +146,12 @@ pub(crate) async fn tree_for(
 ) -> Result<ImageTree, EngineError> {
     let platform = match platforms {
         Platforms::All => return ImageTree::of(content, root).await,
-        Platforms::One(platform) => platform.clone(),
+        Platforms::Nearest(platform) => platform.clone(),
+        Platforms::One(platform) => {
+            let manifest = manifest_for(content, root, platform).await?;
+            refuse_other(content, &manifest, platform).await?;
+            return ImageTree::of(content, &manifest).await;
+        }
         Platforms::Here => {
             match ImageTree::of(content, root).await {
                 Ok(tree) if tree.is_complete(content)? => return Ok(tree),
@@ -185,13 +193,13 @@ pub(crate) async fn tree_to(
             // What was just pushed there is there.
             before: &repositories[..place],
         };
-        match push.all(&names, naming, &told).await {
-            Ok(found) => reports.extend(found),
-            Err(error) => {
-                told.image(EventKind::Failed { message: rb_diag::chain(&error) });
-                let name = names[0].familiar();
-                return Err(EngineError::Push { name, source: Box::new(error) });
-            }
+        let before = reports.len();
+        if let Err(error) = push.all(&names, naming, &told, &mut reports).await {
+            told.image(EventKind::Failed { message: rb_diag::chain(&error) });
+            // Of the names of one repository, those before the one that failed are pushed.
+            let name = names.get(reports.len() - before).unwrap_or(&names[0]).familiar();
+            let error = EngineError::Push { name, pushed: Vec::new(), source: Box::new(error) };
+            return Err(error.after(&reports));
         }
     }
     Ok(reports)
@@ -213,7 +221,8 @@ impl Push<'_> {
         names: &[&Reference],
         naming: Naming,
         told: &Told,
-    ) -> Result<Vec<PushedImage>, EngineError> {
+        reports: &mut Vec<PushedImage>,
+    ) -> Result<(), EngineError> {
         let began = Instant::now();
         told.begin();
         let pushed = self.blobs(told).await?;
@@ -222,22 +231,19 @@ impl Push<'_> {
         for (descriptor, bytes) in others {
             self.document(&self.repository.with_digest(digest_of(descriptor)?), descriptor, bytes).await?;
         }
-        let mut reports = Vec::new();
-        for name in names {
+        for (place, name) in names.iter().enumerate() {
             let target = match (naming, name.tag()) {
                 (Naming::Digest, _) | (_, None) => self.repository.with_digest(root),
                 (Naming::Tags, Some(_)) => (*name).clone(),
             };
             self.document(&target, &last.0, &last.1).await?;
-            reports.push(pushed.report(target.familiar(), root));
-        }
-        // The blobs went once, for the first name.
-        for report in reports.iter_mut().skip(1) {
-            (report.sent, report.sent_bytes, report.mounted) = (0, 0, 0);
-            report.existed = self.tree.blobs.len();
+            // The blobs went once, for the first name.
+            let there = Counts { existed: self.tree.blobs.len(), ..Counts::default() };
+            let counts = if place == 0 { &pushed } else { &there };
+            reports.push(counts.report(target.familiar(), root));
         }
         told.image(EventKind::Done { duration: began.elapsed() });
-        Ok(reports)
+        Ok(())
     }
 
     /// Sends blobs, several at once; dropped, it ends them all.

@@ -113,13 +113,12 @@ impl LocalEngine {
             (Ok(found), Err(_)) => found,
             (Ok(found), Ok(_)) if request.pull != PullPolicy::Always => found,
             (Err(EngineError::NoSuchImage { .. }) | Ok(_), Ok(_)) if request.pull != PullPolicy::Never => {
-                let platform = Platform::host();
-                let pulled = self.pull_image(name, &platform, request.pull, events).await?;
+                let pulled = self.pull_image(name, None, request.pull, events).await?;
                 self.find_image(&pulled.digest.to_string())?
             }
             (found, _) => found?,
         };
-        let (_, image) = self.read_image(&found)?;
+        let (_, image) = self.read_image(&self.image_for(&found, &Platform::host())?)?;
         Ok(PinnedImage { origin: Origin::Store, ..PinnedImage::of_layout(image) })
     }
 

@@ -7,12 +7,15 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rb_api::{Engine, EventSink, Export, Job, JobOptions, SolveError, SolveRequest, SolveResult, Summary};
+use rb_api::{
+    Course, Engine, EventSink, Export, Job, JobOptions, Outlook, SolveError, SolveRequest, SolveResult,
+    Summary,
+};
 use rb_diag::chain;
 use rb_exporters::Epoch;
 use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_llb::Definition;
-use rb_solver::JobHandle;
+use rb_solver::{Failure, JobHandle, Mode};
 
 use crate::error::EngineError;
 use crate::exports::Need;
@@ -22,17 +25,17 @@ use crate::job::JobContext;
 use crate::ops::LlbOp;
 use crate::value::{Product, Root, Tree, Value};
 use crate::watch::Watch;
-use crate::{LocalEngine, exports, gateway, push};
+use crate::{LocalEngine, exports, gateway, look, push};
 
 #[async_trait]
 impl Engine for LocalEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        let JobOptions { session, no_cache, pull, allow_insecure, epoch_seconds } = options;
+        let JobOptions { session, no_cache, pull, allow_insecure, epoch_seconds, course } = options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
         let watch = Arc::new(Watch::new(events));
         Arc::new(LocalJob {
-            handle: self.solver().job(Vec::new(), watch.clone()),
-            context: Arc::new(context.with_insecure(allow_insecure).with_pull(pull)),
+            handle: self.solver().job_in(mode_of(course), Vec::new(), watch.clone()),
+            context: Arc::new(context.with_insecure(allow_insecure).with_pull(pull).on_course(course)),
             watch,
             epoch: Epoch(epoch_seconds),
             binding: Mutex::default(),
@@ -62,9 +65,13 @@ impl Drop for LocalJob {
     }
 }
 
+/// What the writing of a job's outputs is called.
+const OUTPUTS: &str = "writing outputs";
+
 #[async_trait]
 impl Job for LocalJob {
     async fn solve(&self, mut request: SolveRequest) -> Result<SolveResult, SolveError> {
+        exports::check(&request.exports).map_err(|error| engine_error(&error))?;
         let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
         let products =
             self.products(request.roots.iter().map(|root| &root.definition), &request.exports).await?;
@@ -75,11 +82,16 @@ impl Job for LocalJob {
         let roots = made.iter().map(Root::key).collect();
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
+        let are_written = !request.exports.is_empty();
         let write = move || {
             let _alone = packing.alone();
             exports::write(&parts, &request.exports, &made, epoch)
         };
+        let told = are_written.then(|| Told::begin(self.watch.events(), OUTPUTS));
         let written = crate::blocking(write).await;
+        if let Some(told) = told {
+            told.end(&written);
+        }
         let exports = written.map_err(|error| job_error(&error))?;
         let pushed = push::written(&self.context.parts, &targets, &exports, self.watch.events()).await;
         let pushed = pushed.map_err(|error| engine_error(&error))?;
@@ -96,11 +108,37 @@ impl Job for LocalJob {
     }
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
-        gateway::resolve_image(&self.context, request).await
+        gateway::resolve_image(&self.context, request, self.watch.events()).await
+    }
+
+    async fn look(&self, roots: &[rb_api::Root]) -> Result<Vec<Outlook>, SolveError> {
+        if self.context.course != Course::Look {
+            return Err(engine_error(&EngineError::Worker {
+                reason: "this job does not only look".to_owned(),
+            }));
+        }
+        let graphs =
+            Graphs::of(roots.iter().map(|root| &root.definition)).map_err(|error| engine_error(&error))?;
+        self.add(&graphs);
+        let edges: Vec<Output> = graphs.roots().into_iter().flatten().collect();
+        let failures = match self.handle.solve(&edges).await {
+            Ok(_) => Vec::new(),
+            Err(error @ rb_solver::SolveError::Failed { .. }) => error.failures(),
+            Err(error) => return Err(solve_error(error, &self.context, &self.watch)),
+        };
+        Ok(look::outlooks(&self.watch, failures, &self.context))
     }
 
     fn summary(&self) -> Summary {
         self.watch.summary()
+    }
+}
+
+fn mode_of(course: Course) -> Mode {
+    match course {
+        Course::Stop => Mode::Stop,
+        Course::KeepGoing => Mode::KeepGoing,
+        Course::Look => Mode::Look,
     }
 }
 
@@ -118,7 +156,7 @@ impl LocalJob {
         drop(graphs);
         let edges: Vec<Output> = roots.iter().flatten().copied().collect();
         let solved = self.handle.solve(&edges).await;
-        let mut values = solved.map_err(|error| solve_error(error, &self.context))?.into_iter();
+        let mut values = solved.map_err(|error| solve_error(error, &self.context, &self.watch))?.into_iter();
         let product = |root: &Option<Output>| match root {
             None => Product::Here(Value::Tree(Tree::scratch())),
             Some(_) => values.next().expect("one value per edge"),
@@ -166,30 +204,53 @@ impl LocalJob {
     }
 }
 
-fn solve_error(error: rb_solver::SolveError, job: &JobContext) -> SolveError {
-    match error {
-        rb_solver::SolveError::Failed { vertex, name, source, also: _ } => {
-            if source.is_cancelled() {
-                return SolveError::Cancelled;
-            }
-            let engine = source.get_ref().downcast_ref::<EngineError>();
-            let log_tail = match engine {
-                Some(EngineError::Exit { log_tail, .. } | EngineError::NoRoom { log_tail, .. }) => {
-                    log_tail.clone()
-                }
-                _ => job.take_tail(&vertex),
-            };
-            SolveError::Vertex {
-                vertex,
-                name: name.to_string(),
-                kind: source.kind(),
-                message: chain(source.as_ref()),
-                help: engine.and_then(EngineError::help),
-                log_tail,
-            }
+fn solve_error(error: rb_solver::SolveError, job: &JobContext, watch: &Watch) -> SolveError {
+    let mut failures = error.failures();
+    if failures.is_empty() {
+        return match error {
+            rb_solver::SolveError::Cancelled => SolveError::Cancelled,
+            other => SolveError::Job { kind: other.kind(), message: chain(&other), help: None },
+        };
+    }
+    match job.course {
+        // What fails beside the first is its like, or was told to stop.
+        Course::Stop => failures.truncate(1),
+        // A look that comes upon what is wrong says that, and not what it would have run.
+        Course::Look if failures.iter().any(|failure| !failure.source.is_withheld()) => {
+            failures.retain(|failure| !failure.source.is_withheld());
         }
-        rb_solver::SolveError::Cancelled => SolveError::Cancelled,
-        other => SolveError::Job { kind: other.kind(), message: chain(&other), help: None },
+        // Of what would run the first will do: there is more to run for it.
+        Course::Look => failures.truncate(1),
+        Course::KeepGoing => {}
+    }
+    let mut told: Vec<_> = failures.into_iter().map(|failure| failure_error(failure, job, watch)).collect();
+    match told.len() {
+        1 => told.remove(0),
+        _ => SolveError::Several(told),
+    }
+}
+
+/// Tells of one vertex that failed.
+pub(crate) fn failure_error(failure: Failure, job: &JobContext, watch: &Watch) -> SolveError {
+    let Failure { vertex, name, source } = failure;
+    if source.is_cancelled() {
+        return SolveError::Cancelled;
+    }
+    if source.is_withheld() {
+        return SolveError::Withheld { vertex, name: name.to_string(), reason: watch.reason(&vertex) };
+    }
+    let engine = source.get_ref().downcast_ref::<EngineError>();
+    let log_tail = match engine {
+        Some(EngineError::Exit { log_tail, .. } | EngineError::NoRoom { log_tail, .. }) => log_tail.clone(),
+        _ => job.take_tail(&vertex),
+    };
+    SolveError::Vertex {
+        vertex,
+        name: name.to_string(),
+        kind: source.kind(),
+        message: chain(source.as_ref()),
+        help: engine.and_then(EngineError::help),
+        log_tail,
     }
 }
 

@@ -22,19 +22,43 @@ pub(crate) struct Watch {
 
 /// One vertex of the job.
 struct Known {
+    /// How many were known before it.
+    place: usize,
     name: String,
     /// The vertices of its inputs, in order.
     inputs: Vec<Digest>,
     /// It is a step that people count.
     step: bool,
+    /// Why it has to be made, if it has to.
+    missed: Option<CacheVerdict>,
     ended: Option<Ended>,
+}
+
+/// Where a vertex stands.
+pub(crate) struct Standing {
+    pub(crate) vertex: Digest,
+    pub(crate) name: String,
+    pub(crate) inputs: Vec<Digest>,
+    pub(crate) step: bool,
+    /// Why it has to be made, if it has to.
+    pub(crate) missed: Option<CacheVerdict>,
+    /// How it ended, if it was wanted.
+    pub(crate) ended: Option<Ended>,
 }
 
 /// How a vertex ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(crate) enum Ended {
+    /// It was made.
     Executed,
-    Cached,
+    /// It was found.
+    Cached(CacheKey),
+    /// It would have to run.
+    Withheld,
+    /// Nobody wanted it any more, or something below it did not come to be.
+    Cancelled,
+    /// It failed.
+    Failed,
 }
 
 impl Watch {
@@ -45,10 +69,16 @@ impl Watch {
     /// Adds a vertex, tells of it, and returns how many were added before under its name; nothing of one that is known,
     /// which keeps its name.
     pub(crate) fn add(&self, vertex: Digest, name: &str, step: bool, inputs: Vec<Digest>) -> Option<usize> {
-        match self.vertices().entry(vertex) {
+        let mut vertices = self.vertices();
+        let known = vertices.len();
+        match vertices.entry(vertex) {
             Entry::Occupied(_) => return None,
-            Entry::Vacant(place) => place.insert(Known { name: name.to_owned(), inputs, step, ended: None }),
+            Entry::Vacant(entry) => {
+                let name = name.to_owned();
+                entry.insert(Known { place: known, name, inputs, step, missed: None, ended: None })
+            }
         };
+        drop(vertices);
         (self.events)(Event { vertex, kind: EventKind::Added { name: name.to_owned(), step } });
         let mut names = self.names.lock().expect("no holder panics");
         let count = names.entry(name.to_owned()).or_default();
@@ -56,19 +86,41 @@ impl Watch {
         Some(*count - 1)
     }
 
-    /// Counts what became of the steps.
     /// Returns who is told of the job.
     pub(crate) fn events(&self) -> &EventSink {
         &self.events
     }
 
+    /// Returns where every vertex stands, inputs first.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        let vertices = self.vertices();
+        let mut known: Vec<_> = vertices.iter().collect();
+        known.sort_by_key(|(_, known)| known.place);
+        let standing = |(vertex, known): (&Digest, &Known)| Standing {
+            vertex: *vertex,
+            name: known.name.clone(),
+            inputs: known.inputs.clone(),
+            step: known.step,
+            missed: known.missed.clone(),
+            ended: known.ended,
+        };
+        known.into_iter().map(standing).collect()
+    }
+
+    /// Returns why a vertex has to be made.
+    pub(crate) fn reason(&self, vertex: &Digest) -> Option<CacheVerdict> {
+        self.vertices().get(vertex)?.missed.clone()
+    }
+
+    /// Counts what became of the steps.
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for known in self.vertices().values().filter(|known| known.step) {
             match known.ended {
                 Some(Ended::Executed) => summary.executed += 1,
-                Some(Ended::Cached) => summary.cached += 1,
+                Some(Ended::Cached(_)) => summary.cached += 1,
                 None => summary.skipped += 1,
+                Some(Ended::Withheld | Ended::Cancelled | Ended::Failed) => {}
             }
         }
         summary
@@ -99,12 +151,15 @@ impl Observer for Watch {
             Seen::Started => return,
             Seen::Shared { with } => EventKind::Shared { with },
             Seen::Cached { key: kind } => {
-                self.end(&vertex, Ended::Cached);
+                self.end(&vertex, Ended::Cached(key(kind)));
                 EventKind::Cached { key: key(kind) }
             }
             Seen::Missed { reason } => {
-                let name = |input| self.name_of_input(&vertex, input);
-                EventKind::Missed { reason: verdict(reason, name) }
+                let reason = verdict(reason, |input| self.name_of_input(&vertex, input));
+                if let Some(known) = self.vertices().get_mut(&vertex) {
+                    known.missed = Some(reason.clone());
+                }
+                EventKind::Missed { reason }
             }
             Seen::Running => EventKind::Started,
             Seen::Log { stream, bytes } => {
@@ -119,8 +174,18 @@ impl Observer for Watch {
                 self.end(&vertex, Ended::Executed);
                 EventKind::Done { duration }
             }
-            Seen::Failed { error } => EventKind::Failed { message: chain(error.as_ref()) },
-            Seen::Cancelled => EventKind::Cancelled,
+            Seen::Failed { error } => {
+                self.end(&vertex, Ended::Failed);
+                EventKind::Failed { message: chain(error.as_ref()) }
+            }
+            Seen::Withheld => {
+                self.end(&vertex, Ended::Withheld);
+                EventKind::Cancelled
+            }
+            Seen::Cancelled => {
+                self.end(&vertex, Ended::Cancelled);
+                EventKind::Cancelled
+            }
         };
         (self.events)(Event { vertex, kind });
     }

@@ -54,6 +54,7 @@ impl Bench {
             pull: PullPolicy::default(),
             allow_insecure: false,
             epoch_seconds: 1_587_038_400,
+            course: rb_api::Course::default(),
         }
     }
 

@@ -5,13 +5,14 @@
 //! left out; archives go through the store, where their blobs stay as those of an image without a name.
 //! Source: containers/image, "transports".
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rb_api::{EventSink, PushedImage};
 use rb_oci::{Descriptor, Digest, Reference};
-use rb_sources::layout;
+use rb_sources::{bundle, layout};
 use tokio::task::JoinSet;
 
 use super::content::{Content, InLayout, InRegistry, InStore, What, digest_of, run_blocking};
@@ -40,7 +41,7 @@ pub enum Place {
     },
     /// `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`
     Archive {
-        /// The file.
+        /// The file; `-` is a standard stream.
         file: PathBuf,
         /// Which image of it.
         name: Option<String>,
@@ -137,7 +138,14 @@ impl LocalEngine {
                 self.keep(&content, &tree).await?;
                 let images = vec![(name.as_deref().map(full_name), tree.root().clone())];
                 let (engine, file) = (self.clone(), file.clone());
-                run_blocking(move || engine.write_images(&images, SaveFormat::OciTar, &file)).await?;
+                run_blocking(move || {
+                    if is_stream(&file) {
+                        return Ok(rb_exporters::write_oci_tar(&engine.parts.store, &images, io::stdout())?);
+                    }
+                    super::refuse_missing_folder(&file)?;
+                    engine.write_images(&images, SaveFormat::OciTar, &file)
+                })
+                .await?;
             }
         }
         Ok(Copied { digest, pushed })
@@ -165,7 +173,11 @@ impl LocalEngine {
             }
             Place::Archive { file, name } => {
                 let (engine, at) = (self.clone(), file.clone());
-                let images = run_blocking(move || engine.read_archive(&at)).await?;
+                let images = run_blocking(move || match is_stream(&at) {
+                    true => Ok(bundle::load(&engine.parts.store, io::stdin().lock())?),
+                    false => engine.read_archive(&at),
+                })
+                .await?;
                 let wanted = name.as_deref().map(full_name);
                 let fits = |names: &[String]| {
                     wanted.as_ref().is_none_or(|wanted| names.iter().any(|name| full_name(name) == *wanted))
@@ -258,6 +270,11 @@ impl LocalEngine {
     }
 }
 
+/// Says whether an archive comes or goes by a standard stream.
+fn is_stream(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +292,7 @@ mod tests {
             ("oci:dir", Place::Layout { folder: "dir".into(), name: None }),
             ("oci:/a/b:v1", Place::Layout { folder: "/a/b".into(), name: Some("v1".to_owned()) }),
             ("oci-archive:x.tar", archive("x.tar", None)),
+            ("oci-archive:-:app:1", archive("-", Some("app:1"))),
             ("docker-archive:x.tar:a/b:1", archive("x.tar", Some("a/b:1"))),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");

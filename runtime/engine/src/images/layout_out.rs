@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
+use rb_exporters::ExportError;
 use rb_oci::index::JSON_LIMIT_BYTES;
 use rb_oci::{Digest, Hasher};
 use rb_registry::BlobSource;
@@ -32,16 +33,18 @@ pub(super) fn add(
         reason,
         help,
     };
-    let failed = |error: io::Error| refused(format!("cannot be written: {error}"), None);
+    let failed = |source: io::Error| {
+        EngineError::Export(ExportError::Io { action: "write", path: folder.to_owned(), source })
+    };
+    let unread = |error: io::Error| refused(format!("cannot be read: {error}"), None);
     let is_layout = folder.join("oci-layout").is_file();
-    let is_empty = || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-    if folder.exists() && !is_layout && !is_empty() {
+    if folder.exists() && !is_layout && !is_unfinished(folder) {
         return Err(refused(
             "is there, and is no OCI layout".to_owned(),
             Some("name another folder".to_owned()),
         ));
     }
-    let mut index = if is_layout { read_index(folder).map_err(failed)? } else { empty_index() };
+    let mut index = if is_layout { read_index(folder).map_err(unread)? } else { empty_index() };
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(failed)?;
     for (digest, descriptor) in tree.blobs.iter().filter(|(_, blob)| !is_foreign(blob)) {
@@ -50,8 +53,13 @@ pub(super) fn add(
             continue;
         }
         put_blob(content.blob(descriptor)?.as_ref(), digest, &path).map_err(|error| {
-            super::content::behind(&error)
-                .unwrap_or_else(|| refused(format!("cannot take blob {digest}: {error}"), None))
+            match super::content::behind(&error) {
+                Some(behind) => behind,
+                None if error.kind() == io::ErrorKind::InvalidData => {
+                    refused(format!("cannot take blob {digest}: {error}"), None)
+                }
+                None => failed(error),
+            }
         })?;
     }
     for (descriptor, bytes) in &tree.documents {
@@ -76,13 +84,24 @@ pub(super) fn add(
     put(&folder.join("index.json"), index.to_string().as_bytes()).map_err(failed)
 }
 
+/// Whether a folder holds nothing, or what a copy leaves that was broken off: blobs, each of them proven.
+fn is_unfinished(folder: &Path) -> bool {
+    fs::read_dir(folder)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "blobs")))
+}
+
 fn empty_index() -> Value {
     json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []})
 }
 
 fn read_index(folder: &Path) -> io::Result<Value> {
     let mut bytes = Vec::new();
-    File::open(folder.join("index.json"))?.take(JSON_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
+    match File::open(folder.join("index.json")) {
+        Ok(file) => file.take(JSON_LIMIT_BYTES + 1).read_to_end(&mut bytes)?,
+        // What a copy leaves that was broken off before its last file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty_index()),
+        Err(error) => return Err(error),
+    };
     if bytes.len() as u64 > JSON_LIMIT_BYTES {
         return Err(io::Error::other("its index is larger than 4 MiB"));
     }
@@ -123,6 +142,10 @@ fn put_blob(source: &dyn BlobSource, digest: &Digest, path: &Path) -> io::Result
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension(format!("rb-{}", std::process::id()));
-    fs::write(&beside, bytes)?;
-    fs::rename(&beside, path)
+    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // As above.
+        fs::remove_file(&beside).ok();
+    }
+    written
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rb_oci::index::{
-    Document, INDEX_DEPTH, LAYERS, MANIFESTS, closest, config_platform, is_index, named_platform,
+    Document, INDEX_DEPTH, LAYERS, MANIFESTS, closest, config_platform, distance, is_index, named_platform,
 };
 use rb_oci::{Descriptor, Digest, ImageConfig, ImageIndex, ImageManifest, Platform};
 use serde::de::DeserializeOwned;
@@ -96,6 +96,30 @@ pub(crate) fn is_foreign(descriptor: &Descriptor) -> bool {
     descriptor.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
+/// Refuses a manifest whose config says that it is for another platform.
+pub(crate) async fn refuse_other(
+    content: &dyn Content,
+    manifest: &Descriptor,
+    platform: &Platform,
+) -> Result<(), EngineError> {
+    let bytes = content.document(manifest, What::Manifest).await?;
+    let parsed: ImageManifest = parse(&checked(manifest)?, &bytes)?;
+    let config = content.document(parsed.config(), What::Config).await?;
+    refuse_config_of_other(&parse(&checked(parsed.config())?, &config)?, platform)
+}
+
+/// The same, of a config. One that names no platform fits all.
+pub(crate) fn refuse_config_of_other(config: &ImageConfig, platform: &Platform) -> Result<(), EngineError> {
+    match config_platform(config) {
+        Some(have) if distance(platform, &have).is_none() => Err(EngineError::Image {
+            what: "the image".to_owned(),
+            reason: format!("is not for {platform}; it is for {have} alone"),
+            help: Some(format!("leave `--platform` out, or name {have}")),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Finds the manifest for a platform; a manifest that is all there is, is what the user means.
 pub(crate) async fn manifest_for(
     content: &dyn Content,
@@ -147,7 +171,7 @@ pub(crate) async fn manifest_for(
     closest(platform, found).ok_or_else(|| EngineError::Image {
         what: "the image".to_owned(),
         reason: format!("is not for {platform}; it is for {}", have.join(", ")),
-        help: Some("`--platform` names another, `--all` takes all of them".to_owned()),
+        help: Some("`--platform` names another, `--all-platforms` takes all of them".to_owned()),
     })
 }
 

@@ -5,10 +5,11 @@
 //! same tree sooner.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rb_llb::{CopyAction, CopyMode, FileAction, FileActionKind, FileOp, Owner, UserSpec};
 use rb_oci::{Digest, Hasher};
-use rb_snapshot::{Active, CopyOptions, Editor, Follow, Reuse, SnapshotId, users};
+use rb_snapshot::{Active, ChangeKind, CopyOptions, Diff, Editor, Follow, Reuse, SnapshotId, users};
 
 use super::mounts;
 use crate::error::EngineError;
@@ -134,7 +135,8 @@ impl<'a> Job<'a> {
     /// Returns the layer that the actions from `begun` on left an earlier time.
     fn earlier(&self, begun: usize) -> Result<Option<Reuse>, EngineError> {
         let Some(hint) = self.hint(begun) else { return Ok(None) };
-        let record = self.parts.store.record(&hint)?;
+        // Its files are looked at as they are linked: nobody needs to look at all of them before.
+        let record = self.parts.store.stored_record(&hint)?;
         let Some(snapshot) = record.and_then(|record| record.snapshots.first().copied()) else {
             return Ok(None);
         };
@@ -152,9 +154,16 @@ impl<'a> Job<'a> {
 
     /// Ends a layer.
     fn finish(&self, writing: Writing) -> Result<Tree, EngineError> {
-        let Writing { active, base, begun, earlier: _ } = writing;
+        let Writing { active, base, begun, earlier } = writing;
         let snapshots = &self.parts.snapshots;
+        if let Some(hint) = self.hint(begun)
+            && earlier.is_some_and(|earlier| earlier.is_changed())
+        {
+            // Somebody wrote to the earlier layer: asked for as a result, it is looked at and forgotten.
+            self.parts.store.record(&hint)?;
+        }
         let diff = rb_snapshot::diff(&active)?;
+        refuse_below_host(&base, &diff)?;
         let copies: Vec<&CopyAction> = self
             .op
             .actions
@@ -175,6 +184,20 @@ impl<'a> Job<'a> {
         }
         Ok(Tree { snapshot: Some(snapshot), content, host: base.host })
     }
+}
+
+/// Refuses files in a folder of the machine that steps are shown instead. A folder there is one to go to, by WORKDIR.
+fn refuse_below_host(base: &Tree, diff: &Diff) -> Result<(), EngineError> {
+    let binds = base.host.iter().flat_map(|host| &host.binds);
+    for bind in binds {
+        let files = diff.changes.iter().filter(|change| change.kind != ChangeKind::Dir);
+        if let Some(path) =
+            files.map(|file| Path::new("/").join(&file.path)).find(|path| path.starts_with(bind))
+        {
+            return Err(EngineError::BelowHost { path, bind: bind.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Does all actions in order and returns the trees that are outputs.

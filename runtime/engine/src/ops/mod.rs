@@ -29,6 +29,7 @@ mod times;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rb_api::Course;
 use rb_llb::{Op as LlbKind, Vertex};
 use rb_oci::{Digest, Platform};
 use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
@@ -42,13 +43,15 @@ use crate::value::{Product, Tree, Value};
 pub(crate) struct LlbOp {
     vertex: Vertex,
     ignore_cache: bool,
+    /// It is work that people count, and takes a place while it runs.
+    is_step: bool,
     job: Arc<JobContext>,
     source: source::Pinned,
 }
 
 impl LlbOp {
-    pub(crate) fn new(vertex: Vertex, ignore_cache: bool, job: Arc<JobContext>) -> Self {
-        Self { vertex, ignore_cache, job, source: source::Pinned::default() }
+    pub(crate) fn new(vertex: Vertex, ignore_cache: bool, is_step: bool, job: Arc<JobContext>) -> Self {
+        Self { vertex, ignore_cache, is_step, job, source: source::Pinned::default() }
     }
 
     /// Returns what can be read: an image is fetched.
@@ -116,6 +119,10 @@ impl Op for LlbOp {
     }
 
     async fn content(&self, cx: &Context, index: usize, value: &Product) -> Result<Digest, OpError> {
+        // A look fetches nothing either.
+        if self.job.course == Course::Look && matches!(value, Product::Image(..)) {
+            return Err(OpError::withheld());
+        }
         let value = self.here(cx, value.clone()).await?;
         let (op, job) = (self.vertex.op.clone(), Arc::clone(&self.job));
         let inputs = self.vertex.inputs.len();
@@ -157,6 +164,8 @@ impl Op for LlbOp {
 
     fn weight(&self) -> Weight {
         match self.vertex.op {
+            // Such as the folder that an answer is written to: a frontend's own plumbing, made in no time.
+            LlbKind::File(_) if !self.is_step => Weight::Free,
             LlbKind::Exec(_) | LlbKind::File(_) => Weight::Slot,
             LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Weight::Free,
         }

@@ -23,7 +23,7 @@ pub(super) fn view(parts: &Parts, value: &Value) -> Result<View, EngineError> {
 
 /// The user's folder, restricted to what the source keeps.
 fn local_view(local: &LocalTree) -> View {
-    View::of_paths(&local.folder, local.entries.keys().cloned())
+    View::of_listing(&local.folder, local.listing.clone())
 }
 
 /// Copies `src` out of a value. A user's file is compared with the digest it was looked at with, gets owner 0:0 and,
@@ -49,7 +49,10 @@ pub(super) fn copy_from(
                     LocalEntry::File { digest, .. } => {
                         Some((path.as_os_str(), ContentDigest::from_bytes(*digest)))
                     }
-                    _ => None,
+                    LocalEntry::Symlink { target } => {
+                        Some((path.as_os_str(), ContentDigest::of(target.as_os_str().as_encoded_bytes())))
+                    }
+                    LocalEntry::Directory { .. } => None,
                 })
                 .collect();
             let verify = |path: &Path| digests.get(path.as_os_str()).copied();

@@ -15,6 +15,12 @@ use crate::error::EngineError;
 const DEFAULT_MODE: u32 = 0o400;
 /// A shorter value is more likely part of something else than a secret that slipped out.
 const SHORTEST_BYTES: usize = 4;
+/// The same of one line of a value of several, where words are likelier.
+const SHORTEST_LINE_BYTES: usize = 8;
+/// Parameters of an escape sequence; with more it is none.
+const LONGEST_ESCAPE_BYTES: usize = 64;
+/// As much is passed over inside of a value: what is held back stays small.
+const MOST_PASSED_OVER_BYTES: usize = 1024;
 /// What stands for a value.
 const STRUCK: &[u8] = b"***";
 
@@ -76,7 +82,9 @@ fn find(session: &dyn Session, id: &str, optional: bool) -> Result<Option<Secret
 /// Strikes values out of a stream, wherever its pieces break.
 ///
 /// What may yet become a value is held back until more comes, or the end. A line break at the end of a value is not
-/// part of it: shells take it away.
+/// part of it: shells take it away. Of a value of several lines, such as a key, each line is struck out, too: programs print
+/// them one by one, or indented. Escape sequences and control bytes inside of a value are passed over, as whoever shows the
+/// output takes them away.
 pub(super) struct Redactor {
     /// The longest first, so that one that begins with another is struck out whole.
     values: Vec<Secret>,
@@ -87,8 +95,8 @@ pub(super) struct Redactor {
 
 impl Redactor {
     fn new(values: &[Secret]) -> Self {
-        let mut values: Vec<Secret> =
-            values.iter().filter(|value| core(value).len() >= SHORTEST_BYTES).cloned().collect();
+        let whole = values.iter().filter(|value| core(value).len() >= SHORTEST_BYTES).cloned();
+        let mut values: Vec<Secret> = whole.chain(values.iter().flat_map(lines)).collect();
         values.sort_by_key(|value| std::cmp::Reverse(core(value).len()));
         let mut first = [false; 256];
         for byte in values.iter().filter_map(|value| core(value).first()) {
@@ -114,14 +122,24 @@ impl Redactor {
                 break;
             }
             // A value that has come as far as the stream may be longer than one that is complete.
-            if self.values.iter().any(|value| rest.len() < core(value).len() && core(value).starts_with(rest))
-            {
+            let (mut whole, mut is_part) = (None, false);
+            for value in &self.values {
+                match fit(rest, core(value)) {
+                    Fit::Part => is_part = true,
+                    Fit::Whole { bytes, passed_over } if whole.is_none() => {
+                        whole = Some((bytes, passed_over));
+                    }
+                    Fit::Whole { .. } | Fit::No => {}
+                }
+            }
+            if is_part {
                 break;
             }
-            match self.values.iter().find(|value| rest.starts_with(core(value))) {
-                Some(value) => {
+            match whole {
+                Some((bytes, passed_over)) => {
                     clean.extend_from_slice(STRUCK);
-                    at += core(value).len();
+                    clean.extend_from_slice(&passed_over);
+                    at += bytes;
                 }
                 None => {
                     clean.extend(rest.first());
@@ -150,6 +168,75 @@ impl Redactor {
             out(&rest);
         }
     }
+}
+
+/// How the beginning of a stream fits a value.
+enum Fit {
+    /// All of it stands there, in so many bytes, escape sequences among them.
+    Whole {
+        bytes: usize,
+        passed_over: Vec<u8>,
+    },
+    /// It may, once more has come.
+    Part,
+    No,
+}
+
+fn fit(stream: &[u8], value: &[u8]) -> Fit {
+    let (mut rest, mut passed_over) = (stream, Vec::new());
+    for (number, byte) in value.iter().enumerate() {
+        loop {
+            match rest.split_first() {
+                None => return Fit::Part,
+                Some((found, behind)) if found == byte => {
+                    rest = behind;
+                    break;
+                }
+                Some(_) if number == 0 => return Fit::No,
+                Some(_) => match unseen(rest) {
+                    None => return Fit::Part,
+                    Some(bytes) if bytes == 0 || passed_over.len() + bytes > MOST_PASSED_OVER_BYTES => {
+                        return Fit::No;
+                    }
+                    Some(bytes) => {
+                        let (sequence, behind) = rest.split_at(bytes);
+                        passed_over.extend_from_slice(sequence);
+                        rest = behind;
+                    }
+                },
+            }
+        }
+    }
+    Fit::Whole { bytes: stream.len() - rest.len(), passed_over }
+}
+
+/// Returns how many bytes at the beginning are an escape sequence or a control byte, 0 where it is text; nothing where the
+/// end of a sequence is yet to come.
+fn unseen(bytes: &[u8]) -> Option<usize> {
+    let Some((first, behind)) = bytes.split_first() else { return Some(0) };
+    match (first, behind.first()) {
+        (b'\t' | b'\n' | b'\r', _) => Some(0),
+        (0x1b, None) => None,
+        (0x1b, Some(kind)) => {
+            // `ESC [ 0 ; 31 m`, and `ESC ( B`, which `tput sgr0` writes.
+            let (before, parameters) = if *kind == b'[' { (2, 0x20..=0x3f) } else { (1, 0x20..=0x2f) };
+            let tail = bytes.get(before..).unwrap_or_default();
+            match tail.iter().take(LONGEST_ESCAPE_BYTES).position(|byte| !parameters.contains(byte)) {
+                Some(at) => Some(before + at + 1),
+                None if tail.len() < LONGEST_ESCAPE_BYTES => None,
+                None => Some(0),
+            }
+        }
+        (byte, _) if byte.is_ascii_control() => Some(1),
+        _ => Some(0),
+    }
+}
+
+/// Returns the lines of a value of several.
+fn lines(value: &Secret) -> impl Iterator<Item = Secret> {
+    let several = Some(core(value)).filter(|value| value.contains(&b'\n')).unwrap_or_default();
+    let lines = several.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| line.len() >= SHORTEST_LINE_BYTES).map(Secret::new)
 }
 
 /// A value without the line break at its end.
@@ -192,6 +279,36 @@ mod tests {
         assert_eq!(struck(&["pass", "password"], &["the passwor"]), "the ***wor");
         assert_eq!(struck(&["abc", ""], &["abcabc"]), "abcabc");
         assert_eq!(struck(&["aaab"], &["aa", "aaab"]), "aa***");
+    }
+
+    #[test]
+    fn a_value_is_struck_out_through_colours() {
+        let text =
+            "\u{1b}[1mhun\u{1b}[0;31mter\u{1b}(B\u{1b}[m2! h\0u\0n\0t\0e\0r\u{0}2 hun\nter2 hun\u{1b}[1mdred";
+        let expected = "\u{1b}[1m***\u{1b}[0;31m\u{1b}(B\u{1b}[m! ***\0\0\0\0\0\0 hun\nter2 hun\u{1b}[1mdred";
+        for cut in 0..text.len() {
+            let (left, right) = text.split_at(cut);
+            assert_eq!(struck(&["hunter2"], &[left, right]), expected, "{cut}");
+        }
+        // What never ends is no sequence, and what ends with the stream is handed on.
+        let endless = format!("hun\u{1b}[{}", "0".repeat(100));
+        assert_eq!(struck(&["hunter2"], &[&endless]), endless);
+        assert_eq!(struck(&["hunter2"], &["hun\u{1b}[3"]), "hun\u{1b}[3");
+        let mut redactor = Redactor::new(&[Secret::new("hunter2")]);
+        let mut seen = Vec::new();
+        redactor.push(&[b"hun".as_slice(), &[0; 2000]].concat(), &mut |bytes| seen.extend_from_slice(bytes));
+        assert_eq!(seen.len(), 2003);
+    }
+
+    #[test]
+    fn lines_of_a_value_are_struck_out_one_by_one() {
+        let key = "-----BEGIN KEY-----\r\nMIIEvQIBADAN\r\nBKcw\r\n-----END KEY-----\r\n";
+        assert_eq!(struck(&[key], &[key]), "***\r\n");
+        assert_eq!(
+            struck(&[key], &["| -----BEGIN KEY-----\n| MIIEvQ", "IBADAN\n| BKcw\n| -----END KEY----"]),
+            "| ***\n| ***\n| BKcw\n| -----END KEY----"
+        );
+        assert_eq!(struck(&["{\n  \"a\": \"hunter22\"\n}"], &["{ \"a\": \"hunter22\" }"]), "{ *** }");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rb_api::Job;
+use rb_api::{Course, Fate, Job, Outlook};
 use rb_frontend::{Answer, Query};
 use rb_llb::Definition;
 
@@ -82,7 +82,11 @@ fn what_was_made_for_an_answer_is_used_by_what_follows() {
         assert_eq!(result.summary, Summary { executed: 2, cached: 0, skipped: 0 });
         assert_eq!(result.exports.len(), 1);
     });
-    assert_eq!(told(&bench, |kind| matches!(kind, EventKind::Started)), 3, "two steps and a source");
+    assert_eq!(
+        told(&bench, |kind| matches!(kind, EventKind::Started)),
+        4,
+        "two steps, a source, and the output"
+    );
     // Another job is another build.
     let options = JobOptions { no_cache: true, ..bench.options() };
     assert_eq!(bench.solve_with(options, make(&asked)).expect("solves").summary.executed, 1);
@@ -164,4 +168,72 @@ fn equal_steps_that_ignore_the_cache_run_each() {
     let options = JobOptions { no_cache: true, ..bench.options() };
     assert_eq!(bench.solve_with(options, make(&steps)).expect("solves").summary.executed, 3);
     assert_eq!(bench.solve_request(make(&steps)).expect("solves").summary.executed, 0);
+}
+
+#[test]
+fn a_look_tells_what_would_run_and_makes_nothing() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let looks = || JobOptions { course: Course::Look, ..bench.options() };
+    let (one, two) = (file(&State::scratch(), "/one"), run(&host(), "echo two > /two"));
+    let root = |state: &State| Root { label: "root".to_owned(), definition: definition(state) };
+    let fates = |looked: Vec<Outlook>| -> Vec<String> {
+        let steps = looked.into_iter().filter(|outlook| outlook.step);
+        let shown = |fate: Fate| match fate {
+            Fate::Cached(_) => "cached".to_owned(),
+            Fate::NotNeeded => "not needed".to_owned(),
+            Fate::Runs(reason) => reason.text,
+            Fate::Unknown { after } => format!("after {}", after.unwrap_or_default()),
+            Fate::Fails(error) => error.to_string(),
+        };
+        steps.map(|outlook| format!("{}: {}", outlook.name, shown(outlook.fate))).collect()
+    };
+    with_job(&bench, looks(), async |job, _| {
+        let missing = job.query(definition(&two), read("/two")).await.expect_err("is not there");
+        assert!(matches!(&missing, SolveError::Withheld { reason: Some(_), .. }), "{missing:?}");
+        let after = file(&one, "/after");
+        let seen = fates(job.look(&[root(&after), root(&one)]).await.expect("looks"));
+        let [asked, rest @ ..] = seen.as_slice() else { panic!("{seen:?}") };
+        assert!(asked.ends_with(": never built before"), "the question is told of too: {asked}");
+        assert_eq!(rest, ["mkfile /one: never built before", "mkfile /after: after mkfile /one"]);
+        assert_eq!(job.summary(), Summary::default());
+    });
+    bench.solve_with(bench.options(), make(&one)).expect("solves");
+    with_job(&bench, looks(), async |job, _| {
+        let after = file(&one, "/after");
+        let seen = fates(job.look(&[root(&after)]).await.expect("looks"));
+        assert_eq!(seen, ["mkfile /one: cached", "mkfile /after: never built before"]);
+        // What is there can be read, and written.
+        job.solve(bench.request(&one)).await.expect("is there");
+        assert!(bench.dir.path().join("out/one").exists());
+    });
+    with_job(&bench, bench.options(), async |job, _| {
+        job.look(&[]).await.expect_err("is no job that looks");
+    });
+}
+
+#[test]
+fn a_job_that_keeps_going_tells_every_failure_and_tries_none_twice() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let options = JobOptions { course: Course::KeepGoing, ..bench.options() };
+    let (bad, worse) = (run(&host(), "exit 3"), run(&host(), "sleep 0.1; exit 4"));
+    let good = file(&State::scratch(), "/good");
+    with_job(&bench, options, async |job, _| {
+        let root = |state: &State| Root { label: "root".to_owned(), definition: definition(state) };
+        let all = SolveRequest { roots: [&bad, &worse, &good].map(root).to_vec(), exports: Vec::new() };
+        let Err(SolveError::Several(errors)) = job.solve(all).await else { panic!("two of them fail") };
+        let mut said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        said.sort();
+        assert!(said[0].contains("exit code 3") && said[1].contains("exit code 4"), "{said:?}");
+        let again = job.solve(make(&bad)).await.expect_err("fails as before");
+        assert!(again.to_string().contains("exit code 3"), "{again}");
+        job.solve(make(&good)).await.expect("is made");
+        assert_eq!(job.summary().executed, 1);
+    });
+    assert_eq!(told(&bench, |kind| matches!(kind, EventKind::Failed { .. })), 2);
 }

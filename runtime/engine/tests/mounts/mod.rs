@@ -118,6 +118,7 @@ impl Kit {
             pull: PullPolicy::default(),
             allow_insecure: self.allow_insecure,
             epoch_seconds: 0,
+            course: rb_api::Course::default(),
         };
         let logs = Arc::clone(&self.logs);
         let events: EventSink = Arc::new(move |event: Event| {

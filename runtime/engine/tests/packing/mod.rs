@@ -1,6 +1,6 @@
 //! Layers of images are packed while later steps run, and come out as they would at the end.
 
-use rb_api::{ExportResult, ImageFormat, ImageName};
+use rb_api::{ExportResult, ImageFormat, ImageName, PlatformImage};
 use rb_oci::{Compression, ImageConfig, Platform};
 
 use super::*;
@@ -9,9 +9,8 @@ const SLOW: &str = "sleep 4; echo done > /slow";
 
 fn image(compression: Compression) -> Export {
     Export::Image {
-        root: 0,
+        images: vec![PlatformImage { root: 0, config: ImageConfig::scratch(&Platform::host()) }],
         names: vec![ImageName::Plain("app".to_owned())],
-        config: ImageConfig::scratch(&Platform::host()),
         format: ImageFormat { compression, ..ImageFormat::default() },
         push: None,
     }

@@ -75,6 +75,7 @@ async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> 
         pull: PullPolicy::default(),
         allow_insecure: false,
         epoch_seconds: 0,
+        course: rb_api::Course::default(),
     };
     let job = engine.job(options, Arc::new(|_: Event| {}));
     let definition = |state: &State| state.marshal(&SourceMap::default()).expect("marshals");
@@ -229,6 +230,7 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
             pull: PullPolicy::default(),
             allow_insecure: false,
             epoch_seconds: 0,
+            course: rb_api::Course::default(),
         };
         let definition = bad.marshal(&SourceMap::default()).expect("marshals");
         let roots = vec![Root { label: "root".to_owned(), definition }];

@@ -1,0 +1,157 @@
+//! Images of an export: a manifest for each platform, and an index where there are several.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rb_api::{Export, ExportResult, ImageFormat, PlatformImage};
+use rb_exporters::{Epoch, ExportError, ImageOptions, IndexOptions};
+use rb_oci::index::{JSON_LIMIT_BYTES, config_platform};
+use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, Platform};
+use rb_sources::layout::digest_of;
+
+use crate::error::EngineError;
+use crate::parts::Parts;
+use crate::value::Root;
+
+/// An image that is among the blobs, and has no name yet.
+#[derive(Clone)]
+pub(super) struct Made {
+    /// Its manifest or index.
+    pub(super) descriptor: Descriptor,
+    digest: Digest,
+    config: Option<Digest>,
+    platforms: Vec<Platform>,
+    size_bytes: u64,
+}
+
+impl Made {
+    /// Returns what is told of it.
+    pub(super) fn result(&self, names: Vec<String>, destination: Option<PathBuf>) -> ExportResult {
+        let Self { descriptor, digest, config, platforms, size_bytes } = self.clone();
+        ExportResult::Image { names, digest, descriptor, config, platforms, size_bytes, destination }
+    }
+}
+
+/// Refuses what an export asks for in vain.
+pub(crate) fn check(exports: &[Export]) -> Result<(), EngineError> {
+    for export in exports {
+        let Some(format) = export.format() else { continue };
+        let of_index = format.index_annotations.keys().chain(format.index_descriptor_annotations.keys());
+        match of_index.into_iter().next() {
+            Some(key) if export.images().len() < 2 => {
+                return Err(EngineError::Image {
+                    what: format!("the annotation `{key}` of an index"),
+                    reason: "has no place: an image of one platform has no index of its own".to_owned(),
+                    help: Some("build it for several (`--platform=linux/amd64,linux/arm64`), or annotate its manifest".to_owned()),
+                });
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Packs what an export consists of.
+pub(super) fn make(
+    parts: &Parts,
+    images: &[PlatformImage],
+    roots: &[Root],
+    format: &ImageFormat,
+    epoch: Epoch,
+) -> Result<Made, EngineError> {
+    let mut manifests = Vec::with_capacity(images.len());
+    let mut made = Vec::with_capacity(images.len());
+    for image in images {
+        let manifest = manifest(parts, super::root(roots, image.root)?, &image.config, format, epoch)?;
+        made.push(described(parts, &manifest)?);
+        manifests.push((platform_of(&image.config), manifest));
+    }
+    if images.len() < 2 {
+        let reason = || EngineError::Definition { reason: "an export names no image".to_owned() };
+        return made.pop().ok_or_else(reason);
+    }
+    let mut platforms: Vec<Platform> = manifests.iter().map(|(platform, _)| platform.clone()).collect();
+    platforms.sort();
+    platforms.dedup();
+    let options = IndexOptions {
+        types: format.types,
+        annotations: format.index_annotations.clone(),
+        descriptor_annotations: format.index_descriptor_annotations.clone(),
+    };
+    let descriptor = rb_exporters::export_index(&parts.store, manifests, &options)?;
+    Ok(Made {
+        digest: digest_of(&descriptor)?,
+        descriptor,
+        config: None,
+        platforms,
+        size_bytes: made.iter().map(|image| image.size_bytes).sum(),
+    })
+}
+
+/// Returns the platform that a config names; one that is none as it stands.
+fn platform_of(config: &ImageConfig) -> Platform {
+    config_platform(config).unwrap_or_else(|| Platform {
+        os: config.os.clone(),
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+    })
+}
+
+fn described(parts: &Parts, manifest: &Descriptor) -> Result<Made, EngineError> {
+    let digest = digest_of(manifest)?;
+    let bytes = parts.store.read_blob(&digest, JSON_LIMIT_BYTES)?;
+    let parsed: ImageManifest = serde_json::from_slice(&bytes)
+        .map_err(|source| ExportError::Json { what: format!("manifest {digest}"), source })?;
+    let layers: u64 = parsed.layers().iter().map(Descriptor::size).sum();
+    Ok(Made {
+        descriptor: manifest.clone(),
+        digest,
+        config: Some(digest_of(parsed.config())?),
+        platforms: Vec::new(),
+        size_bytes: parsed.config().size() + layers,
+    })
+}
+
+/// Packs a tree as an image made at `epoch`: as all times in it, that of its making must not differ from build to build.
+fn manifest(
+    parts: &Parts,
+    root: &Root,
+    config: &ImageConfig,
+    format: &ImageFormat,
+    epoch: Epoch,
+) -> Result<Descriptor, EngineError> {
+    let epoch = format.epoch_seconds.map_or(epoch, Epoch);
+    let mut config = config.clone();
+    let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch.0).unwrap_or_default());
+    config.created = Some(humantime::format_rfc3339_seconds(made).to_string());
+    let (store, options) = (&parts.store, options(format));
+    match root {
+        Root::Tree(tree) if tree.host.is_some() => Err(EngineError::HostImage),
+        Root::Tree(tree) => {
+            let snapshots = &parts.snapshots;
+            Ok(rb_exporters::export_image(store, snapshots, tree.snapshot, &config, epoch, &options)?)
+        }
+        Root::Image(image, _) => Ok(rb_exporters::export_layers(store, &image.layers, &config, &options)?),
+    }
+}
+
+/// Returns how the exporter is to write an image.
+fn options(format: &ImageFormat) -> ImageOptions {
+    let ImageFormat {
+        compression,
+        force_compression,
+        types,
+        epoch_seconds: _,
+        annotations,
+        descriptor_annotations,
+        index_annotations: _,
+        index_descriptor_annotations: _,
+    } = format;
+    ImageOptions {
+        compression: *compression,
+        force_compression: *force_compression,
+        types: *types,
+        annotations: annotations.clone(),
+        descriptor_annotations: descriptor_annotations.clone(),
+    }
+}
