@@ -57,6 +57,7 @@ codes! {
     HOST_IMAGE = "rb::evaluate::host_image", "SAVE IMAGE of a tree that lies on this machine's own files.";
     UNNAMED_IMAGE = "rb::evaluate::unnamed_image", "Warning: SAVE IMAGE without a name saves nothing.";
     DUPLICATE_IMAGE = "rb::evaluate::duplicate_image", "Two different images of one name in one build.";
+    SAME_PLACE = "rb::evaluate::same_place", "Two targets of one command, or one target for two platforms, write different things to one place.";
     NESTING = "rb::evaluate::nesting", "Targets call each other too deep.";
     EDITION = "rb::evaluate::edition", "A statement that the edition of the file does not have.";
     BAD_SET = "rb::evaluate::bad_set", "SET of what is no LET.";

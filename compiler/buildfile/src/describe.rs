@@ -19,6 +19,22 @@ pub(crate) fn describe(stmt: &Stmt<Resolved>) -> String {
     line.words.join(" ").replace('\r', "\\r").replace('\n', "\\n")
 }
 
+/// Returns what a statement is called in progress and reports: its line, but of a text over several lines the first one
+/// with `…`, and of a script its beginning: `RUN <<EOF (make all…)`.
+pub(crate) fn title(stmt: &Stmt<Resolved>) -> String {
+    let mut line = Line { short: true, ..Line::default() };
+    line.statement(&stmt.kind);
+    shortened(&line.words.join(" "))
+}
+
+/// Returns the first line of a text, with `…` where more follows.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, _)) => format!("{}…", first.trim_end()),
+        None => text.trim_end_matches('\r').to_owned(),
+    }
+}
+
 /// Returns an argument's type as it is written; none is said for a plain text.
 pub(crate) fn argument_type(kind: &ArgType) -> String {
     match kind {
@@ -34,6 +50,8 @@ pub(crate) fn argument_type(kind: &ArgType) -> String {
 #[derive(Default)]
 struct Line {
     words: Vec<String>,
+    /// Of a script only its beginning.
+    short: bool,
 }
 
 impl Line {
@@ -159,9 +177,13 @@ impl Line {
     fn heredoc(&mut self, Heredoc { name, body, expand }: &Heredoc, whole: bool) {
         let quote = if *expand { "" } else { "'" };
         let start = format!("<<{quote}{}{quote}", name.value);
-        self.words.push(match whole {
-            true => format!("{start}\n{}{}", body.raw, name.value),
-            false => start,
+        self.words.push(match (whole, self.short) {
+            (true, false) => format!("{start}\n{}{}", body.raw, name.value),
+            (true, true) => match body.raw.trim() {
+                "" => start,
+                script => format!("{start} ({})", shortened(script)),
+            },
+            (false, _) => start,
         });
     }
 
@@ -379,13 +401,18 @@ fn exec<'a>(words: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use rb_diag::SourceMap;
-    use rb_frontend::{MapWorld, ProjectRef, TargetRef};
+    use rb_frontend::{MapWorld, ProjectRef, TargetRef, TargetRequest};
 
     use super::*;
     use crate::resolve::{resolve, statements};
 
     /// Returns the lines of all statements of a target `t` with this body.
     fn lines(body: &str) -> Vec<String> {
+        told(body, describe)
+    }
+
+    /// Returns what is told of each of them.
+    fn told(body: &str, tell: fn(&Stmt<Resolved>) -> String) -> Vec<String> {
         let text = format!("VERSION 1\nt:\n{body}u:\nF:\n    FUNCTION\n");
         let parse = rb_syntax::parse(&SourceMap::default().add("Buildfile", text.as_str()));
         assert!(parse.diagnostics.is_empty(), "{:?}", parse.diagnostics);
@@ -393,14 +420,15 @@ mod tests {
             MapWorld::default().with_file("Buildfile", text).with_file("lib/Buildfile", "VERSION 1\nu:\n");
         let project = ProjectRef::Local { dir: String::new() };
         let target = TargetRef { project: project.clone(), name: "t".to_owned() };
-        let mut future = std::pin::pin!(resolve(&world, &target));
+        let request = [TargetRequest::one(target, Default::default())];
+        let mut future = std::pin::pin!(resolve(&world, &request));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let std::task::Poll::Ready(program) = future.as_mut().poll(&mut context) else {
             panic!("a world of maps answers at once")
         };
-        let program = program.map_err(|errors| format!("{errors:?}")).expect("resolves");
+        let (program, _) = program.map_err(|errors| format!("{errors:?}")).expect("resolves");
         let file = program.loaded(&project).expect("was read");
-        statements(file.recipe("t").expect("is there")).map(describe).collect()
+        statements(file.recipe("t").expect("is there")).map(tell).collect()
     }
 
     #[test]
@@ -454,5 +482,18 @@ mod tests {
     fn line_breaks_are_shown() {
         assert_eq!(lines("    RUN <<EOF\na\nb\nEOF\n"), ["RUN <<EOF\\na\\nb\\nEOF"]);
         assert_eq!(lines("    RUN echo 'a\n  b'\n"), ["RUN echo 'a\\n  b'"]);
+    }
+
+    #[test]
+    fn a_title_is_short() {
+        for (body, title) in [
+            ("    RUN make  all\n", "RUN make  all"),
+            ("    RUN <<EOF\n  a b\nc\nEOF\n", "RUN <<EOF (a b…)"),
+            ("    RUN <<'EOF'\n\none\nEOF\n", "RUN <<'EOF' (one)"),
+            ("    RUN <<EOF\nEOF\n", "RUN <<EOF"),
+            ("    RUN echo 'a\n  b'\n", "RUN echo 'a…"),
+        ] {
+            assert_eq!(told(body, super::title), [title]);
+        }
     }
 }

@@ -18,11 +18,13 @@ mod summary;
 mod word;
 
 pub use codes::CODES;
-pub use evaluate::builtin_arguments;
+pub use evaluate::{CALLED_FROM, builtin_arguments};
 pub use lower::local_name;
 pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
-pub use summary::{ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets};
+pub use summary::{
+    ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets, summarise,
+};
 
 use async_trait::async_trait;
 use rb_diag::Diagnostics;
@@ -41,7 +43,7 @@ pub struct BuildfileFrontend;
 impl Frontend for BuildfileFrontend {
     async fn plan(&self, world: &dyn World, request: &BuildRequest) -> Result<BuildPlan, Diagnostics> {
         let config = load_project(world.workspace()).await?;
-        let program = resolve::resolve(world.workspace(), &request.target).await?;
-        evaluate::evaluate(world, program, config, request).await
+        let (program, targets) = resolve::resolve(world.workspace(), &request.targets).await?;
+        evaluate::evaluate(world, program, config, request, targets).await
     }
 }

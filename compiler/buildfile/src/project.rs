@@ -12,9 +12,7 @@
 //! registries are reached (TLS, mirrors, credentials) is the user's alone: a stranger's project has no say in it.
 //! Places are told in the message, as `rb.toml:line:column`.
 
-use std::ops::Range;
-
-use rb_diag::{Diagnostic, Diagnostics, SourceFile, SourceId, nearest};
+use rb_diag::{Diagnostic, Diagnostics, Findings};
 use rb_frontend::{ProjectRef, Workspace, WorldError};
 use rb_oci::Platform;
 use serde::Deserialize;
@@ -99,12 +97,12 @@ pub async fn load(workspace: &dyn Workspace) -> Result<ProjectConfig, Diagnostic
 }
 
 fn parse(text: &str) -> Result<ProjectConfig, Diagnostics> {
-    let mut reader = Reader { source: SourceFile::new(SourceId::default(), FILE, text), errors: Vec::new() };
+    let mut reader = Reader { findings: Findings::new(FILE, text) };
     match DeTable::parse(text) {
         Ok(table) => reader.check_tables(table.get_ref()),
         Err(error) => {
             reader.refuse(&error);
-            return Err(reader.errors());
+            return Err(reader.findings.into_diagnostics());
         }
     }
     let config = match toml::from_str::<Written>(text) {
@@ -114,32 +112,17 @@ fn parse(text: &str) -> Result<ProjectConfig, Diagnostics> {
             ProjectConfig::default()
         }
     };
-    if reader.errors.is_empty() { Ok(config) } else { Err(reader.errors()) }
+    if reader.findings.is_empty() { Ok(config) } else { Err(reader.findings.into_diagnostics()) }
 }
 
-/// The text, and what was found in it, each with its first byte.
+/// What was found in the text so far.
 struct Reader {
-    source: SourceFile,
-    errors: Vec<(usize, Diagnostic)>,
+    findings: Findings,
 }
 
 impl Reader {
-    fn errors(mut self) -> Diagnostics {
-        self.errors.sort_by_key(|(start, _)| *start);
-        self.errors.into_iter().map(|(_, error)| error).collect()
-    }
-
-    fn error(&mut self, code: &'static str, range: &Range<usize>, message: &str, help: Option<String>) {
-        let at = self.source.position(u32::try_from(range.start).unwrap_or(u32::MAX));
-        let error = Diagnostic::error(code, format!("{FILE}:{}:{}: {message}", at.line, at.column));
-        self.errors.push((range.start, help.into_iter().fold(error, Diagnostic::with_help)));
-    }
-
-    /// Says what the format has against the text, or a type against a value.
     fn refuse(&mut self, error: &toml::de::Error) {
-        let help = "values are written `true`, `\"text\"` or `[\"one\", \"two\"]`, keys of a table below its `[name]`";
-        let help = Some(help.to_owned());
-        self.error(codes::BAD_CONFIG, &error.span().unwrap_or_default(), error.message(), help);
+        self.findings.refuse(codes::BAD_CONFIG, &error.span().unwrap_or_default(), error.message());
     }
 
     /// Looks for keys that mean nothing.
@@ -154,24 +137,10 @@ impl Reader {
     }
 
     fn check_keys(&mut self, table: &DeTable<'_>, known: &[&str], place: &str) {
-        for key in table.keys() {
-            let name = key.get_ref().as_ref();
-            if known.contains(&name) {
-                continue;
-            }
-            let help = match nearest(name, known.iter().copied()) {
-                // For what other builders have in a project's file.
-                _ if matches!(name, "registry" | "registries") => OF_THE_USER.to_owned(),
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", known.join(", ")),
-            };
-            self.error(
-                codes::UNKNOWN_KEY,
-                &key.span(),
-                &format!("there is no key `{name}`{place}"),
-                Some(help),
-            );
-        }
+        let keys = table.keys().map(|key| (key.get_ref().as_ref(), key.span()));
+        // For what other builders have in a project's file.
+        let help = |name: &str| matches!(name, "registry" | "registries").then_some(OF_THE_USER);
+        self.findings.check_keys(codes::UNKNOWN_KEY, keys, known, place, help);
     }
 
     fn config(&mut self, written: Written) -> ProjectConfig {
@@ -181,8 +150,8 @@ impl Reader {
             match platform.get_ref().parse() {
                 Ok(platform) => config.platforms.push(platform),
                 Err(error) => {
-                    let help = "write `os/architecture[/variant]`, such as `linux/arm64`".to_owned();
-                    self.error(codes::BAD_CONFIG, &platform.span(), &format!("{error}"), Some(help));
+                    let help = "write `os/architecture[/variant]`, such as `linux/arm64`";
+                    self.findings.add(codes::BAD_CONFIG, &platform.span(), &format!("{error}"), help);
                 }
             }
         }
@@ -201,8 +170,8 @@ impl Reader {
             _ => return,
         };
         let message = format!("`{text}` is not a registry: {trouble}");
-        let help = "write the host alone, such as `registry.example.com:5000`".to_owned();
-        self.error(codes::BAD_CONFIG, &host.span(), &message, Some(help));
+        let help = "write the host alone, such as `registry.example.com:5000`";
+        self.findings.add(codes::BAD_CONFIG, &host.span(), &message, help);
     }
 }
 
@@ -249,8 +218,8 @@ mod tests {
     fn a_wrong_value_is_told_with_its_place() {
         for (text, start) in [
             ("platforms = [", "rb.toml:1:"),
-            ("platforms = 'linux/amd64'", "rb.toml:1:13: invalid type: string"),
-            ("\n[capabilities]\npush = 'no'", "rb.toml:3:8: invalid type: string"),
+            ("platforms = 'linux/amd64'", "rb.toml:1:13: this is a list, not a text"),
+            ("\n[capabilities]\npush = 'no'", "rb.toml:3:8: this is `true` or `false`, not a text"),
             ("platforms = ['linux/amd64', 'amd64']", "rb.toml:1:29: `amd64` is not a platform"),
             (
                 "default-registry = 'https://r'",

@@ -70,8 +70,7 @@ pub async fn list_targets(
     world: &dyn World,
     project: &ProjectRef,
 ) -> Result<Vec<TargetSummary>, Diagnostics> {
-    let file = parse(world, project).await?;
-    Ok(file.targets.iter().map(|recipe| target(&file, recipe)).collect())
+    Ok(summarise(&parse(world, project).await?).0)
 }
 
 /// Lists the functions of a project in the order of the file.
@@ -79,8 +78,13 @@ pub async fn list_functions(
     world: &dyn World,
     project: &ProjectRef,
 ) -> Result<Vec<TargetSummary>, Diagnostics> {
-    let file = parse(world, project).await?;
-    Ok(file.functions.iter().map(|recipe| summary(recipe, true)).collect())
+    Ok(summarise(&parse(world, project).await?).1)
+}
+
+/// Returns the targets and the functions of a file as far as it could be read, each in the order of the file.
+pub fn summarise(file: &Buildfile<Parsed>) -> (Vec<TargetSummary>, Vec<TargetSummary>) {
+    let targets = file.targets.iter().map(|recipe| target(file, recipe)).collect();
+    (targets, file.functions.iter().map(|recipe| summary(recipe, true)).collect())
 }
 
 async fn parse(world: &dyn World, project: &ProjectRef) -> Result<Buildfile<Parsed>, Diagnostics> {

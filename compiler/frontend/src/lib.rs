@@ -28,18 +28,51 @@ use async_trait::async_trait;
 use rb_diag::Diagnostics;
 use rb_oci::Platform;
 
+/// A target, or several by a pattern, as named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRequest {
+    /// Which.
+    pub wanted: WantedTarget,
+    /// Arguments given for it, and for each of several.
+    pub args: BTreeMap<String, String>,
+}
+
+/// Which targets are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedTarget {
+    /// This one.
+    One(TargetRef),
+    /// One of each folder that fits, has a build file and in it a target of that name.
+    Each {
+        /// The folder that the pattern starts from.
+        project: ProjectRef,
+        /// Path relative to it; its first part is the first with a `*`, `?` or `[`.
+        glob: String,
+        /// Name of the target.
+        name: String,
+    },
+}
+
+impl TargetRequest {
+    /// Asks for one target.
+    pub fn one(target: TargetRef, args: BTreeMap<String, String>) -> Self {
+        Self { wanted: WantedTarget::One(target), args }
+    }
+}
+
 /// What the user asked a frontend to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
-    /// The target.
-    pub target: TargetRef,
-    /// Arguments given on the command line, for this target.
-    pub args: BTreeMap<String, String>,
+    /// The targets, in order. One that is named twice with the same arguments counts once.
+    pub targets: Vec<TargetRequest>,
+    /// What cannot be evaluated does not stop the others: it is told in the plan. What is wrong before anything is
+    /// evaluated is an error all the same.
+    pub keep_going: bool,
     /// Values from around the command line (`.arg`, `EARTHLY_BUILD_ARGS`): weaker than `args`, and nobody has to
     /// declare them.
     pub defaults: BTreeMap<String, String>,
-    /// What the result is to run on.
-    pub platform: Platform,
+    /// What the result is to run on: one of each; never empty.
+    pub platforms: Vec<Platform>,
     /// What the user's own machine is: USERPLATFORM.
     pub user_platform: Platform,
     /// What the engine runs without emulation: NATIVEPLATFORM.
@@ -68,6 +101,7 @@ pub struct BuildOptions {
 /// A language that describes builds: `Buildfile`, Dockerfile, buildpacks.
 #[async_trait]
 pub trait Frontend: Send + Sync {
-    /// Decides the graph. All diagnostics of the request at once, where they can be told before anything runs.
+    /// Decides the graph of all targets. All diagnostics of the request at once, where they can be told before anything
+    /// runs.
     async fn plan(&self, world: &dyn World, request: &BuildRequest) -> Result<BuildPlan, Diagnostics>;
 }

@@ -29,6 +29,9 @@ pub struct TargetOutput {
     pub builds: Vec<Arc<Self>>,
     /// The tree lies on `FROM @host`: it can neither be saved as an image nor leave this machine.
     pub on_host: bool,
+    /// Something that it BUILDs, or that it takes, could not be evaluated, and the build goes on: nothing of it is to be
+    /// written.
+    pub incomplete: bool,
 }
 
 /// One `SAVE ARTIFACT`.
@@ -75,15 +78,31 @@ pub struct SavedImage {
 /// What a frontend wants of the engine.
 #[derive(Clone, Debug)]
 pub struct BuildPlan {
-    /// The target that was asked for.
-    pub target: Arc<TargetOutput>,
+    /// The targets that were asked for, in order, each once for each platform; none that could not be evaluated.
+    pub targets: Vec<Arc<TargetOutput>>,
+    /// How many targets were asked for, each counted once for each platform.
+    pub asked: usize,
     /// Filesystems that must be made even where nothing is exported from them: every target asked for or reached by
     /// BUILD, with a label such as `+test`.
     pub roots: Vec<(String, State)>,
     /// What is to be written, in the order of evaluation: what a target BUILDs comes before its own.
     pub outputs: Vec<PlannedOutput>,
+    /// Steps that were left out because the build does not push, as people know them: `+app: RUN --push ./release`.
+    pub held: Vec<String>,
     /// Findings that do not stop the build.
     pub warnings: Diagnostics,
+    /// What could not be evaluated, where the build keeps going; else nothing.
+    pub failures: Diagnostics,
+}
+
+impl BuildPlan {
+    /// Returns the target that was asked for first.
+    ///
+    /// # Panics
+    /// If none could be evaluated, which only a build that keeps going gives a plan of.
+    pub fn target(&self) -> &Arc<TargetOutput> {
+        self.targets.first().expect("a plan without failures has all that was asked for")
+    }
 }
 
 /// One thing to write.

@@ -15,6 +15,7 @@ use rb_syntax::{CommandLine, StepFlags, Word};
 
 use super::frame::Frame;
 use super::{Evaluator, Fallible, internal, world_error};
+use crate::describe::shortened;
 use crate::lower::{self, ANSWER_EXIT, ANSWER_OUTPUT};
 use crate::shell;
 use crate::{codes, glob};
@@ -91,9 +92,10 @@ impl Evaluator<'_> {
             return self.ask_host(frame, asked).await;
         }
         let meta = NodeMeta {
-            name: Some(format!("{} | {}", frame.key, asked.label.replace('\n', " "))),
+            name: Some(format!("{} | {}", frame.key, shortened(&asked.label))),
             span: Some(asked.at),
             ignore_cache: self.toggle(frame, &asked.flags.no_cache).await?,
+            description: frame.calls(),
             ..NodeMeta::default()
         };
         let step = self.step(frame, asked.flags, asked.command, asked.at).await?;

@@ -86,7 +86,10 @@ impl Evaluator<'_> {
                     "write `FROM scratch`, `FROM oci-layout:./folder:tag`, `FROM +target` or `FROM @host`",
                 ));
             }
-            None => ImageLocation::Registry(name.to_owned()),
+            None => ImageLocation::Registry(match &self.config.default_registry {
+                Some(host) if !rb_oci::names_host(name) => format!("{host}/{name}"),
+                Some(_) | None => name.to_owned(),
+            }),
         };
         let request = ImageRequest { location, platform: platform.clone() };
         let image = self.world.gateway().resolve_image(&request).await;

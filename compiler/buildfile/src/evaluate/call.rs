@@ -71,6 +71,7 @@ impl Evaluator<'_> {
         let (evaluated, handed) =
             found.ok_or_else(|| internal("a call that names no argument twice gave no target"))?;
         inputs::note_reads(frame, &evaluated, &handed);
+        frame.incomplete |= evaluated.output.incomplete;
         Ok(evaluated)
     }
 

@@ -38,7 +38,7 @@ impl Evaluator<'_> {
             StmtKind::Cache(cache) => Box::pin(self.cache(frame, cache, stmt.span)),
             StmtKind::SaveArtifact(save) => Box::pin(self.save_artifact(frame, stmt, save)),
             StmtKind::SaveImage(save) => Box::pin(self.save_image(frame, stmt, save)),
-            StmtKind::Do(call) => Box::pin(self.function(frame, call)),
+            StmtKind::Do(call) => Box::pin(self.function(frame, stmt, call)),
             StmtKind::Import(import) => Box::pin(self.import(frame, import)),
             StmtKind::If(branches) => Box::pin(self.branch(frame, branches)),
             StmtKind::For(each) => Box::pin(self.repeat(frame, stmt, each)),

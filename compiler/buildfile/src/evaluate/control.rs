@@ -19,7 +19,7 @@ use super::frame::Frame;
 use super::variables::{Kind, Variable};
 use super::{Evaluator, Fallible, inputs};
 use crate::codes;
-use crate::describe::describe;
+use crate::describe::title;
 use crate::resolve::Resolved;
 use crate::shell;
 use crate::word::Escapes;
@@ -96,7 +96,17 @@ impl Evaluator<'_> {
             self.toggle(frame, &call.auto_skip).await?;
             wishes.extend(self.wishes(frame, call, Matrix::Allowed).await?);
         }
-        for (evaluated, handed) in self.targets(wishes).await? {
+        for found in self.targets_each(wishes).await? {
+            let (evaluated, handed) = match found {
+                Ok(found) => found,
+                // What follows a BUILD does not need it, but for what follows a WAIT.
+                Err(_) if frame.waiting == 0 => {
+                    frame.incomplete = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            frame.incomplete |= evaluated.output.incomplete;
             inputs::note_reads(frame, &evaluated, &handed);
             frame.silenced |= evaluated.silenced;
             frame.builds.push(evaluated.output);
@@ -170,9 +180,15 @@ impl Evaluator<'_> {
                 .with_label(each.variable.span, "")
                 .with_help("choose another name"));
         }
-        for item in items {
+        for (pass, item) in items.into_iter().enumerate() {
             frame.scope.variables.local.insert(name.clone(), Variable { value: item, kind: Kind::Loop });
-            self.body(frame, &each.body).await?;
+            let done = self.body(frame, &each.body).await;
+            // As in Earthly, what a pass declares is still there in the next one: a block opens no scope.
+            done.map_err(|error| match error.code {
+                codes::REDECLARED_ARGUMENT if pass > 0 && error.trail.is_empty() => error
+                    .with_help("the pass before has declared it: declare it above the FOR, and SET it here"),
+                _ => error,
+            })?;
         }
         match before {
             Some(before) => frame.scope.variables.local.insert(name.clone(), before),
@@ -213,7 +229,7 @@ impl Evaluator<'_> {
             }
         }
         let at = part_of(&each.items, 0..text.len());
-        let asked = Asked { label: describe(stmt), flags: &each.flags, command: &command, at };
+        let asked = Asked { label: title(stmt), flags: &each.flags, command: &command, at };
         let outcome = self.ask(frame, &asked).await?;
         if outcome.exit_code != 0 {
             let message = format!("the words of the FOR could not be had: exit code {}", outcome.exit_code);

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use rb_diag::{Diagnostic, Span};
+use rb_diag::{Diagnostic, Diagnostics, Span};
 use rb_frontend::TargetKey;
 
 use super::inputs::Handed;
@@ -57,6 +57,21 @@ pub(super) struct Desk {
     wishes: BTreeMap<usize, Vec<Wish>>,
     /// The recipe whose command runs on the host; others that want to run one wait.
     host: Option<usize>,
+    /// Keys that could not be evaluated, and why; only where the build keeps going.
+    failed: BTreeMap<TargetKey, Diagnostic>,
+}
+
+/// What a key gave, and how the call hands on arguments.
+pub(super) type Given = (Evaluated, Arc<Handed>);
+
+/// What came of the targets that were asked for.
+pub(super) struct Driven {
+    /// Those that could be evaluated, in order.
+    pub(super) targets: Vec<Evaluated>,
+    /// How many were asked for.
+    pub(super) asked: usize,
+    /// Why others could not, where the build keeps going.
+    pub(super) failures: Diagnostics,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Fallible<Evaluated>> + Send + 'a>>;
@@ -77,12 +92,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Evaluator<'_> {
     /// Returns what some keys give, in their order, evaluating those that were not evaluated yet.
-    pub(super) async fn targets(&self, wishes: Vec<Wish>) -> Fallible<Vec<(Evaluated, Arc<Handed>)>> {
+    pub(super) async fn targets(&self, wishes: Vec<Wish>) -> Fallible<Vec<Given>> {
+        self.targets_each(wishes).await?.into_iter().collect()
+    }
+
+    /// The same, and where the build keeps going, of each that could not be evaluated why.
+    pub(super) async fn targets_each(&self, wishes: Vec<Wish>) -> Fallible<Vec<Fallible<Given>>> {
         let mut asked = 0;
         poll_fn(|_| {
             let mut desk = lock(&self.desk);
-            let one =
-                |wish: &Wish| Some((desk.memo.get(&wish.key, wish.loud)?.clone(), Arc::clone(&wish.handed)));
+            let one = |wish: &Wish| match desk.memo.get(&wish.key, wish.loud) {
+                Some(known) => Some(Ok((known.clone(), Arc::clone(&wish.handed)))),
+                None => desk.failed.get(&wish.key).map(|error| Err(error.clone())),
+            };
             let known: Option<Vec<_>> = wishes.iter().map(one).collect();
             if let Some(known) = known {
                 return Poll::Ready(Ok(known));
@@ -115,11 +137,24 @@ impl Evaluator<'_> {
         HostTurn { desk: &self.desk }
     }
 
-    /// Evaluates a key and all that it needs. On an error the trail tells how the build got there.
-    pub(super) async fn drive(&self, root: TargetKey) -> Fallible<Evaluated> {
-        let mut drive = Drive { evaluator: self, open: BTreeMap::new(), by_key: BTreeMap::new(), next: 0 };
-        drive.start(Wish::new(root, None, true), None, 0);
-        poll_fn(move |context| drive.poll(context)).await
+    /// Evaluates keys, each of which is named once, and all that they need. On an error the trail tells how the build got
+    /// there. The first one ends it, unless the build keeps going.
+    pub(super) async fn drive(&self, roots: Vec<TargetKey>) -> Fallible<Driven> {
+        let mut drive = Drive {
+            evaluator: self,
+            open: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            next: 0,
+            roots: vec![None; roots.len()],
+            failures: Vec::new(),
+        };
+        for root in roots {
+            drive.start(Wish::new(root, None, true), None, 0);
+        }
+        poll_fn(|context| drive.poll(context)).await?;
+        let Drive { roots, failures, .. } = drive;
+        let asked = roots.len();
+        Ok(Driven { targets: roots.into_iter().flatten().collect(), asked, failures })
     }
 
     fn start(&self, wish: Wish) -> Running<'_> {
@@ -141,10 +176,13 @@ impl Drop for HostTurn<'_> {
 /// All recipes that have begun and not ended.
 struct Drive<'a> {
     evaluator: &'a Evaluator<'a>,
-    /// By number, in the order they were begun; 0 is the root.
+    /// By number, in the order they were begun; the first are the roots.
     open: BTreeMap<usize, Open<'a>>,
     by_key: BTreeMap<TargetKey, usize>,
     next: usize,
+    /// What the roots gave.
+    roots: Vec<Option<Evaluated>>,
+    failures: Diagnostics,
 }
 
 impl<'a> Drive<'a> {
@@ -157,27 +195,49 @@ impl<'a> Drive<'a> {
     }
 
     /// Polls every recipe that does not wait for keys, for as long as that makes others go on.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fallible<Evaluated>> {
-        loop {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fallible<()>> {
+        while !self.open.is_empty() {
             let mut moved = false;
             let numbers: Vec<usize> = self.open.keys().copied().collect();
             for number in numbers {
                 let Some(polled) = self.poll_one(number, context) else { continue };
-                match polled {
+                let served = match polled {
                     Poll::Ready(Ok(evaluated)) => {
-                        moved = true;
-                        if number == 0 {
-                            return Poll::Ready(Ok(evaluated));
+                        if let Some(root) = self.roots.get_mut(number) {
+                            *root = Some(evaluated);
                         }
+                        Ok(true)
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.with_trail(error, number))),
-                    Poll::Pending => moved |= self.serve(number)?,
-                }
+                    Poll::Ready(Err(error)) => Err(error),
+                    Poll::Pending => self.serve(number),
+                };
+                moved |= match served {
+                    Ok(moved) => moved,
+                    Err(error) if self.evaluator.request.keep_going => {
+                        self.fail(number, error);
+                        true
+                    }
+                    Err(error) => return Poll::Ready(Err(self.with_trail(error, number))),
+                };
             }
             if !moved {
                 return Poll::Pending;
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends a recipe that cannot be evaluated. Who waits for it comes upon that when it is polled next.
+    fn fail(&mut self, number: usize, error: Diagnostic) {
+        let is_anothers = lock(&self.evaluator.desk).failed.values().any(|known| *known == error);
+        let error = if is_anothers { error } else { self.with_trail(error, number) };
+        if !is_anothers {
+            self.failures.push(error.clone());
+        }
+        // What it holds goes before the desk is locked: the host's turn, perhaps.
+        let Some(Open { key, .. }) = self.open.remove(&number) else { return };
+        self.by_key.remove(&key);
+        lock(&self.evaluator.desk).failed.insert(key, error);
     }
 
     /// Polls one recipe; `None` where it waits for keys still.
@@ -213,12 +273,12 @@ impl<'a> Drive<'a> {
         let Some(wishes) = wishes else { return Ok(false) };
         let depth = self.open.get(&number).map_or(0, |open| open.depth) + 1;
         for wish in wishes {
-            if lock(&self.evaluator.desk).memo.get(&wish.key, wish.loud).is_some() {
+            let desk = lock(&self.evaluator.desk);
+            if desk.memo.get(&wish.key, wish.loud).is_some() || desk.failed.contains_key(&wish.key) {
                 continue;
             }
-            if let Err(error) = self.check(number, &wish, depth) {
-                return Err(self.with_trail(error, number));
-            }
+            drop(desk);
+            self.check(number, &wish, depth)?;
             if let Some(open) = self.open.get_mut(&number) {
                 open.waits.push(wish.key.clone());
             }

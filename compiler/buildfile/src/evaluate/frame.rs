@@ -14,10 +14,11 @@ use rb_syntax::{Edition, Stmt};
 
 use super::arguments::Args;
 use super::caches::CacheMount;
+use super::functions::CALLED_FROM;
 use super::scripts::Copied;
 use super::variables::Variables;
 use super::{Evaluated, File};
-use crate::describe::describe;
+use crate::describe::{describe, title};
 use crate::resolve::{BASE, Imports, Resolved};
 
 /// What names mean in a recipe or function.
@@ -46,6 +47,8 @@ pub(super) struct Function {
     pub(super) explicit: Args,
     /// What reached the caller reaches it too.
     pub(super) pass_args: bool,
+    /// Where it and its callers are called, innermost first.
+    pub(super) calls: Vec<String>,
 }
 
 impl Scope {
@@ -97,6 +100,10 @@ pub(super) struct Frame {
     pub(super) artifacts: Vec<SavedArtifact>,
     pub(super) images: Vec<SavedImage>,
     pub(super) builds: Vec<Arc<TargetOutput>>,
+    /// Something that it BUILDs or takes could not be evaluated, and the build goes on.
+    pub(super) incomplete: bool,
+    /// How many WAITs are open: what they wait for has to be there.
+    pub(super) waiting: usize,
 }
 
 impl Frame {
@@ -129,6 +136,8 @@ impl Frame {
             artifacts: Vec::new(),
             images: Vec::new(),
             builds: Vec::new(),
+            incomplete: false,
+            waiting: 0,
         }
     }
 
@@ -139,6 +148,7 @@ impl Frame {
         frame.scope.variables.global = base.globals.clone();
         frame.scope.imports = Imports::within(&base.imports);
         frame.reads.extend(base.reads.iter().cloned());
+        frame.incomplete = base.output.incomplete;
         if base.based {
             frame.start_from(base);
         }
@@ -214,8 +224,15 @@ impl Frame {
 
     /// Returns how a statement's vertex is shown, and where it stands.
     pub(super) fn meta(&self, stmt: &Stmt<Resolved>) -> NodeMeta {
-        let name = format!("{} | {}", self.key, describe(stmt).replace('\n', " "));
-        NodeMeta { name: Some(name), span: Some(stmt.span), ..NodeMeta::default() }
+        let name = format!("{} | {}", self.key, title(stmt));
+        let description = self.calls();
+        NodeMeta { name: Some(name), span: Some(stmt.span), description, ..NodeMeta::default() }
+    }
+
+    /// Returns what a vertex notes of the functions that it stands in: nothing where it stands in none.
+    pub(super) fn calls(&self) -> BTreeMap<String, String> {
+        let function = self.scope.function.iter();
+        function.map(|function| (CALLED_FROM.to_owned(), function.calls.join("\n"))).collect()
     }
 
     /// Notes a statement in the image's history: with a layer where it changed files.
@@ -250,9 +267,21 @@ impl Frame {
             artifacts,
             images,
             builds,
+            incomplete,
+            waiting: _,
         } = self;
-        let output =
-            TargetOutput { key, state, config, platform, artifact_tree, artifacts, images, builds, on_host };
+        let output = TargetOutput {
+            key,
+            state,
+            config,
+            platform,
+            artifact_tree,
+            artifacts,
+            images,
+            builds,
+            on_host,
+            incomplete,
+        };
         let (globals, imports) = match is_base {
             true => (scope.variables.global, scope.imports),
             false => (BTreeMap::new(), Imports::default()),

@@ -8,18 +8,24 @@ use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Span};
 use rb_frontend::FunctionRef;
-use rb_syntax::{Do, Edition};
+use rb_syntax::{Do, Edition, Stmt};
 
 use super::arguments::Args;
 use super::expand::place;
 use super::frame::{Frame, Function, Scope};
 use super::{Evaluator, Fallible, inputs};
+use crate::describe::title;
 use crate::resolve::{BASE, FunctionReference, Imports, Resolved, Via, parse_function};
 use crate::word::Escapes;
 
 impl Evaluator<'_> {
     /// `DO …`
-    pub(super) async fn function(&self, frame: &mut Frame, call: &Do<Resolved>) -> Fallible<()> {
+    pub(super) async fn function(
+        &self,
+        frame: &mut Frame,
+        stmt: &Stmt<Resolved>,
+        call: &Do<Resolved>,
+    ) -> Fallible<()> {
         let (function, via) = self.function_reference(frame, call).await?;
         let file = self.program.function_file(&function, Some(call.span)).await?;
         let Some(recipe) = file.function(&function.name) else {
@@ -33,13 +39,16 @@ impl Evaluator<'_> {
         };
         let depth = frame.scope.function.as_ref().map_or(1, |function| function.depth + 1);
         let mut scope = Scope::new(Arc::clone(&file), overrides);
-        scope.function = Some(Function { name: function.name.clone(), depth, explicit, pass_args });
+        let called_from = called_from(frame, stmt);
+        let outer_calls = frame.scope.function.iter().flat_map(|function| function.calls.iter().cloned());
+        let calls = std::iter::once(called_from.clone()).chain(outer_calls).take(SHOWN).collect();
+        scope.function = Some(Function { name: function.name.clone(), depth, explicit, pass_args, calls });
         self.globals(frame, &mut scope, call.span).await?;
         let outer = std::mem::replace(&mut frame.scope, scope);
         let done = self.body(frame, &recipe.body).await;
         let caller = place(frame);
         frame.scope = outer;
-        done.map_err(|error| with_step(error, format!("in {caller}"), depth))
+        done.map_err(|error| with_step(error, format!("in {caller}, {called_from}"), depth))
     }
 
     async fn function_reference(&self, frame: &Frame, call: &Do<Resolved>) -> Fallible<(FunctionRef, Via)> {
@@ -92,9 +101,21 @@ impl Evaluator<'_> {
     }
 }
 
+/// What a vertex notes of the functions that its statement stands in, innermost first, a line each:
+/// `called from DO +F --x=1, Buildfile:5`.
+pub const CALLED_FROM: &str = "rb.called-from";
+
+/// So many calls of functions are told of a failure.
+const SHOWN: usize = 10;
+
+/// Says where a function is called: `called from DO +F --x=1, Buildfile:5`.
+fn called_from(frame: &Frame, stmt: &Stmt<Resolved>) -> String {
+    let source = &frame.scope.file.source;
+    format!("called from {}, {}:{}", title(stmt), source.name, source.position(stmt.span.start).line)
+}
+
 /// Adds a step to a trail; of a long way only the first and the last calls are told.
 fn with_step(error: Diagnostic, step: String, depth: usize) -> Diagnostic {
-    const SHOWN: usize = 10;
     match error.trail.len() {
         told if told < SHOWN || depth <= SHOWN => error.with_trail(step),
         SHOWN => error.with_trail("…"),

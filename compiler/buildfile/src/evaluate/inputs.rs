@@ -16,7 +16,7 @@ use super::builtins::Builtin;
 use super::frame::Frame;
 use super::variables::Kind;
 use super::{Evaluated, Evaluator, File};
-use crate::resolve::{BASE, FunctionReference, Reference, Resolved, Via, calls, statements};
+use crate::resolve::{BASE, Entry, FunctionReference, Reference, Resolved, Via, calls, statements};
 
 /// Names that some statements declare.
 pub(super) fn declared(body: &[Stmt<Resolved>]) -> impl Iterator<Item = &str> {
@@ -159,7 +159,8 @@ impl Evaluator<'_> {
         } else {
             match callee.edition {
                 Edition::One => {
-                    let around = match callee.project == self.request.target.project {
+                    let is_asked = |(target, _): &Entry| callee.project == target.project;
+                    let around = match self.targets.iter().any(is_asked) {
                         true => self.request.defaults.clone(),
                         false => Args::new(),
                     };

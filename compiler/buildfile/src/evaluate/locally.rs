@@ -18,6 +18,7 @@ use super::frame::Frame;
 use super::run::shell;
 use super::save::refuse_repository;
 use super::{Evaluator, Fallible, world_error};
+use crate::describe::shortened;
 use crate::lower::{self, Context, CopyFrom, CopyOptions, paths};
 use crate::resolve::Resolved;
 use crate::word::Escapes;
@@ -63,7 +64,7 @@ impl Evaluator<'_> {
 
     /// Runs a command on the host for its outcome.
     pub(super) async fn ask_host(&self, frame: &Frame, asked: &Asked<'_>) -> Fallible<Outcome> {
-        let label = format!("{} | {}", frame.key, asked.label.replace('\n', " "));
+        let label = format!("{} | {}", frame.key, shortened(&asked.label));
         self.on_host(frame, asked.flags, asked.command, label, asked.at, true).await
     }
 

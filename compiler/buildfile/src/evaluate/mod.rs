@@ -36,6 +36,7 @@ mod variables;
 mod wait;
 
 pub use builtins::builtin_arguments;
+pub use functions::CALLED_FROM;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,7 +50,7 @@ use rb_frontend::{
 use rb_llb::HostAddress;
 
 use crate::project::ProjectConfig;
-use crate::resolve::{BASE, File, Imports, Program};
+use crate::resolve::{BASE, Entry, File, Imports, Program};
 use crate::{OUTSIDE_HELP, codes};
 use driver::{Desk, Wish};
 use frame::Frame;
@@ -81,6 +82,8 @@ struct Evaluator<'w> {
     program: Program<'w>,
     config: ProjectConfig,
     request: &'w BuildRequest,
+    /// What was asked for.
+    targets: Vec<Entry>,
     desk: Mutex<Desk>,
     facts: Mutex<BTreeMap<ProjectRef, Arc<inputs::Facts>>>,
     answers: Mutex<answers::Known>,
@@ -92,6 +95,8 @@ struct Evaluator<'w> {
     host_commands: AtomicUsize,
     /// Outputs that a WAIT has written.
     settled: Mutex<BTreeSet<plan::OutputId>>,
+    /// Each `RUN --push` that was left out because the build does not push, in order, once.
+    held: Mutex<Vec<String>>,
     warnings: Mutex<Diagnostics>,
 }
 
@@ -101,8 +106,9 @@ pub(crate) async fn evaluate(
     program: Program<'_>,
     config: ProjectConfig,
     request: &BuildRequest,
+    targets: Vec<Entry>,
 ) -> Result<BuildPlan, Diagnostics> {
-    Evaluator::new(world, program, config, request).plan().await.map_err(|error| vec![error])
+    Evaluator::new(world, program, config, request, targets).plan().await
 }
 
 impl<'w> Evaluator<'w> {
@@ -111,12 +117,14 @@ impl<'w> Evaluator<'w> {
         program: Program<'w>,
         config: ProjectConfig,
         request: &'w BuildRequest,
+        targets: Vec<Entry>,
     ) -> Self {
         Self {
             world,
             program,
             config,
             request,
+            targets,
             desk: Mutex::default(),
             facts: Mutex::default(),
             answers: Mutex::default(),
@@ -124,29 +132,40 @@ impl<'w> Evaluator<'w> {
             statements: AtomicUsize::new(0),
             host_commands: AtomicUsize::new(0),
             settled: Mutex::default(),
+            held: Mutex::default(),
             warnings: Mutex::default(),
         }
     }
 }
 
 impl Evaluator<'_> {
-    async fn plan(&self) -> Fallible<BuildPlan> {
-        let request = self.request;
-        let file = self
-            .program
-            .loaded(&request.target.project)
-            .ok_or_else(|| internal(&format!("the build file of {} was not read", request.target)))?;
-        for name in request.args.keys() {
-            self.check_argument(&file, &request.target, name, None)?;
+    async fn plan(&self) -> Result<BuildPlan, Diagnostics> {
+        let one = |error: Diagnostic| vec![error];
+        let (mut keys, mut wrong): (Vec<TargetKey>, Diagnostics) = (Vec::new(), Vec::new());
+        for (target, args) in &self.targets {
+            let missing = || one(internal(&format!("the build file of {target} was not read")));
+            let file = self.program.loaded(&target.project).ok_or_else(missing)?;
+            wrong.extend(args.keys().filter_map(|name| self.check_argument(&file, target, name, None).err()));
+            let args = self.request.defaults.clone().into_iter().chain(args.clone()).collect();
+            let args = self.facts(&file).reaching(&target.name, args);
+            for platform in &self.request.platforms {
+                let key =
+                    TargetKey { target: target.clone(), args: args.clone(), platform: platform.clone() };
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
         }
-        let args = request.defaults.clone().into_iter().chain(request.args.clone()).collect();
-        let args = self.facts(&file).reaching(&request.target.name, args);
-        let key = TargetKey { target: request.target.clone(), args, platform: request.platform.clone() };
-        let evaluated = self.drive(key).await?;
+        if !wrong.is_empty() {
+            wrong.dedup();
+            return Err(wrong);
+        }
+        let driven = self.drive(keys).await.map_err(one)?;
         let mut warnings = self.program.take_warnings();
         warnings.append(&mut self.warnings.lock().expect("no holder of this lock panics"));
         let settled = self.settled.lock().expect("no holder of this lock panics");
-        plan::plan(&evaluated.output, &settled, warnings)
+        let held = std::mem::take(&mut *self.held.lock().expect("no holder of this lock panics"));
+        plan::plan(driven, &settled, held, warnings).map_err(one)
     }
 
     fn warn(&self, warning: Diagnostic) {

@@ -3,15 +3,20 @@
 //! Only BUILD carries outputs: those of the target that was asked for and of all that a chain of BUILDs reaches. What a
 //! WAIT has written already is not written again.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Diagnostics, ErrorKind};
-use rb_frontend::{BuildPlan, PlannedOutput, SavedImage, TargetKey, TargetOutput};
+use rb_frontend::{BuildPlan, PlannedOutput, SavedArtifact, SavedImage, TargetKey, TargetOutput};
 use rb_llb::State;
+use rb_oci::Platform;
+use rb_oci::index::config_platform;
 
 use super::Fallible;
+use super::driver::Driven;
 use crate::codes;
+use crate::lower::paths;
 
 /// Which output of which evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,24 +42,27 @@ impl OutputId {
     }
 }
 
-/// Walks from the target that was asked for along its BUILDs, callees first, each key once.
+/// Walks from the targets that were asked for along their BUILDs, callees first, each key once.
 pub(super) fn plan(
-    target: &Arc<TargetOutput>,
+    driven: Driven,
     settled: &BTreeSet<OutputId>,
+    held: Vec<String>,
     mut warnings: Diagnostics,
 ) -> Fallible<BuildPlan> {
     warnings.sort_by_key(|warning| warning.labels.first().map(|label| label.span));
     warnings.dedup();
-    let mut plan = BuildPlan { target: Arc::clone(target), roots: Vec::new(), outputs: Vec::new(), warnings };
+    let Driven { targets, asked, failures } = driven;
+    let targets: Vec<_> = targets.into_iter().map(|evaluated| evaluated.output).collect();
+    check_places(&targets)?;
     let mut names = ImageNames::default();
-    for target in callees_first(std::slice::from_ref(target)) {
-        let outputs = outputs(target, &mut names)?;
-        plan.roots.extend(outputs.roots);
-        plan.outputs.extend(
-            outputs.outputs.into_iter().filter(|(id, _)| !settled.contains(id)).map(|(_, output)| output),
-        );
+    let (mut roots, mut written) = (Vec::new(), Vec::new());
+    for target in callees_first(&targets) {
+        let found = outputs(target, &mut names)?;
+        roots.extend(found.roots);
+        written.extend(found.outputs.into_iter().filter(|(id, _)| !settled.contains(id)));
     }
-    Ok(plan)
+    let outputs = written.into_iter().map(|(_, output)| output).collect();
+    Ok(BuildPlan { targets, asked, roots, outputs, held, warnings, failures })
 }
 
 /// Walks BUILDs with a stack of its own: a build may be nested deeper than ours goes.
@@ -78,6 +86,67 @@ pub(super) fn callees_first(roots: &[Arc<TargetOutput>]) -> Vec<&TargetOutput> {
         }
     }
     order
+}
+
+/// Checks that no two of the targets that were asked for, and no target for two platforms, write different things to one
+/// place: which of them came last would be an accident. Else the order of a target's statements decides.
+fn check_places(targets: &[Arc<TargetOutput>]) -> Fallible<()> {
+    let mut seen: BTreeMap<String, Vec<(usize, &SavedArtifact, &TargetOutput)>> = BTreeMap::new();
+    for (asked, target) in targets.iter().enumerate() {
+        for target in callees_first(std::slice::from_ref(target)) {
+            for artifact in target.artifacts.iter().filter(|artifact| !artifact.many) {
+                let Some(local) = &artifact.local else { continue };
+                let place = match local.into {
+                    true => {
+                        format!("{}/{}", local.path.trim_end_matches('/'), paths::base_name(&artifact.path))
+                    }
+                    false => local.path.clone(),
+                };
+                let known = seen.entry(place.clone()).or_default();
+                for &(by, first, of) in known.iter() {
+                    let platforms =
+                        of.key.target == target.key.target && of.key.platform != target.key.platform;
+                    if (by != asked || platforms) && !is_same(first, artifact)? {
+                        return Err(same_place(&place, (first, of), (artifact, target), platforms));
+                    }
+                }
+                known.push((asked, artifact, target));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_place(
+    place: &str,
+    (first, of): (&SavedArtifact, &TargetOutput),
+    (second, target): (&SavedArtifact, &TargetOutput),
+    platforms: bool,
+) -> Diagnostic {
+    let (one, two) = (&of.key, &target.key);
+    let (message, help) = match platforms {
+        true => (
+            format!(
+                "`{place}` is written by {one} for {} and, with other content, for {}",
+                one.platform, two.platform
+            ),
+            "give each platform a place of its own: `ARG TARGETARCH`, and `$TARGETARCH` in the path",
+        ),
+        false => (
+            format!("`{place}` is written by {one} and, with other content, by {two}"),
+            "build one after the other, or give each a place of its own",
+        ),
+    };
+    let error = Diagnostic::error(codes::SAME_PLACE, message).with_label(second.span, "also here");
+    let error = if first.span == second.span { error } else { error.with_label(first.span, "here") };
+    error.with_help(help)
+}
+
+fn is_same(one: &SavedArtifact, two: &SavedArtifact) -> Fallible<bool> {
+    let digest = |artifact: &SavedArtifact| {
+        artifact.state.digest().map_err(|error| super::internal(&error.to_string()))
+    };
+    Ok(one.path == two.path && digest(one)? == digest(two)?)
 }
 
 /// What one target contributes.
@@ -115,22 +184,21 @@ pub(super) fn outputs(target: &TargetOutput, names: &mut ImageNames) -> Fallible
 /// Names of images within one build, or one WAIT.
 #[derive(Default)]
 pub(super) struct ImageNames {
-    seen: BTreeMap<String, SavedImage>,
+    seen: BTreeMap<(String, Option<Platform>), SavedImage>,
 }
 
 impl ImageNames {
     /// Notes the names of an image; returns whether one of them is new. Two keys of one target may give one image; two
-    /// images must not take one name, unless they are of different platforms.
+    /// images must not take one name, unless they are for different platforms.
     pub(super) fn add(&mut self, image: &SavedImage) -> Fallible<bool> {
         let mut is_new = false;
+        let platform = config_platform(&image.config);
         for name in &image.names {
-            let config = &image.config;
-            let slot = format!("{name}@{}/{}/{:?}", config.os, config.architecture, config.variant);
-            match self.seen.get(&slot) {
-                Some(first) => check_same(name, first, image)?,
-                None => {
+            match self.seen.entry((name.clone(), platform.clone())) {
+                Entry::Occupied(first) => check_same(name, platform.as_ref(), first.get(), image)?,
+                Entry::Vacant(slot) => {
                     is_new = true;
-                    self.seen.insert(slot, image.clone());
+                    slot.insert(image.clone());
                 }
             }
         }
@@ -138,7 +206,12 @@ impl ImageNames {
     }
 }
 
-fn check_same(name: &str, first: &SavedImage, second: &SavedImage) -> Fallible<()> {
+fn check_same(
+    name: &str,
+    platform: Option<&Platform>,
+    first: &SavedImage,
+    second: &SavedImage,
+) -> Fallible<()> {
     let broken = |error: rb_llb::LlbError| {
         Diagnostic::error(codes::DUPLICATE_IMAGE, error.to_string()).with_kind(ErrorKind::Internal)
     };
@@ -146,8 +219,9 @@ fn check_same(name: &str, first: &SavedImage, second: &SavedImage) -> Fallible<(
     if same && first.config == second.config {
         return Ok(());
     }
-    let error = Diagnostic::error(codes::DUPLICATE_IMAGE, format!("two different images are named `{name}`"))
-        .with_label(second.span, "also here");
+    let of = platform.map_or_else(String::new, |platform| format!(" for {platform}"));
+    let message = format!("two different images{of} are named `{name}`");
+    let error = Diagnostic::error(codes::DUPLICATE_IMAGE, message).with_label(second.span, "also here");
     let error = if first.span == second.span { error } else { error.with_label(first.span, "here") };
     Err(error.with_help("give each its own name, for example with an ARG in it"))
 }

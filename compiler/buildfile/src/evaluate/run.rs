@@ -25,7 +25,7 @@ impl Evaluator<'_> {
         if frame.locally.is_some() {
             return self.run_locally(frame, stmt, run).await;
         }
-        if run.push && !self.pushes(frame, stmt.span)? {
+        if run.push && !self.pushes(frame, run, stmt.span)? {
             return Ok(());
         }
         self.warn_of_scripts(frame, run, stmt.span).await;
@@ -45,15 +45,20 @@ impl Evaluator<'_> {
     }
 
     /// Returns whether `RUN --push` runs here: where the user pushes, and the target was reached by BUILD alone.
-    fn pushes(&self, frame: &mut Frame, at: Span) -> Fallible<bool> {
-        if !self.request.options.push {
-            return Ok(false);
-        }
-        if !self.config.capabilities.push {
+    fn pushes(&self, frame: &mut Frame, run: &Run, at: Span) -> Fallible<bool> {
+        let wanted = self.request.options.push;
+        if wanted && !self.config.capabilities.push {
             return Err(forbidden("RUN --push", "push", at));
         }
         frame.silenced |= !frame.loud;
-        Ok(frame.loud)
+        if frame.loud && !wanted {
+            let text = format!("{}: RUN --push {}", frame.key.target, in_one_line(&run.command));
+            let mut held = self.held.lock().expect("no holder of this lock panics");
+            if !held.contains(&text) {
+                held.push(text);
+            }
+        }
+        Ok(frame.loud && wanted)
     }
 
     /// Returns a command with all that it sees; its network is the engine's default.
@@ -219,6 +224,22 @@ fn check_lengths(step: &Step, at: Span) -> Fallible<()> {
         return too_long("the text".to_owned(), "move it into a script, COPY that and run it");
     }
     Ok(())
+}
+
+/// Shows a command in one short line.
+fn in_one_line(command: &CommandLine) -> String {
+    const LONGEST: usize = 60;
+    let text = match command {
+        CommandLine::Shell(text) => text.raw.clone(),
+        CommandLine::Exec(args) => args.iter().map(|arg| arg.value.as_str()).collect::<Vec<_>>().join(" "),
+        CommandLine::Script(script) => script.body.raw.clone(),
+    };
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 /// Checks the names that `--env` passes.

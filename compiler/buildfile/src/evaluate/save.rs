@@ -5,6 +5,7 @@
 use rb_diag::Diagnostic;
 use rb_frontend::{LocalOutput, SavedArtifact, SavedImage};
 use rb_llb::State;
+use rb_oci::Reference;
 use rb_syntax::{SaveArtifact, SaveImage, Stmt, Word};
 
 use super::copy::timestamp;
@@ -144,12 +145,12 @@ impl Evaluator<'_> {
         let mut names = Vec::new();
         for word in &save.names {
             let name = self.expand(frame, word, Escapes::Remove).await?;
-            if !is_image_name(&name) {
+            if let Some(fault) = image_name_fault(&name) {
                 return Err(Diagnostic::error(
                     codes::BAD_IMAGE,
                     format!("`{name}` is not the name of an image"),
                 )
-                .with_label(word.span, "")
+                .with_label(word.span, fault)
                 .with_help("write `name`, `name:tag` or `registry/name:tag`, the name in small letters"));
             }
             names.push(name);
@@ -181,35 +182,18 @@ pub(super) fn refuse_repository(path: &str, word: &Word) -> Fallible<()> {
     .with_help("write elsewhere, and put it there by hand"))
 }
 
-/// Returns whether an image may be saved under a name. Source: distribution-spec, "Pulling manifests"; Docker's
-/// reference grammar for the host in front.
-fn is_image_name(text: &str) -> bool {
-    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains('/'));
-    let (path, tag) = colon.map_or((text, None), |colon| (&text[..colon], Some(&text[colon + 1..])));
-    let word = |next: char| next.is_ascii_alphanumeric() || next == '_';
-    let tag_is_well = |tag: &str| {
-        tag.starts_with(word) && tag.len() <= 128 && tag.chars().all(|next| word(next) || ".-".contains(next))
-    };
-    let mut parts: Vec<&str> = path.split('/').collect();
-    if parts.len() > 1 && parts[0].contains(['.', ':']) || parts.len() > 1 && parts[0] == "localhost" {
-        let host = parts.remove(0);
-        let plain = |next: char| next.is_ascii_alphanumeric() || ".-:[]".contains(next);
-        if host.is_empty() || !host.chars().all(plain) {
-            return false;
-        }
+/// Says why an image may not be saved under a name; nothing if it may.
+fn image_name_fault(text: &str) -> Option<String> {
+    match text.parse::<Reference>() {
+        Err(error) => Some(error.reason().to_owned()),
+        Ok(reference) if reference.digest().is_some() => Some("its digest comes of what is in it".to_owned()),
+        Ok(_) => None,
     }
-    let part_is_well = |part: &&str| {
-        let edge = |next: char| next.is_ascii_lowercase() || next.is_ascii_digit();
-        part.starts_with(edge)
-            && part.ends_with(edge)
-            && part.chars().all(|next| edge(next) || "._-".contains(next))
-    };
-    parts.iter().all(part_is_well) && tag.is_none_or(tag_is_well)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_image_name;
+    use super::image_name_fault;
 
     #[test]
     fn names_are_those_that_registries_take() {
@@ -220,10 +204,26 @@ mod tests {
             "localhost:5000/App/x".to_lowercase().as_str(),
             "Reg.example:5000/a",
         ] {
-            assert!(is_image_name(name), "{name}");
+            assert_eq!(image_name_fault(name), None, "{name}");
         }
-        for name in ["", "UPPER:x", "foo:b@d", "a b", "a//b", "-a", "a:", "a/:x", "a:.x"] {
-            assert!(!is_image_name(name), "{name}");
+        let digest = format!("app@sha256:{}", "0".repeat(64));
+        let long = "a".repeat(300);
+        for name in [
+            "",
+            "UPPER:x",
+            "foo:b@d",
+            "a b",
+            "a//b",
+            "-a",
+            "a:",
+            "a/:x",
+            "a:.x",
+            "../x",
+            "localhost:99999/x",
+            &digest,
+            &long,
+        ] {
+            assert!(image_name_fault(name).is_some(), "{name}");
         }
     }
 }

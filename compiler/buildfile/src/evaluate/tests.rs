@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 use rb_diag::Diagnostics;
-use rb_frontend::{BuildOptions, BuildPlan, BuildRequest, MapWorld, ProjectRef, TargetOutput, TargetRef};
+use rb_frontend::{
+    BuildOptions, BuildPlan, BuildRequest, MapWorld, ProjectRef, TargetOutput, TargetRef, TargetRequest,
+};
 use rb_oci::Platform;
 
 use super::Evaluator;
@@ -177,19 +179,22 @@ fn plan(main: &str, lib: &str, exact: bool) -> Result<BuildPlan, Diagnostics> {
     let platform: Platform = "linux/amd64".parse().expect("is a platform");
     let project = ProjectRef::Local { dir: String::new() };
     let request = BuildRequest {
-        target: TargetRef { project, name: "all".to_owned() },
-        args: [("a", "1")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        targets: vec![TargetRequest::one(
+            TargetRef { project, name: "all".to_owned() },
+            [("a", "1")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        )],
+        keep_going: false,
         defaults: [("c", "0")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        platform: platform.clone(),
+        platforms: vec![platform.clone()],
         user_platform: platform.clone(),
         native_platform: platform,
         options: BuildOptions::default(),
     };
     block_on(async {
-        let program = resolve::resolve(&world, &request.target).await?;
-        let evaluator = Evaluator::new(&world, program, ProjectConfig::default(), &request);
+        let (program, targets) = resolve::resolve(&world, &request.targets).await?;
+        let evaluator = Evaluator::new(&world, program, ProjectConfig::default(), &request, targets);
         evaluator.desk.lock().expect("nobody panics").memo.exact = exact;
-        evaluator.plan().await.map_err(|error| vec![error])
+        evaluator.plan().await
     })
 }
 
@@ -216,7 +221,7 @@ proptest! {
         let (main, lib) = (file(&mut tape, false), file(&mut tape, true));
         match (plan(&main, &lib, false), plan(&main, &lib, true)) {
             (Ok(shared), Ok(apart)) => {
-                prop_assert_eq!(shown(&shared.target), shown(&apart.target), "{}\n--- lib\n{}", main, lib);
+                prop_assert_eq!(shown(shared.target()), shown(apart.target()), "{}\n--- lib\n{}", main, lib);
             }
             (Err(shared), Err(apart)) => {
                 let codes = |errors: &Diagnostics| errors.iter().map(|error| error.code).collect::<Vec<_>>();

@@ -18,7 +18,9 @@ impl Evaluator<'_> {
     /// `WAIT … END`
     pub(super) async fn wait(&self, frame: &mut Frame, at: Span, body: &[Stmt<Resolved>]) -> Fallible<()> {
         let (images, artifacts, builds) = (frame.images.len(), frame.artifacts.len(), frame.builds.len());
+        frame.waiting += 1;
         self.body(frame, body).await?;
+        frame.waiting -= 1;
         let label = frame.key.to_string();
         let mut effects = Vec::new();
         let mut names = plan::ImageNames::default();

@@ -1,6 +1,6 @@
 //! Resolve: names of targets, functions and projects become references, and every file they lead to is read.
 //!
-//! In: the target that was asked for and a `Workspace`. Out: a [`Program`] of `Buildfile<Resolved>`s, or all errors
+//! In: the targets that were asked for and a `Workspace`. Out: a [`Program`] of `Buildfile<Resolved>`s, or all errors
 //! of all files that the target reaches. How: read a file, settle all its references by their text and the aliases
 //! at that place, then follow what the reached recipes call; a reference that variables decide stays a word, and
 //! evaluation settles it by the same functions.
@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rb_diag::{Diagnostic, Diagnostics, Severity, Span, nearest};
-use rb_frontend::{FunctionRef, ProjectRef, TargetRef, Workspace, WorldError};
+use rb_frontend::{FunctionRef, ProjectRef, TargetRef, TargetRequest, WantedTarget, Workspace, WorldError};
 use rb_syntax::Word;
 
 use crate::{OUTSIDE_HELP, codes};
@@ -60,11 +60,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
-/// Reads what `entry` reaches and checks it.
+/// A target that was asked for, with the arguments given for it.
+pub(crate) type Entry = (TargetRef, BTreeMap<String, String>);
+
+/// Reads what the targets that were asked for reach, and checks it. Returns what patterns among them mean, too.
 pub(crate) async fn resolve<'w>(
     workspace: &'w dyn Workspace,
-    entry: &TargetRef,
-) -> Result<Program<'w>, Diagnostics> {
+    requests: &[TargetRequest],
+) -> Result<(Program<'w>, Vec<Entry>), Diagnostics> {
     let program = Program {
         workspace,
         files: Mutex::default(),
@@ -78,7 +81,9 @@ pub(crate) async fn resolve<'w>(
         failed: BTreeMap::new(),
         graph: Graph::new(),
     };
-    let mut queue = VecDeque::from([Step { node: Node::Target(entry.clone()), from: None }]);
+    let entries = walk.entries(requests).await;
+    let mut queue: VecDeque<Step> =
+        entries.iter().map(|(target, _)| Step { node: Node::Target(target.clone()), from: None }).collect();
     while let Some(step) = queue.pop_front() {
         queue.extend(walk.step(step).await);
     }
@@ -89,7 +94,7 @@ pub(crate) async fn resolve<'w>(
         errors.into_iter().partition(|found| found.severity == Severity::Warning);
     lock(&program.warnings).extend(warnings);
     if errors.is_empty() {
-        return Ok(program);
+        return Ok((program, entries));
     }
     errors.sort_by_key(|error| error.labels.first().map(|label| label.span));
     errors.dedup();
@@ -123,6 +128,32 @@ struct Origin {
 }
 
 impl Walk<'_, '_> {
+    /// Returns the targets that were asked for.
+    async fn entries(&mut self, requests: &[TargetRequest]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for TargetRequest { wanted, args } in requests {
+            let targets = match wanted {
+                WantedTarget::One(target) => vec![target.clone()],
+                WantedTarget::Each { project, glob, name } => {
+                    let (project, glob, name) = (project.clone(), glob.clone(), name.clone());
+                    let pattern = Pattern { project, glob, name, via: Via::default() };
+                    match self.program.fitting(&pattern, None).await {
+                        Ok((targets, found)) => {
+                            self.errors.extend(found);
+                            targets
+                        }
+                        Err(error) => {
+                            self.errors.push(error);
+                            Vec::new()
+                        }
+                    }
+                }
+            };
+            entries.extend(targets.into_iter().map(|target| (target, args.clone())));
+        }
+        entries
+    }
+
     /// Looks at one recipe and returns those it calls.
     async fn step(&mut self, Step { node, from }: Step) -> Vec<Step> {
         let at = from.as_ref().map(|from| from.span);
@@ -200,7 +231,7 @@ impl Walk<'_, '_> {
                         callees.push(Node::Target(TargetRef { project: function.project.clone(), name }));
                     }
                 }
-                Callee::Pattern(pattern) => match self.program.fitting(pattern, need.span).await {
+                Callee::Pattern(pattern) => match self.program.fitting(pattern, Some(need.span)).await {
                     Ok((targets, found)) => {
                         self.errors.extend(found);
                         callees.extend(targets.into_iter().map(Node::Target));
@@ -219,6 +250,14 @@ impl Walk<'_, '_> {
         }
         self.graph.insert(node, sure);
         steps
+    }
+}
+
+/// Labels an error with the place it is about; what stands on the command line has none.
+fn labelled(error: Diagnostic, at: Option<Span>, text: &str) -> Diagnostic {
+    match at {
+        Some(span) => error.with_label(span, text),
+        None => error,
     }
 }
 
@@ -302,7 +341,7 @@ impl Program<'_> {
     async fn load_if_there(
         &self,
         project: &ProjectRef,
-        at: Span,
+        at: Option<Span>,
     ) -> Result<Option<(Arc<File>, Diagnostics)>, Diagnostic> {
         if let Some(file) = self.loaded(project) {
             return Ok(Some((file, Vec::new())));
@@ -312,7 +351,7 @@ impl Program<'_> {
             Err(WorldError::NotFound { .. }) => Ok(None),
             Err(cause @ (WorldError::Failed { .. } | WorldError::Step { .. })) => {
                 let error = Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind());
-                Err(error.with_label(at, "leads there").with_help(OUTSIDE_HELP))
+                Err(labelled(error, at, "leads there").with_help(OUTSIDE_HELP))
             }
         }
     }

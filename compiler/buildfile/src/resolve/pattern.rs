@@ -6,11 +6,12 @@
 //! place of its own, or lies outside. Source: earthly-language 2.6.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Diagnostics, Severity, Span, nearest};
 use rb_frontend::{FileKind, ProjectRef, TargetRef, WorldError};
 
-use super::{Pattern, Program, lock};
+use super::{File, Pattern, Program, labelled, lock};
 use crate::{OUTSIDE_HELP, codes, glob};
 
 impl Program<'_> {
@@ -20,7 +21,7 @@ impl Program<'_> {
         pattern: &Pattern,
         at: Span,
     ) -> Result<Vec<TargetRef>, Diagnostic> {
-        let (targets, mut found) = self.fitting(pattern, at).await?;
+        let (targets, mut found) = self.fitting(pattern, Some(at)).await?;
         match found.iter().position(|found| found.severity == Severity::Error) {
             Some(first) => Err(found.swap_remove(first)),
             None => {
@@ -34,7 +35,7 @@ impl Program<'_> {
     pub(super) async fn fitting(
         &self,
         pattern: &Pattern,
-        at: Span,
+        at: Option<Span>,
     ) -> Result<(Vec<TargetRef>, Diagnostics), Diagnostic> {
         if let Some(known) = lock(&self.patterns).get(pattern) {
             return Ok((known.clone(), Vec::new()));
@@ -42,7 +43,9 @@ impl Program<'_> {
         let mut targets = Vec::new();
         let mut found = Vec::new();
         let mut without = Vec::new();
-        for project in self.folders(pattern, at).await? {
+        let folders = self.folders(pattern, at).await?;
+        let count = folders.len();
+        for project in folders {
             let Some((file, fresh)) = self.load_if_there(&project, at).await? else { continue };
             found.extend(fresh);
             match file.buildfile.target(&pattern.name) {
@@ -62,11 +65,15 @@ impl Program<'_> {
                 .iter()
                 .flat_map(|file| &file.buildfile.targets)
                 .map(|recipe| recipe.name.value.as_str());
-            let error = error.with_label(at, "means no target");
-            return Err(match nearest(name, names) {
-                Some(near) => error.with_help(format!("did you mean `{glob}+{near}`?")),
-                None if without.is_empty() => error.with_help("no folder that fits has a build file"),
-                None => error.with_help(format!("add `{name}:` to one of the build files that fit")),
+            let help = match nearest(name, names) {
+                Some(near) => format!("did you mean `{glob}+{near}`?"),
+                None if without.is_empty() => "no folder that fits has a build file".to_owned(),
+                None => format!("add `{name}:` to one of the build files that fit"),
+            };
+            return Err(match at {
+                Some(at) => error.with_label(at, "means no target").with_help(help),
+                // Nobody sees the place it was typed at, so it is told what the pattern came upon.
+                None => error.with_help(format!("{help} {}", looked_through(count, &without))),
             });
         }
         targets.sort();
@@ -77,7 +84,7 @@ impl Program<'_> {
     }
 
     /// Returns the folders that fit, whether they have a build file or not.
-    async fn folders(&self, pattern: &Pattern, at: Span) -> Result<BTreeSet<ProjectRef>, Diagnostic> {
+    async fn folders(&self, pattern: &Pattern, at: Option<Span>) -> Result<BTreeSet<ProjectRef>, Diagnostic> {
         let mut folders = BTreeSet::from([pattern.project.clone()]);
         let mut parts = pattern.glob.split('/').peekable();
         while let Some(part) = parts.next() {
@@ -107,7 +114,7 @@ impl Program<'_> {
     }
 
     /// Returns all folders below one that are not hidden.
-    async fn below(&self, folder: &ProjectRef, at: Span) -> Result<BTreeSet<ProjectRef>, Diagnostic> {
+    async fn below(&self, folder: &ProjectRef, at: Option<Span>) -> Result<BTreeSet<ProjectRef>, Diagnostic> {
         let mut below = BTreeSet::new();
         let mut open = vec![folder.clone()];
         while let Some(folder) = open.pop() {
@@ -122,7 +129,7 @@ impl Program<'_> {
     }
 
     /// Lists the folders in a folder; one that does not exist has none.
-    async fn children(&self, folder: &ProjectRef, at: Span) -> Result<Vec<String>, Diagnostic> {
+    async fn children(&self, folder: &ProjectRef, at: Option<Span>) -> Result<Vec<String>, Diagnostic> {
         match self.workspace.list(folder, "").await {
             Ok(entries) => Ok(entries
                 .into_iter()
@@ -131,12 +138,26 @@ impl Program<'_> {
                 .collect()),
             Err(WorldError::NotFound { .. }) => Ok(Vec::new()),
             Err(error @ (WorldError::Failed { .. } | WorldError::Step { .. })) => {
-                Err(Diagnostic::error(codes::WORKSPACE, error.to_string())
-                    .with_kind(error.kind())
-                    .with_label(at, "looks for folders there")
-                    .with_help(OUTSIDE_HELP))
+                let failed = Diagnostic::error(codes::WORKSPACE, error.to_string()).with_kind(error.kind());
+                Err(labelled(failed, at, "looks for folders there").with_help(OUTSIDE_HELP))
             }
         }
+    }
+}
+
+/// Says in which folders a pattern looked, and in which of them there are build files.
+fn looked_through(folders: usize, files: &[Arc<File>]) -> String {
+    const SHOWN: usize = 8;
+    let folders = match folders {
+        0 => return "(no folder fits)".to_owned(),
+        1 => "1 folder".to_owned(),
+        count => format!("{count} folders"),
+    };
+    let names: Vec<String> = files.iter().take(SHOWN).map(|file| format!("`{}`", file.source.name)).collect();
+    match (files.len(), files.len().saturating_sub(SHOWN)) {
+        (0, _) => format!("(looked through {folders})"),
+        (_, 0) => format!("(looked through {folders}: {})", names.join(", ")),
+        (_, more) => format!("(looked through {folders}: {} and {more} more)", names.join(", ")),
     }
 }
 

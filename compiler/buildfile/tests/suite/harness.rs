@@ -13,7 +13,7 @@ use rb_diag::{Diagnostic, ErrorKind, Severity, SourceMap, Span};
 use rb_frontend::{
     Answer, BuildOptions, BuildPlan, BuildRequest, Effect, Frontend, Gateway, GitFacts, ImageRequest,
     MapWorld, PlannedOutput, ProjectRef, Query, ResolvedImage, SavedArtifact, TargetOutput, TargetRef,
-    Workspace, World, WorldError,
+    TargetRequest, WantedTarget, Workspace, World, WorldError,
 };
 use rb_llb::State;
 use rb_oci::{History, ImageConfig, Platform};
@@ -200,7 +200,7 @@ impl Case {
         let outer = Failing { world: &world, labels: &self.failing };
         let result = block_on(BuildfileFrontend.plan(&outer, &request));
         let (found, plan) = match result {
-            Ok(plan) => (plan.warnings.clone(), Some(plan)),
+            Ok(plan) => ([plan.failures.clone(), plan.warnings.clone()].concat(), Some(plan)),
             Err(errors) => (errors, None),
         };
         codes.extend(found.iter().map(|found| found.code));
@@ -318,20 +318,37 @@ fn show_span(span: Span, sources: &SourceMap) -> String {
     }
 }
 
-/// Reads `./dir+target --A=1`.
+/// Reads `./dir+target --A=1 ./svc/*+other`; `-k` in front keeps going.
 pub(crate) fn request(text: &str) -> BuildRequest {
-    let mut words = text.split_whitespace();
-    let (dir, name) = words.next().unwrap().split_once('+').unwrap();
     let root = ProjectRef::Local { dir: String::new() };
-    let arg = |word: &str| {
-        let (name, value) = word.strip_prefix("--").unwrap().split_once('=').unwrap();
-        (name.to_owned(), value.to_owned())
-    };
+    let mut targets: Vec<TargetRequest> = Vec::new();
+    let mut keep_going = false;
+    for word in text.split_whitespace() {
+        if word == "-k" {
+            keep_going = true;
+            continue;
+        }
+        if let Some(arg) = word.strip_prefix("--") {
+            let (name, value) = arg.split_once('=').unwrap();
+            targets.last_mut().unwrap().args.insert(name.to_owned(), value.to_owned());
+            continue;
+        }
+        let (dir, name) = word.split_once('+').unwrap();
+        let wanted = match dir.split_once("/*") {
+            Some((dir, rest)) => WantedTarget::Each {
+                project: root.join(dir),
+                glob: format!("*{rest}"),
+                name: name.to_owned(),
+            },
+            None => WantedTarget::One(TargetRef { project: root.join(dir), name: name.to_owned() }),
+        };
+        targets.push(TargetRequest { wanted, args: BTreeMap::new() });
+    }
     BuildRequest {
-        target: TargetRef { project: root.join(dir), name: name.to_owned() },
-        args: words.map(arg).collect(),
+        targets,
+        keep_going,
         defaults: BTreeMap::new(),
-        platform: "linux/amd64".parse::<Platform>().unwrap(),
+        platforms: vec!["linux/amd64".parse::<Platform>().unwrap()],
         user_platform: "linux/arm64".parse::<Platform>().unwrap(),
         native_platform: "linux/amd64".parse::<Platform>().unwrap(),
         options: BuildOptions::default(),
@@ -371,7 +388,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn show_plan(plan: &BuildPlan, sources: &SourceMap) -> String {
-    let mut text = show_target(&plan.target);
+    let mut text: String = plan.targets.iter().map(|target| show_target(target)).collect();
     let mut shown = BTreeMap::new();
     for (label, state) in &plan.roots {
         section(&mut text, &format!("root {label}"), &show_state(state, sources, &mut shown));
@@ -393,7 +410,7 @@ fn show_plan(plan: &BuildPlan, sources: &SourceMap) -> String {
         };
         section(&mut text, &title, &show_state(state, sources, &mut shown));
         if let PlannedOutput::Image { image, .. } = output
-            && image.config != plan.target.config
+            && !plan.targets.iter().any(|target| image.config == target.config)
         {
             text.push_str(&show_config(&image.config));
         }

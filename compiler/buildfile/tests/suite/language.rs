@@ -221,7 +221,7 @@ fn outcome(plan: &BuildPlan, world: &MapWorld) -> String {
             known.iter().find_map(|(start, name)| Some(format!("{name} {}", asked.strip_prefix(start)?)));
         lines.extend(line);
     }
-    let config = &plan.target.config.config;
+    let config = &plan.target().config.config;
     lines.extend(
         config.env.iter().filter(|entry| !entry.starts_with("PATH=")).map(|entry| format!("ENV {entry}")),
     );
@@ -232,7 +232,7 @@ fn outcome(plan: &BuildPlan, world: &MapWorld) -> String {
     lines.extend(config.cmd.iter().map(|words| format!("CMD {}", json(words))));
     lines.extend(config.labels.iter().map(|(name, value)| format!("LABEL {name}={value}")));
     lines.extend(config.exposed_ports.keys().map(|port| format!("EXPOSE {port}")));
-    lines.extend(plan.target.artifacts.iter().map(|saved| format!("ARTIFACT {}", saved.path)));
+    lines.extend(plan.target().artifacts.iter().map(|saved| format!("ARTIFACT {}", saved.path)));
     let mut seen = BTreeSet::new();
     let states =
         plan.roots.iter().map(|(_, state)| state).chain(plan.outputs.iter().map(|output| match output {
