@@ -48,7 +48,11 @@ fn sleeping(env: &TestEnv, marker: &str) -> Child {
 
 #[test]
 fn ctrl_c_ends_every_process_within_a_second_and_leaves_nothing_mounted() {
-    for (offset, name, code) in [(0, "-INT", 130), (1, "-TERM", 143)] {
+    for (offset, name, code, said) in [
+        (0, "-INT", 130, "stopping…, Ctrl-C again to end at once\n"),
+        (1, "-TERM", 143, "stopping… (SIGTERM), again to end at once\n"),
+        (4, "-HUP", 129, "stopping… (SIGHUP), again to end at once\n"),
+    ] {
         let env = TestEnv::new();
         let marker = marker(offset);
         let child = sleeping(&env, &marker);
@@ -56,7 +60,9 @@ fn ctrl_c_ends_every_process_within_a_second_and_leaves_nothing_mounted() {
         signal(&child, name);
         let output = child.wait_with_output().expect("ends");
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(said) && stderr.ends_with("interrupted\n"), "{stderr}");
         assert_eq!(sleepers(&marker), 0);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("reads mounts");
         assert!(!mounts.contains(&*env.state().to_string_lossy()), "{mounts}");
@@ -99,4 +105,19 @@ fn ctrl_c_ends_what_runs_on_this_machine_too() {
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(sleepers(&marker), 0);
     assert!(!env.has("after"));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_what_the_first_cannot() {
+    let env = TestEnv::new();
+    let marker = marker(5);
+    env.write("Buildfile", format!("VERSION 1\nt:\n    FROM @host\n    RUN seq 100000; sleep {marker}\n"));
+    // Nobody reads what it says: it cannot even say that it stops.
+    let mut child = env.spawn(["--progress=plain", "+t"]);
+    wait_for("the step running", Duration::from_secs(20), || sleepers(&marker) >= 1);
+    signal(&child, "-INT");
+    wait_for("the end of the step", Duration::from_secs(10), || sleepers(&marker) == 0);
+    assert!(child.try_wait().expect("asks").is_none(), "it waits for its reader");
+    signal(&child, "-INT");
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
 }

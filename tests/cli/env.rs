@@ -225,7 +225,8 @@ impl TestEnv {
     }
 }
 
-fn ended(command: &mut Command) -> Run {
+/// Runs a command to its end.
+pub(crate) fn ended(command: &mut Command) -> Run {
     let output = command.output().expect("rb starts");
     Run {
         code: output.status.code().unwrap_or(-1),

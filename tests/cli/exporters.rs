@@ -251,3 +251,58 @@ fn an_image_is_loaded_only_where_somebody_takes_it() {
     env.rb(["--load", "+plain"]).expect(2).says("saves no image");
     env.rb(["--load", "--no-output", "+image"]).expect(2);
 }
+
+#[test]
+fn what_cannot_be_written_is_told_before_anything_is() {
+    let env = TestEnv::new();
+    let text = "VERSION 0.8\nok:\n    FROM @host\n    RUN echo ran > /f\n    SAVE ARTIFACT /f\nimage:\n    FROM scratch\n    \
+                COPY +ok/f /f\n    SAVE ARTIFACT /f AS LOCAL out\n    COPY odd /.wh.f\n    SAVE IMAGE app\n\
+                plain:\n    FROM scratch\n    COPY +ok/f /f\n    SAVE IMAGE plain\n";
+    env.write("Buildfile", text).write("odd", "").write("file", "mine");
+    // Names that a layer cannot hold: no file of the build is there, and no image.
+    for output in ["type=oci,dest=x.tar", "type=image,name=b", "type=tar,dest=f.tar"] {
+        env.rb(["-o", "type=local,dest=files", "-o", output, "+image"]).expect(2).says(".wh.f");
+        for path in ["out", "files", "x.tar", "f.tar"] {
+            assert!(!env.has(path), "{output}: {path}");
+        }
+    }
+    assert!(!env.rb(["image", "ls"]).expect(0).stdout.contains("app"));
+    // Places and names, before any step runs.
+    for (words, says) in [
+        (&["-o", "type=local,dest=file"][..], "dest=file is a file"),
+        (&["-o", "type=local,dest=file,mode=delete"], "dest=file is a file"),
+        (&["-o", "type=oci,dest=."], "is a folder"),
+        (&["-o", "type=image,name=Bad"], "name=Bad\n       ^^^"),
+        (&["--metadata-file", "missing/m"], "its folder does not exist"),
+        (&["--iidfile", "missing/id"], "its folder does not exist"),
+        (&["--metadata-file", "."], "it is a folder"),
+    ] {
+        let run = env.rb([words, &["--no-cache", "+plain"]].concat()).expect(2).says(says);
+        assert!(!run.stderr.contains("RUN echo"), "{words:?}: {}", run.stderr);
+    }
+    env.rb(["--image", "--iidfile", "missing/id", "+plain"]).expect(2).says("its folder does not exist");
+    // A file that is renamed to a device would take its place.
+    let pipe = env.project().join("pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("makes");
+    std::os::unix::fs::symlink("/dev/null", env.project().join("null")).expect("links");
+    for place in ["pipe", "null"] {
+        for words in [
+            [format!("--iidfile={place}"), "--metadata-file=m".to_owned()],
+            [format!("--metadata-file={place}"), "--iidfile=id".to_owned()],
+            ["-o".to_owned(), format!("type=tar,dest={place}")],
+            ["-o".to_owned(), format!("type=oci,dest={place}")],
+            ["-o".to_owned(), format!("type=local,dest={place}")],
+        ] {
+            let run =
+                env.rb([&words[..], &["--no-cache".to_owned(), "+plain".to_owned()]].concat()).expect(2);
+            assert!(!run.stderr.contains("RUN echo"), "{words:?}: {}", run.stderr);
+            run.says("is a device, pipe or socket");
+        }
+    }
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&pipe.symlink_metadata().expect("is there").file_type()));
+    assert!(env.project().join("null").is_symlink());
+    assert_eq!(env.read("file"), "mine");
+    assert!(!env.has("missing"));
+    env.rb(["-o", "type=local,dest=new/folder", "--iidfile", "id", "+plain"]).expect(0);
+}

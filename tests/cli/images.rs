@@ -38,6 +38,24 @@ fn images_are_listed_inspected_and_removed() {
 }
 
 #[test]
+fn an_image_shows_when_it_was_made_and_is_saved_where_a_folder_is() {
+    let env = TestEnv::new();
+    env.write("one", "1\n")
+        .write("Buildfile", "VERSION 1\nimage:\n    FROM scratch\n    COPY one /one\n    SAVE IMAGE app\n");
+    env.rb_with(&[("SOURCE_DATE_EPOCH", "1700000000")], ["+image"]).expect(0);
+    env.rb(["image", "tag", "app", "later"]).expect(0);
+    let listed = env.rb(["image", "ls"]).expect(0).stdout;
+    assert_eq!(listed.matches("2023-11-14 22:13:20").count(), 2, "{listed}");
+    for format in ["oci-archive", "oci-dir", "docker-archive"] {
+        let run = env.rb(["image", "save", "app", "--format", format, "-o", "missing/folder/x"]).expect(2);
+        run.says("its folder does not exist").says("mkdir -p");
+        assert!(!env.has("missing"));
+    }
+    env.rb(["image", "copy", "app", "oci-archive:missing/x.tar"]).expect(2).says("its folder does not exist");
+    env.rb(["image", "save", "app", "-o", "x.tar"]).expect(0);
+}
+
+#[test]
 fn skopeo_and_umoci_accept_what_is_saved() {
     if !tool("skopeo") || !tool("umoci") {
         return;

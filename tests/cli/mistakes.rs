@@ -16,6 +16,26 @@ fn a_failing_command_underlines_its_line_and_tells_its_output_once() {
 }
 
 #[test]
+fn a_failure_in_a_function_names_the_calls_that_lead_there() {
+    let env = TestEnv::new();
+    let functions = "OUTER:\n    FUNCTION\n    ARG x\n    DO +INNER\nINNER:\n    FUNCTION\n    RUN exit 3\n";
+    let told = ["called from DO +INNER, Buildfile:", "called from DO +OUTER --x=1, Buildfile:"];
+    let wait = "    WAIT\n        DO +OUTER --x=1\n    END\n";
+    // What fails while the build is planned, too; and each call once.
+    for (body, inner, outer) in [("    DO +OUTER --x=1\n", 8, 4), (wait, 10, 5)] {
+        env.write("Buildfile", host(body) + functions);
+        let run = env
+            .rb(["+t"])
+            .expect(1)
+            .says(&format!("{}{inner}", told[0]))
+            .says(&format!("{}{outer}", told[1]));
+        assert!(told.iter().all(|told| run.stderr.matches(told).count() == 1), "{}", run.stderr);
+    }
+    env.write("Buildfile", host("    DO +OUTER --x=1\n") + &functions.replace("RUN exit 3", "COPY none /"));
+    env.rb(["+t"]).expect(2).says("in function `INNER`, called from DO +INNER, Buildfile:8");
+}
+
+#[test]
 fn a_typo_in_a_target_names_the_nearest_before_anything_runs() {
     let env = TestEnv::new();
     env.write("Buildfile", host("    RUN true\n"));
@@ -49,6 +69,8 @@ fn wrong_words_on_the_command_line_are_exit_2() {
     env.rb(["imgae"]).expect(2).says("image");
     env.rb(["./nowhere+t"]).expect(2).says("nowhere");
     env.rb(["--pull=never", "run", "no-such-image"]).expect(2).says("no-such-image");
+    env.rb(["run", "--pull", "never", "no-such-image"]).expect(2).says("write `--pull=never`");
+    env.rb(["--pull", "always", "+t"]).expect(2).says("write `--pull=always`");
     env.rb(["solve", "no-such-file.pb"]).expect(2);
     env.rb(["--help"]).expect(0);
     env.rb(["--version"]).expect(0);
@@ -62,12 +84,14 @@ fn what_comes_later_is_refused_by_name() {
 }
 
 #[test]
-fn a_host_tree_is_not_an_image_and_private_folders_are_not_shown() {
+fn a_host_tree_is_not_an_image_shows_no_private_folders_and_takes_no_files_of_its_own() {
     let env = TestEnv::new();
     env.write("Buildfile", host("    SAVE IMAGE leak:latest\n"));
     env.rb(["+t"]).expect(2).says("FROM scratch");
     env.write("Buildfile", "VERSION 1\nt:\n    FROM @host --bind=/root\n    RUN true\n");
     env.rb(["+t"]).expect(2).says("--allow-bind");
+    env.write("f", "").write("Buildfile", host("    COPY f /bin/tool\n"));
+    env.rb(["+t"]).expect(2).says("/bin/tool").says("shows this machine's own files").says("/work");
 }
 
 #[test]

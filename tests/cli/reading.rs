@@ -77,11 +77,15 @@ fn options_are_documented_in_one_place() {
         "--arg-file-path",
         "-a, --artifact",
         "--image",
-        "EARTHLY_BUILD_ARGS",
-        "RB_PUSH",
     ] {
         assert!(help.contains(word), "{word} is not in:\n{help}");
     }
+    assert!(
+        env.rb(["help", "EARTHLY_BUILD_ARGS"])
+            .expect(0)
+            .stdout
+            .starts_with("RB_BUILD_ARGS, EARTHLY_BUILD_ARGS: ")
+    );
     env.rb(["--push", "ls"]).expect(2).says("say nothing to `rb ls`");
     env.rb(["--artifact", "run", "+t"]).expect(2).says("say nothing to `rb run`");
 }

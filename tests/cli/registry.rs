@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 
 use crate::env::TestEnv;
 
+mod faults;
+mod layers;
+mod secured;
+
 #[path = "../../runtime/registry/tests/support/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 pub(crate) mod support;

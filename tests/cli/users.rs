@@ -6,8 +6,13 @@ fn digest_of(who: Who) -> String {
     let env = TestEnv::of(who);
     copy_tree(&hello(), &env.project());
     env.busybox_layout("base");
-    let more = "other:\n    FROM oci-layout:./base:test\n    RUN mkdir -p /made && echo x > /made/x && chmod 750 /made\n    SAVE IMAGE other:latest\n";
-    env.write("Buildfile", env.read("Buildfile") + more);
+    let other = if rb_oci::Platform::host().architecture == "arm64" { "amd64" } else { "arm64" };
+    let more = format!(
+        "other:\n    FROM oci-layout:./base:test\n    RUN mkdir -p /made && echo x > /made/x && chmod 750 /made\n    SAVE IMAGE other:latest\n\
+         files:\n    FROM scratch\n    COPY --chmod=0751 hello.c /a/b/\n    SAVE IMAGE files:latest\n\
+         both:\n    BUILD --platform=linux/{other} +files\n    BUILD +files\n"
+    );
+    env.write("Buildfile", env.read("Buildfile") + &more);
     env.hand_over();
     let run = env.rb(["run", "+image"]).expect(0);
     assert!(run.stdout.starts_with("Hello"), "{}", run.stdout);
@@ -15,6 +20,11 @@ fn digest_of(who: Who) -> String {
         env.rb(["+other"]).expect(0);
     }
     env.rb(["+image"]).expect(0).says("nothing to do");
+    let zstd = "type=image,name=zstd,compression=zstd,compression-level=7";
+    env.rb(["-o", zstd, "-o", "type=oci,dest=both.tar,compression=zstd", "+both"]).expect(0);
+    let archive = std::fs::read(env.project().join("both.tar")).expect("reads");
+    let inspected = env.rb(["image", "inspect", "zstd"]).expect(0).stdout;
+    assert!(inspected.contains("tar+zstd") && inspected.contains("\"index\""), "{inspected}");
     let listed = env.rb(["image", "ls", "--json"]).expect(0).stdout;
     let images: serde_json::Value = serde_json::from_str(&listed).expect("is JSON");
     let mut digests: Vec<String> = images
@@ -30,6 +40,8 @@ fn digest_of(who: Who) -> String {
         })
         .collect();
     digests.sort();
+    assert!(digests.iter().any(|line| line.starts_with("files:latest")), "{digests:?}");
+    digests.push(format!("both.tar {}", rb_oci::Digest::of(archive)));
     digests.join("\n")
 }
 

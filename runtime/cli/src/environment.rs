@@ -1,7 +1,7 @@
 //! The environment, as far as `rb` reads it: here and nowhere else, once.
 //!
 //! In: the variables of this process and the lines of `.env`. Out: [`Environment`]. [`VARIABLES`] is the one list of
-//! what `rb` looks at; `rb --help` shows it. An option has two names, `RB_X` and Earthly's `EARTHLY_X`; of two the first
+//! what `rb` looks at; `rb help environment` and the reference are made of it. An option has two names, `RB_X` and Earthly's `EARTHLY_X`; of two the first
 //! counts, and what this process has counts before what `.env` says.
 //! **Invariant:** `.env` comes with a checkout, so it cannot say what only the user may: what a build is allowed to do, which
 //! files and variables it is lent, and where `rb` keeps its state. Such lines are told and left out.
@@ -20,10 +20,10 @@ pub(crate) struct Variable {
     pub(crate) name: &'static str,
     /// Another name for it, mostly Earthly's.
     pub(crate) twin: Option<&'static str>,
-    /// One line for `rb --help`.
+    /// What it is for, in a line.
     pub(crate) meaning: &'static str,
     /// Whether `.env` may set it.
-    in_file: bool,
+    pub(crate) in_file: bool,
 }
 
 const fn plain(name: &'static str, meaning: &'static str) -> Variable {
@@ -59,6 +59,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     option("RB_NO_CACHE", "EARTHLY_NO_CACHE", "as --no-cache, if true"),
     option("RB_NO_OUTPUT", "EARTHLY_NO_OUTPUT", "as --no-output, if true"),
     consent("RB_ALLOW_PRIVILEGED", "EARTHLY_ALLOW_PRIVILEGED", "as --allow-privileged, if true"),
+    plain("RB_ALLOW_BIND", "as --allow-bind: folders with colons in between"),
     option("RB_PLATFORMS", "EARTHLY_PLATFORMS", "as --platform"),
     option(
         "RB_BUILD_ARGS",
@@ -78,6 +79,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
     common("NO_PROXY", "no_proxy", "hosts that are reached without a proxy"),
     plain("DOCKER_CONFIG", "folder of docker's config.json, for credentials [default: $HOME/.docker]"),
     plain("REGISTRY_AUTH_FILE", "podman's credentials [default: containers/auth.json in $XDG_RUNTIME_DIR]"),
+    plain(
+        "GITHUB_ACTIONS",
+        "groups, annotations and a summary for GitHub, if true and no --progress is given",
+    ),
+    plain("GITHUB_STEP_SUMMARY", "file of that summary"),
+    plain("GITHUB_WORKSPACE", "folder that annotations are relative to"),
     plain("NO_COLOR", "no colours, if set and not empty"),
     plain("TERM", "`dumb` means no live view and no colours"),
     plain("XDG_DATA_HOME", "where user data lies [default: $HOME/.local/share]"),
@@ -85,16 +92,6 @@ pub(crate) const VARIABLES: &[Variable] = &[
     plain("XDG_RUNTIME_DIR", "where files of a session lie"),
     plain("HOME", "home directory"),
 ];
-
-/// Returns the lines of [`VARIABLES`] for `rb --help`.
-pub(crate) fn help() -> String {
-    let names = |variable: &Variable| match variable.twin {
-        Some(twin) => format!("{}, {twin}", variable.name),
-        None => variable.name.to_owned(),
-    };
-    let width = VARIABLES.iter().map(|variable| names(variable).len()).max().unwrap_or_default();
-    VARIABLES.iter().map(|variable| format!("  {:width$}  {}\n", names(variable), variable.meaning)).collect()
-}
 
 /// The environment, and where this process stands.
 #[derive(Debug, Clone)]
@@ -182,6 +179,11 @@ impl Environment {
         map.get(name).map(|value| (name, value))
     }
 
+    /// Returns all that is set, in the order of [`VARIABLES`], each with the name under which it was found.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
+        VARIABLES.iter().filter_map(|variable| self.get(variable.name))
+    }
+
     /// Returns whether `.env` alone sets a variable.
     pub(crate) fn only_in_file(&self, name: &'static str) -> bool {
         self.get(name).is_some_and(|(name, _)| !self.variables.contains_key(name))
@@ -213,6 +215,12 @@ impl Environment {
     /// Returns the path that a variable names.
     pub(crate) fn path(&self, name: &'static str) -> Option<PathBuf> {
         self.get(name).map(|(_, value)| PathBuf::from(value))
+    }
+
+    /// Returns the folders that a variable lists, with colons in between.
+    pub(crate) fn folders(&self, name: &'static str) -> Vec<PathBuf> {
+        let listed = self.get(name).map(|(_, value)| std::env::split_paths(value).collect::<Vec<_>>());
+        listed.unwrap_or_default().into_iter().filter(|folder| !folder.as_os_str().is_empty()).collect()
     }
 
     /// Returns the filter for our own logs.
@@ -268,12 +276,12 @@ fn relative(name: &'static str, path: &Path) -> SettingsError {
 pub(crate) mod tests {
     use super::*;
 
-    /// An environment of these variables, at `/work`.
+    /// An environment of these variables, at `/ws`.
     pub(crate) fn environment(variables: &[(&'static str, &str)]) -> Environment {
         Environment {
             variables: variables.iter().map(|(name, value)| (*name, OsString::from(value))).collect(),
             file: BTreeMap::new(),
-            cwd: PathBuf::from("/work"),
+            cwd: PathBuf::from("/ws"),
             root: false,
             terminal: true,
             processors: NonZeroUsize::MIN,

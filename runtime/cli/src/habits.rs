@@ -1,6 +1,6 @@
-//! Options that other builders have and `rb` does not: said by name, with what to do instead.
+//! Options and commands that others have and `rb` does not: said by name, with what to do instead.
 //!
-//! In: an option as typed. Out: a message and help. Sources: Earthly's command line reference; docker buildx build
+//! In: a word as typed. Out: a message and help. Sources: Earthly's command line reference; docker buildx build
 //! reference, "Options".
 
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
     (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
     (&["--target"], "name the target itself: `rb +TARGET`"),
     (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
-    (&["-V", "--verbose", "-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
+    (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
 ];
 
 /// Options without a substitute.
@@ -84,8 +84,12 @@ const OF_RUN: &[(&[&str], &str)] = &[
         "rb keeps no volumes: `-v ./data:/data` shows a folder of yours",
     ),
     (
-        &["--restart", "--init", "--pid", "--ipc", "--uts", "--userns"],
+        &["--restart", "--pid", "--ipc", "--uts", "--userns"],
         "leave it out: a program runs once, apart from all others",
+    ),
+    (
+        &["--init"],
+        "leave it out: signals mean to a program what they do outside, and all it leaves behind ends with it",
     ),
     (
         &["--privileged", "--cap-add", "--cap-drop", "--security-opt", "--device", "--gpus"],
@@ -99,15 +103,50 @@ const OF_RUN: &[(&[&str], &str)] = &[
         &["-l", "--label", "--cidfile", "--link"],
         "leave it out: nothing is kept of a run, so nothing needs a name",
     ),
-    (
-        &["--stop-signal", "--stop-timeout", "--sig-proxy"],
-        "leave it out: Ctrl-C ends a program at once, with -it it is the program's",
-    ),
+    (&["--stop-signal"], "leave it out: signals that rb gets are handed on as they are"),
     (&["-a", "--attach"], "leave it out: stdout and stderr are the program's, stdin with -i"),
     (
         &["--dns", "--dns-search", "--dns-option", "--ip", "--mac-address"],
         "leave it out: names are resolved as on this machine",
     ),
+];
+
+/// Commands of docker and Earthly, and what `rb` has instead.
+const COMMANDS: &[(&[&str], &str)] = &[
+    (&["pull"], "did you mean `rb image pull`?"),
+    (&["push"], "did you mean `rb image push`? `rb --push +TARGET` pushes what a build saves"),
+    (&["images"], "did you mean `rb image ls`?"),
+    (&["rmi"], "did you mean `rb image rm`?"),
+    (&["tag"], "did you mean `rb image tag`?"),
+    (&["save"], "did you mean `rb image save`?"),
+    (&["load", "import"], "did you mean `rb image load`?"),
+    (&["history", "inspect"], "did you mean `rb image inspect`?"),
+    (
+        &["ps", "top", "stats"],
+        "did you mean `rb status`? a program of `rb run` is a process like others: `ps`",
+    ),
+    (
+        &["exec", "attach", "cp", "port", "wait"],
+        "a program of `rb run` lives with its terminal, and nothing else reaches it: `rb run -it IMAGE sh` starts another",
+    ),
+    (
+        &["start", "stop", "restart", "kill", "rm", "create", "pause", "unpause", "rename"],
+        "`rb run` keeps nothing: a program begins with it and ends with it, by Ctrl-C or `kill`",
+    ),
+    (
+        &["compose", "stack", "service", "swarm"],
+        "rb runs one program at a time: `rb run` for each; they share this machine's network",
+    ),
+    (
+        &["volume", "network"],
+        "rb keeps none: see `rb run --help` for `-v ./folder:/place`, `-p` and `--network`",
+    ),
+    (&["prune", "system"], "did you mean `rb cache`? removing the state directory forgets everything"),
+    (&["info", "bootstrap"], "did you mean `rb doctor`?"),
+    (&["version"], "did you mean `rb --version`?"),
+    (&["buildx", "bake", "builder"], "targets need none: `rb +TARGET`"),
+    (&["search"], "registries are searched in a browser; `rb image pull NAME` takes what is found"),
+    (&["docker-build"], "Dockerfiles come later"),
 ];
 
 /// An option that is not known, in words.
@@ -139,9 +178,28 @@ pub(crate) fn of_builders(option: &str) -> Option<Habit> {
     Some(Habit { message: format!("`{option}` is not part of this version of rb{later}"), help })
 }
 
+/// Tells of a build argument that stands before its target: the names of our options have no capitals and no `_`.
+pub(crate) fn of_arguments(option: &str) -> Option<Habit> {
+    let name = bare(option).strip_prefix("--")?;
+    name.contains(|letter: char| letter.is_ascii_uppercase() || letter == '_').then(|| Habit {
+        message: format!("`--{name}` is no option of rb"),
+        help: Some(format!("build arguments stand behind their target: `rb +TARGET --{name}=value`")),
+    })
+}
+
 /// Tells of an option of `docker run`.
 fn of_run(option: &str) -> Option<String> {
     find(OF_RUN, bare(option))
+}
+
+/// Tells of a value of `--pull` that is a word of its own.
+pub(crate) fn of_pull(word: &str) -> Option<String> {
+    ["always", "missing", "never"].contains(&word).then(|| format!("write `--pull={word}`"))
+}
+
+/// Tells of a command that docker or Earthly have.
+pub(crate) fn of_commands(word: &str) -> Option<String> {
+    find(COMMANDS, word)
 }
 
 /// Refuses an option that `command` does not have where it should name what to work on.
@@ -176,6 +234,9 @@ mod tests {
         assert_eq!(said("--config=x"), Some((config, false)));
         assert_eq!(said("-f"), Some(("`-f` is not part of this version of rb".to_owned(), true)));
         assert_eq!(said("--no-cahce"), None);
+        let argument = of_arguments("--MODE=debug").expect("is an argument");
+        assert_eq!(argument.message, "`--MODE` is no option of rb");
+        assert_eq!((of_arguments("--no-cahce"), of_arguments("-X")), (None, None));
         assert!(of_run("--memory=1g").is_some_and(|help| help.contains("all of the machine")));
     }
 
@@ -189,6 +250,30 @@ mod tests {
                 [long, short].contains(&Some((*option).to_owned()))
             };
             assert!(!ours.get_arguments().any(names), "{option}");
+        }
+    }
+
+    #[test]
+    fn none_is_a_command_of_ours() {
+        let ours = crate::args::command_names();
+        for word in COMMANDS.iter().flat_map(|(names, _)| *names) {
+            assert!(!ours.iter().any(|name| name == word), "{word}");
+        }
+        // What is named instead is there.
+        let table = Args::command();
+        for (_, help) in COMMANDS {
+            let Some(meant) = help.split("`rb ").nth(1).and_then(|rest| rest.split('`').next()) else {
+                continue;
+            };
+            let mut words =
+                meant.split(' ').filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+            let command =
+                words.next().map(|word| table.find_subcommand(word).unwrap_or_else(|| panic!("{help}")));
+            if let (Some(command), Some(word)) =
+                (command.filter(|command| command.has_subcommands()), words.next())
+            {
+                assert!(command.find_subcommand(word).is_some(), "{help}");
+            }
         }
     }
 

@@ -6,13 +6,16 @@
 
 mod args;
 mod commands;
+mod complete;
 mod env_file;
 mod environment;
 mod habits;
+mod help;
 mod helpers;
 mod output_spec;
 mod progress;
 mod prompt;
+mod reference;
 mod report;
 mod session;
 mod settings;

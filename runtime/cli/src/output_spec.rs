@@ -21,14 +21,16 @@ pub(crate) use image::Annotation;
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputSpec {
-    /// `type=oci`, `type=docker` with a destination: an image as an OCI layout, a tar unless `tar=false`.
-    Archive { dest: Dest, tar: bool, names: Vec<String>, format: ImageFormat },
+    /// `type=oci`, `type=docker` with a destination: an image as an OCI layout, a tar unless `tar=false`. One for Docker has one
+    /// platform.
+    Archive { dest: Dest, tar: bool, docker: bool, names: Vec<String>, format: ImageFormat },
     /// `type=docker` without a destination: an image into the Docker of this machine.
     Load { names: Vec<String>, format: ImageFormat },
     /// `type=tar`: the filesystem as a tar file.
     Tar { dest: Dest, epoch_seconds: Option<i64> },
-    /// `type=local`: the filesystem's files; with `mode=delete` what else is in the folder goes.
-    Local { dest: PathBuf, delete: bool },
+    /// `type=local`: the filesystem's files; with `mode=delete` what else is in the folder goes. Of several platforms each has a
+    /// folder of its own, such as `linux_arm64`, unless `split` says no; where it says yes, one has too.
+    Local { dest: PathBuf, delete: bool, split: Option<bool> },
     /// `type=image`, `type=registry`: an image into the store, or on to a registry.
     Image { names: Vec<ImageName>, format: ImageFormat, push: Option<Push> },
 }
@@ -59,6 +61,16 @@ pub(crate) enum OutputSpecError {
     Value { key: String, value: String, expected: String },
     #[error("`{what}` is not part of this version of rb: {why}")]
     Unsupported { what: String, why: &'static str },
+    #[error("not the name of an image: {reason}\n  {field}\n  {mark}")]
+    Name { field: String, mark: String, reason: String },
+    #[error("dest={dest} is a file, and a folder is to be written: remove it, or name another place")]
+    File { dest: String },
+    #[error("dest={dest} is a folder: name a file in it")]
+    Folder { dest: String },
+    #[error(
+        "dest={dest} is a device, pipe or socket: name a file; an archive goes to standard output with dest=-"
+    )]
+    Special { dest: String },
     #[error("{what}: annotations need OCI's media types, leave oci-mediatypes=false out")]
     DockerAnnotations { what: String },
     #[error("dest=- (standard output) takes an archive: type=oci, type=docker or type=tar")]
@@ -83,7 +95,8 @@ fn near(nearest: &Option<&'static str>) -> String {
     nearest.map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"))
 }
 
-const TYPES: [&str; 6] = ["oci", "docker", "tar", "local", "image", "registry"];
+/// Values of `type=`.
+pub(crate) const TYPES: [&str; 6] = ["oci", "docker", "tar", "local", "image", "registry"];
 
 impl FromStr for OutputSpec {
     type Err = OutputSpecError;
@@ -101,7 +114,7 @@ impl FromStr for OutputSpec {
                 return Err(OutputSpecError::Target { word: only.clone() });
             }
             return match dest(only.clone())? {
-                Dest::Path(dest) => Ok(Self::Local { dest, delete: false }),
+                Dest::Path(dest) => Ok(Self::Local { dest, delete: false, split: None }),
                 // docker's word for an archive of files.
                 Dest::Stdout => Ok(Self::Tar { dest: Dest::Stdout, epoch_seconds: None }),
             };
@@ -115,11 +128,13 @@ impl FromStr for OutputSpec {
                     return Err(fields.missing("dest"));
                 }
                 let tar = fields.flag("tar")?;
-                let names = fields.names();
+                let names = fields.names()?;
                 let format = image::format(&mut fields, !is_docker)?;
                 match to.map(dest).transpose()? {
                     Some(Dest::Stdout) if tar == Some(false) => return Err(OutputSpecError::StdoutFolder),
-                    Some(dest) => Self::Archive { dest, tar: tar.unwrap_or(true), names, format },
+                    Some(dest) => {
+                        Self::Archive { dest, tar: tar.unwrap_or(true), docker: is_docker, names, format }
+                    }
                     None if tar == Some(false) => return Err(fields.missing("dest")),
                     None => Self::Load { names, format },
                 }
@@ -132,8 +147,7 @@ impl FromStr for OutputSpec {
                 let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
                 let Dest::Path(dest) = dest(to)? else { return Err(OutputSpecError::StdoutFolder) };
                 let delete = fields.choice("mode", &[("copy", false), ("delete", true)])?.unwrap_or(false);
-                fields.refuse("platform-split", "results of several platforms come later")?;
-                Self::Local { dest, delete }
+                Self::Local { dest, delete, split: fields.flag("platform-split")? }
             }
             _ => image::of_store(&mut fields)?,
         };
@@ -155,7 +169,7 @@ fn dest(text: String) -> Result<Dest, OutputSpecError> {
 pub(crate) fn check(specs: &[OutputSpec], cwd: &Path, is_terminal: bool) -> Result<(), OutputSpecError> {
     let mut seen = BTreeSet::new();
     let mut streams = 0;
-    for dest in specs.iter().filter_map(OutputSpec::dest) {
+    for (spec, dest) in specs.iter().filter_map(|spec| Some((spec, spec.dest()?))) {
         let Dest::Path(dest) = dest else {
             streams += 1;
             match (is_terminal, streams) {
@@ -165,9 +179,22 @@ pub(crate) fn check(specs: &[OutputSpec], cwd: &Path, is_terminal: bool) -> Resu
             }
         };
         let shown = || dest.display().to_string();
-        let place = resolve(&cwd.join(&dest));
+        let there = cwd.join(&dest);
+        if there.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Err(OutputSpecError::Special { dest: shown() });
+        }
+        let place = resolve(&there);
         if place.parent().is_none() {
             return Err(OutputSpecError::Root { dest: shown() });
+        }
+        match spec {
+            OutputSpec::Local { .. } | OutputSpec::Archive { tar: false, .. } if place.is_file() => {
+                return Err(OutputSpecError::File { dest: shown() });
+            }
+            OutputSpec::Tar { .. } | OutputSpec::Archive { tar: true, .. } if place.is_dir() => {
+                return Err(OutputSpecError::Folder { dest: shown() });
+            }
+            _ => {}
         }
         if !seen.insert(place) {
             return Err(OutputSpecError::SameDest { dest: shown() });

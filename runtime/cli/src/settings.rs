@@ -8,6 +8,8 @@
 
 pub(crate) mod config;
 pub(crate) mod given;
+pub(crate) mod in_force;
+pub(crate) mod keys;
 mod network;
 pub(crate) mod registry;
 
@@ -24,6 +26,7 @@ use rb_session::Secret;
 use crate::args::{BuildOptions, OutputOptions, ProgressChoice, PullChoice};
 use crate::env_file::Trouble;
 use crate::environment::Environment;
+use crate::report::github::GitHub;
 use crate::world::ReadError;
 use config::Config;
 use given::{Given, OwnFile};
@@ -65,6 +68,10 @@ pub(crate) struct Display {
     pub(crate) mode: ProgressMode,
     /// Colours on stderr.
     pub(crate) colours: bool,
+    /// Lines are for GitHub Actions, which folds them.
+    pub(crate) github: bool,
+    /// Why each step runs, too.
+    pub(crate) verbose: bool,
 }
 
 /// What a command that builds needs to know.
@@ -86,9 +93,9 @@ pub(crate) struct Settings {
     pub(crate) pull: PullPolicy,
     /// Write no output of a target.
     pub(crate) no_output: bool,
-    /// Platform of the result.
-    pub(crate) platform: Platform,
-    /// The user named that platform; else the project may name another.
+    /// Platforms of the result, each once; never empty.
+    pub(crate) platforms: Vec<Platform>,
+    /// The user named them; else the project may name another.
     pub(crate) platform_named: bool,
     /// What the user allows and wants of a build as a whole.
     pub(crate) build: rb_frontend::BuildOptions,
@@ -108,6 +115,8 @@ pub(crate) struct Settings {
     pub(crate) network: StepNetwork,
     /// Progress and colours.
     pub(crate) display: Display,
+    /// Where a run on GitHub puts what it has to say.
+    pub(crate) github: GitHub,
     /// What is to be told before anything begins.
     pub(crate) warnings: Vec<String>,
 }
@@ -125,7 +134,7 @@ pub(crate) enum SettingsError {
     Variable { name: &'static str, value: String },
     #[error("the environment variable {name} has the value `{value}`, which is not an absolute path")]
     Relative { name: &'static str, value: String },
-    #[error("platform {platform} cannot be built here")]
+    #[error("what is for {platform} does not run here")]
     Platform { platform: Platform },
     #[error("`{file}` cannot be read: {reason}")]
     Unreadable { file: String, reason: String, environment: bool },
@@ -175,7 +184,9 @@ impl SettingsError {
                 "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
                 "RB_JOBS" => "a number, at least 1".to_owned(),
                 "SOURCE_DATE_EPOCH" => EPOCH_EXPECTED.to_owned(),
-                "RB_PLATFORMS" | "EARTHLY_PLATFORMS" => "a platform, such as `linux/amd64`".to_owned(),
+                "RB_PLATFORMS" | "EARTHLY_PLATFORMS" => {
+                    "platforms, such as `linux/amd64,linux/arm64`".to_owned()
+                }
                 _ => "true or false".to_owned(),
             }),
             Self::Relative { name: "RB_ROOT", value } => Some(format!(
@@ -213,17 +224,31 @@ pub(crate) fn display(options: &BuildOptions, environment: &Environment) -> Resu
         (Some(choice), false) => choice,
         (None, false) => environment.parsed("RB_PROGRESS", word)?.unwrap_or(ProgressChoice::Auto),
     };
+    let github = wanted == ProgressChoice::Auto
+        && environment.get("GITHUB_ACTIONS").is_some_and(|(_, value)| value == "true");
     let mode = match wanted {
+        ProgressChoice::Auto if github => ProgressMode::Plain,
         ProgressChoice::Auto if environment.terminal && !environment.dumb() => ProgressMode::Live,
         ProgressChoice::Auto | ProgressChoice::Plain => ProgressMode::Plain,
         ProgressChoice::Tty => ProgressMode::Live,
         ProgressChoice::Json => ProgressMode::Json,
         ProgressChoice::Quiet => ProgressMode::Quiet,
     };
-    Ok(Display { mode, colours: environment.colours() })
+    let colours = environment.colours() && !github;
+    Ok(Display { mode, colours, github, verbose: options.verbose })
 }
 
-/// Checks that a platform can be built for here.
+fn each_once(platforms: Vec<Platform>) -> Vec<Platform> {
+    let mut once = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        if !once.contains(&platform) {
+            once.push(platform);
+        }
+    }
+    once
+}
+
+/// Checks that what is for a platform runs here.
 pub(crate) fn check_platform(platform: &Platform) -> Result<(), SettingsError> {
     if *platform == Platform::host() {
         Ok(())
@@ -247,6 +272,19 @@ pub(crate) fn registry(environment: &Environment) -> Result<RegistrySettings, Se
     Ok(registry::settle(&read_config(environment)?, environment))
 }
 
+/// Settles how many steps may run at once.
+fn jobs(
+    options: &BuildOptions,
+    config: &Config,
+    environment: &Environment,
+) -> Result<NonZeroUsize, SettingsError> {
+    let named = match options.jobs {
+        Some(jobs) => Some(jobs),
+        None => environment.parsed("RB_JOBS", |text| text.parse().ok())?,
+    };
+    Ok(named.or(config.jobs).unwrap_or(environment.processors))
+}
+
 /// Settles all that a build needs to know.
 pub(crate) fn settle(
     options: &BuildOptions,
@@ -254,16 +292,13 @@ pub(crate) fn settle(
     given: Given,
     environment: &Environment,
 ) -> Result<Settings, SettingsError> {
-    let named = match &options.platform {
-        Some(platform) => Some(platform.clone()),
-        None => environment.parsed("RB_PLATFORMS", |text| text.parse().ok())?,
+    let parse = |text: &str| text.split(',').map(|one| one.trim().parse().ok()).collect();
+    let typed = Some(options.platform.clone()).filter(|typed| !typed.is_empty());
+    let named: Option<Vec<Platform>> = match typed {
+        None => environment.parsed("RB_PLATFORMS", parse)?,
+        typed => typed,
     };
-    named.iter().try_for_each(check_platform)?;
     let config = read_config(environment)?;
-    let jobs = match options.jobs {
-        Some(jobs) => Some(jobs),
-        None => environment.parsed("RB_JOBS", |text| text.parse().ok())?,
-    };
     let epoch = match options.epoch {
         Some(epoch) => Some(epoch),
         None => environment.parsed("SOURCE_DATE_EPOCH", |text| epoch_seconds(text).ok())?,
@@ -279,8 +314,12 @@ pub(crate) fn settle(
         cwd: environment.cwd.clone(),
         state_directory: environment.state_directory(config.root.as_deref())?,
         home: environment.home().map(ToOwned::to_owned),
-        jobs: jobs.or(config.jobs).unwrap_or(environment.processors),
-        allowed_binds: options.allow_bind.iter().map(|dir| environment.cwd.join(dir)).collect(),
+        jobs: jobs(options, &config, environment)?,
+        allowed_binds: [options.allow_bind.clone(), environment.folders("RB_ALLOW_BIND")]
+            .concat()
+            .iter()
+            .map(|dir| environment.cwd.join(dir))
+            .collect(),
         no_cache: options.no_cache || environment.flag("RB_NO_CACHE")?,
         pull: match options.pull {
             None => PullPolicy::Newest,
@@ -290,7 +329,7 @@ pub(crate) fn settle(
         },
         no_output: no_output || (ci && !output.force_output),
         platform_named: named.is_some(),
-        platform: named.unwrap_or_else(Platform::host),
+        platforms: each_once(named.unwrap_or_else(|| vec![Platform::host()])),
         build: rb_frontend::BuildOptions {
             push,
             ci,
@@ -307,6 +346,7 @@ pub(crate) fn settle(
         registry,
         network,
         display: display(options, environment)?,
+        github: GitHub::of(environment),
         warnings,
     })
 }
@@ -332,7 +372,8 @@ mod tests {
         ]);
         let settings = settled(&BuildOptions::default(), &environment).expect("settles");
         assert_eq!((settings.jobs.get(), settings.epoch_seconds), (3, 5));
-        assert_eq!(settings.display, Display { mode: ProgressMode::Json, colours: true });
+        let expected = Display { mode: ProgressMode::Json, colours: true, github: false, verbose: false };
+        assert_eq!(settings.display, expected);
         let options = BuildOptions {
             jobs: NonZeroUsize::new(2),
             epoch: Some(7),
@@ -342,6 +383,14 @@ mod tests {
         let settings = settled(&options, &environment).expect("settles");
         assert_eq!((settings.jobs.get(), settings.epoch_seconds), (2, 7));
         assert_eq!(settings.display.mode, ProgressMode::Live);
+    }
+
+    #[test]
+    fn folders_to_show_are_allowed_by_option_and_by_variable() {
+        let environment = environment(&[("HOME", "/h"), ("RB_ALLOW_BIND", "/opt/a::b")]);
+        let options = BuildOptions { allow_bind: vec!["c".into()], ..BuildOptions::default() };
+        let settings = settled(&options, &environment).expect("settles");
+        assert_eq!(settings.allowed_binds, ["/ws/c", "/opt/a", "/ws/b"].map(PathBuf::from));
     }
 
     #[test]
@@ -370,9 +419,23 @@ mod tests {
             let environment = environment(&[("HOME", "/h"), ("SOURCE_DATE_EPOCH", text)]);
             assert_eq!(settled(&BuildOptions::default(), &environment).is_ok(), good, "{text}");
         }
-        let options = BuildOptions { platform: "linux/s390x".parse().ok(), ..BuildOptions::default() };
-        let error = settled(&options, &environment(&[("HOME", "/h")])).expect_err("not this machine");
-        assert!(error.to_string().contains("linux/s390x"), "{error}");
+        let error = settled(&BuildOptions::default(), &environment(&[("HOME", "/h"), ("RB_PLATFORMS", "x")]));
+        assert!(error.expect_err("no platform").help().is_some_and(|help| help.contains("linux/arm64")));
+    }
+
+    #[test]
+    fn platforms_are_named_once_and_the_command_line_wins() {
+        let platform = |text: &str| text.parse::<Platform>().expect("a platform");
+        let around = environment(&[("HOME", "/h"), ("EARTHLY_PLATFORMS", "linux/arm64, linux/s390x")]);
+        let settings = settled(&BuildOptions::default(), &around).expect("settles");
+        assert!(settings.platform_named);
+        assert_eq!(settings.platforms, [platform("linux/arm64"), platform("linux/s390x")]);
+        let named = ["linux/riscv64", "linux/amd64", "linux/x86_64"].map(platform).to_vec();
+        let options = BuildOptions { platform: named, ..BuildOptions::default() };
+        let settings = settled(&options, &around).expect("settles");
+        assert_eq!(settings.platforms, [platform("linux/riscv64"), platform("linux/amd64")]);
+        let settings = settled(&BuildOptions::default(), &environment(&[("HOME", "/h")])).expect("settles");
+        assert!(!settings.platform_named && settings.platforms == [Platform::host()]);
     }
 
     #[test]
@@ -393,10 +456,5 @@ mod tests {
         let settings = settled(&BuildOptions::default(), &environment(&variables)).expect("settles");
         let build = &settings.build;
         assert!(build.push && build.strict && settings.no_cache && build.allow_privileged && !build.ci);
-        let error = settled(
-            &BuildOptions::default(),
-            &environment(&[("HOME", "/h"), ("EARTHLY_PLATFORMS", "linux/s390x")]),
-        );
-        assert!(matches!(error, Err(SettingsError::Platform { .. })));
     }
 }

@@ -12,16 +12,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `cut DIR` cuts the power; `scatter DIR SEED` writes some files through, or some of their data and not their inode.
+/// `cut DIR` cuts the power and says when; `scatter DIR SEED` writes some files through, or some of their data and not their
+/// inode.
 /// Source: linux/ext4.h, `EXT4_IOC_SHUTDOWN`; `XFS_IOC_GOINGDOWN` is the same number.
 const HELPER: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 static int some(const char *path, const struct stat *st, int kind, struct FTW *at) {
     int dice = rand() % 100;
@@ -41,7 +44,11 @@ int main(int count, char **args) {
         return 0;
     }
     uint32_t without_log = 2;
-    return ioctl(open(args[2], O_RDONLY), _IOR('X', 125, uint32_t), &without_log) != 0;
+    int disk = open(args[2], O_RDONLY);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    printf("%lld", now.tv_sec * 1000000000LL + now.tv_nsec);
+    return ioctl(disk, _IOR('X', 125, uint32_t), &without_log) != 0;
 }
 "#;
 
@@ -122,12 +129,14 @@ impl Disk {
         run(Command::new(self.dir.path().join("helper")).arg("scatter").arg(folder).arg(seed));
     }
 
-    /// Cuts the power: what is not on the disk now will never be.
-    pub(crate) fn cut(&self) {
-        assert!(
-            run(Command::new(self.dir.path().join("helper")).arg("cut").arg(self.root())),
-            "the power stays"
-        );
+    /// Cuts the power: what is not on the disk now will never be. Returns when, on the monotonic clock: processes
+    /// live on for a moment, and who waits for the disk just then may be told that all is on it.
+    pub(crate) fn cut(&self) -> Duration {
+        let done = Command::new(self.dir.path().join("helper")).arg("cut").arg(self.root()).output();
+        let done = done.expect("the helper starts");
+        assert!(done.status.success(), "the power stays");
+        let when = String::from_utf8_lossy(&done.stdout);
+        Duration::from_nanos(when.parse().expect("is a number"))
     }
 
     /// Shows it in another place as well.

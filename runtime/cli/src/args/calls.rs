@@ -32,6 +32,9 @@ impl ArtifactCall {
     pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
         let mut dest = None;
         let mut call = TargetCall::read(texts(words)?, Some(&mut dest))?;
+        if let Some(word) = dest.as_ref().filter(|dest: &&String| dest.starts_with('+')) {
+            return Err(ArgsError::SecondArtifact { word: word.clone() });
+        }
         let plus = call.word.find('+').unwrap_or_default();
         let slash = call.word.get(plus..).and_then(|rest| rest.find('/')).map(|slash| plus + slash);
         let Some(path) = slash.map(|slash| call.word.split_off(slash)) else {
@@ -65,6 +68,8 @@ pub(crate) enum ArgsError {
     StrayWord { word: String, target: String },
     #[error("`{word}` names no artifact")]
     NoArtifact { word: String },
+    #[error("`{word}` is a second artifact, and --artifact takes one")]
+    SecondArtifact { word: String },
     #[error("`{target}{path}` is a pattern, and --artifact takes one artifact")]
     ArtifactPattern { target: String, path: String },
 }
@@ -85,6 +90,9 @@ impl ArgsError {
                 Some("names are letters, digits and `_`, and start with no digit".to_owned())
             }
             Self::UnknownOption { help, .. } => help.clone(),
+            Self::OptionBehind { word } if word == "--" => {
+                Some("leave it out: all that stands behind a target is its arguments, `--NAME=value`".to_owned())
+            }
             Self::OptionBehind { word } => Some(match habits::of_builders(word) {
                 Some(habit) => habit.help.unwrap_or(habit.message),
                 None => format!(
@@ -92,14 +100,20 @@ impl ArgsError {
                 ),
             }),
             Self::StrayWord { word, .. } if word.contains('+') => {
-                Some(format!("one target at a time: run `rb {word}` after it, or let a target `BUILD` both"))
+                Some(format!("one target at a time here: let a target `BUILD` both, or name `{word}` alone"))
             }
             Self::NoArtifact { .. } => Some(
                 "write `rb --artifact [DIR]+TARGET/PATH [DEST]`, with a path as SAVE ARTIFACT gives it"
                     .to_owned(),
             ),
+            Self::SecondArtifact { .. } => Some(
+                "`SAVE ARTIFACT … AS LOCAL` in the targets writes any number: `rb +a +b`; for a place of that name write `./+…`"
+                    .to_owned(),
+            ),
             Self::ArtifactPattern { target, .. } => Some(format!("name one, or all of them: `{target}/*`")),
-            Self::StrayWord { .. } => Some("build arguments are written `--NAME=value`".to_owned()),
+            Self::StrayWord { .. } => {
+                Some("build arguments are written `--NAME=value`, targets `[DIR]+NAME`".to_owned())
+            }
         }
     }
 }
@@ -113,6 +127,39 @@ impl TargetCall {
     /// Reads `[DIR]+target` and the arguments behind it: `--NAME=value` or `--NAME value`, and nothing else.
     pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
         Self::read(texts(words)?, None)
+    }
+
+    /// Reads any number of targets; arguments belong to the target before them.
+    pub(crate) fn parse_all(words: &[OsString]) -> Result<Vec<Self>, ArgsError> {
+        let texts = texts(words)?;
+        let mut calls = Vec::new();
+        let mut rest = texts.as_slice();
+        while let Some((first, behind)) = rest.split_first() {
+            // A word behind a bare `--NAME` is its value, whatever it looks like.
+            let mut end = 0;
+            while let Some(word) = behind.get(end).filter(|word| !Self::begins(word)) {
+                end += if is_option_name(word) { 2 } else { 1 };
+            }
+            let end = end.min(behind.len());
+            let own = std::iter::once(first).chain(behind.iter().take(end)).cloned().collect();
+            calls.push(Self::read(own, None)?);
+            rest = behind.get(end..).unwrap_or_default();
+        }
+        Ok(calls)
+    }
+
+    fn begins(word: &str) -> bool {
+        !word.starts_with('-') && Self::is_target(OsStr::new(word))
+    }
+
+    /// Returns a title for targets that are built together.
+    pub(crate) fn title(calls: &[Self]) -> String {
+        const SHOWN: usize = 3;
+        let words: Vec<&str> = calls.iter().take(SHOWN).map(|call| call.word.as_str()).collect();
+        match calls.len().saturating_sub(SHOWN) {
+            0 => words.join(" "),
+            more => format!("{} and {more} more", words.join(" ")),
+        }
     }
 
     /// Tells whether the target's help is asked for: `rb +target --help`.
@@ -185,8 +232,69 @@ pub(crate) fn texts(words: &[OsString]) -> Result<Vec<String>, ArgsError> {
     words.iter().map(text).collect()
 }
 
+/// Tells whether a word is `--NAME` alone, so that the next one is its value.
+fn is_option_name(word: &str) -> bool {
+    word.strip_prefix("--").is_some_and(|body| !body.contains('=') && is_name(body))
+}
+
 fn is_name(text: &str) -> bool {
     !text.starts_with(|first: char| first.is_ascii_digit())
         && !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(words: &[&str]) -> Result<Vec<String>, ArgsError> {
+        let calls = TargetCall::parse_all(&words.iter().map(OsString::from).collect::<Vec<_>>())?;
+        let shown = |TargetCall { word, args }: TargetCall| {
+            args.iter().fold(word, |shown, (name, value)| format!("{shown} {name}={value}"))
+        };
+        Ok(calls.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn arguments_belong_to_the_target_before_them() {
+        let found = all(&["+a", "--X=1", "./b+c", "+a", "--X", "+1", "--Y=2", "./*+d"]);
+        assert_eq!(found.expect("parses"), ["+a X=1", "./b+c", "+a X=+1 Y=2", "./*+d"]);
+        let stray = |word: &str, target: &str| {
+            Err(ArgsError::StrayWord { word: word.to_owned(), target: target.to_owned() })
+        };
+        assert_eq!(all(&["+a", "b", "+c"]), stray("b", "+a"));
+        assert_eq!(all(&["+a", "+b", "-k"]), Err(ArgsError::OptionBehind { word: "-k".to_owned() }));
+        assert_eq!(all(&["+a", "--X", "--Y=1"]), Err(ArgsError::NoValue { name: "X".to_owned() }));
+        let calls =
+            TargetCall::parse_all(&["+a", "+b", "+c", "+d", "+e"].map(OsString::from)).expect("parses");
+        assert_eq!(TargetCall::title(&calls), "+a +b +c and 2 more");
+        assert_eq!(TargetCall::title(&calls[..1]), "+a");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_together_is_taken_apart(
+            targets in prop::collection::vec(
+                ("[a-z./*]{0,5}\\+[a-z]{1,4}", prop::collection::btree_map("[A-Z]{1,3}", "[a-z+=.]{0,4}", 0..3)),
+                1..5,
+            ),
+        ) {
+            let words = targets.iter().flat_map(|(word, args)| {
+                let args = args.iter().map(|(name, value)| format!("--{name}={value}"));
+                std::iter::once(word.clone()).chain(args)
+            });
+            let words: Vec<OsString> = words.map(OsString::from).collect();
+            let calls = TargetCall::parse_all(&words).expect("parses");
+            let found: Vec<_> = calls.into_iter().map(|TargetCall { word, args }| (word, args)).collect();
+            prop_assert_eq!(found, targets);
+        }
+
+        #[test]
+        fn no_words_make_it_panic(words in prop::collection::vec("[-+=a-zA-Z. ]{0,6}", 0..8)) {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            drop(TargetCall::parse_all(&words));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 use rb_oci::Platform;
 
 /// `rb image`
@@ -33,7 +33,7 @@ pub(crate) enum ImageCommand {
     Copy(ImageCopyArgs),
     /// Write images to a file that docker, podman and skopeo load
     Save(ImageSaveArgs),
-    /// Load the images of an archive that docker, podman, skopeo or rb saved
+    /// Load images that docker, podman, skopeo or rb saved
     Load(ImageLoadArgs),
     /// Write the files of an image into a folder
     #[command(after_help = "\
@@ -45,12 +45,13 @@ Owners and times are kept; as a user without subordinate ids all files are that 
         /// Name or digest
         image: String,
         /// A folder that is empty or not there
+        #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Remove names of images; what no name holds goes with the next collection
+    /// Remove names of images
     #[command(visible_alias = "remove")]
     Rm {
-        /// Take all names of an image that is named by its digest, and pass over what is not there
+        /// Take all names of a digest, and pass over what is not there
         #[arg(long, short)]
         force: bool,
         /// Names or digests
@@ -135,14 +136,17 @@ Places, as skopeo writes them:
   docker://NAME              an image of a registry
   oci:FOLDER[:NAME]          an image of an OCI layout
   oci-archive:FILE[:NAME]    an image of an archive
-  docker-archive:FILE[:NAME] an image of what docker saved; what is written is both
+  docker-archive:FILE[:NAME] an image of what docker saved; both, if written
+FILE may be `-`: a standard stream. An index of the store is copied whole.
 
 Examples:
   rb image copy docker://busybox docker://registry.example.com/busybox
   rb image copy --all docker://alpine:3 oci:mirror:alpine-3
   rb image copy docker-archive:app.tar docker://ghcr.io/me/app:1")]
 pub(crate) struct ImageCopyArgs {
-    /// Of an index, the image for this platform [default: this machine's]
+    /// Of an index, the image for this platform
+    ///
+    /// Unless given, that of this machine; of an index of the store, all.
     #[arg(long, value_name = "OS/ARCH", conflicts_with = "all")]
     pub(crate) platform: Option<Platform>,
     /// The whole index, with all platforms
@@ -174,7 +178,9 @@ pub(crate) struct ImageSaveArgs {
 /// `rb image load`
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ImageLoadArgs {
-    /// Archive, packed with gzip or zstd or not, or the folder of an OCI layout; `-` is stdin
+    /// Archive, or folder of an OCI layout; `-` is stdin
+    ///
+    /// An archive may be packed with gzip or zstd.
     #[arg(long, short, value_name = "PATH", default_value = "-")]
     pub(crate) input: PathBuf,
     /// Name of an image that is alone, instead of those that the archive gives it

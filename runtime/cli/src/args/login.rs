@@ -11,8 +11,8 @@ The login is kept where docker keeps it: with the credential helper that its con
 is one for docker too, and docker's are for rb.
 
 Examples:
-  rb login                                            Docker's own registry; asks for name and password
-  rb login ghcr.io -u me --password-stdin < token     nothing is asked")]
+  rb login                                          Docker's own registry; asks
+  rb login ghcr.io -u me --password-stdin < token   nothing is asked")]
 pub(crate) struct LoginArgs {
     /// Name; asked for on a terminal if it is not given
     #[arg(long, short, value_name = "USER")]

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use rb_diag::nearest;
@@ -21,70 +22,83 @@ use super::BuildOptions;
     after_help = "\
 A word with a `+` is a target: it is built, and the last image it saves is run; where it saves none, its filesystem \
 is. stdout and stderr are the program's own, stdin with -i, and its exit code is that of `rb` (128+N for signal N). \
-What the program writes to the image's files is gone when it ends; what it writes to a folder of yours stays. Where rb \
+What the program writes to the image's files is gone when it ends; what it writes to a folder of yours stays. Signals \
+that rb gets are the program's; SIGINT or SIGTERM twice within ten seconds kills it. Where rb \
 is not run by root, root in the program is you: its files in your folders are yours.
 
 Examples:
   rb run ./examples/hello+image         build and run
-  rb run +image --MODE=debug -- --help  a build argument, and an argument of the program
+  rb run +image --MODE=debug -- --help  a build argument, and the program's own
   rb run -it -v ./src:/src +image sh    a shell, with a folder of yours
-  rb run -p 8080:80 app:latest          its port 80 as port 8080 of this machine's loopback"
+  rb run -p 8080:80 app:latest          its port 80 as port 8080 at 127.0.0.1"
 )]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) build: BuildOptions,
-    /// Give the program stdin; without, it is empty
+    /// Give the program stdin, which else is empty
     #[arg(long, short, help_heading = "Program")]
     pub(crate) interactive: bool,
-    /// Give the program a terminal of its own; with -i all keys are the program's
+    /// Give the program a terminal
+    ///
+    /// With -i all keys are the program's.
     #[arg(long, short, help_heading = "Program")]
     pub(crate) tty: bool,
-    /// Set an environment variable; `NAME` alone passes this shell's value on
+    /// Set an environment variable
+    ///
+    /// `NAME` alone passes this shell's value on.
     #[arg(long, short, value_name = "NAME[=VALUE]", help_heading = "Program")]
     pub(crate) env: Vec<String>,
-    /// File of environment variables, a `NAME[=VALUE]` per line; -e counts before
+    /// File of environment variables
+    ///
+    /// A `NAME[=VALUE]` per line; -e counts before.
     #[arg(long, value_name = "FILE", help_heading = "Program")]
     pub(crate) env_file: Vec<PathBuf>,
     /// Run as this user [default: the image's]
     #[arg(long, short, value_name = "USER[:GROUP]", help_heading = "Program")]
     pub(crate) user: Option<String>,
-    /// Run in this folder, made if it is not there [default: the image's]
+    /// Run in this folder [default: the image's]
+    ///
+    /// It is made if it is not there.
     #[arg(long, short, value_name = "DIR", help_heading = "Program")]
     pub(crate) workdir: Option<String>,
-    /// Run this before the command, instead of what the image says; empty for nothing
+    /// Run this instead of the image's entrypoint
+    ///
+    /// It comes before the command; empty for nothing.
     #[arg(long, value_name = "PROGRAM", help_heading = "Program")]
     pub(crate) entrypoint: Option<String>,
-    /// Show a folder or file of this machine: absolute, or with `./` or `../`; it has to be there
+    /// Show a folder or file of this machine
+    ///
+    /// It has to be there; its path is absolute, or begins with `./` or `../`.
     #[arg(long, short, value_name = "SRC:DST[:ro]", help_heading = "Files")]
     pub(crate) volume: Vec<Volume>,
-    /// As --volume, or --tmpfs.
-    #[arg(
-        help = "As --volume, or --tmpfs: type=bind,src=SRC,dst=DST[,readonly] or type=tmpfs,dst=DST[,tmpfs-size=SIZE,tmpfs-mode=MODE]",
-        long,
-        value_name = "type=TYPE,…",
-        help_heading = "Files"
-    )]
+    /// As --volume, or --tmpfs
+    ///
+    /// type=bind,src=SRC,dst=DST (and readonly) or type=tmpfs,dst=DST (and tmpfs-size=SIZE, tmpfs-mode=MODE).
+    #[arg(long, value_name = "type=TYPE,…", help_heading = "Files")]
     pub(crate) mount: Vec<RunMount>,
     /// Show an empty folder in memory
-    #[arg(long, value_name = "DST[:size=SIZE,mode=MODE]", help_heading = "Files")]
+    ///
+    /// Options are size=64m and mode=1777.
+    #[arg(long, value_name = "DST[:OPTIONS]", help_heading = "Files")]
     pub(crate) tmpfs: Vec<Tmpfs>,
     /// Let the program write to nothing of the image
     #[arg(long, help_heading = "Files")]
     pub(crate) read_only: bool,
-    /// Network of the program: the host's, or none
+    /// Network of the program
     #[arg(
         long,
         alias = "net",
-        value_name = "NETWORK",
+        value_name = "host|none",
         value_enum,
+        hide_possible_values = true,
         default_value = "host",
         help_heading = "Network"
     )]
     pub(crate) network: NetworkChoice,
-    /// Let a port of this machine lead to one of the program, also with --network=none; IP is 127.0.0.1 unless given
-    #[arg(long, short, value_name = "[IP:]HOST:PROGRAM", help_heading = "Network")]
+    /// Let a port of this machine lead to the program
+    ///
+    /// The first is this machine's, at 127.0.0.1 unless given; also with --network=none.
+    #[arg(long, short, value_name = "[IP:]PORT:PORT", help_heading = "Network")]
     pub(crate) publish: Vec<Publish>,
-    /// Host name of the program [default: --name, or localhost]
+    /// Host name [default: --name, or localhost]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub(crate) hostname: Option<String>,
     /// Let the program know a host by this name
@@ -93,12 +107,40 @@ pub(crate) struct RunArgs {
     /// Name of the run
     #[arg(long, value_name = "NAME", help_heading = "Program")]
     pub(crate) name: Option<String>,
-    /// Keep nothing when the program has ended; so it is anyway
+    /// Pass signals on to the program [default: true]
+    ///
+    /// Without, they end it at once, as they do with -t.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        hide_default_value = true,
+        help_heading = "Program"
+    )]
+    pub(crate) sig_proxy: bool,
+    /// Kill the program so long after a signal to end
+    ///
+    /// After SIGINT, SIGTERM or SIGHUP; unless given, it may take its time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Program")]
+    pub(crate) stop_timeout: Option<Duration>,
+    /// Keep nothing of the run; so it is anyway
     #[arg(long, help_heading = "Program")]
     pub(crate) rm: bool,
     /// What to run, and its command
     #[arg(value_name = "IMAGE|TARGET", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
+
+/// Reads a number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u32>().map(|seconds| Duration::from_secs(seconds.into()));
+    seconds.map_err(|_| "expected a number of seconds, such as 10".to_owned())
 }
 
 /// Networks of `rb run`.
@@ -385,98 +427,4 @@ impl FromStr for AddHost {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused<T: FromStr<Err = String> + std::fmt::Debug>(text: &str, help: &str) {
-        let error = text.parse::<T>().expect_err(text);
-        assert!(error.contains(help), "{text}: {error}");
-    }
-
-    #[test]
-    fn volumes_are_folders_of_this_machine() {
-        let volume = |source: &str, target: &str, readonly| {
-            Ok(Volume { source: source.into(), target: target.to_owned(), readonly })
-        };
-        assert_eq!("/a:/b".parse(), volume("/a", "/b", false));
-        assert_eq!("./a b:/b/../c:ro,z".parse(), volume("./a b", "/b/../c", true));
-        assert_eq!(".:/w:rw".parse(), volume(".", "/w", false));
-        assert_eq!("..:/w:".parse(), volume("..", "/w", false));
-        refused::<Volume>("data:/b", "write `./data` for a folder");
-        refused::<Volume>(".data:/b", "write `./.data` for a folder");
-        refused::<Volume>("~/x:/b", "`$HOME/x`");
-        refused::<Volume>("/data", "--tmpfs /data");
-        refused::<Volume>("/a:b", "not an absolute path");
-        refused::<Volume>("/a:/", "the root");
-        refused::<Volume>("/a:/..//.", "the root");
-        refused::<Volume>("/a:/b:rO", "no option `rO`");
-        refused::<Volume>("/a:/b:ro:x", "expected SRC:DST");
-        refused::<Volume>(":/b", "no name");
-    }
-
-    #[test]
-    fn ports_listen_on_the_loopback_unless_told() {
-        let publish = |listen: &str, port| Ok(Publish { listen: listen.parse().expect("an address"), port });
-        assert_eq!("8080:80".parse(), publish("127.0.0.1:8080", 80));
-        assert_eq!("0.0.0.0:8080:80/tcp".parse(), publish("0.0.0.0:8080", 80));
-        assert_eq!("[::1]:8080:80".parse(), publish("[::1]:8080", 80));
-        refused::<Publish>("80", "write 80:80");
-        refused::<Publish>("8000-8010:8000-8010", "is a range");
-        refused::<Publish>("53:53/udp", "only TCP");
-        refused::<Publish>("0:80", "no port");
-        refused::<Publish>("+1:80", "no port");
-        refused::<Publish>("65536:80", "no port");
-        refused::<Publish>("localhost:80:80", "no address");
-        refused::<Publish>("::1:80:80", "no address");
-        refused::<Publish>("", "expected");
-    }
-
-    #[test]
-    fn mounts_are_binds_or_in_memory() {
-        let bind = Volume { source: "./a".into(), target: "/b".to_owned(), readonly: true };
-        assert_eq!("type=bind,src=./a,dst=/b,readonly".parse(), Ok(RunMount::Bind(bind)));
-        let tmpfs = Tmpfs { target: "/t".to_owned(), size_bytes: Some(64 << 20), mode: 0o700 };
-        assert_eq!(
-            "type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=700".parse(),
-            Ok(RunMount::Tmpfs(tmpfs.clone()))
-        );
-        assert_eq!("/t:size=65536k,mode=0700,noexec".parse(), Ok(tmpfs));
-        assert_eq!("/t".parse::<Tmpfs>().map(|tmpfs| (tmpfs.size_bytes, tmpfs.mode)), Ok((None, 0o1777)));
-        refused::<RunMount>("src=./a,dst=/b", "rb keeps no volumes");
-        refused::<RunMount>("type=bind,src=./a", "no dst=");
-        refused::<RunMount>("type=bind,sorce=./a,dst=/b", "did you mean `source`?");
-        refused::<RunMount>("type=tmpfs,src=./a,dst=/b", "has no src=");
-        refused::<Tmpfs>("/t:size=99999999999g", "no size");
-        refused::<Tmpfs>("/t:mode=8", "no mode");
-        refused::<Tmpfs>("t", "absolute");
-    }
-
-    #[test]
-    fn hosts_have_names_and_addresses() {
-        let host = |name: &str, address: &str| {
-            Ok(AddHost { name: name.to_owned(), address: address.parse().expect("an address") })
-        };
-        assert_eq!("db:10.0.0.7".parse(), host("db", "10.0.0.7"));
-        assert_eq!("db:2001:db8::1".parse(), host("db", "2001:db8::1"));
-        assert_eq!("db=[::1]".parse(), host("db", "::1"));
-        assert_eq!("me:host-gateway".parse(), host("me", "127.0.0.1"));
-        refused::<AddHost>("db", "NAME:IP");
-        refused::<AddHost>("a\nb:10.0.0.7", "no name");
-        refused::<AddHost>("db:there", "no IP");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_an_answer(text in "[a-z0-9./:,=~\\[\\]-]{0,24}|.{0,16}") {
-            if let Ok(volume) = text.parse::<Volume>() {
-                assert!(volume.target.starts_with('/') && !volume.source.as_os_str().is_empty());
-            }
-            if let Ok(publish) = text.parse::<Publish>() {
-                assert!(publish.port != 0 && publish.listen.port() != 0);
-            }
-            text.parse::<RunMount>().ok();
-            text.parse::<Tmpfs>().ok();
-            text.parse::<AddHost>().ok();
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! What argv is read as.
 
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
@@ -15,6 +16,41 @@ fn call(words: &[&str]) -> Result<TargetCall, ArgsError> {
 #[test]
 fn the_table_is_sound() {
     Args::command().debug_assert();
+}
+
+#[test]
+fn help_is_in_lines_of_a_terminal() {
+    fn walk(command: &clap::Command, long: &mut Vec<String>) {
+        let name = command.get_name();
+        let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        // What begins with spaces is set by hand.
+        long.extend(
+            end.lines()
+                .filter(|line| line.starts_with("  ") && line.chars().count() > 80)
+                .map(ToOwned::to_owned),
+        );
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let dense = matches!(name, "rb" | "run") && !arg.is_positional();
+            let most = if dense { 50 } else { 80 };
+            if help.is_empty() || help.ends_with('.') || help.chars().count() > most {
+                long.push(format!("{name} {}: {help}", arg.get_id()));
+            }
+        }
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        if about.is_empty() || (name != "rb" && about.chars().count() > 66) {
+            long.push(format!("{name}: {about}"));
+        }
+        command
+            .get_subcommands()
+            .filter(|known| known.get_name() != "help")
+            .for_each(|known| walk(known, long));
+    }
+    let mut table = Args::command();
+    table.build();
+    let mut long = Vec::new();
+    walk(&table, &mut long);
+    assert_eq!(long, Vec::<String>::new());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rb_api::{ExportResult, SolveResult};
 use rb_engine::{LoadPlaces, LoadReport, LoadedImage, Loader};
 use rb_exec::KillSwitch;
-use rb_oci::Descriptor;
+use rb_oci::{Descriptor, Platform};
 use serde_json::{Map, Value, json};
 
 use super::workbench::Workbench;
@@ -18,33 +18,79 @@ use crate::environment::Environment;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
 
-/// Hands images over: with `--load` all that were saved, else those at `loads`, places among the last `count` results.
+/// What was handed over.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// To whom, and how much; nothing where nobody asked for it.
+    report: Option<LoadReport>,
+    /// What the user should know of the outputs.
+    notes: Vec<String>,
+}
+
+/// Refuses files that cannot be written, before anything is built.
+pub(super) fn check_files(settings: &Settings, output: &OutputOptions) -> Result<(), Failure> {
+    for (option, path) in [("--metadata-file", &output.metadata_file), ("--iidfile", &output.iidfile)] {
+        let Some(path) = path else { continue };
+        let place = settings.cwd.join(path);
+        let refused = |what: String, help: &str| {
+            Err(Failure::input(format!("{option} {}: {what}", path.display()), Some(help.to_owned())))
+        };
+        match place.parent() {
+            _ if place.is_dir() => return refused("it is a folder".to_owned(), "name a file in it"),
+            Some(folder) if !folder.is_dir() => {
+                let help = format!("make it: `mkdir -p {}`", folder.display());
+                return refused("its folder does not exist".to_owned(), &help);
+            }
+            // A file that is renamed to `/dev/null` would take its place, for everybody.
+            _ if place.metadata().is_ok_and(|found| !found.is_file()) => {
+                return refused("it is a device, pipe or socket".to_owned(), "name a file");
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Hands images over: with `--load` all that were saved, else those at `loads`, places among the last `count` results. Of an
+/// index that is the image for this machine.
 pub(super) async fn load(
     bench: &Workbench,
     output: &OutputOptions,
     result: &SolveResult,
     (count, loads): (usize, &[usize]),
-) -> Result<Option<LoadReport>, Failure> {
+    mut notes: Vec<String>,
+) -> Result<Loaded, Failure> {
     let first = result.exports.len().saturating_sub(count);
     let mut images: Vec<LoadedImage> = Vec::new();
     for (place, export) in result.exports.iter().enumerate() {
-        let ExportResult::Image { names, descriptor, destination: None, .. } = export else { continue };
+        let ExportResult::Image { names, descriptor, platforms, destination: None, .. } = export else {
+            continue;
+        };
         let is_named = place >= first && loads.contains(&(place - first));
         if !is_named && output.load.is_none() {
             continue;
         }
+        let descriptor = match platforms.as_slice() {
+            [] => descriptor.clone(),
+            all => {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                let host = Platform::host();
+                notes.push(format!("{}: of {}, {host} alone is loaded", names.join(", "), all.join(", ")));
+                bench.engine.image_for(descriptor, &host)?
+            }
+        };
         match images.iter_mut().find(|image| image.descriptor.digest() == descriptor.digest()) {
             Some(image) => {
                 image.names.extend(names.iter().cloned());
                 image.names.sort();
                 image.names.dedup();
             }
-            None => images.push(LoadedImage { names: names.clone(), descriptor: descriptor.clone() }),
+            None => images.push(LoadedImage { names: names.clone(), descriptor }),
         }
     }
     if images.is_empty() {
         return match output.load {
-            None => Ok(None),
+            None => Ok(Loaded { report: None, notes }),
             Some(_) => Err(Failure::input(
                 "--load: the build saves no image",
                 Some(
@@ -71,7 +117,7 @@ pub(super) async fn load(
     let (engine, outside) = (Arc::clone(&bench.engine), Arc::clone(&bench.outside));
     let task = tokio::task::spawn_blocking(move || engine.hand_over(&images, &places, &outside, &kill));
     match task.await {
-        Ok(done) => Ok(Some(done?)),
+        Ok(done) => Ok(Loaded { report: Some(done?), notes }),
         Err(error) => Err(Failure::environment("a thread that loads images died", &error)),
     }
 }
@@ -85,8 +131,11 @@ impl Drop for KillOnDrop {
 }
 
 /// Tells what was handed over.
-pub(super) fn tell(settings: &Settings, loaded: Option<LoadReport>) {
-    let Some(LoadReport { loader, layers }) = loaded else { return };
+pub(super) fn tell(settings: &Settings, Loaded { report, notes }: Loaded) {
+    if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
+        notes.iter().for_each(|note| report::tell(&format!("  {note}\n")));
+    }
+    let Some(LoadReport { loader, layers }) = report else { return };
     let name = loader.name();
     match settings.display.mode {
         ProgressMode::Plain | ProgressMode::Live => report::tell(&match layers {
@@ -120,24 +169,29 @@ pub(super) fn write_files(
         write_whole(&settings.cwd.join(path), text.as_bytes())?;
     }
     if let Some(path) = &output.iidfile {
-        let Some(ExportResult::Image { config, .. }) =
+        let Some(ExportResult::Image { config, digest, .. }) =
             result.exports.iter().rev().find(|export| matches!(export, ExportResult::Image { .. }))
         else {
             let help = "`SAVE IMAGE NAME` in the target gives one, `-o type=image,name=NAME` makes one of any target";
             return Err(Failure::input("--iidfile: the build makes no image", Some(help.to_owned())));
         };
-        write_whole(&settings.cwd.join(path), config.to_string().as_bytes())?;
+        // An index has no config; as buildx, its own digest then.
+        write_whole(&settings.cwd.join(path), config.unwrap_or(*digest).to_string().as_bytes())?;
     }
     Ok(())
 }
 
 /// Returns what is known of an image, by the names that buildx uses.
 fn metadata(export: &ExportResult) -> Option<Map<String, Value>> {
-    let ExportResult::Image { names, digest, descriptor, config, size_bytes: _, destination } = export else {
+    let ExportResult::Image { names, digest, descriptor, config, platforms: _, size_bytes: _, destination } =
+        export
+    else {
         return None;
     };
     let mut map = Map::new();
-    map.insert("containerimage.config.digest".to_owned(), config.to_string().into());
+    if let Some(config) = config {
+        map.insert("containerimage.config.digest".to_owned(), config.to_string().into());
+    }
     map.insert("containerimage.descriptor".to_owned(), described(descriptor));
     map.insert("containerimage.digest".to_owned(), digest.to_string().into());
     if !names.is_empty() {
@@ -163,9 +217,12 @@ fn described(descriptor: &Descriptor) -> Value {
     value
 }
 
-/// Writes a file beside its place and renames it.
+/// Writes a file beside its place and renames it: that which a symlink leads to, and the symlink stays.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error| Failure::environment(&format!("cannot write {}", path.display()), &error);
+    // What is not there yet leads nowhere.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.rb-{}", std::process::id()));
     let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
@@ -193,7 +250,8 @@ mod tests {
             names: vec!["a:1".to_owned(), "b:2".to_owned()],
             digest,
             descriptor: serde_json::from_value(descriptor.clone()).expect("a descriptor"),
-            config: Digest::of("config"),
+            config: Some(Digest::of("config")),
+            platforms: Vec::new(),
             size_bytes: 9,
             destination: Some("-".into()),
         };
@@ -224,5 +282,16 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["meta.json", "taken"]);
+    }
+
+    #[test]
+    fn a_link_to_a_file_stays_one() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "before").expect("writes");
+        std::os::unix::fs::symlink("file", at("link")).expect("links");
+        write_whole(&at("link"), b"after").expect("writes");
+        assert!(at("link").is_symlink());
+        assert_eq!(std::fs::read(at("file")).expect("reads"), b"after");
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn execute(environment: &Environment, ast: &AstArgs) -> Result<u8, Fa
     report::print(format!("{:#}\n", rb_syntax::to_json(&parse, &file)).as_bytes())?;
     let (errors, warnings): (Vec<_>, Vec<_>) =
         parse.diagnostics.into_iter().partition(|found| found.severity == Severity::Error);
-    let display = Display { mode: ProgressMode::Plain, colours: environment.colours() };
+    let display =
+        Display { mode: ProgressMode::Plain, colours: environment.colours(), github: false, verbose: false };
     report::tell(&report::warnings(&warnings, &sources, display, terminal_columns()));
     if errors.is_empty() { Ok(0) } else { Err(Failure::Diagnostics { items: errors, sources }) }
 }

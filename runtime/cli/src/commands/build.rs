@@ -1,179 +1,52 @@
-//! `rb [DIR]+target`: plans a target, solves what the plan asks for, tells what came of it.
+//! A build of targets under way: found on the disk, planned, solved, told of.
 //!
-//! A build is one job of the engine, which grows: with what the frontend asks on the way ([`super::gateway`]), then with
-//! what the plan asks for.
+//! A build is one job of the engine, however many targets it has, which grows: with what the frontend asks on the way
+//! ([`super::gateway`]), then with what the plan asks for. [`super::targets`] says what is asked for, [`super::units`] what
+//! goes on after a failure, [`super::foresight`] what happens where a build only looks.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::{Engine, EventSink, Job, JobOptions, SolveRequest, SolveResult};
+use rb_api::{Course, Engine, EventSink, Job, JobOptions, SolveRequest, SolveResult};
 use rb_buildfile::{BuildfileFrontend, load_project};
-use rb_diag::{Diagnostic, Diagnostics, SourceMap, nearest};
-use rb_engine::LoadReport;
+use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_frontend::{
-    BuildPlan, BuildRequest, Frontend, Gateway, PlannedOutput, SavedArtifact, TargetOutput, TargetRef,
-    World as _,
+    BuildPlan, BuildRequest, Effect, Frontend, Gateway, PlannedOutput, TargetRequest, World as _,
 };
 use rb_oci::{Platform, Reference};
 use rb_session::Session;
 
-use super::after;
 use super::exports::Wanted;
 use super::gateway::{BuildGateway, Settling};
-use super::record::Asked;
 use super::workbench::Workbench;
-use crate::args::{ArtifactCall, OutputOptions, TargetCall};
-use crate::output_spec::{self, Annotation};
+use crate::args::TargetCall;
+use crate::output_spec::Annotation;
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure, summary};
 use crate::session::WorkspaceSession;
 use crate::settings::{ProgressMode, Settings, check_platform};
-use crate::world::{DiskWorkspace, Host, Place, SystemWorld};
+use crate::world::{DiskWorkspace, Host, SystemWorld, Withheld, wanted};
 
 /// Code of [`unpushable`].
 const PUSH: &str = "rb::cli::push";
 
-/// Code of [`refused_platforms`].
-const PLATFORMS: &str = "rb::cli::platforms";
-
-/// Builds a target and writes its outputs.
-pub(super) fn execute(settings: &Settings, call: &TargetCall, output: &OutputOptions) -> Result<u8, Failure> {
-    let start = Instant::now();
-    output_spec::check(&output.output, &settings.cwd, report::is_terminal())?;
-    let build = Build::find(settings, call)?.annotated(&output.annotation);
-    let bench = Workbench::open(settings, Asked::of_target("build", call), Some(build.root()))?;
-    let mut progress = Progress::start(settings.display, &call.word);
-    let solved = bench.run(async {
-        let settling = if settings.no_output { Settling::Make } else { Settling::Write };
-        let started = build.start(&bench, &progress, settling);
-        let plan = started.plan().await?;
-        let mut wanted = started.wanted(&plan)?;
-        for spec in &output.output {
-            wanted.output_of(spec, &plan.target, &settings.cwd, &build.sources())?;
-        }
-        started.solve_and_load(wanted, &bench, output).await
-    });
-    progress.finish();
-    bench.close();
-    end(settings, &call.word, output, solved?, start)
-}
-
-/// Writes what other programs are to know of a build, and tells what it did.
-fn end(
-    settings: &Settings,
-    title: &str,
-    output: &OutputOptions,
-    Done { result, loaded, held }: Done,
-    start: Instant,
-) -> Result<u8, Failure> {
-    after::write_files(settings, output, &result)?;
-    tell(settings, title, &result, start)?;
-    if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
-        report::tell(&summary::not_pushed(&held));
-    }
-    after::tell(settings, loaded);
-    Ok(0)
-}
-
-/// What came of a build.
-struct Done {
-    result: SolveResult,
-    loaded: Option<LoadReport>,
-    /// Images marked `--push` that were not to be pushed.
-    held: Vec<String>,
-}
-
-/// Builds a target and writes one of its artifacts, and nothing else.
-pub(super) fn artifact(settings: &Settings, artifact: &ArtifactCall) -> Result<u8, Failure> {
-    only(settings, &artifact.call, &OutputOptions::default(), |target, wanted, sources| {
-        let path = artifact.path.trim_end_matches('/');
-        if !target.artifacts.iter().any(|saved| holds(saved, path)) {
-            return Err(no_artifact(target, path));
-        }
-        let destination = settings.cwd.join(&artifact.dest);
-        let typed = artifact.dest.as_os_str().as_encoded_bytes();
-        let into = typed.ends_with(b"/") || typed.ends_with(b".") || destination.is_dir();
-        wanted.artifact(target, path, destination, into, sources)
-    })
-}
-
-/// Builds a target and saves its own images, and nothing else.
-pub(super) fn image(settings: &Settings, call: &TargetCall, output: &OutputOptions) -> Result<u8, Failure> {
-    only(settings, call, output, |target, wanted, sources| {
-        if target.images.is_empty() {
-            let help = "SAVE IMAGE in the target gives one; `rb -o type=image,name=NAME` saves any target's"
-                .to_owned();
-            return Err(Failure::input(format!("`{}` saves no image", target.key.target), Some(help)));
-        }
-        for image in &target.images {
-            let output = PlannedOutput::Image { label: target.key.to_string(), image: image.clone() };
-            wanted.planned(&output, Path::new("/"), sources)?;
-        }
-        Ok(())
-    })
-}
-
-/// Builds a target, and of all outputs writes those alone that `choose` adds.
-fn only(
-    settings: &Settings,
-    call: &TargetCall,
-    output: &OutputOptions,
-    choose: impl FnOnce(&TargetOutput, &mut Wanted, &SourceMap) -> Result<(), Failure>,
-) -> Result<u8, Failure> {
-    let start = Instant::now();
-    let build = Build::find(settings, call)?.annotated(&output.annotation);
-    let bench = Workbench::open(settings, Asked::of_target("build", call), Some(build.root()))?;
-    let mut progress = Progress::start(settings.display, &call.word);
-    let solved = bench.run(async {
-        let started = build.start(&bench, &progress, Settling::Make);
-        let plan = started.plan().await?;
-        let mut wanted = started.wanted(&plan)?;
-        choose(&plan.target, &mut wanted, &build.sources())?;
-        started.solve_and_load(wanted, &bench, output).await
-    });
-    progress.finish();
-    bench.close();
-    end(settings, &call.word, output, solved?, start)
-}
-
-/// Tells whether something may lie at `path` because of one SAVE ARTIFACT; "" is the folder of all.
-fn holds(saved: &SavedArtifact, path: &str) -> bool {
-    let below = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    below(path, &saved.path) || below(&saved.path, path)
-}
-
-fn no_artifact(target: &TargetOutput, path: &str) -> Failure {
-    let names: Vec<&str> = target.artifacts.iter().map(|saved| saved.path.trim_start_matches('/')).collect();
-    let path = path.trim_start_matches('/');
-    let label = &target.key.target;
-    let help = match nearest(path, names.iter().copied()) {
-        Some(near) => format!("did you mean `{label}/{near}`?"),
-        None if names.is_empty() => format!("SAVE ARTIFACT in `{label}` gives one"),
-        None => format!(
-            "it saves {}",
-            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
-    };
-    let what = if path.is_empty() { "no artifact".to_owned() } else { format!("no artifact `{path}`") };
-    Failure::input(format!("`{label}` saves {what}"), Some(help))
-}
-
-/// Tells what a build did, on stderr; quiet ones print digests on stdout.
+/// Tells what a build did, on stderr; quiet ones print digests on stdout. `failed` says that some of it went wrong.
 pub(super) fn tell(
     settings: &Settings,
     title: &str,
     result: &SolveResult,
+    failed: bool,
     start: Instant,
 ) -> Result<u8, Failure> {
     match settings.display.mode {
         ProgressMode::Plain | ProgressMode::Live => {
-            report::tell(&summary::text(title, result, start.elapsed(), &settings.cwd));
+            let text = summary::text(title, result, failed, start.elapsed(), &settings.cwd);
+            let is_live = settings.display.mode == ProgressMode::Live;
+            report::tell(&if is_live { summary::folded(&text, terminal_columns()) } else { text.clone() });
+            if settings.display.github {
+                settings.github.done(&text);
+            }
         }
         ProgressMode::Json => report::tell(&summary::json(title, result, start.elapsed())),
         // Where an archive is on stdout, that is all there is.
@@ -183,31 +56,46 @@ pub(super) fn tell(
     Ok(0)
 }
 
-/// One target to build, found on the disk.
+/// Targets to build, found on the disk.
 pub(super) struct Build<'a> {
-    settings: &'a Settings,
+    pub(super) settings: &'a Settings,
     root: PathBuf,
-    target: TargetRef,
-    call: &'a TargetCall,
+    targets: Vec<TargetRequest>,
+    course: Course,
     workspace: Arc<DiskWorkspace>,
     session: Arc<dyn Session>,
     annotations: Vec<Annotation>,
 }
 
 impl<'a> Build<'a> {
-    /// Finds the workspace of a target.
-    pub(super) fn find(settings: &'a Settings, call: &'a TargetCall) -> Result<Self, Failure> {
-        let (Place { root, project: _ }, target) = Place::of_target(&settings.cwd, &call.word)?;
+    /// Finds the workspace of targets.
+    pub(super) fn find(settings: &'a Settings, calls: &[TargetCall]) -> Result<Self, Failure> {
+        let words: Vec<&str> = calls.iter().map(|call| call.word.as_str()).collect();
+        let found = wanted(&settings.cwd, &words);
+        let (root, wanted) =
+            found.map_err(|errors| Failure::several(errors.into_iter().map(Failure::from)))?;
+        let targets = wanted.into_iter().zip(calls).map(|(wanted, call)| {
+            let mut args = settings.args.clone();
+            args.extend(call.args.clone());
+            TargetRequest { wanted, args }
+        });
+        let targets = targets.collect();
         let secret_files = settings.own_files.iter().filter(|file| file.secret).map(|file| file.path.clone());
         let workspace = DiskWorkspace::new(root.clone(), settings.cwd.clone());
         let workspace = Arc::new(workspace.with_secret_files(secret_files.collect()));
         let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
         let session = Arc::new(WorkspaceSession::new(root.clone(), secrets, own_files));
-        Ok(Self { settings, root, target, call, workspace, session, annotations: Vec::new() })
+        let (course, annotations) = (Course::Stop, Vec::new());
+        Ok(Self { settings, root, targets, course, workspace, session, annotations })
+    }
+
+    /// Says how far it goes.
+    pub(super) fn on_course(self, course: Course) -> Self {
+        Self { course, ..self }
     }
 
     /// Has all images annotated.
-    fn annotated(self, annotations: &[Annotation]) -> Self {
+    pub(super) fn annotated(self, annotations: &[Annotation]) -> Self {
         Self { annotations: annotations.to_vec(), ..self }
     }
 
@@ -229,22 +117,36 @@ impl<'a> Build<'a> {
         settling: Settling,
     ) -> Started<'b> {
         let events = bench.heard(progress.sink());
-        let job = open_job(self.settings, bench, Arc::clone(&self.session), Arc::clone(&events));
-        let gateway = BuildGateway::new(Arc::clone(&job), self.sources(), self.root.clone(), settling)
-            .pushing(self.settings.build.push)
-            .annotating(self.annotations.clone());
-        self.workspace.open_host(|| Host::new(Arc::clone(&bench.outside), events));
-        Started { build: self, progress, job, gateway: Arc::new(gateway), settling }
+        self.start_heard(bench, progress, settling, events)
     }
 
-    fn request(&self, platform: Platform) -> BuildRequest {
-        let mut args = self.settings.args.clone();
-        args.extend(self.call.args.clone());
+    /// Opens its job, of which `events` alone hears.
+    pub(super) fn start_heard<'b>(
+        &'b self,
+        bench: &Workbench,
+        progress: &'b Progress,
+        settling: Settling,
+        events: EventSink,
+    ) -> Started<'b> {
+        let job = open_job(self.settings, bench, Arc::clone(&self.session), Arc::clone(&events), self.course);
+        let looks = self.course == Course::Look;
+        let withheld: Arc<Withheld> = Arc::default();
+        let settled = if looks { Settling::Later } else { settling };
+        let gateway = BuildGateway::new(Arc::clone(&job), self.sources(), self.root.clone(), settled)
+            .pushing(self.settings.build.push)
+            .annotating(self.annotations.clone())
+            .withholding(Arc::clone(&withheld));
+        let host = || Host::new(Arc::clone(&bench.outside), events);
+        self.workspace.open_host(|| host().withholding(looks.then(|| Arc::clone(&withheld))));
+        Started { build: self, progress, job, gateway: Arc::new(gateway), withheld, settling }
+    }
+
+    fn request(&self, platforms: Vec<Platform>) -> BuildRequest {
         BuildRequest {
-            target: self.target.clone(),
-            args,
+            targets: self.targets.clone(),
+            keep_going: self.course != Course::Stop,
             defaults: self.settings.defaults.clone(),
-            platform,
+            platforms,
             user_platform: Platform::host(),
             native_platform: Platform::host(),
             options: self.settings.build.clone(),
@@ -254,35 +156,59 @@ impl<'a> Build<'a> {
 
 /// A build under way.
 pub(super) struct Started<'a> {
-    build: &'a Build<'a>,
+    pub(super) build: &'a Build<'a>,
     progress: &'a Progress,
-    job: Arc<dyn Job>,
-    gateway: Arc<BuildGateway>,
+    pub(super) job: Arc<dyn Job>,
+    pub(super) gateway: Arc<BuildGateway>,
+    withheld: Arc<Withheld>,
     settling: Settling,
+}
+
+/// What the frontend has decided.
+pub(super) struct Planned {
+    pub(super) plan: BuildPlan,
+    /// Why some targets have no place in it, each cause once; where the build keeps going.
+    pub(super) failures: Vec<Failure>,
+    /// What could not be asked where the build only looks.
+    pub(super) stopped: Diagnostics,
 }
 
 impl Started<'_> {
     /// Has the frontend decide the graph, and tells its warnings. Where a step failed on the way, that is the failure.
     pub(super) async fn plan(&self) -> Result<BuildPlan, Failure> {
+        self.plan_all().await.map(|planned| planned.plan)
+    }
+
+    /// The same, with what could not be planned, where the build goes on.
+    pub(super) async fn plan_all(&self) -> Result<Planned, Failure> {
         let gateway: Arc<dyn Gateway> = Arc::clone(&self.gateway) as _;
         let world = SystemWorld { workspace: Arc::clone(&self.build.workspace), gateway };
         let sources = self.build.sources();
-        let platform = self.platform(&world).await?;
-        let planned = BuildfileFrontend.plan(&world, &self.build.request(platform)).await;
-        let plan = match planned {
+        let platforms = self.platforms(&world).await?;
+        let planned = BuildfileFrontend.plan(&world, &self.build.request(platforms)).await;
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(items) => {
-                return Err(self.gateway.failure().unwrap_or(Failure::Diagnostics { items, sources }));
+                let Some(of_step) = self.gateway.failures().into_iter().next() else {
+                    return Err(Failure::Diagnostics { items, sources });
+                };
+                let trail = items.into_iter().next().map(|item| item.trail).unwrap_or_default();
+                let callers = trail.into_iter().filter(|line| line.starts_with("called from"));
+                return Err(of_step.called_from(callers.collect()));
             }
         };
+        let (stopped, failed): (Diagnostics, Diagnostics) =
+            std::mem::take(&mut plan.failures).into_iter().partition(|item| self.withheld.has(&item.message));
+        let mut failures = self.gateway.failures();
+        // The step itself is told better.
+        let is_of_step = |item: &Diagnostic| failures.iter().any(|failure| failure.is_of_step(&item.message));
+        let own: Vec<_> = failed.into_iter().filter(|item| !is_of_step(item)).collect();
+        failures.extend(
+            own.into_iter().map(|item| Failure::Diagnostics { items: vec![item], sources: sources.clone() }),
+        );
         let display = self.build.settings.display;
         if display.mode != ProgressMode::Quiet {
             self.progress.say(&report::warnings(&plan.warnings, &sources, display, terminal_columns()));
-        }
-        if self.settling != Settling::Nothing
-            && let Some(found) = refused_platforms(&plan.outputs)
-        {
-            return Err(Failure::Diagnostics { items: vec![found], sources });
         }
         if self.build.settings.build.push && self.settling != Settling::Nothing {
             let items: Diagnostics = plan.outputs.iter().filter_map(unpushable).collect();
@@ -290,68 +216,121 @@ impl Started<'_> {
                 return Err(Failure::Diagnostics { items, sources });
             }
         }
-        Ok(plan)
+        Ok(Planned { plan, failures, stopped })
     }
 
     /// Returns what the result is to run on: what the user names, else what the project does.
-    async fn platform(&self, world: &SystemWorld) -> Result<Platform, Failure> {
+    async fn platforms(&self, world: &SystemWorld) -> Result<Vec<Platform>, Failure> {
         let settings = self.build.settings;
         if settings.platform_named {
-            return Ok(settings.platform.clone());
+            return Ok(settings.platforms.clone());
         }
         let config = load_project(world.workspace()).await;
         let sources = self.build.sources();
         let platforms = config.map_err(|items| Failure::Diagnostics { items, sources })?.platforms;
         match platforms.first() {
-            Some(first) if !platforms.contains(&settings.platform) => {
+            Some(first) if !platforms.contains(&Platform::host()) => {
                 check_platform(first)?;
-                Ok(first.clone())
+                Ok(vec![first.clone()])
             }
-            Some(_) | None => Ok(settings.platform.clone()),
+            Some(_) | None => Ok(settings.platforms.clone()),
         }
     }
 
     /// Collects what a plan asks for; its outputs only if effects are written too.
     pub(super) fn wanted(&self, plan: &BuildPlan) -> Result<Wanted, Failure> {
+        self.wanted_of(plan, &|_| true)
+    }
+
+    /// The same of the targets whose label fits.
+    pub(super) fn wanted_of(&self, plan: &BuildPlan, fits: Fits<'_>) -> Result<Wanted, Failure> {
         let sources = self.build.sources();
         let settings = self.build.settings;
         let mut wanted = Wanted::annotated(&self.build.annotations).pushing(settings.build.push);
-        for (label, state) in &plan.roots {
+        wanted = wanted.after(self.gateway.saved());
+        wanted.left_out.clone_from(&plan.held);
+        for (label, state) in plan.roots.iter().filter(|(label, _)| fits(label)) {
             wanted.root(label, state, &sources)?;
         }
-        for output in plan.outputs.iter().filter(|_| self.settling == Settling::Write) {
+        let outputs = || plan.outputs.iter().filter(|output| fits(label_of(output)));
+        for output in outputs().filter(|_| self.settling == Settling::Write) {
             wanted.planned(output, &self.build.root, &sources)?;
         }
-        for output in plan.outputs.iter().filter(|_| settings.no_output && self.settling == Settling::Make) {
+        for output in outputs().filter(|_| settings.no_output && self.settling == Settling::Make) {
             wanted.pushed_alone(output, &sources)?;
-        }
-        if self.settling == Settling::Write || settings.no_output {
-            self.gateway.hold_back(&plan.outputs);
         }
         Ok(wanted)
     }
 
-    /// Solves what is wanted, and hands images over where that is wanted too.
-    async fn solve_and_load(
-        &self,
-        wanted: Wanted,
-        bench: &Workbench,
-        output: &OutputOptions,
-    ) -> Result<Done, Failure> {
-        let (count, loads) = (wanted.exports.len(), wanted.loads.clone());
-        let result = self.solve(wanted).await?;
-        let loaded = after::load(bench, output, &result, (count, &loads)).await?;
-        Ok(Done { result, loaded, held: self.gateway.held_back() })
+    /// Notes which images of the targets whose label fits would be pushed, if this build did.
+    pub(super) fn hold_back(&self, plan: &BuildPlan, fits: Fits<'_>) {
+        if self.settling == Settling::Write || self.build.settings.no_output {
+            self.gateway.hold_back(plan.outputs.iter().filter(|output| fits(label_of(output))));
+        }
+    }
+
+    /// Notes that the images of these targets are saved: what is saved under their names for other platforms joins them.
+    pub(super) fn note_saved(&self, plan: &BuildPlan, fits: Fits<'_>) {
+        self.gateway.note_saved(plan.outputs.iter().filter(|output| fits(label_of(output))));
+    }
+
+    /// Adds an effect that a build which only looked has kept.
+    pub(super) fn want_effect(&self, effect: &Effect, wanted: &mut Wanted) -> Result<(), Failure> {
+        let sources = self.build.sources();
+        match (effect, self.settling) {
+            (Effect::Make { label, state }, _) => drop(wanted.root(label, state, &sources)?),
+            (Effect::Write(output), Settling::Write) => wanted.planned(output, &self.build.root, &sources)?,
+            (Effect::Write(output), _) => {
+                wanted.root_of(output, &sources)?;
+                wanted.pushed_alone(output, &sources)?;
+            }
+            (Effect::Place { label, artifact }, _) => {
+                let output = PlannedOutput::Artifact { label: label.clone(), artifact: artifact.clone() };
+                wanted.planned(&output, &self.build.root, &sources)?;
+            }
+        }
+        Ok(())
     }
 
     /// Has the engine solve it. The result tells of all that the build has written, in order.
-    pub(super) async fn solve(&self, wanted: Wanted) -> Result<SolveResult, Failure> {
-        let mut result = solve(self.job.as_ref(), wanted).await?;
+    pub(super) async fn solve(&self, request: SolveRequest) -> Result<SolveResult, Failure> {
+        solve(self.job.as_ref(), request).await.map(|result| self.with_effects(result))
+    }
+
+    /// Does work of the build; where that fails, tells what was written and pushed before, which stays.
+    pub(super) async fn telling<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = work.await;
+        if done.is_err() {
+            let (written, pushed) = self.gateway.written();
+            let (settings, is_json) =
+                (self.build.settings, self.build.settings.display.mode == ProgressMode::Json);
+            report::tell(&match is_json {
+                true => summary::before_failure_json(&written, &pushed),
+                false => summary::before_failure(&written, &pushed, &settings.cwd),
+            });
+        }
+        done
+    }
+
+    /// Adds to a result what was written and pushed before.
+    pub(super) fn with_effects(&self, mut result: SolveResult) -> SolveResult {
         let (mut written, mut pushed) = self.gateway.written();
         written.append(&mut result.exports);
         pushed.append(&mut result.pushed);
         (result.exports, result.pushed) = (written, pushed);
-        Ok(result)
+        result
+    }
+}
+
+/// Tells which targets are meant, by their labels.
+pub(super) type Fits<'f> = &'f (dyn Fn(&str) -> bool + Sync);
+
+fn label_of(output: &PlannedOutput) -> &str {
+    match output {
+        PlannedOutput::Image { label, .. } | PlannedOutput::Artifact { label, .. } => label,
     }
 }
 
@@ -367,35 +346,13 @@ pub(super) fn unpushable(output: &PlannedOutput) -> Option<Diagnostic> {
     )
 }
 
-/// Refuses one name for images of several platforms, which needs an index: this version keeps one image of a name.
-pub(super) fn refused_platforms<'a>(
-    outputs: impl IntoIterator<Item = &'a PlannedOutput>,
-) -> Option<Diagnostic> {
-    let mut platforms: BTreeMap<&str, (&str, &str, Option<&str>)> = BTreeMap::new();
-    for output in outputs {
-        let PlannedOutput::Image { label: _, image } = output else { continue };
-        let config = &image.config;
-        let platform = (config.os.as_str(), config.architecture.as_str(), config.variant.as_deref());
-        for name in &image.names {
-            if *platforms.entry(name).or_insert(platform) != platform {
-                let message =
-                    format!("`{name}` is saved for several platforms, and indexes of images come later");
-                let help = "give each platform a name of its own, for example with `$TARGETARCH` in it";
-                return Some(
-                    Diagnostic::error(PLATFORMS, message).with_label(image.span, "").with_help(help),
-                );
-            }
-        }
-    }
-    None
-}
-
 /// Opens a job as the settings say, for any client; to be called on the bench's threads.
 pub(super) fn open_job(
     settings: &Settings,
     bench: &Workbench,
     session: Arc<dyn Session>,
     events: EventSink,
+    course: Course,
 ) -> Arc<dyn Job> {
     let options = JobOptions {
         session,
@@ -403,16 +360,17 @@ pub(super) fn open_job(
         pull: settings.pull,
         allow_insecure: settings.build.allow_privileged,
         epoch_seconds: settings.epoch_seconds,
+        course,
     };
     bench.engine.job(options, events)
 }
 
 /// Has a job make and write what is wanted.
-pub(super) async fn solve(job: &dyn Job, wanted: Wanted) -> Result<SolveResult, Failure> {
-    let Wanted { roots, exports, .. } = wanted;
-    let solved = job.solve(SolveRequest { roots: roots.clone(), exports }).await;
-    solved.map_err(|error| Failure::Solve {
-        error: Box::new(error),
-        definitions: roots.into_iter().map(|root| root.definition).collect(),
+pub(super) async fn solve(job: &dyn Job, request: SolveRequest) -> Result<SolveResult, Failure> {
+    let roots = request.roots.clone();
+    let solved = job.solve(request).await;
+    solved.map_err(|error| {
+        let definitions: Vec<_> = roots.into_iter().map(|root| root.definition).collect();
+        Failure::several(Failure::of_solve(error, &definitions))
     })
 }

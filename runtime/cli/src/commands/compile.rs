@@ -23,13 +23,18 @@ pub(super) fn execute(settings: &Settings, compile: &CompileArgs) -> Result<u8, 
         let help = format!("targets are written with a `+`: `rb compile +{}`", call.word);
         return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
     }
-    let build = Build::find(settings, &call)?;
+    let build = Build::find(settings, std::slice::from_ref(&call))?;
     let bench = Workbench::open(settings, Asked::of_target("compile", &call), Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &call.word);
     let planned = bench.run(async { build.start(&bench, &progress, Settling::Nothing).plan().await });
     progress.finish();
     bench.close();
-    let definition = planned?.target.state.marshal(&build.sources())?;
+    let targets = planned?.targets;
+    let [target] = targets.as_slice() else {
+        let help = Some("name one with `--platform`".to_owned());
+        return Err(Failure::input("a definition is for one platform", help));
+    };
+    let definition = target.state.marshal(&build.sources())?;
     match &compile.output {
         Some(path) if path.as_os_str() == "-" => report::print(&definition.to_bytes())?,
         Some(path) => {

@@ -1,36 +1,68 @@
 //! From what is wanted to a request: roots, each once, and exports that name them.
 //!
-//! In: states of a plan and `-o` values. Out: [`Wanted`], which becomes the roots and exports of a `SolveRequest`.
+//! In: states of a plan and `-o` values. Out: [`Asked`], the roots and exports of a `SolveRequest`.
 //! **Invariant:** two exports of the same state share a root, so nothing is solved twice.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `names` | what each name of an image stands for: one image, or those of several platforms |
+//! | `outputs` | what `-o` asks for |
+
+mod names;
+mod outputs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rb_api::{Export, ImageFormat, ImageName, LayoutPlace, Place, Push, Root, Stream};
+use rb_api::{Export, ImageFormat, ImageName, PlatformImage, Push, Root, SolveRequest};
 use rb_diag::{SourceMap, chain};
-use rb_frontend::{PlannedOutput, TargetOutput};
+use rb_frontend::{PlannedOutput, SavedImage, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
-use rb_oci::{ImageConfig, MediaTypes};
+use rb_oci::MediaTypes;
 
-use super::anew;
-use crate::output_spec::{Annotation, Dest, OutputSpec};
+use self::names::{Group, Names};
+use crate::output_spec::Annotation;
 use crate::report::Failure;
 use crate::world::bound;
 
-/// What an engine is asked for.
+/// What an engine is to be asked for.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    /// Filesystems to make.
-    pub(super) roots: Vec<Root>,
-    /// What to write of them.
-    pub(super) exports: Vec<Export>,
-    /// Which of the exports go to the Docker of this machine as well, by their places.
-    pub(super) loads: Vec<usize>,
+    roots: Vec<Root>,
+    entries: Vec<Entry>,
+    names: Names,
+    /// Images that a WAIT of this build has saved, with their targets: a name may get further platforms.
+    earlier: Vec<(String, SavedImage)>,
     /// What every image is written with.
     format: ImageFormat,
     /// Images marked `--push` are pushed.
     pushing: bool,
     by_edge: BTreeMap<Option<Edge>, usize>,
+    notes: Vec<String>,
+    /// Steps of the plan that only `--push` runs.
+    pub(super) left_out: Vec<String>,
+}
+
+/// One export, or the place of what is known at the end.
+#[derive(Debug)]
+enum Entry {
+    Export(Export),
+    /// One whose image goes to the Docker of this machine as well.
+    Load(Export),
+    /// The names that were last saved here.
+    Saved,
+}
+
+/// What an engine is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Filesystems to make, and what to write of them.
+    pub(super) request: SolveRequest,
+    /// Which of the exports go to the Docker of this machine as well, by their places.
+    pub(super) loads: Vec<usize>,
+    /// What the user should know of it.
+    pub(super) notes: Vec<String>,
 }
 
 impl Wanted {
@@ -46,19 +78,29 @@ impl Wanted {
         Self { pushing, ..self }
     }
 
-    /// Returns how an image is written, with what holds for every one.
-    fn format(&self, of_its_own: &ImageFormat) -> ImageFormat {
+    /// Tells of images that this build has saved already: what is saved under their names for other platforms joins them.
+    pub(super) fn after(self, earlier: Vec<(String, SavedImage)>) -> Self {
+        Self { earlier, ..self }
+    }
+
+    /// Returns how images are written, with what holds for every one.
+    fn format(&self, of_its_own: &ImageFormat, images: &[PlatformImage]) -> ImageFormat {
         let mut format = of_its_own.clone();
         let all = &self.format;
-        for (own, all) in [
+        let mut maps = vec![
             (&mut format.annotations, &all.annotations),
             (&mut format.descriptor_annotations, &all.descriptor_annotations),
-        ] {
+        ];
+        if images.len() > 1 {
+            maps.push((&mut format.index_annotations, &all.index_annotations));
+            maps.push((&mut format.index_descriptor_annotations, &all.index_descriptor_annotations));
+        }
+        for (own, all) in maps {
             for (key, value) in all {
                 own.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        if !format.annotations.is_empty() {
+        if !format.annotations.is_empty() || !format.index_annotations.is_empty() {
             // Docker's own manifests have no annotations.
             format.types = MediaTypes::Oci;
         }
@@ -106,11 +148,11 @@ impl Wanted {
         match output {
             PlannedOutput::Image { label: _, image } => {
                 let push = (self.pushing && image.push).then(Push::default);
-                self.image(index, image.names.clone(), image.config.clone(), push);
+                self.saved(index, image, push, sources)
             }
             PlannedOutput::Artifact { label: _, artifact } => {
                 let Some(local) = &artifact.local else { return Ok(()) };
-                self.exports.push(Export::Local {
+                self.entries.push(Entry::Export(Export::Local {
                     root: index,
                     path: artifact.path.clone(),
                     destination: root.join(&local.path),
@@ -119,9 +161,46 @@ impl Wanted {
                     merge: false,
                     optional: artifact.optional,
                     confine: confine(root, Path::new(&local.path)),
-                });
+                }));
+                Ok(())
             }
         }
+    }
+
+    /// Adds an image that is to be pushed and gets no name here; nothing where it is not to be pushed.
+    pub(super) fn pushed_alone(
+        &mut self,
+        output: &PlannedOutput,
+        sources: &SourceMap,
+    ) -> Result<(), LlbError> {
+        let PlannedOutput::Image { label: _, image } = output else { return Ok(()) };
+        if self.pushing && image.push {
+            let root = self.root_of(output, sources)?;
+            let push = Push { only: true, ..Push::default() };
+            self.saved(root, image, Some(push), sources)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an image with its names, which may stand for images of other platforms too.
+    fn saved(
+        &mut self,
+        root: usize,
+        image: &SavedImage,
+        push: Option<Push>,
+        sources: &SourceMap,
+    ) -> Result<(), LlbError> {
+        for (label, before) in self.earlier.clone() {
+            let shared = before.names.iter().filter(|name| image.names.contains(name));
+            let shared: Vec<String> = shared.filter(|name| !self.names.has(name)).cloned().collect();
+            if !shared.is_empty() {
+                let root = self.root(&label, &before.state, sources)?;
+                self.names.add(PlatformImage { root, config: before.config }, &shared, None, None);
+            }
+        }
+        let image = (PlatformImage { root, config: image.config.clone() }, &image.names);
+        self.names.add(image.0, image.1, push, Some(self.entries.len()));
+        self.entries.push(Entry::Saved);
         Ok(())
     }
 
@@ -136,7 +215,7 @@ impl Wanted {
     ) -> Result<(), Failure> {
         let root = self.root(&target.key.target.to_string(), &target.artifact_tree, sources)?;
         let all = path.is_empty();
-        self.exports.push(Export::Local {
+        self.entries.push(Entry::Export(Export::Local {
             root,
             path: if all { "/".to_owned() } else { path.to_owned() },
             destination,
@@ -145,48 +224,34 @@ impl Wanted {
             merge: false,
             optional: false,
             confine: None,
-        });
+        }));
         Ok(())
     }
 
     /// Adds the image of a target: the last it saves, else its filesystem with its settings.
     pub(super) fn image_of(
         &mut self,
-        target: &TargetOutput,
+        targets: &[Arc<TargetOutput>],
         names: Vec<String>,
         sources: &SourceMap,
     ) -> Result<(), Failure> {
-        let (root, config) = self.filesystem_of(target, sources)?;
-        self.image(root, names, config, None);
-        Ok(())
-    }
-
-    /// Adds an image that is to be pushed and gets no name here; nothing where it is not to be pushed.
-    pub(super) fn pushed_alone(
-        &mut self,
-        output: &PlannedOutput,
-        sources: &SourceMap,
-    ) -> Result<(), LlbError> {
-        let PlannedOutput::Image { label: _, image } = output else { return Ok(()) };
-        if self.pushing && image.push {
-            let root = self.root_of(output, sources)?;
-            let push = Push { only: true, ..Push::default() };
-            self.image(root, image.names.clone(), image.config.clone(), Some(push));
-        }
-        Ok(())
-    }
-
-    fn image(&mut self, root: usize, names: Vec<String>, config: ImageConfig, push: Option<Push>) {
+        let images: Result<Vec<_>, _> =
+            targets.iter().map(|target| self.filesystem_of(target, sources)).collect();
         let names = names.into_iter().map(ImageName::Plain).collect();
-        let format = self.format(&ImageFormat::default());
-        self.exports.push(Export::Image { root, names, config, format, push });
+        self.image(images?, names, None);
+        Ok(())
+    }
+
+    fn image(&mut self, images: Vec<PlatformImage>, names: Vec<ImageName>, push: Option<Push>) {
+        let format = self.format(&ImageFormat::default(), &images);
+        self.entries.push(Entry::Export(Export::Image { images, names, format, push }));
     }
 
     fn filesystem_of(
         &mut self,
         target: &TargetOutput,
         sources: &SourceMap,
-    ) -> Result<(usize, ImageConfig), Failure> {
+    ) -> Result<PlatformImage, Failure> {
         let label = target.key.target.to_string();
         let (state, config) = match target.images.last() {
             Some(image) => (&image.state, &image.config),
@@ -198,78 +263,53 @@ impl Wanted {
             }
             None => (&target.state, &target.config),
         };
-        Ok((self.root(&label, state, sources)?, config.clone()))
+        Ok(PlatformImage { root: self.root(&label, state, sources)?, config: config.clone() })
     }
 
-    /// Adds what `-o` asks for of a target.
-    pub(super) fn output_of(
-        &mut self,
-        spec: &OutputSpec,
-        target: &TargetOutput,
-        cwd: &Path,
-        sources: &SourceMap,
-    ) -> Result<(), Failure> {
-        let (root, config) = self.filesystem_of(target, sources)?;
-        let saved = target.images.last().and_then(|image| image.names.first());
-        self.output(spec, root, &config, saved.map(String::as_str), cwd);
-        Ok(())
+    /// Returns a request that makes the filesystems and writes nothing.
+    pub(super) fn roots_alone(self) -> SolveRequest {
+        SolveRequest { roots: self.roots, exports: Vec::new() }
     }
 
-    /// Adds what `-o` asks for of a root.
-    pub(super) fn output(
-        &mut self,
-        spec: &OutputSpec,
-        root: usize,
-        config: &ImageConfig,
-        name: Option<&str>,
-        cwd: &Path,
-    ) {
-        let config = config.clone();
-        let named = |given: &[String]| match given {
-            [] => name.map(ToOwned::to_owned).into_iter().collect(),
-            given => given.to_vec(),
+    /// Returns what the engine is asked for.
+    pub(super) fn asked(mut self) -> Asked {
+        let (mut exports, mut loads) = (Vec::with_capacity(self.entries.len()), Vec::new());
+        for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            match entry {
+                Entry::Export(export) => exports.push(export),
+                Entry::Load(export) => {
+                    loads.push(exports.len());
+                    exports.push(export);
+                }
+                Entry::Saved => {
+                    for Group { images, names, push } in self.names.groups(place) {
+                        let format = self.format(&ImageFormat::default(), &images);
+                        let names = names.into_iter().map(ImageName::Plain).collect();
+                        exports.push(Export::Image { images, names, format, push });
+                    }
+                }
+            }
+        }
+        Asked { request: SolveRequest { roots: self.roots, exports }, loads, notes: self.notes }
+    }
+
+    /// Refuses annotations of indexes in a build that makes none; `is_indexed` says that it has made one already.
+    pub(super) fn check_annotations(&self, is_indexed: bool) -> Result<(), Failure> {
+        let mut of_index =
+            self.format.index_annotations.keys().chain(self.format.index_descriptor_annotations.keys());
+        let Some(key) = of_index.next().filter(|_| !is_indexed && !self.makes_index()) else { return Ok(()) };
+        Err(Failure::input(
+            format!("--annotation index:{key}: an image of one platform has no index of its own"),
+            Some("build it for several: `--platform=linux/amd64,linux/arm64`".to_owned()),
+        ))
+    }
+
+    fn makes_index(&self) -> bool {
+        let is_index = |entry: &Entry| match entry {
+            Entry::Export(export) | Entry::Load(export) => export.images().len() > 1,
+            Entry::Saved => false,
         };
-        let place = |dest: &Dest| match dest {
-            Dest::Path(path) => Place::File(cwd.join(path)),
-            Dest::Stdout => {
-                anew::forbid();
-                Place::Stream(Stream::new(std::io::stdout()))
-            }
-        };
-        let export = match spec {
-            OutputSpec::Archive { dest, tar, names, format } => Export::OciLayout {
-                root,
-                names: named(names),
-                config,
-                format: self.format(format),
-                destination: match place(dest) {
-                    Place::File(path) if !tar => LayoutPlace::Folder(path),
-                    place => LayoutPlace::Archive(place),
-                },
-            },
-            OutputSpec::Tar { dest, epoch_seconds } => {
-                Export::Tar { root, destination: place(dest), epoch_seconds: *epoch_seconds }
-            }
-            OutputSpec::Local { dest, delete } => Export::Local {
-                root,
-                path: "/".to_owned(),
-                destination: cwd.join(dest),
-                into: false,
-                entries: false,
-                merge: !delete,
-                optional: false,
-                confine: None,
-            },
-            OutputSpec::Image { names, format, push } => {
-                Export::Image { root, names: names.clone(), config, format: self.format(format), push: *push }
-            }
-            OutputSpec::Load { names, format } => {
-                self.loads.push(self.exports.len());
-                let names = named(names).into_iter().map(ImageName::Plain).collect();
-                Export::Image { root, names, config, format: self.format(format), push: None }
-            }
-        };
-        self.exports.push(export);
+        self.names.has_index() || self.entries.iter().any(is_index)
     }
 }
 

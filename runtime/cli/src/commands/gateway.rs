@@ -1,7 +1,9 @@
 //! The engine's side of a build's world: a frontend's questions and effects, on the one job of the build.
 //!
 //! In: states and effects of a frontend. Out: answers; and for the end of the build what was written on the way
-//! ([`BuildGateway::written`]) and the step that failed, if one did ([`BuildGateway::failure`]), as its report needs it.
+//! ([`BuildGateway::written`]) and the steps that failed, each once ([`BuildGateway::failures`]), as their report needs
+//! it. Where the build only looks, effects wait for its end ([`BuildGateway::looked`]), and what the cache does not answer
+//! is withheld.
 //! **Invariant:** effects are solved and written by the code that writes the outputs at the end of a build, in the order
 //! given.
 
@@ -9,15 +11,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use rb_api::{ExportResult, Job, PushedImage, SolveError, SolveRequest};
+use rb_api::{ExportResult, Job, PushedImage, SolveError, SolveResult};
 use rb_diag::{ErrorKind, SourceMap, chain};
-use rb_frontend::{Answer, Effect, Gateway, ImageRequest, PlannedOutput, Query, ResolvedImage, WorldError};
+use rb_frontend::{
+    Answer, Effect, Gateway, ImageRequest, PlannedOutput, Query, ResolvedImage, SavedImage, WorldError,
+};
 use rb_llb::{Definition, LlbError, State};
 
-use super::build::{refused_platforms, unpushable};
-use super::exports::Wanted;
+use super::build::unpushable;
+use super::exports::{Asked, Wanted};
+use super::units::add_failures;
 use crate::output_spec::Annotation;
 use crate::report::Failure;
+use crate::world::Withheld;
 
 /// How far effects go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub(super) enum Settling {
     Make,
     /// Nothing happens: only the graph is wanted.
     Nothing,
+    /// Nothing happens yet: effects are kept in order.
+    Later,
 }
 
 /// Answers for one build.
@@ -41,6 +49,8 @@ pub(super) struct BuildGateway {
     pushing: bool,
     /// What images are annotated with.
     annotations: Vec<Annotation>,
+    /// Words for what was not run for an answer.
+    withheld: Arc<Withheld>,
     course: Mutex<Course>,
 }
 
@@ -49,9 +59,13 @@ pub(super) struct BuildGateway {
 struct Course {
     written: Vec<ExportResult>,
     pushed: Vec<PushedImage>,
+    /// Images that were saved, with their targets.
+    saved: Vec<(String, SavedImage)>,
     /// Names marked `--push` in a build that does not push.
     held: Vec<String>,
-    failure: Option<Failure>,
+    failures: Vec<Failure>,
+    /// Effects that wait.
+    looked: Vec<Effect>,
 }
 
 impl BuildGateway {
@@ -64,6 +78,7 @@ impl BuildGateway {
             settling,
             pushing: false,
             annotations: Vec::new(),
+            withheld: Arc::default(),
             course: Mutex::default(),
         }
     }
@@ -78,10 +93,46 @@ impl BuildGateway {
         Self { annotations, ..self }
     }
 
+    /// Says where words for what is not run go.
+    pub(super) fn withholding(self, withheld: Arc<Withheld>) -> Self {
+        Self { withheld, ..self }
+    }
+
+    /// Takes the effects that wait, in order.
+    pub(super) fn looked(&self) -> Vec<Effect> {
+        std::mem::take(&mut self.course().looked)
+    }
+
     /// Takes what effects have written and pushed, in order.
     pub(super) fn written(&self) -> (Vec<ExportResult>, Vec<PushedImage>) {
         let mut course = self.course();
         (std::mem::take(&mut course.written), std::mem::take(&mut course.pushed))
+    }
+
+    /// Notes what was written for effects that had waited.
+    pub(super) fn note_written(&self, result: SolveResult) {
+        let mut course = self.course();
+        course.written.extend(result.exports);
+        course.pushed.extend(result.pushed);
+    }
+
+    /// Returns the images that effects have saved, in order.
+    pub(super) fn saved(&self) -> Vec<(String, SavedImage)> {
+        self.course().saved.clone()
+    }
+
+    /// Notes that images are saved.
+    pub(super) fn note_saved<'a>(&self, outputs: impl Iterator<Item = &'a PlannedOutput>) {
+        self.course().saved.extend(outputs.filter_map(|output| match output {
+            PlannedOutput::Image { label, image } => Some((label.clone(), image.clone())),
+            PlannedOutput::Artifact { .. } => None,
+        }));
+    }
+
+    /// Says whether effects have made an index of several platforms.
+    pub(super) fn has_index(&self) -> bool {
+        let is_index = |export: &ExportResult| matches!(export, ExportResult::Image { platforms, .. } if !platforms.is_empty());
+        self.course().written.iter().any(is_index)
     }
 
     /// Notes which of these images would be pushed, if this build did.
@@ -105,9 +156,9 @@ impl BuildGateway {
         std::mem::take(&mut self.course().held)
     }
 
-    /// Takes the failure of the first step that failed for an answer or an effect.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        self.course().failure.take()
+    /// Takes the failures of the steps that failed for an answer or an effect, each once, the first one first.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.course().failures)
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -115,13 +166,22 @@ impl BuildGateway {
     }
 
     /// Tells the frontend of a failure, and keeps that of a step for the report.
-    fn failed(&self, error: SolveError, definitions: impl FnOnce() -> Vec<Definition>) -> WorldError {
+    fn failed(&self, error: SolveError, definitions: &dyn Fn() -> Vec<Definition>) -> WorldError {
         match &error {
             SolveError::Vertex { vertex, name: _, kind, message, help: _, log_tail: _ } => {
                 let told = WorldError::Step { vertex: *vertex, kind: *kind, message: message.clone() };
-                let failure = Failure::Solve { error: Box::new(error), definitions: definitions() };
-                self.course().failure.get_or_insert(failure);
+                let known = definitions();
+                add_failures(&mut self.course().failures, Failure::of_solve(error, &known));
                 told
+            }
+            SolveError::Several(errors) => {
+                let each = errors.iter().map(|error| self.failed(error.clone(), definitions));
+                let none = WorldError::Failed { kind: ErrorKind::Internal, message: error.to_string() };
+                each.reduce(|first, _| first).unwrap_or(none)
+            }
+            SolveError::Withheld { vertex, .. } => {
+                let message = self.withheld.note(error.to_string());
+                WorldError::Step { vertex: *vertex, kind: ErrorKind::Build, message }
             }
             SolveError::NoSuchFile { path } => WorldError::NotFound { what: format!("`{path}`"), help: None },
             SolveError::Job { kind, message, help } => {
@@ -136,6 +196,13 @@ impl BuildGateway {
     }
 }
 
+/// Returns what the last step of a graph is called.
+fn question(definition: &Definition) -> Option<String> {
+    let graph = definition.graph().ok()?;
+    let root = graph.root()?.vertex;
+    graph.meta(&root).name().map(ToOwned::to_owned)
+}
+
 fn malformed(error: &LlbError) -> WorldError {
     WorldError::Failed { kind: error.kind(), message: chain(error) }
 }
@@ -148,22 +215,25 @@ impl Gateway for BuildGateway {
 
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
         let definition = state.marshal(&self.sources).map_err(|error| malformed(&error))?;
-        let answer = self.job.query(definition, query).await;
+        let answer = match self.job.query(definition, query).await {
+            // What is not answered is the question, whatever of it would be the first to run.
+            Err(SolveError::Withheld { vertex, reason, name }) => {
+                let asked = state.marshal(&self.sources).ok();
+                let name = asked.as_ref().and_then(question).unwrap_or(name);
+                Err(SolveError::Withheld { vertex, name, reason })
+            }
+            answer => answer,
+        };
         // Marshalled again for the report alone: most questions are answered.
-        answer.map_err(|error| self.failed(error, || state.marshal(&self.sources).into_iter().collect()))
+        answer.map_err(|error| self.failed(error, &|| state.marshal(&self.sources).into_iter().collect()))
     }
 
     async fn settle(&self, effects: &[Effect]) -> Result<(), WorldError> {
-        let outputs = effects.iter().filter_map(|effect| match effect {
-            Effect::Write(output) => Some(output),
-            Effect::Make { .. } | Effect::Place { .. } => None,
-        });
-        if self.settling != Settling::Nothing
-            && let Some(found) = refused_platforms(outputs)
-        {
-            return Err(WorldError::Failed { kind: found.kind, message: found.message });
+        if self.settling == Settling::Later {
+            self.course().looked.extend(effects.iter().cloned());
+            return Ok(());
         }
-        let mut wanted = Wanted::annotated(&self.annotations).pushing(self.pushing);
+        let mut wanted = Wanted::annotated(&self.annotations).pushing(self.pushing).after(self.saved());
         for effect in effects {
             if self.pushing
                 && self.settling != Settling::Nothing
@@ -173,7 +243,7 @@ impl Gateway for BuildGateway {
                 return Err(WorldError::Failed { kind: found.kind, message: found.message });
             }
             let added = match (effect, self.settling) {
-                (_, Settling::Nothing) => return Ok(()),
+                (_, Settling::Nothing | Settling::Later) => return Ok(()),
                 (Effect::Make { label, state }, Settling::Make | Settling::Write) => {
                     wanted.root(label, state, &self.sources).map(drop)
                 }
@@ -194,15 +264,16 @@ impl Gateway for BuildGateway {
             };
             added.map_err(|error| malformed(&error))?;
         }
-        let Wanted { roots, exports, .. } = wanted;
-        let request = SolveRequest { roots: roots.clone(), exports };
+        let Asked { request, loads: _, notes: _ } = wanted.asked();
+        let roots = request.roots.clone();
         let result = self.job.solve(request).await.map_err(|error| {
-            self.failed(error, || roots.into_iter().map(|root| root.definition).collect())
+            self.failed(error, &|| roots.iter().map(|root| root.definition.clone()).collect())
         })?;
-        let mut course = self.course();
-        course.written.extend(result.exports);
-        course.pushed.extend(result.pushed);
-        drop(course);
+        self.note_saved(effects.iter().filter_map(|effect| match effect {
+            Effect::Write(output) => Some(output),
+            Effect::Make { .. } | Effect::Place { .. } => None,
+        }));
+        self.note_written(result);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::args::{ImageCommand, ImageInspectArgs, ImageLsArgs, ListFormat};
 use crate::progress::human_bytes;
 use crate::report::{self, Failure};
 use crate::settings::Settings;
+pub(super) use transfer::about;
 
 /// Returns the word that a subcommand is called by.
 fn word(command: &ImageCommand) -> &'static str {

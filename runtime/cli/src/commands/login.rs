@@ -87,7 +87,7 @@ fn verify(settings: &RegistrySettings, host: &str, user: &str, password: &Secret
         let registry = Registry::new(settings.options(), Arc::new(Anonymous));
         registry.check_login(host, &credential).await
     };
-    match runtime.block_on(until_interrupted(work)) {
+    match runtime.block_on(until_interrupted(work, |_| {})) {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(RegistryError::Unauthorized { .. }))) => {
             let help = "many registries take an access token in place of the password".to_owned();

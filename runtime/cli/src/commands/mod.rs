@@ -10,13 +10,18 @@ mod ast;
 mod build;
 mod cache;
 mod compile;
+mod completion;
+mod config;
 mod describe;
 mod doc;
 mod doctor;
 mod exports;
+mod foresight;
 mod gateway;
+mod help;
 mod image;
 mod login;
+mod logs;
 mod ls;
 mod pull;
 mod record;
@@ -25,20 +30,26 @@ mod solve;
 mod start;
 mod status;
 mod table;
+mod targets;
+mod units;
 mod workbench;
 
+use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
 use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::{self, Args, ArtifactCall, BuildOptions, Command, OutputOptions, TargetCall, texts};
+use crate::args::{
+    self, Args, ArtifactCall, BuildOptions, Command, CourseOptions, OutputOptions, TargetCall, texts,
+};
+use crate::complete;
 use crate::environment::Environment;
 use crate::habits::{self, Habit};
 use crate::progress::terminal_columns;
+use crate::report::github::GitHub;
 use crate::report::{self, Failure};
 use crate::settings::given::{self, Given, Kind, Lines};
 use crate::settings::{self, Display, ProgressMode, Settings};
@@ -46,7 +57,7 @@ use crate::settings::{self, Display, ProgressMode, Settings};
 /// Does what argv says and returns the exit code.
 pub(crate) fn main() -> u8 {
     let argv = std::env::args_os().collect::<Vec<_>>();
-    if let Some(code) = apart::serve(&argv) {
+    if let Some(code) = apart::serve(&argv).or_else(|| complete::serve(&argv)) {
         return code;
     }
     let argv = args::as_earthly(argv);
@@ -54,14 +65,17 @@ pub(crate) fn main() -> u8 {
         Ok(args) => args,
         Err(error) => {
             if let Some(habit) = habit(&error) {
-                return end(Err(habit.into()), Display { mode: ProgressMode::Plain, colours: false });
+                return end(
+                    Err(habit.into()),
+                    Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false },
+                );
             }
             // Help and version go to stdout, errors to stderr; a reader that went away is no failure.
             let _ignored = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
-    let fallback = Display { mode: ProgressMode::Plain, colours: false };
+    let fallback = Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false };
     let mut environment = match Environment::read() {
         Ok(environment) => environment,
         Err(error) => return end(Err(error.into()), fallback),
@@ -82,7 +96,14 @@ pub(crate) fn main() -> u8 {
             {
                 ended = dispatch(args, &environment);
             }
-            end(ended, display)
+            match &ended {
+                Err(failure) if display.github => {
+                    let text = failure.render(display, terminal_columns());
+                    report::tell(&GitHub::of(&environment).failed(&text, failure));
+                    failure.exit_code()
+                }
+                _ => end(ended, display),
+            }
         }
         Err(error) => end(Err(error.into()), fallback),
     }
@@ -91,7 +112,9 @@ pub(crate) fn main() -> u8 {
 /// Tells of an option that is unknown here and known elsewhere.
 fn habit(error: &clap::Error) -> Option<Habit> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => habits::of_builders(option),
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => {
+            habits::of_builders(option).or_else(|| habits::of_arguments(option))
+        }
         _ => None,
     }
 }
@@ -116,7 +139,7 @@ fn read_env_file(
         Some(Command::Word(words)) => {
             words.first().is_some_and(|word| TargetCall::is_target(word)) && !TargetCall::asks_for_help(words)
         }
-        Some(Command::Run(_) | Command::Compile(_) | Command::Solve(_)) => true,
+        Some(Command::Run(_) | Command::Compile(_) | Command::Solve(_) | Command::Config(_)) => true,
         Some(
             Command::Ls(_)
             | Command::Doc(_)
@@ -124,10 +147,12 @@ fn read_env_file(
             | Command::Image(_)
             | Command::Cache(_)
             | Command::Status(_)
+            | Command::Logs(_)
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Doctor(_)
-            | Command::Completion { .. },
+            | Command::Completion(_)
+            | Command::Help(_),
         )
         | None => false,
     };
@@ -174,10 +199,13 @@ fn options_of(args: &Args) -> BuildOptions {
             | Command::Image(_)
             | Command::Cache(_)
             | Command::Status(_)
+            | Command::Logs(_)
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Doctor(_)
-            | Command::Completion { .. }
+            | Command::Config(_)
+            | Command::Completion(_)
+            | Command::Help(_)
             | Command::Word(_),
         )
         | None => BuildOptions::default(),
@@ -191,15 +219,20 @@ fn start_logs(environment: &Environment) {
         let filter: Targets = filter.parse().unwrap_or_else(|_| Targets::new().with_default(Level::DEBUG));
         let lines =
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(environment.colours());
+        // A stderr that is gone is no reason to panic.
+        let lines = lines.log_internal_errors(false);
         tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     }
 }
 
 fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
-    let Args { build, output, command } = args;
+    let Args { build, course, output, version: _, command } = args;
     let Some(command) = command else {
-        return if build == BuildOptions::default() && output == OutputOptions::default() {
+        let is_alone = output == OutputOptions::default() && course == CourseOptions::default();
+        return if is_alone && build == BuildOptions::default() {
             start::welcome(environment)
+        } else if is_alone && build == (BuildOptions { verbose: true, ..BuildOptions::default() }) {
+            start::version()
         } else {
             Err(Failure::input(
                 "no target was named",
@@ -207,6 +240,13 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             ))
         };
     };
+    if course != CourseOptions::default() && !matches!(command, Command::Word(_)) {
+        let help = "they stand before a target: `rb --keep-going +a +b`".to_owned();
+        return Err(Failure::input(
+            "--keep-going, --dry-run and --expect-cached are for targets alone",
+            Some(help),
+        ));
+    }
     match command {
         Command::Word(words) if words.first().is_some_and(|word| TargetCall::is_target(word)) => {
             if TargetCall::asks_for_help(&words) {
@@ -214,11 +254,11 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             }
             let settings = settle(&build, &output, environment)?;
             if output.artifact {
-                build::artifact(&settings, &ArtifactCall::parse(&words)?)
+                targets::artifact(&settings, &ArtifactCall::parse(&words)?, course)
             } else if output.image {
-                build::image(&settings, &TargetCall::parse(&words)?, &output)
+                targets::image(&settings, &TargetCall::parse_all(&words)?, &output, course)
             } else {
-                build::execute(&settings, &TargetCall::parse(&words)?, &output)
+                targets::execute(&settings, &TargetCall::parse_all(&words)?, &output, course)
             }
         }
         Command::Word(words) => Err(start::unknown_word(environment, &texts(&words)?)),
@@ -263,6 +303,10 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_options("status", &build, &output)?;
             status::execute(environment, &status)
         }
+        Command::Logs(logs) => {
+            refuse_options("logs", &build, &output)?;
+            logs::execute(environment, &logs)
+        }
         Command::Login(login) => {
             refuse_options("login", &build, &output)?;
             login::login(environment, &login, settings::display(&build, environment)?)
@@ -275,11 +319,17 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_options("doctor", &build, &output)?;
             doctor::execute(environment, &doctor)
         }
-        Command::Completion { shell } => {
+        Command::Config(config) => {
+            refuse_outputs("config", &output)?;
+            config::execute(environment, &build, &config)
+        }
+        Command::Completion(completion) => {
             refuse_options("completion", &build, &output)?;
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "rb", &mut script);
-            report::print(&script).map(|()| 0)
+            completion::execute(&completion)
+        }
+        Command::Help(help) => {
+            refuse_options("help", &build, &output)?;
+            help::execute(environment, &help)
         }
     }
 }

@@ -17,13 +17,12 @@ pub(super) fn pull(
     name: &str,
     platform: Option<&Platform>,
 ) -> Result<(), Failure> {
-    let platform = platform.cloned().unwrap_or_else(Platform::host);
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("pull {name}"));
     let pulled =
-        bench.run(async { Ok(bench.engine.pull_image(name, &platform, PullPolicy::Always, &events).await?) });
+        bench.run(async { Ok(bench.engine.pull_image(name, platform, PullPolicy::Always, &events).await) });
     shown.finish();
-    let pulled = pulled?;
+    let pulled = pulled?.map_err(|error| super::image::about(name, error))?;
     if settings.display.mode != ProgressMode::Quiet {
         report::tell(&format!("{} is {}\n", pulled.name, pulled.pinned));
     }

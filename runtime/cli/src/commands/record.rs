@@ -1,7 +1,8 @@
 //! What is kept of each build: what was asked for, and of each step whether it ran, and why.
 //!
 //! In: the events of a build's jobs, on their way to the progress. Out: one JSON document in the store
-//! ([`rb_store::Store::put_build`]), written once, when the build has ended, however it did.
+//! ([`rb_store::Store::put_build`]), written once, when the build has ended, however it did; and what its steps wrote, as
+//! they do ([`logs`]).
 //!
 //! ```text
 //! {"format": 1, "command": "build", "target": "+app", "args": ["TAG"], "started_unix_ms": …, "duration_ms": …,
@@ -14,11 +15,13 @@
 //!     "duration_ms": 12, "message": "…"}]}       of what ran; of what failed
 //! ```
 //!
-//! **Invariant:** no value of an argument, a secret or a variable is in it, and no output of a command; names of steps are
-//! as the Buildfile has them. A record that cannot be written ends no build.
+//! **Invariant:** no value of an argument, a secret or a variable is in the record, and no output of a command; names of
+//! steps are as the Buildfile has them. A record that cannot be written ends no build.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+mod logs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rb_api::{CacheKey, CacheVerdict, Event, EventKind, EventSink};
@@ -28,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::args::TargetCall;
 use crate::report::Failure;
+use logs::{Ended, StepLogs};
 
 /// Number of the document's format.
 const FORMAT: u32 = 1;
@@ -52,6 +56,13 @@ impl Asked {
         Self { command, target: call.word.clone(), args }
     }
 
+    /// A command on targets.
+    pub(super) fn of_targets(command: &'static str, calls: &[TargetCall]) -> Self {
+        let words: Vec<&str> = calls.iter().map(|call| call.word.as_str()).collect();
+        let names: BTreeSet<&String> = calls.iter().flat_map(|call| call.args.keys()).collect();
+        Self { command, target: cut(&words.join(" ")), args: names.into_iter().cloned().collect() }
+    }
+
     /// A command on something else.
     pub(super) fn of(command: &'static str, what: impl Into<String>) -> Self {
         Self { command, target: what.into(), args: Vec::new() }
@@ -73,6 +84,7 @@ pub(super) struct Recorder {
     /// The same since 1970.
     started: Duration,
     heard: Arc<Mutex<Heard>>,
+    logs: Arc<StepLogs>,
 }
 
 /// What was heard so far.
@@ -104,38 +116,75 @@ enum Verdict {
 }
 
 impl Recorder {
-    /// Begins to listen at `started`, since 1970.
-    pub(super) fn new(asked: Asked, started: Duration) -> Self {
-        Self { asked, began: Instant::now(), started, heard: Arc::default() }
+    /// Begins to listen; what is kept lies in `store`.
+    pub(super) fn new(asked: Asked, store: &Store) -> Self {
+        let started = store.clock().now();
+        let head = json!({
+            "format": FORMAT, "command": asked.command, "target": asked.target, "args": asked.args,
+            "started_unix_ms": milliseconds(started),
+        });
+        let logs = Arc::new(StepLogs::new(store.clone(), started, head));
+        Self { asked, began: Instant::now(), started, heard: Arc::default(), logs }
     }
 
     /// Returns where the events of a job go: here, and on to `next`.
     pub(super) fn sink(&self, next: EventSink) -> EventSink {
-        self.heard.lock().expect("no holder of this lock panics").has_job = true;
-        let heard = Arc::clone(&self.heard);
+        lock(&self.heard).has_job = true;
+        let (heard, logs) = (Arc::clone(&self.heard), Arc::clone(&self.logs));
         Arc::new(move |event| {
-            heard.lock().expect("no holder of this lock panics").take(&event, Instant::now());
+            let vertex = event.vertex;
+            match &event.kind {
+                EventKind::Log { bytes, .. } => logs.write(vertex, bytes, || lock(&heard).name(&vertex)),
+                EventKind::Done { .. } => logs.end(&vertex, &Ended::Done),
+                EventKind::Failed { message } => logs.end(&vertex, &Ended::Failed(message)),
+                EventKind::Cancelled => logs.end(&vertex, &Ended::Cancelled),
+                EventKind::Added { .. }
+                | EventKind::Cached { .. }
+                | EventKind::Missed { .. }
+                | EventKind::Shared { .. }
+                | EventKind::Started
+                | EventKind::Progress { .. } => {}
+            }
+            if !matches!(event.kind, EventKind::Log { .. } | EventKind::Progress { .. }) {
+                lock(&heard).take(&event, Instant::now());
+            }
             next(event);
         })
     }
 
-    /// Writes the record of a build that has ended so; nothing, if there was no job since the last one.
-    pub(super) fn write<T>(&self, store: &Store, ended: &Result<T, Failure>) {
-        let heard = std::mem::take(&mut *self.heard.lock().expect("no holder of this lock panics"));
+    /// Writes the record of a build that has ended so, and adds to a failure where its log is; does nothing, if there was
+    /// no job since the last one.
+    pub(super) fn write<T>(&self, store: &Store, ended: Result<T, Failure>) -> Result<T, Failure> {
+        let heard = std::mem::take(&mut *lock(&self.heard));
         if !heard.has_job {
-            return;
+            return ended;
         }
         let document = self.document(&heard, ended.as_ref().err());
+        let exit_code = document["exit_code"].as_u64().and_then(|code| u8::try_from(code).ok());
+        self.logs.close(document["outcome"].as_str().unwrap_or_default(), exit_code.unwrap_or_default());
         if let Err(error) = store.put_build(self.started, document.to_string().as_bytes()) {
             tracing::warn!(%error, "the record of this build is not kept");
         }
+        ended.map_err(|failure| match failure.is_of_a_command() {
+            true => {
+                let log = self.logs.failed(&failure.message());
+                failure.logged(log)
+            }
+            false => failure,
+        })
     }
 
     fn document(&self, heard: &Heard, failure: Option<&Failure>) -> Value {
         let outcome = match failure {
             None | Some(Failure::Unheard) => "done",
             Some(Failure::Interrupted(_)) => "interrupted",
-            Some(Failure::Diagnostics { .. } | Failure::Solve { .. } | Failure::Said { .. }) => "failed",
+            Some(
+                Failure::Diagnostics { .. }
+                | Failure::Solve { .. }
+                | Failure::Said { .. }
+                | Failure::With { .. }
+                | Failure::Several(_),
+            ) => "failed",
         };
         json!({
             "format": FORMAT,
@@ -153,10 +202,13 @@ impl Recorder {
 }
 
 impl Heard {
+    /// Returns what a vertex is called.
+    fn name(&self, vertex: &Digest) -> String {
+        let step = self.by_vertex.get(vertex).and_then(|at| self.steps.get(*at));
+        step.map_or_else(|| vertex.short(), |step| step.name.clone())
+    }
+
     fn take(&mut self, event: &Event, now: Instant) {
-        if let EventKind::Log { .. } | EventKind::Progress { .. } = event.kind {
-            return;
-        }
         if let EventKind::Added { name, step } = &event.kind {
             if self.by_vertex.contains_key(&event.vertex) {
                 return;
@@ -247,6 +299,10 @@ impl Step {
     }
 }
 
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().expect("no holder of this lock panics")
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).collect()
 }
@@ -256,79 +312,4 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use rb_api::Miss;
-
-    use super::*;
-
-    #[test]
-    fn each_step_has_its_verdict() {
-        let asked = Asked { command: "build", target: "+app".to_owned(), args: vec!["TAG".to_owned()] };
-        let recorder = Recorder::new(asked, Duration::from_millis(1_500));
-        let passed = Arc::new(Mutex::new(0));
-        let count = Arc::clone(&passed);
-        let sink = recorder.sink(Arc::new(move |_| *count.lock().expect("counts") += 1));
-        let reason = CacheVerdict { miss: Miss::NeverSeen, text: "never built before".to_owned() };
-        let missed = || EventKind::Missed { reason: reason.clone() };
-        let done = || EventKind::Done { duration: Duration::from_millis(12) };
-        let story = [
-            ("a", vec![EventKind::Cached { key: CacheKey::Content }]),
-            ("b", vec![missed(), EventKind::Started, done()]),
-            (
-                "c",
-                vec![missed(), EventKind::Started, EventKind::Failed { message: "exit code 3".to_owned() }],
-            ),
-            ("d", vec![missed(), EventKind::Cancelled]),
-            ("e", vec![]),
-            ("f", vec![EventKind::Shared { with: Digest::of("b") }, done()]),
-            ("g", vec![missed()]),
-        ];
-        for (name, kinds) in story {
-            let added = EventKind::Added { name: name.to_owned(), step: true };
-            for kind in [added].into_iter().chain(kinds) {
-                sink(Event { vertex: Digest::of(name), kind });
-            }
-        }
-        assert_eq!(*passed.lock().expect("counts"), 19);
-        let heard = recorder.heard.lock().expect("no holder of this lock panics");
-        let document = recorder.document(&heard, Some(&Failure::input("x", None)));
-        let told: Vec<(String, bool)> = document["steps"]
-            .as_array()
-            .expect("steps")
-            .iter()
-            .map(|step| {
-                (format!("{} {}", step["name"], step["verdict"]).replace('"', ""), step["miss"].is_object())
-            })
-            .collect();
-        let expected = [
-            ("a cached", false),
-            ("b ran", true),
-            ("c failed", true),
-            ("d cancelled", true),
-            ("e not_needed", false),
-            ("f ran", false),
-            ("g cancelled", true),
-        ];
-        assert_eq!(told, expected.map(|(words, missed)| (words.to_owned(), missed)));
-        let step = |at: usize| &document["steps"][at];
-        assert_eq!(step(1)["miss"], json!({ "why": "never_seen" }));
-        assert_eq!(step(5)["shared_with"], json!(Digest::of("b").to_string()));
-        assert_eq!((&step(0)["key"], &step(1)["duration_ms"]), (&json!("content"), &json!(12)));
-        assert_eq!((&document["outcome"], &document["exit_code"]), (&json!("failed"), &json!(2)));
-        assert_eq!(document["started_unix_ms"], json!(1_500));
-    }
-
-    #[test]
-    fn a_record_is_bounded() {
-        let recorder = Recorder::new(Asked::of("build", "+app"), Duration::ZERO);
-        let sink = recorder.sink(Arc::new(|_| {}));
-        for number in 0..=MOST_STEPS {
-            let kind = EventKind::Added { name: "n".repeat(10_000), step: true };
-            sink(Event { vertex: Digest::of(number.to_string()), kind });
-        }
-        let heard = recorder.heard.lock().expect("no holder of this lock panics");
-        let document = recorder.document(&heard, None);
-        assert_eq!(document["left_out"], json!(1));
-        assert!(document.to_string().len() < 4 << 20);
-    }
-}
+mod tests;

@@ -1,34 +1,40 @@
 //! `rb run`: an image of the store, or a target that is built first, as a process of this terminal.
 //!
-//! stdin, stdout and stderr belong to the program; `rb` itself talks on stderr, and only before the program begins. What
-//! the program is given beside its image is settled in [`given`].
+//! stdin, stdout and stderr belong to the program; `rb` itself talks on stderr, and only before the program begins. Signals
+//! are the program's too, as far as `rb` hears of them, unless it has a terminal, whose keys are. What it is given beside
+//! its image is settled in [`given`].
 
 mod given;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rb_api::{EventSink, ExportResult};
-use rb_engine::{LocalEngine, RunRequest, Runnable};
-use rb_exec::{ExitStatus, KillSwitch, RawMode};
+use rb_api::{EventSink, ExportResult, PullPolicy};
+use rb_engine::{EngineError, LocalEngine, RunRequest, Runnable};
+use rb_exec::{ExecError, ExitStatus, KillSwitch, RawMode};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::anew;
 use super::build::{self, Build};
 use super::gateway::Settling;
 use super::record::Asked;
-use super::workbench::Workbench;
+use super::workbench::{Workbench, interruptible};
 use crate::args::{NetworkChoice, RunArgs, TargetCall, texts};
-use crate::habits::refuse_option;
-use crate::progress::Progress;
-use crate::report::Failure;
-use crate::settings::{Display, ProgressMode, Settings};
+use crate::habits::{of_pull, refuse_option};
+use crate::progress::{Progress, terminal_columns};
+use crate::report::{self, Failure};
+use crate::settings::{Display, ProgressMode, Settings, check_platform};
+use crate::signals::{Insistence, Interrupt, Passed};
 
 /// Runs it and returns the program's exit code.
 pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure> {
     refuse_option("run", &run.words)?;
+    refuse_value_of_pull(settings, run)?;
+    settings.platforms.iter().try_for_each(check_platform)?;
     let env = given::variables(&settings.cwd, run)?;
     let given = given::settle(&settings.cwd, run)?;
+    // With a terminal keys are the program's, and signals are rb's.
+    let proxy = (run.sig_proxy && !run.tty).then_some(Proxy { stop_timeout: run.stop_timeout });
     let request = |image: String, args: Vec<String>| RunRequest {
         image,
         args,
@@ -41,10 +47,10 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
     };
     if run.words.first().is_some_and(|word| TargetCall::is_target(word)) {
         let (call, command) = TargetCall::parse_run(&run.words)?;
-        let build = Build::find(settings, &call)?;
+        let build = Build::find(settings, std::slice::from_ref(&call))?;
         let bench = Workbench::open(settings, Asked::of_target("run", &call), Some(build.root()))?;
         let image = build_image(settings, &bench, &build, &call)?;
-        start(settings, bench, request(image, command))
+        start(settings, bench, request(image, command), proxy)
     } else {
         let mut words = texts(&run.words)?.into_iter();
         let image = words.next().unwrap_or_default();
@@ -54,8 +60,19 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
         if command.first().is_some_and(|word| word == "--") {
             command.remove(0);
         }
-        start(settings, bench, request(image, command))
+        start(settings, bench, request(image, command), proxy)
     }
+}
+
+/// Refuses `--pull always IMAGE`, as docker has it: here the word would be the image.
+fn refuse_value_of_pull(settings: &Settings, run: &RunArgs) -> Result<(), Failure> {
+    let word = run.words.first().and_then(|word| word.to_str()).unwrap_or_default();
+    if settings.pull == PullPolicy::Always
+        && let Some(help) = of_pull(word)
+    {
+        return Err(Failure::input(format!("`{word}` is not an image"), Some(help)));
+    }
+    Ok(())
 }
 
 /// Builds a target with all its outputs and returns the digest of its image.
@@ -69,16 +86,19 @@ fn build_image(
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
         let started = build.start(bench, &progress, Settling::Write);
-        let plan = started.plan().await?;
-        let mut wanted = started.wanted(&plan)?;
-        wanted.image_of(&plan.target, Vec::new(), &build.sources())?;
-        started.solve(wanted).await
+        let work = async {
+            let plan = started.plan().await?;
+            let mut wanted = started.wanted(&plan)?;
+            wanted.image_of(&plan.targets, Vec::new(), &build.sources())?;
+            started.solve(wanted.asked().request).await
+        };
+        started.telling(work).await
     });
     progress.finish();
     let result = solved?;
     // stdout is the program's: a quiet build says nothing at all.
     if settings.display.mode != ProgressMode::Quiet {
-        build::tell(settings, &call.word, &result, begin)?;
+        build::tell(settings, &call.word, &result, false, begin)?;
     }
     match result.exports.last() {
         Some(ExportResult::Image { digest, .. }) => Ok(digest.to_string()),
@@ -90,26 +110,121 @@ fn build_image(
     }
 }
 
-fn start(settings: &Settings, bench: Workbench, request: RunRequest) -> Result<u8, Failure> {
+/// Signals are handed on.
+#[derive(Clone, Copy)]
+struct Proxy {
+    /// How long the program may take to end by the first that asks for it.
+    stop_timeout: Option<Duration>,
+}
+
+fn start(
+    settings: &Settings,
+    bench: Workbench,
+    request: RunRequest,
+    proxy: Option<Proxy>,
+) -> Result<u8, Failure> {
     anew::forbid();
     // The program may run for days.
     bench.sync_apart();
     let kill = KillSwitch::new();
     let shown = Shown::default();
-    let ended = bench.run(async {
-        // Dropping the future, as a signal does, ends the program.
-        let _guard = KillOnDrop(kill.clone());
+    let fetch = async {
         let events = shown.sink(settings.display, &request.image);
         let image = bench.engine.fetch_to_run(&request, &events).await;
         shown.finish();
-        run_here(&bench.engine, request, image?, kill.clone()).await
-    });
+        Ok(image?)
+    };
+    // Dropping the future, as a signal does, ends the program.
+    let guard = KillOnDrop(kill.clone());
+    let ended = match proxy {
+        None => bench.run_program(async {
+            let _guard = guard;
+            let image = fetch.await?;
+            run_here(&bench.engine, request.clone(), image, kill.clone()).await
+        }),
+        Some(proxy) => bench.run_through(async {
+            let _guard = guard;
+            // Before the last moment at which a signal would end rb.
+            let mut passed = Passed::listen().map_err(|error| unheard(&error))?;
+            let image = interruptible(fetch, |_| {}).await?;
+            passed.listen_to_all().map_err(|error| unheard(&error))?;
+            run_passing(&bench.engine, request.clone(), image, kill.clone(), (passed, proxy)).await
+        }),
+    };
     shown.finish();
     bench.close();
-    Ok(match ended? {
-        ExitStatus::Exited(code) => u8::try_from(code).unwrap_or(u8::MAX),
-        ExitStatus::Signaled(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
-    })
+    match ended? {
+        Ok(ended) => Ok(u8::try_from(ended.code()).unwrap_or(u8::MAX)),
+        Err(NotBegun { code, why }) => {
+            report::tell(&why.render(settings.display, terminal_columns()));
+            Ok(code)
+        }
+    }
+}
+
+/// How a program ended, or why it never began.
+type Ran = Result<ExitStatus, NotBegun>;
+
+/// The program itself is why it did not begin.
+struct NotBegun {
+    /// As of a shell, and of docker.
+    code: u8,
+    why: Failure,
+}
+
+/// Tells apart what is wrong with the program from what is wrong with anything else.
+fn ran(ended: Result<ExitStatus, EngineError>) -> Result<Ran, Failure> {
+    let error = match ended {
+        Ok(status) => return Ok(Ok(status)),
+        Err(error) => error,
+    };
+    let code = match &error {
+        EngineError::Exec(ExecError::NotFound { .. } | ExecError::InterpreterNotFound { .. }) => 127,
+        EngineError::Exec(ExecError::NotExecutable { .. } | ExecError::Cwd { .. }) => 126,
+        _ => return Err(error.into()),
+    };
+    Ok(Err(NotBegun { code, why: error.into() }))
+}
+
+fn unheard(error: &std::io::Error) -> Failure {
+    Failure::environment("signals cannot be waited for", error)
+}
+
+/// Runs the program and hands signals on to it. It is killed where somebody insists, or it takes too long to end.
+async fn run_passing(
+    engine: &LocalEngine,
+    request: RunRequest,
+    image: Runnable,
+    kill: KillSwitch,
+    (mut passed, proxy): (Passed, Proxy),
+) -> Result<Ran, Failure> {
+    let run = engine.run_image(request, image, kill.clone());
+    tokio::pin!(run);
+    let mut insistence = Insistence::default();
+    // Never, as yet.
+    let grace = tokio::time::sleep(Duration::from_secs(0));
+    tokio::pin!(grace);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = &mut run => return ran(ended),
+            () = &mut grace, if stopping => {
+                kill.kill();
+                stopping = false;
+            }
+            signal = passed.next() => {
+                if insistence.is_insisted(signal, Instant::now()) {
+                    kill.kill();
+                    continue;
+                }
+                kill.signal(signal);
+                if let (Some(_), Some(timeout), false) = (Interrupt::of(signal), proxy.stop_timeout, stopping) {
+                    grace.as_mut().reset(tokio::time::Instant::now() + timeout);
+                    stopping = true;
+                }
+            }
+        }
+    }
 }
 
 /// Runs the program, with this terminal's keys and size for its own, if it has one.
@@ -118,9 +233,9 @@ async fn run_here(
     request: RunRequest,
     image: Runnable,
     kill: KillSwitch,
-) -> Result<ExitStatus, Failure> {
+) -> Result<Ran, Failure> {
     let Some(terminal) = request.given.terminal.clone() else {
-        return Ok(engine.run_image(request, image, kill).await?);
+        return ran(engine.run_image(request, image, kill).await);
     };
     // Dropped at the end, at a signal and in a panic, which gives the keys their meaning back.
     let _raw =
@@ -130,8 +245,7 @@ async fn run_here(
             })?),
             false => None,
         };
-    let mut resized = signal(SignalKind::window_change())
-        .map_err(|error| Failure::environment("signals cannot be waited for", &error))?;
+    let mut resized = signal(SignalKind::window_change()).map_err(|error| unheard(&error))?;
     let run = engine.run_image(request, image, kill);
     tokio::pin!(run);
     loop {
@@ -140,7 +254,7 @@ async fn run_here(
             terminal.resize(size);
         }
         tokio::select! {
-            ended = &mut run => return Ok(ended?),
+            ended = &mut run => return ran(ended),
             Some(()) = resized.recv() => {}
         }
     }

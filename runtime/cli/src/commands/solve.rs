@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::SolveError;
+use rb_api::{Course, PlatformImage, SolveError};
 use rb_llb::{Definition, Graph, Op, SourceOp, attr};
 use rb_oci::ImageConfig;
 use rb_session::{LocalDir, LocalSession};
 
-use super::exports::Wanted;
+use super::exports::{self, Wanted};
 use super::record::Asked;
 use super::workbench::Workbench;
 use super::{after, anew, build};
@@ -28,6 +28,7 @@ const LIMIT_BYTES: u64 = 256 << 20;
 pub(super) fn execute(settings: &Settings, solve: &SolveArgs, output: &OutputOptions) -> Result<u8, Failure> {
     let start = Instant::now();
     output_spec::check(&output.output, &settings.cwd, is_terminal())?;
+    after::check_files(settings, output)?;
     let (title, bytes) = read(&settings.cwd, &solve.file)?;
     if bytes.is_empty() {
         let help = "`rb compile -o FILE +target` writes one".to_owned();
@@ -47,25 +48,33 @@ pub(super) fn execute(settings: &Settings, solve: &SolveArgs, output: &OutputOpt
     for (id, secret) in &settings.secrets {
         session = session.with_secret(id, secret.clone());
     }
+    let [platform] = settings.platforms.as_slice() else {
+        let help = Some("name the one that it is for".to_owned());
+        return Err(Failure::input("a definition is for one platform", help));
+    };
     let mut wanted = Wanted::annotated(&output.annotation);
     let root = wanted.definition(&title, definition);
     for spec in &output.output {
-        wanted.output(spec, root, &ImageConfig::scratch(&settings.platform), None, &settings.cwd);
+        let image = PlatformImage { root, config: ImageConfig::scratch(platform) };
+        wanted.output(spec, vec![image], None, &settings.cwd)?;
     }
+    wanted.check_annotations(false)?;
+    let exports::Asked { request, loads, notes } = wanted.asked();
     let bench = Workbench::open(settings, Asked::of("solve", &title), None)?;
     let mut progress = Progress::start(settings.display, &title);
     let solved = bench.run(async {
-        let job = build::open_job(settings, &bench, Arc::new(session), bench.heard(progress.sink()));
-        let handed = (wanted.exports.len(), wanted.loads.clone());
-        let result = build::solve(job.as_ref(), wanted).await?;
-        let loaded = after::load(&bench, output, &result, (handed.0, &handed.1)).await?;
+        let job =
+            build::open_job(settings, &bench, Arc::new(session), bench.heard(progress.sink()), Course::Stop);
+        let count = request.exports.len();
+        let result = build::solve(job.as_ref(), request).await?;
+        let loaded = after::load(&bench, output, &result, (count, &loads), notes).await?;
         Ok((result, loaded))
     });
     progress.finish();
     bench.close();
     let (result, loaded) = solved.map_err(|failure| with_lending(failure, &graph, solve))?;
     after::write_files(settings, output, &result)?;
-    build::tell(settings, &title, &result, start)?;
+    build::tell(settings, &title, &result, false, start)?;
     after::tell(settings, loaded);
     Ok(0)
 }

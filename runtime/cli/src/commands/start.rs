@@ -9,6 +9,8 @@ use rb_diag::nearest;
 use super::describe;
 use crate::args::{Args, command_names};
 use crate::environment::Environment;
+use crate::habits::{of_commands, of_pull};
+use crate::help::TOPICS;
 use crate::report::{self, Failure};
 use crate::world::Place;
 
@@ -21,6 +23,11 @@ pub(super) fn welcome(environment: &Environment) -> Result<u8, Failure> {
         text.push_str(&describe::lines(&targets, "", "  "));
     }
     report::print(text.as_bytes()).map(|()| 0)
+}
+
+/// `rb -V` alone: the version in one line. With a target it is another option.
+pub(super) fn version() -> Result<u8, Failure> {
+    report::print(Args::command().render_version().as_bytes()).map(|()| 0)
 }
 
 /// Says what a word may have been meant as.
@@ -49,7 +56,11 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
     let targets = here(environment);
     let names = || targets.iter().map(|target| target.name.as_str());
     let commands = command_names();
-    let target = names().find(|name| *name == word).or_else(|| nearest(word, names()));
+    let own = names().find(|name| *name == word);
+    if let (None, Some(help)) = (own, of_commands(word)) {
+        return Failure::input(format!("there is no command `{word}`"), Some(help));
+    }
+    let target = own.or_else(|| nearest(word, names()));
     let command = nearest(word, commands.iter().map(String::as_str));
     let help = match (target, command) {
         (Some(target), Some(command)) => {
@@ -57,11 +68,19 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
         }
         (Some(target), None) => format!("did you mean `rb +{target}`?"),
         (None, Some(command)) => format!("did you mean `rb {command}`?"),
+        (None, None) if let Some(help) = of_pull(word) => help,
+        (None, None) if let Some(topic) = near_topic(word) => format!("`rb help {topic}` explains that word"),
         (None, None) => {
             "targets are written with a `+`: `rb [DIR]+TARGET`; `rb --help` lists the commands".to_owned()
         }
     };
     Failure::input(format!("`{word}` is neither a command nor a target"), Some(help))
+}
+
+/// Returns the topic of `rb help` that a word names, or nearly.
+fn near_topic(word: &str) -> Option<&'static str> {
+    let names = || TOPICS.iter().map(|topic| topic.name);
+    names().find(|name| *name == word).or_else(|| nearest(word, names()))
 }
 
 /// Returns the targets of a folder's build file; none where it has none or it cannot be read.

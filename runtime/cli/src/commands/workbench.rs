@@ -23,8 +23,8 @@ use super::record::{Asked, Recorder};
 use super::{anew, apart};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
-use crate::settings::Settings;
-use crate::signals::until_interrupted;
+use crate::settings::{Display, Settings};
+use crate::signals::{Interrupt, until_interrupted};
 
 /// How long processes of cancelled work are waited for; Ctrl-C must end within a second.
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -39,6 +39,7 @@ pub(super) struct Workbench {
     /// The way to the user's own machine.
     pub(super) outside: Arc<Outside>,
     recorder: Recorder,
+    display: Display,
     /// Tells others what this process is at; absent where that cannot be done.
     _status: Option<StatusServer>,
     threads: Runtime,
@@ -79,9 +80,16 @@ impl Workbench {
         for warning in engine.store().warnings() {
             report::tell(&format!("warning: {warning}\n"));
         }
-        let recorder = Recorder::new(asked, engine.store().clock().now());
+        let recorder = Recorder::new(asked, engine.store());
         drop(guard);
-        Ok(Self { engine: Arc::new(engine), outside, recorder, _status: status.ok(), threads })
+        Ok(Self {
+            engine: Arc::new(engine),
+            outside,
+            recorder,
+            display: settings.display,
+            _status: status.ok(),
+            threads,
+        })
     }
 
     /// Returns where the events of a job go: into the record of this build, and on to `next`.
@@ -89,19 +97,33 @@ impl Workbench {
         self.recorder.sink(next)
     }
 
-    /// Does the work, or drops it at a signal, and waits for its processes. What is to be kept of a build is written then.
+    /// Does the work, or says so and drops it at a signal, and waits for its processes. What is to be kept of a build is
+    /// written then.
     pub(super) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let done = self.threads.block_on(until_interrupted(Box::pin(work)));
+        self.run_through(interruptible(work, |interrupt| {
+            report::tell(&report::stopping(interrupt, self.display));
+        }))
+    }
+
+    /// Does the same where stderr belongs to a program.
+    pub(super) fn run_program<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        self.run_through(interruptible(work, |_| {}))
+    }
+
+    /// As [`run`](Self::run), for work that hears of signals itself.
+    pub(super) fn run_through<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let ended = self.threads.block_on(work);
         let idle = async { tokio::time::timeout(PATIENCE, self.engine.idle()).await };
         if self.threads.block_on(idle).is_err() {
             tracing::warn!("processes of cancelled work are still there; they end with this one");
         }
-        let ended = match done {
-            Ok(Ok(result)) => result,
-            Ok(Err(interrupt)) => Err(Failure::Interrupted(interrupt)),
-            Err(error) => Err(Failure::environment("signals cannot be waited for", &error)),
-        };
-        self.recorder.write(self.engine.store(), &ended);
+        let ended = self.recorder.write(self.engine.store(), ended);
         anew::note(&self.engine, &self.outside, &ended);
         ended
     }
@@ -117,6 +139,18 @@ impl Workbench {
     pub(super) fn close(self) {
         self.sync_apart();
         self.threads.shutdown_timeout(SHUTDOWN);
+    }
+}
+
+/// Does the work, or calls `heard` and drops it at a signal. To be called within a tokio runtime.
+pub(super) async fn interruptible<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    heard: impl FnOnce(Interrupt),
+) -> Result<T, Failure> {
+    match until_interrupted(Box::pin(work), heard).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(interrupt)) => Err(Failure::Interrupted(interrupt)),
+        Err(error) => Err(Failure::environment("signals cannot be waited for", &error)),
     }
 }
 

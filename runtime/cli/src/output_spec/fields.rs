@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rb_diag::nearest;
+use rb_oci::Reference;
 
 use super::{OutputSpecError, TYPES};
 use crate::settings::epoch_seconds;
@@ -85,9 +86,19 @@ impl Fields {
     }
 
     /// Takes the names of an image: several in one quoted field.
-    pub(super) fn names(&mut self) -> Vec<String> {
-        let names = self.take("name").unwrap_or_default();
-        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
+    pub(super) fn names(&mut self) -> Result<Vec<String>, OutputSpecError> {
+        let field = self.take("name").unwrap_or_default();
+        let mut names = Vec::new();
+        let mut begin = 0;
+        for part in field.split(',') {
+            let name = part.trim();
+            if !name.is_empty() {
+                check_name("name", &field, begin + part.len() - part.trim_start().len(), name)?;
+                names.push(name.to_owned());
+            }
+            begin += part.len() + 1;
+        }
+        Ok(names)
     }
 
     /// Takes the latest time that a result shows.
@@ -129,4 +140,21 @@ impl Fields {
 
 pub(super) fn value_error(key: &str, value: String, expected: &str) -> OutputSpecError {
     OutputSpecError::Value { key: key.to_owned(), value, expected: expected.to_owned() }
+}
+
+/// Refuses what nobody can give to an image as a name; `name` stands in `value`, from byte `begin` on.
+pub(super) fn check_name(
+    key: &'static str,
+    value: &str,
+    begin: usize,
+    name: &str,
+) -> Result<(), OutputSpecError> {
+    let reason = match name.parse::<Reference>() {
+        Ok(reference) if reference.digest().is_none() => return Ok(()),
+        Ok(_) => "nobody can give a digest to an image".to_owned(),
+        Err(error) => error.reason().to_owned(),
+    };
+    let blank = key.chars().count() + 1 + value[..begin].chars().count();
+    let mark = " ".repeat(blank) + &"^".repeat(name.chars().count());
+    Err(OutputSpecError::Name { field: format!("{key}={value}"), mark, reason })
 }

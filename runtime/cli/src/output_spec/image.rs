@@ -6,11 +6,8 @@ use std::str::FromStr;
 use rb_api::{ImageFormat, ImageName, Push};
 use rb_oci::{Compression, MediaTypes};
 
-use super::fields::{Fields, value_error};
+use super::fields::{Fields, check_name, value_error};
 use super::{OutputSpec, OutputSpecError};
-
-/// Why annotations of an index are refused.
-const NO_INDEX: &str = "an image of one platform has no index of its own";
 
 /// Reads how an image is written; `is_oci` says whose media types it has where nothing is said.
 pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, OutputSpecError> {
@@ -33,13 +30,10 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
     let mut annotations = fields.take_all("annotation.");
     annotations.extend(fields.take_all("annotation-manifest."));
     let descriptor_annotations = fields.take_all("annotation-manifest-descriptor.");
-    for prefix in ["annotation-index.", "annotation-index-descriptor."] {
-        if let Some(key) = fields.take_all(prefix).into_keys().next() {
-            return Err(OutputSpecError::Unsupported { what: format!("{prefix}{key}"), why: NO_INDEX });
-        }
-    }
+    let index_annotations = fields.take_all("annotation-index.");
+    let index_descriptor_annotations = fields.take_all("annotation-index-descriptor.");
     // Nobody asked for Docker's types where the type of the output alone brings them.
-    let types = match (said, annotations.is_empty()) {
+    let types = match (said, annotations.is_empty() && index_annotations.is_empty()) {
         (None, false) => MediaTypes::Oci,
         (Some(false), false) => {
             let what = format!("type={}", fields.kind());
@@ -54,6 +48,8 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         epoch_seconds,
         annotations,
         descriptor_annotations,
+        index_annotations,
+        index_descriptor_annotations,
     })
 }
 
@@ -88,8 +84,9 @@ fn compression(fields: &mut Fields) -> Result<Compression, OutputSpecError> {
 /// Reads `type=image` and `type=registry`.
 pub(super) fn of_store(fields: &mut Fields) -> Result<OutputSpec, OutputSpecError> {
     let is_registry = fields.kind() == "registry";
-    let names = fields.names();
+    let names = fields.names()?;
     let prefix = fields.take("dangling-name-prefix");
+    prefix.iter().try_for_each(|prefix| check_name("dangling-name-prefix", prefix, 0, prefix))?;
     let canonical = fields.flag("name-canonical")?.unwrap_or(false);
     let push = fields.flag("push")?.unwrap_or(is_registry);
     let by_digest = fields.flag("push-by-digest")?.unwrap_or(false);
@@ -124,6 +121,10 @@ enum AnnotationOf {
     Manifest,
     /// Its descriptor.
     Descriptor,
+    /// The index.
+    Index,
+    /// Its descriptor.
+    IndexDescriptor,
 }
 
 /// One `--annotation`.
@@ -144,10 +145,8 @@ impl FromStr for Annotation {
             None => (AnnotationOf::Manifest, key),
             Some(("manifest", key)) => (AnnotationOf::Manifest, key),
             Some(("manifest-descriptor", key)) => (AnnotationOf::Descriptor, key),
-            Some(("index" | "index-descriptor", _)) => {
-                let what = format!("--annotation {text}");
-                return Err(OutputSpecError::Unsupported { what, why: NO_INDEX });
-            }
+            Some(("index", key)) => (AnnotationOf::Index, key),
+            Some(("index-descriptor", key)) => (AnnotationOf::IndexDescriptor, key),
             Some(_) => return Err(malformed()),
         };
         if key.is_empty() {
@@ -163,6 +162,8 @@ impl Annotation {
         let map: &mut BTreeMap<String, String> = match self.of {
             AnnotationOf::Manifest => &mut format.annotations,
             AnnotationOf::Descriptor => &mut format.descriptor_annotations,
+            AnnotationOf::Index => &mut format.index_annotations,
+            AnnotationOf::IndexDescriptor => &mut format.index_descriptor_annotations,
         };
         map.entry(self.key.clone()).or_insert_with(|| self.value.clone());
     }

@@ -20,10 +20,12 @@ fn reads_what_docker_reads() {
     let archive = |dest: &str, tar, names: &[&str]| OutputSpec::Archive {
         dest: Dest::Path(dest.into()),
         tar,
+        docker: false,
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         format: ImageFormat::default(),
     };
     let tar = |dest| OutputSpec::Tar { dest, epoch_seconds: None };
+    let local = |delete, split| OutputSpec::Local { dest: "out".into(), delete, split };
     let plain = |name: &str| ImageName::Plain(name.to_owned());
     let image =
         |names: Vec<ImageName>, push| OutputSpec::Image { names, format: ImageFormat::default(), push };
@@ -35,10 +37,10 @@ fn reads_what_docker_reads() {
         ("type=tar,dest=x=y.tar", tar(Dest::Path("x=y.tar".into()))),
         ("type=tar,dest=-", tar(Dest::Stdout)),
         ("-", tar(Dest::Stdout)),
-        ("type=local,dest=out", OutputSpec::Local { dest: "out".into(), delete: false }),
-        ("type=local,dest=out,mode=delete", OutputSpec::Local { dest: "out".into(), delete: true }),
-        ("type=local,dest=out,platform-split=false", OutputSpec::Local { dest: "out".into(), delete: false }),
-        ("out", OutputSpec::Local { dest: "out".into(), delete: false }),
+        ("type=local,dest=out", local(false, None)),
+        ("type=local,dest=out,mode=delete", local(true, None)),
+        ("type=local,dest=out,platform-split=false", local(false, Some(false))),
+        ("out", local(false, None)),
         ("type=image,name=a:b", image(vec![plain("a:b")], None)),
         ("type=image,\"name=a,b\",unpack=false,store=true", image(vec![plain("a"), plain("b")], None)),
         (
@@ -97,7 +99,17 @@ fn annotations_are_put_where_they_are_said_to() {
     }
     assert_eq!((format.annotations["a"].as_str(), format.annotations["b"].as_str()), ("own", "2"));
     assert_eq!(format.descriptor_annotations["c"], "3=4");
-    for word in ["a", "=x", "what:a=b", "index:a=b"] {
+    let mut format = format_of("type=oci,dest=x,annotation-index.a=own,annotation-index-descriptor.b=own");
+    for word in ["index:a=1", "index:c=2", "index-descriptor:d=3"] {
+        word.parse::<Annotation>().expect(word).add_to(&mut format);
+    }
+    assert_eq!(
+        (format.index_annotations["a"].as_str(), format.index_annotations["c"].as_str()),
+        ("own", "2")
+    );
+    let of_descriptor = &format.index_descriptor_annotations;
+    assert_eq!((of_descriptor["b"].as_str(), of_descriptor["d"].as_str()), ("own", "3"));
+    for word in ["a", "=x", "what:a=b", "index:=b"] {
         assert!(word.parse::<Annotation>().is_err(), "{word}");
     }
 }
@@ -126,6 +138,17 @@ fn outputs_have_places_of_their_own() {
     ] {
         assert!(checked(&[one, two]).is_err_and(|error| error.starts_with("two outputs")), "{one} {two}");
     }
+    std::fs::write(dir.path().join("file"), "").expect("writes");
+    for (text, what) in [
+        ("file", "is a file"),
+        ("type=local,dest=file,mode=delete", "is a file"),
+        ("type=oci,tar=false,dest=file", "is a file"),
+        ("type=oci,dest=a", "is a folder"),
+        ("type=tar,dest=b", "is a folder"),
+    ] {
+        assert!(checked(&[text]).is_err_and(|error| error.contains(what)), "{text}");
+    }
+    assert_eq!(checked(&["type=oci,dest=file"]), Ok(()));
     assert_eq!(check(&[read("-")], dir.path(), true), Err(OutputSpecError::Terminal));
 }
 
@@ -154,9 +177,16 @@ fn names_what_is_wrong() {
             "`compression=estargz` is not part of this version of rb: layers are uncompressed, gzip or zstd",
         ),
         ("type=local,dest=x,mode=sync", "`mode=sync`: expected copy or delete"),
+        ("type=local,dest=x,platform-split=maybe", "`platform-split=maybe`: expected true or false"),
         (
-            "type=local,dest=x,platform-split=true",
-            "`platform-split=true` is not part of this version of rb: results of several platforms come later",
+            "type=image,\"name=a:1, me/App:2\"",
+            "not the name of an image: a repository is written in lower case: `me/app`\n  \
+             name=a:1, me/App:2\n            ^^^^^^^^",
+        ),
+        ("type=oci,dest=x,name=a b", "not the name of an image: it contains ' '\n  name=a b\n       ^^^"),
+        (
+            "type=image,dangling-name-prefix=ä",
+            "not the name of an image: it contains 'ä'\n  dangling-name-prefix=ä\n                       ^",
         ),
         (
             "type=image,name=a,unpack=true",
@@ -165,10 +195,6 @@ fn names_what_is_wrong() {
         (
             "type=image,name=a,store=false",
             "`store=false` is not part of this version of rb: an image that is not pushed is kept",
-        ),
-        (
-            "type=oci,dest=x,annotation-index.a=b",
-            "`annotation-index.a` is not part of this version of rb: an image of one platform has no index of its own",
         ),
         (
             "type=oci,dest=x,annotation.a=b,oci-mediatypes=false",

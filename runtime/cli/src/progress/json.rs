@@ -3,13 +3,16 @@
 //! Every line has `event`, `vertex` and `at_ms` (since the start); further fields by event: `name` and `step`
 //! (`added`), `key` (`cached`: `fast`, `content` or `slow`), `reason` and `miss` (`missed`: in words, and as an object with
 //! `why` and what belongs to that, see [`rb_api::Miss`]), `with` (`shared`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `current` and
-//! `total` (`progress`), `duration_ms` (`done`), `message` (`failed`). Lines of other kinds: [`crate::report`].
+//! `total` (`progress`), `duration_ms` (`done`), `message` (`failed`), `lines` and `bytes` (`skipped`: output that came faster
+//! than it was read here; its log on disk is whole). Lines of other kinds: [`crate::report`].
 
 use std::time::Instant;
 
 use rb_api::{Event, EventKind, LogStream};
+use rb_oci::Digest;
 use serde_json::{Value, json};
 
+use super::queue::Skipped;
 use super::{Renderer, Size};
 
 /// The renderer.
@@ -20,6 +23,19 @@ pub(super) struct Json {
 impl Json {
     pub(super) fn new(start: Instant) -> Self {
         Self { start }
+    }
+
+    fn line(&self, name: &str, vertex: &Digest, more: Value, now: Instant, out: &mut Vec<u8>) {
+        let mut line = json!({
+            "event": name,
+            "vertex": vertex.to_string(),
+            "at_ms": now.saturating_duration_since(self.start).as_millis() as u64,
+        });
+        if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+            line.extend(more);
+        }
+        out.extend_from_slice(line.to_string().as_bytes());
+        out.push(b'\n');
     }
 }
 
@@ -45,16 +61,12 @@ impl Renderer for Json {
             EventKind::Failed { message } => ("failed", json!({ "message": message })),
             EventKind::Cancelled => ("cancelled", json!({})),
         };
-        let mut line = json!({
-            "event": name,
-            "vertex": event.vertex.to_string(),
-            "at_ms": now.saturating_duration_since(self.start).as_millis() as u64,
-        });
-        if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
-            line.extend(more);
-        }
-        out.extend_from_slice(line.to_string().as_bytes());
-        out.push(b'\n');
+        self.line(name, &event.vertex, more, now, out);
+    }
+
+    fn skipped(&mut self, vertex: &Digest, skipped: Skipped, now: Instant, out: &mut Vec<u8>) {
+        let Skipped { lines, bytes } = skipped;
+        self.line("skipped", vertex, json!({ "lines": lines, "bytes": bytes }), now, out);
     }
 
     fn finish(&mut self, _now: Instant, _size: Size, _out: &mut Vec<u8>) {}
@@ -64,10 +76,8 @@ impl Renderer for Json {
 mod tests {
     use std::time::Duration;
 
-    use rb_api::{CacheKey, CacheVerdict, Miss};
-    use rb_oci::Digest;
-
     use super::*;
+    use rb_api::{CacheKey, CacheVerdict, Miss};
 
     #[test]
     fn each_event_is_one_line_of_json() {

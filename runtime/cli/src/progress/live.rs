@@ -1,18 +1,22 @@
-//! Progress as a view that redraws itself: a heading, and one line per running step.
+//! Progress as a view that redraws itself: a heading, one line per running step, the oldest first, and what waits.
 //!
 //! ```text
-//! +app  12.3s  3 running, 4 done, 10 cached
+//! +app  12.3s  3 running, 4 done, 10 cached, 2 waiting
 //!   +app RUN cargo build --release  11.9s  Compiling serde v1.0
 //!   +web RUN npm ci                  2.0s  added 17 packages
+//!   waiting: +web RUN npm test, +app COPY +web/dist .
 //! ```
+//! At the end the view is gone; what ran stays, the longest steps of it. Why steps run is told above it, where that is asked
+//! for, and stays.
 //! A frame goes to the first line of the one before, writes each line and wipes the rest of it. Lines are kept one cell
 //! shorter than the terminal and one row fewer, so that nothing scrolls; after the terminal was made narrower, the
 //! old lines are counted in the rows they now take, as terminals wrap them again.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rb_api::Event;
+use rb_api::{Event, EventKind};
+use rb_oci::Digest;
 
 use super::steps::{Status, Step, Steps};
 use super::text::{fit, human_bytes, human_duration, width};
@@ -26,11 +30,39 @@ pub(super) struct Live {
     steps: Steps,
     /// Widths in cells of the lines of the last frame.
     drawn: Vec<usize>,
+    verbose: bool,
+    /// Lines that stay, above the next frame: why steps run.
+    said: Vec<String>,
 }
 
 impl Live {
     pub(super) fn new(title: &str, colours: bool, start: Instant) -> Self {
-        Self { title: title.to_owned(), colours, start, steps: Steps::default(), drawn: Vec::new() }
+        let (title, steps) = (title.to_owned(), Steps::default());
+        Self { title, colours, start, steps, drawn: Vec::new(), verbose: false, said: Vec::new() }
+    }
+
+    /// Says whether it tells why steps run.
+    pub(super) fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
+    }
+
+    /// Notes why a step runs, or how it was found.
+    fn note(&mut self, vertex: &Digest) {
+        if let Some(step) = self.steps.get(vertex)
+            && step.counted
+            && !step.why.is_empty()
+        {
+            let line = format!("{} ({})", named(&step.target, step), step.why);
+            self.said.push(line);
+        }
+    }
+
+    /// Appends the lines that stay; the place of the last frame is behind the cursor.
+    fn say(&mut self, size: Size, out: &mut Vec<u8>) {
+        for line in std::mem::take(&mut self.said) {
+            let line = fit(&line, size.columns.saturating_sub(1));
+            out.extend_from_slice(format!("{line}\u{1b}[K\n").as_bytes());
+        }
     }
 
     /// Returns the lines of a frame, each at most `columns - 1` cells wide.
@@ -44,25 +76,81 @@ impl Live {
             (counts.done, "done"),
             (counts.cached, "cached"),
             (counts.waiting, "waiting"),
+            (counts.failed, "failed"),
         ];
         for (at, (count, word)) in parts.into_iter().filter(|(count, _)| *count > 0).enumerate() {
             let separator = if at == 0 { "  " } else { ", " };
             let _infallible = write!(heading, "{separator}{count} {word}");
         }
-        let running: Vec<(&Step, Instant)> = self
+        let mut lines = vec![fit(&heading, room).into_owned()];
+        let mut running: Vec<(&Step, Instant)> = self
             .steps
             .iter()
             .filter_map(|step| match step.status {
                 Status::Running(since) => Some((step, since)),
-                Status::Waiting | Status::Cached | Status::Done | Status::Failed | Status::Cancelled => None,
+                Status::Waiting | Status::Cached | Status::Done(_) | Status::Failed | Status::Cancelled => {
+                    None
+                }
             })
             .collect();
+        running.sort_by_key(|(_, since)| *since);
         let most = size.rows.saturating_sub(2).max(1);
         let shown = if running.len() > most { most.saturating_sub(1) } else { running.len() };
-        let mut lines = vec![fit(&heading, room).into_owned()];
-        lines.extend(running.iter().take(shown).map(|(step, since)| step_line(step, *since, now, room)));
+        lines.extend(running.iter().take(shown).map(|(step, since)| {
+            let target = self.steps.called(step);
+            step_line(&target, step, *since, now, room)
+        }));
         if shown < running.len() {
             lines.push(fit(&format!("  and {} more", running.len() - shown), room).into_owned());
+        } else if shown < most
+            && let Some(line) = self.waiting(room)
+        {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Returns the line of what waits, if something does and there is room for a name.
+    fn waiting(&self, room: usize) -> Option<String> {
+        const MOST: usize = 20;
+        let waiting = self.steps.iter().filter(|step| step.counted && step.status == Status::Waiting);
+        let names: Vec<String> =
+            waiting.take(MOST).map(|step| named(&self.steps.called(step), step)).collect();
+        let line = format!("  waiting: {}", names.join(", "));
+        (!names.is_empty() && room >= 30).then(|| fit(&line, room).into_owned())
+    }
+
+    /// Returns a line for each of the steps that ran longest, in the order they were added.
+    fn ran(&self, room: usize) -> Vec<String> {
+        const MOST: usize = 10;
+        let mut ran: Vec<(usize, &Step, Duration)> = Vec::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            if let Status::Done(duration) = step.status
+                && step.counted
+            {
+                ran.push((at, step, duration));
+            }
+        }
+        ran.sort_by_key(|(_, _, duration)| std::cmp::Reverse(*duration));
+        let more = ran.len().saturating_sub(MOST);
+        ran.truncate(MOST);
+        ran.sort_by_key(|(at, _, _)| *at);
+        let names: Vec<String> =
+            ran.iter().map(|(_, step, _)| named(&self.steps.called(step), step)).collect();
+        let longest = names.iter().map(|name| width(name)).max().unwrap_or_default();
+        let for_name = longest.min(room.saturating_sub(10));
+        let mut lines: Vec<String> = names
+            .iter()
+            .zip(&ran)
+            .map(|(name, (_, _, duration))| {
+                let name = fit(name, for_name);
+                let pad = for_name.saturating_sub(width(&name));
+                let line = format!("  {name}{:pad$}  {:>6}", "", human_duration(*duration));
+                fit(&line, room).into_owned()
+            })
+            .collect();
+        if more > 0 {
+            lines.push(fit(&format!("  and {more} shorter ones"), room).into_owned());
         }
         lines
     }
@@ -77,10 +165,14 @@ impl Live {
     }
 }
 
+/// Returns a step's name: what it does, and for which target.
+fn named(target: &str, step: &Step) -> String {
+    if target.is_empty() { step.what.clone() } else { format!("{target} {}", step.what) }
+}
+
 /// Returns the line of a running step: name, time, bytes, last output; the name gets at most half of a wide line.
-fn step_line(step: &Step, since: Instant, now: Instant, room: usize) -> String {
-    let name =
-        if step.target.is_empty() { step.what.clone() } else { format!("{} {}", step.target, step.what) };
+fn step_line(target: &str, step: &Step, since: Instant, now: Instant, room: usize) -> String {
+    let name = named(target, step);
     let elapsed = human_duration(now.saturating_duration_since(since));
     let mut tail = format!("  {elapsed:>5}");
     if let Some((current, total)) = step.bytes {
@@ -102,11 +194,15 @@ fn step_line(step: &Step, since: Instant, now: Instant, room: usize) -> String {
 impl Renderer for Live {
     fn event(&mut self, event: &Event, now: Instant, _out: &mut Vec<u8>) {
         self.steps.take(event, now);
+        if self.verbose && matches!(event.kind, EventKind::Started | EventKind::Cached { .. }) {
+            self.note(&event.vertex);
+        }
     }
 
     fn frame(&mut self, now: Instant, size: Size, out: &mut Vec<u8>) {
         let lines = self.lines(now, size);
         self.go_back(size, out);
+        self.say(size, out);
         for (at, line) in lines.iter().enumerate() {
             let (style, end) = match (self.colours, at) {
                 (false, _) => ("", ""),
@@ -130,15 +226,17 @@ impl Renderer for Live {
 
     fn finish(&mut self, _now: Instant, size: Size, out: &mut Vec<u8>) {
         self.wipe(size, out);
+        self.say(size, out);
+        for line in self.ran(size.columns.saturating_sub(1)) {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use rb_api::{CacheKey, EventKind, LogStream};
-    use rb_oci::Digest;
+    use rb_api::{CacheKey, CacheVerdict, LogStream, Miss};
 
     use super::*;
 
@@ -220,10 +318,62 @@ mod tests {
         assert!(!String::from_utf8_lossy(&first).contains('A'), "nothing above the first frame is touched");
         let mut second = Vec::new();
         live.frame(now, size, &mut second);
-        assert!(second.starts_with(b"\x1b[4A\r+image"));
+        assert!(second.starts_with(b"\x1b[5A\r+image"));
         let mut end = Vec::new();
         live.finish(now, size, &mut end);
-        assert_eq!(end, b"\x1b[4A\r\x1b[J");
+        assert_eq!(end, b"\x1b[5A\r\x1b[J");
+    }
+
+    #[test]
+    fn reasons_stay_above_the_frames() {
+        let start = Instant::now();
+        let mut live = Live::new("+app", false, start).verbose(true);
+        let reason = CacheVerdict { miss: Miss::NeverSeen, text: "never built before".to_owned() };
+        let name = "+app | RUN make".to_owned();
+        let size = Size { columns: 80, rows: 24 };
+        for kind in [EventKind::Added { name, step: true }, EventKind::Missed { reason }, EventKind::Started]
+        {
+            live.event(&Event { vertex: Digest::of("a"), kind }, start, &mut Vec::new());
+        }
+        let mut frames = [Vec::new(), Vec::new()];
+        frames.iter_mut().for_each(|out| live.frame(start, size, out));
+        let [first, second] = frames.map(|out| String::from_utf8(out).expect("UTF-8"));
+        assert!(first.starts_with("+app RUN make (runs: never built before)\u{1b}[K\n+app  "), "{first}");
+        assert!(second.starts_with("\u{1b}[2A\r+app  "), "{second}");
+    }
+
+    #[test]
+    fn what_ran_stays_the_longest_steps_of_it() {
+        let (mut live, now) = at_work();
+        for (number, seconds) in (0..14).map(|number| (number, number % 7)) {
+            let vertex = Digest::of(format!("more {number}"));
+            let name = format!("+more --NUMBER={number} | RUN step {number}");
+            let duration = Duration::from_secs(seconds);
+            for kind in [EventKind::Added { name, step: number != 6 }, EventKind::Done { duration }] {
+                live.event(&Event { vertex, kind }, now, &mut Vec::new());
+            }
+        }
+        insta::assert_snapshot!(live.ran(60).join("\n"));
+        assert!(live.ran(60).iter().chain(&live.ran(12)).all(|line| width(line) <= 60));
+        assert!(live.ran(12).iter().all(|line| width(line) <= 12));
+    }
+
+    #[test]
+    fn a_hundred_running_steps_fit_a_terminal() {
+        let start = Instant::now();
+        let mut live = Live::new("+all", false, start);
+        for number in 0..100_u64 {
+            let vertex = Digest::of(number.to_string());
+            let at = start + Duration::from_millis(100 - number);
+            let name = format!("+all --N={number} | RUN work {number}");
+            for kind in [EventKind::Added { name, step: true }, EventKind::Started] {
+                live.event(&Event { vertex, kind }, at, &mut Vec::new());
+            }
+        }
+        let lines = live.lines(start + Duration::from_secs(9), Size { columns: 80, rows: 24 });
+        assert_eq!(lines.len(), 23);
+        assert!(lines.get(1).is_some_and(|line| line.contains("RUN work 99")), "the oldest first: {lines:?}");
+        assert_eq!(lines.last().map(String::as_str), Some("  and 79 more"));
     }
 
     #[test]

@@ -1,28 +1,96 @@
 //! Progress as lines: `+target | output`.
 //!
-//! A step is announced as it begins (`+app | --> RUN make`) or is found (`+app | *cached* --> RUN make`); each line
-//! of its output follows as it comes. Nothing is drawn over, so it suits files and pipes.
+//! A step is announced as it begins (`+app | --> RUN make`) or is found (`+app | *cached* --> RUN make`), and where that is
+//! asked for a line follows that says why (`+app | (runs: never built before)`); each line
+//! of its output follows as it comes. One that is silent for long says that it is still there, so that neither people nor
+//! a CI that ends silent jobs take it for dead. Targets stand right-aligned, as wide as the widest so far. Nothing is drawn
+//! over, so it suits files and pipes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rb_api::{Event, EventKind};
+use rb_oci::Digest;
 
-use super::steps::Steps;
-use super::text::{clean, human_duration, overwritten};
+use super::queue::Skipped;
+use super::steps::{Status, Step, Steps};
+use super::text::{clean, human_bytes, human_count, human_duration, is_plain, overwritten, width};
 use super::{Renderer, Size};
 
 /// Work that is no step is worth a line if it took this long.
 const LONG_SECONDS: f64 = 1.0;
 
+/// A step that said nothing for this long is told to be still there; later ones after each [`AGAIN`].
+const SILENCE: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Targets are padded to at most so many cells, and to a quarter of the terminal.
+const PAD_CELLS: usize = 24;
+
 /// The renderer.
 pub(super) struct Plain {
-    steps: Steps,
+    pub(super) steps: Steps,
     colours: bool,
+    verbose: bool,
+    pad: usize,
+    most_pad: usize,
+    /// When the oldest silence was looked for.
+    last_beat: Option<Instant>,
 }
 
 impl Plain {
-    pub(super) fn new(colours: bool) -> Self {
-        Self { steps: Steps::default(), colours }
+    pub(super) fn new(colours: bool, columns: usize) -> Self {
+        let most_pad = PAD_CELLS.min(columns / 4);
+        let steps = Steps::default();
+        Self { steps, colours, verbose: false, pad: 0, most_pad, last_beat: None }
+    }
+
+    /// Says whether it tells why steps run.
+    pub(super) fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
+    }
+
+    /// Appends a line for each running step that was silent for long and that `chosen` picks.
+    pub(super) fn beat(&mut self, now: Instant, chosen: impl Fn(&Step) -> bool, out: &mut Vec<u8>) {
+        if self.last_beat.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+            return;
+        }
+        self.last_beat = Some(now);
+        let mut silent = Vec::new();
+        for step in self.steps.iter_mut() {
+            let Status::Running(since) = step.status else { continue };
+            let limit = if step.beats == 0 { SILENCE } else { AGAIN };
+            if step.counted && now.saturating_duration_since(step.heard) >= limit && chosen(step) {
+                (step.heard, step.beats) = (now, step.beats + 1);
+                silent.push((step.vertex, since, step.what.clone()));
+            }
+        }
+        let style = Style::of(self.colours);
+        for (vertex, since, what) in silent {
+            let elapsed = human_duration(now.saturating_duration_since(since));
+            let text = format!("{}--> {what}: still running after {elapsed}{}", style.dim, style.end);
+            self.line(&vertex, &text, out);
+        }
+    }
+
+    /// Takes the unfinished lines of all steps.
+    pub(super) fn rests(&mut self) -> Vec<(Digest, Vec<u8>)> {
+        let style = Style::of(self.colours);
+        let held = self.steps.iter_mut().filter_map(|step| Some((step.vertex, step.lines().rest()?)));
+        let held: Vec<(Digest, Vec<u8>)> = held.collect();
+        held.into_iter()
+            .map(|(vertex, rest)| {
+                let mut text = Vec::new();
+                style.output(&self.steps.prefix(&vertex), self.pad, &rest, &mut text);
+                (vertex, text)
+            })
+            .collect()
+    }
+
+    /// Appends a line of ours.
+    fn line(&mut self, vertex: &Digest, text: &str, out: &mut Vec<u8>) {
+        let prefix = self.steps.prefix(vertex);
+        self.pad = self.pad.max(width(&prefix).min(self.most_pad));
+        Style::of(self.colours).line(&prefix, self.pad, text, out);
     }
 }
 
@@ -41,33 +109,51 @@ impl Style {
         }
     }
 
-    fn line(&self, prefix: &str, text: &str, out: &mut Vec<u8>) {
-        let reset = if text.contains('\u{1b}') { self.end } else { "" };
-        let line = format!("{}{prefix} |{} {text}{reset}", self.prefix, self.end);
-        out.extend_from_slice(line.trim_end().as_bytes());
+    fn line(&self, prefix: &str, pad: usize, text: &str, out: &mut Vec<u8>) {
+        out.extend(std::iter::repeat_n(b' ', pad.saturating_sub(width(prefix))));
+        for part in [self.prefix, prefix, " |", self.end, " ", text] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        if text.contains('\u{1b}') {
+            out.extend_from_slice(self.end.as_bytes());
+        }
+        out.truncate(out.trim_ascii_end().len());
         out.push(b'\n');
     }
 
-    fn output(&self, prefix: &str, line: &[u8], out: &mut Vec<u8>) {
-        let text = clean(&String::from_utf8_lossy(overwritten(line)), !self.end.is_empty());
-        self.line(prefix, &text, out);
+    fn output(&self, prefix: &str, pad: usize, line: &[u8], out: &mut Vec<u8>) {
+        let line = overwritten(line);
+        // Most lines are: worth not being looked at character by character.
+        match std::str::from_utf8(line) {
+            Ok(text) if is_plain(text) => self.line(prefix, pad, text, out),
+            _ => self.line(prefix, pad, &clean(&String::from_utf8_lossy(line), !self.end.is_empty()), out),
+        }
     }
 }
 
 impl Renderer for Plain {
     fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
-        let step = self.steps.take(event, now);
         let style = Style::of(self.colours);
-        let prefix = step.prefix().to_owned();
+        let vertex = event.vertex;
+        let step = self.steps.take(event, now);
         if let EventKind::Log { bytes, .. } = &event.kind {
-            step.lines().push(bytes, |line| style.output(&prefix, line, out));
+            let mut lines = std::mem::take(step.lines());
+            step.beats = 0;
+            let prefix = self.steps.prefix(&vertex);
+            self.pad = self.pad.max(width(&prefix).min(self.most_pad));
+            lines.push(bytes, |line| style.output(&prefix, self.pad, line, out));
+            if let Some(step) = self.steps.get(&vertex) {
+                *step.lines() = lines;
+            }
             return;
         }
         if matches!(event.kind, EventKind::Done { .. } | EventKind::Failed { .. } | EventKind::Cancelled)
             && let Some(rest) = step.lines().rest()
         {
-            style.output(&prefix, &rest, out);
+            let prefix = self.steps.prefix(&vertex);
+            style.output(&prefix, self.pad, &rest, out);
         }
+        let Some(step) = self.steps.get(&vertex) else { return };
         let Style { dim, end, .. } = style;
         let what = &step.what;
         let text = match &event.kind {
@@ -88,82 +174,42 @@ impl Renderer for Plain {
             | EventKind::Progress { .. }
             | EventKind::Cancelled => return,
         };
-        style.line(&prefix, &text, out);
+        let is_reason = matches!(event.kind, EventKind::Started | EventKind::Cached { .. });
+        let why =
+            (self.verbose && is_reason && !step.why.is_empty()).then(|| format!("{dim}({}){end}", step.why));
+        self.line(&vertex, &text, out);
+        if let Some(why) = why {
+            self.line(&vertex, &why, out);
+        }
+    }
+
+    fn skipped(&mut self, vertex: &Digest, skipped: Skipped, _now: Instant, out: &mut Vec<u8>) {
+        let style = Style::of(self.colours);
+        // What was held back of the line before is shown; what follows begins somewhere in a line.
+        if let Some(rest) = self.steps.get(vertex).and_then(|step| step.lines().rest()) {
+            let prefix = self.steps.prefix(vertex);
+            style.output(&prefix, self.pad, &rest, out);
+        }
+        self.line(vertex, &format!("{}{}{}", style.dim, not_shown(skipped), style.end), out);
+    }
+
+    fn frame(&mut self, now: Instant, _size: Size, out: &mut Vec<u8>) {
+        self.beat(now, |_| true, out);
     }
 
     fn finish(&mut self, _now: Instant, _size: Size, out: &mut Vec<u8>) {
-        let style = Style::of(self.colours);
-        for step in self.steps.iter_mut() {
-            if let Some(rest) = step.lines().rest() {
-                style.output(step.prefix(), &rest, out);
-            }
-        }
+        self.rests().into_iter().for_each(|(_, text)| out.extend(text));
     }
+}
+
+/// Says that output is left out.
+pub(super) fn not_shown(skipped: Skipped) -> String {
+    let lines = match skipped.lines {
+        1 => "1 line".to_owned(),
+        lines => format!("{} lines", human_count(lines)),
+    };
+    format!("… {lines} ({}) not shown; `rb logs` has them", human_bytes(skipped.bytes))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use rb_api::{CacheKey, LogStream};
-    use rb_oci::Digest;
-
-    use super::*;
-
-    fn shown(colours: bool, events: &[(&str, EventKind)]) -> String {
-        let mut plain = Plain::new(colours);
-        let mut out = Vec::new();
-        let now = Instant::now();
-        for (vertex, kind) in events {
-            plain.event(&Event { vertex: Digest::of(vertex), kind: kind.clone() }, now, &mut out);
-        }
-        plain.finish(now, Size { columns: 80, rows: 24 }, &mut out);
-        String::from_utf8(out).expect("UTF-8")
-    }
-
-    fn added(name: &str, step: bool) -> EventKind {
-        EventKind::Added { name: name.to_owned(), step }
-    }
-
-    fn log(text: &str) -> EventKind {
-        EventKind::Log { stream: LogStream::Stdout, bytes: text.to_owned().into() }
-    }
-
-    #[test]
-    fn steps_and_their_output() {
-        let done = |milliseconds| EventKind::Done { duration: Duration::from_millis(milliseconds) };
-        let text = shown(
-            false,
-            &[
-                ("a", added("+app | COPY . .", true)),
-                ("b", added("+app | RUN make", true)),
-                ("c", added("context", false)),
-                ("c", EventKind::Started),
-                ("c", done(1500)),
-                ("a", EventKind::Cached { key: CacheKey::Fast }),
-                ("b", EventKind::Shared { with: Digest::of("d") }),
-                ("b", EventKind::Started),
-                ("b", log("one\ntw")),
-                ("b", log("o\n\u{1b}[1mbold\u{1b}[0m 10%\r100%\nno end")),
-                ("b", EventKind::Failed { message: "exit code 2".to_owned() }),
-            ],
-        );
-        insta::assert_snapshot!(text, @r"
-        context | context took 1.5s
-        +app | *cached* --> COPY . .
-        +app | --> RUN make
-        +app | one
-        +app | two
-        +app | 100%
-        +app | no end
-        +app | *failed* --> RUN make
-        ");
-    }
-
-    #[test]
-    fn colours_of_a_command_end_with_its_line() {
-        let text = shown(true, &[("b", added("+app | RUN make", true)), ("b", log("\u{1b}[31mred\nnext\n"))]);
-        let expected = "\u{1b}[36m+app |\u{1b}[0m \u{1b}[31mred\u{1b}[0m\n\u{1b}[36m+app |\u{1b}[0m next\n";
-        assert_eq!(text, expected);
-    }
-}
+mod tests;

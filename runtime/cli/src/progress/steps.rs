@@ -2,13 +2,17 @@
 //!
 //! In: events. Out: one [`Step`] per vertex, in the order they were added.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use rb_api::{Event, EventKind};
+use rb_api::{CacheKey, Event, EventKind};
 use rb_oci::Digest;
 
-use super::text::{Lines, clean};
+use super::text::{Lines, clean, fit};
+
+/// A target with its arguments is cut to so many cells.
+const TARGET_CELLS: usize = 40;
 
 /// Where a vertex stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub(super) enum Status {
     Running(Instant),
     /// The result was there.
     Cached,
-    /// Done.
-    Done,
+    /// Done, and how long it took.
+    Done(Duration),
     /// It failed.
     Failed,
     /// Nobody wants it any more.
@@ -30,7 +34,9 @@ pub(super) enum Status {
 /// One vertex.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// Target: the part of the name before ` | `; "" where it has none.
+    /// Which.
+    pub(super) vertex: Digest,
+    /// Target with its arguments: the part of the name before ` | `; "" where it has none.
     pub(super) target: String,
     /// What it does: the rest of the name.
     pub(super) what: String,
@@ -40,8 +46,14 @@ pub(super) struct Step {
     pub(super) status: Status,
     /// Its latest line of output that is not blank, without escapes.
     pub(super) last_line: String,
+    /// Why it runs, or how its result was found.
+    pub(super) why: String,
     /// Bytes so far, and in all where known.
     pub(super) bytes: Option<(u64, Option<u64>)>,
+    /// When it last began, ended or wrote something.
+    pub(super) heard: Instant,
+    /// How often it was told to be still there since.
+    pub(super) beats: u32,
     lines: Lines,
 }
 
@@ -56,6 +68,8 @@ pub(super) struct Counts {
     pub(super) cached: usize,
     /// Begun by nobody yet.
     pub(super) waiting: usize,
+    /// It failed.
+    pub(super) failed: usize,
 }
 
 /// All vertices of a job.
@@ -63,18 +77,45 @@ pub(super) struct Counts {
 pub(super) struct Steps {
     by_vertex: BTreeMap<Digest, usize>,
     all: Vec<Step>,
+    /// Targets, each with the ways it is called.
+    calls: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Steps {
     /// Takes an event and returns the step it is about.
     pub(super) fn take(&mut self, event: &Event, now: Instant) -> &mut Step {
         let at = *self.by_vertex.entry(event.vertex).or_insert_with(|| {
-            self.all.push(Step::new(&event.vertex));
+            self.all.push(Step::new(event.vertex, now));
             self.all.len() - 1
         });
         let step = self.all.get_mut(at).expect("indices come from pushes");
         step.take(&event.kind, now);
+        if matches!(event.kind, EventKind::Added { .. }) && !step.target.is_empty() {
+            let calls = self.calls.entry(bare(&step.target).to_owned()).or_default();
+            calls.insert(step.target.clone());
+        }
         step
+    }
+
+    /// Returns a step that was heard of.
+    pub(super) fn get(&mut self, vertex: &Digest) -> Option<&mut Step> {
+        self.all.get_mut(*self.by_vertex.get(vertex)?)
+    }
+
+    /// Returns what stands before each line of a step: its target, with arguments where it is called in several ways.
+    pub(super) fn prefix(&self, vertex: &Digest) -> Cow<'_, str> {
+        match self.by_vertex.get(vertex).and_then(|at| self.all.get(*at)) {
+            Some(step) if step.target.is_empty() => Cow::Borrowed(&step.what),
+            Some(step) => self.called(step),
+            None => Cow::Owned(vertex.short()),
+        }
+    }
+
+    /// Returns a step's target, with arguments where it is called in several ways.
+    pub(super) fn called<'a>(&self, step: &'a Step) -> Cow<'a, str> {
+        let bare = bare(&step.target);
+        let is_one = self.calls.get(bare).is_none_or(|calls| calls.len() < 2);
+        if is_one { Cow::Borrowed(bare) } else { fit(&step.target, TARGET_CELLS) }
     }
 
     /// Returns all steps in the order they were added.
@@ -95,8 +136,9 @@ impl Steps {
                 Status::Waiting => counts.waiting += 1,
                 Status::Running(_) => counts.running += 1,
                 Status::Cached => counts.cached += 1,
-                Status::Done => counts.done += 1,
-                Status::Failed | Status::Cancelled => {}
+                Status::Done(_) => counts.done += 1,
+                Status::Failed => counts.failed += 1,
+                Status::Cancelled => {}
             }
         }
         counts
@@ -104,27 +146,38 @@ impl Steps {
 }
 
 impl Step {
-    fn new(vertex: &Digest) -> Self {
+    fn new(vertex: Digest, now: Instant) -> Self {
         Self {
+            vertex,
             target: String::new(),
             what: vertex.short(),
             counted: false,
             status: Status::Waiting,
             last_line: String::new(),
+            why: String::new(),
             bytes: None,
+            heard: now,
+            beats: 0,
             lines: Lines::default(),
         }
     }
 
     fn take(&mut self, kind: &EventKind, now: Instant) {
+        if !matches!(kind, EventKind::Progress { .. }) {
+            self.heard = now;
+        }
         match kind {
             EventKind::Added { name, step } => {
                 let name = clean(name, false);
                 let (target, what) = name.split_once(" | ").unwrap_or(("", &name));
                 (self.target, self.what, self.counted) = (target.to_owned(), what.to_owned(), *step);
             }
-            EventKind::Cached { .. } => self.status = Status::Cached,
-            EventKind::Missed { .. } | EventKind::Shared { .. } => {}
+            EventKind::Cached { key } => {
+                self.status = Status::Cached;
+                self.why = found_by(*key).to_owned();
+            }
+            EventKind::Missed { reason } => self.why = format!("runs: {}", clean(&reason.text, false)),
+            EventKind::Shared { .. } => {}
             EventKind::Started => self.status = Status::Running(now),
             EventKind::Log { bytes, .. } => {
                 // Only the end matters for the last line; a flood is not looked at in full.
@@ -137,19 +190,28 @@ impl Step {
                 }
             }
             EventKind::Progress { current, total } => self.bytes = Some((*current, *total)),
-            EventKind::Done { .. } => self.status = Status::Done,
+            EventKind::Done { duration } => self.status = Status::Done(*duration),
             EventKind::Failed { .. } => self.status = Status::Failed,
             EventKind::Cancelled => self.status = Status::Cancelled,
         }
-    }
-
-    /// Returns what stands before each of its lines.
-    pub(super) fn prefix(&self) -> &str {
-        if self.target.is_empty() { &self.what } else { &self.target }
     }
 
     /// Returns the splitter of its output into lines.
     pub(super) fn lines(&mut self) -> &mut Lines {
         &mut self.lines
     }
+}
+
+/// Says by which key a result was found.
+fn found_by(key: CacheKey) -> &'static str {
+    match key {
+        CacheKey::Fast => "found by its definition",
+        CacheKey::Content => "found by the content of its inputs",
+        CacheKey::Slow => "found by the content of what it reads",
+    }
+}
+
+/// Returns a target without its arguments.
+fn bare(target: &str) -> &str {
+    target.split_once(' ').map_or(target, |(bare, _)| bare)
 }

@@ -13,13 +13,13 @@ const LINE_LIMIT_BYTES: usize = 64 << 10;
 
 /// Splits a stream of bytes into lines. Keeps an unfinished line for later.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     held: Vec<u8>,
 }
 
 impl Lines {
     /// Takes bytes and gives every finished line, without its end.
-    pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (head, tail) = rest.split_at(end);
@@ -39,13 +39,13 @@ impl Lines {
     }
 
     /// Returns the unfinished line, if there is one.
-    pub(super) fn rest(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn rest(&mut self) -> Option<Vec<u8>> {
         (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
     }
 }
 
 /// Returns what a terminal would show of a line that overwrites itself by carriage returns.
-pub(super) fn overwritten(line: &[u8]) -> &[u8] {
+pub(crate) fn overwritten(line: &[u8]) -> &[u8] {
     line.rsplit(|byte| *byte == b'\r').find(|part| !part.is_empty()).unwrap_or_default()
 }
 
@@ -64,6 +64,11 @@ pub(crate) fn clean(text: &str, keep_colours: bool) -> String {
         }
     }
     out
+}
+
+/// Returns whether a text is printable ASCII alone, which [`clean`] leaves as it is.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Returns whether a character changes the direction of what follows, so that a text shows as another one.
@@ -130,6 +135,53 @@ pub(crate) fn fit(text: &str, cells: usize) -> Cow<'_, str> {
         out.push('…');
     }
     Cow::Owned(out)
+}
+
+/// Breaks a text into lines of at most `cells` where there are spaces, but not within backquotes, since what stands there is
+/// to be copied; lines behind the first begin with `indent`. What has no place to break is longer.
+pub(crate) fn fill(text: &str, cells: usize, indent: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, line) in text.split('\n').enumerate() {
+        let mut used = 0;
+        if at > 0 {
+            out.push('\n');
+            out.push_str(indent);
+            used = width(indent);
+        }
+        let mut quoted = false;
+        let words = line.split(move |character| {
+            quoted ^= character == '`';
+            character == ' ' && !quoted
+        });
+        for (at, word) in words.enumerate() {
+            let needs = width(word);
+            if at > 0 && used + 1 + needs > cells {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.push_str(indent);
+                used = width(indent);
+            } else if at > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += needs;
+        }
+    }
+    out
+}
+
+/// Formats a number for people: `1,234,567`.
+pub(super) fn human_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Formats a duration for people: `0.03s`, `4.2s`, `3m07s`, `2h05m`.
@@ -212,7 +264,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_break_at_spaces_and_not_in_what_is_to_be_copied() {
+        let text = "set it, or type `rb logs --failed +app` now";
+        assert_eq!(fill(text, 99, "  "), text);
+        assert_eq!(fill(text, 20, "  "), "set it, or type\n  `rb logs --failed +app`\n  now");
+        assert_eq!(fill("a\nb  c", 5, "> "), "a\n> b\n> c");
+        assert_eq!(fill("", 5, "> "), "");
+    }
+
+    #[test]
     fn numbers_for_people() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(human_count), ["0", "999", "1,000", "1,234,567"]);
         let duration = |milliseconds| human_duration(Duration::from_millis(milliseconds));
         assert_eq!(
             [30, 840, 59_900, 187_000, 7_500_000].map(duration),

@@ -8,7 +8,7 @@ use std::fmt;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use rb_diag::{Diagnostic, SourceMap};
 
-use crate::progress::clean;
+use crate::progress::{clean, fill};
 
 /// Writes control characters, except newline and tab, as `\xNN`.
 pub(super) fn visible(text: &str) -> String {
@@ -57,6 +57,8 @@ pub(super) struct Finding<'a> {
     pub(super) help: Option<String>,
     /// Last lines of a command's output.
     pub(super) log: &'a [String],
+    /// Where all of it is.
+    pub(super) whole_log: Option<String>,
 }
 
 /// A text with places in it.
@@ -73,7 +75,16 @@ pub(super) struct Snippet {
 impl Finding<'_> {
     /// Says one line and what to do.
     pub(super) fn of_message(message: String, help: Option<String>) -> Self {
-        Self { code: None, warning: false, message, snippet: None, notes: Vec::new(), help, log: &[] }
+        Self {
+            code: None,
+            warning: false,
+            message,
+            snippet: None,
+            notes: Vec::new(),
+            help,
+            log: &[],
+            whole_log: None,
+        }
     }
 
     /// Says what a compiler found.
@@ -105,6 +116,7 @@ impl Finding<'_> {
             notes,
             help: item.help.clone(),
             log: &[],
+            whole_log: None,
         }
     }
 }
@@ -156,10 +168,12 @@ impl miette::Diagnostic for Drawn<'_> {
 /// Draws a finding; the text ends with a newline. Names and texts come from anywhere, so no control character of
 /// theirs gets to the terminal.
 pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> String {
+    let columns = columns.clamp(40, 120);
     let finding = &Finding {
         code: finding.code,
         warning: finding.warning,
-        message: visible(&finding.message),
+        // Beside it stands `  × `.
+        message: fill(&visible(&finding.message), columns - 4, ""),
         snippet: finding.snippet.as_ref().map(|snippet| Snippet {
             name: visible(&snippet.name),
             text: same_length(&snippet.text),
@@ -168,10 +182,13 @@ pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> St
         notes: finding.notes.iter().map(|note| visible(note)).collect(),
         help: finding.help.as_deref().map(visible),
         log: finding.log,
+        whole_log: finding.whole_log.as_deref().map(visible),
     };
     let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    // It would break lines within words, and within what is to be copied.
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(columns.clamp(40, 120))
+        .with_width(columns)
+        .with_wrap_lines(false)
         .with_context_lines(1)
         .with_links(false);
     let source =
@@ -183,7 +200,7 @@ pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> St
     }
     let mut out: String = text.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     for note in &finding.notes {
-        out.push_str(&format!("        {note}\n"));
+        out.push_str(&format!("{}\n", fill(&format!("        {note}"), columns, "          ")));
     }
     if !finding.log.is_empty() {
         out.push_str("  last lines of its output:\n");
@@ -192,9 +209,13 @@ pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> St
             out.push_str(if colours { "\u{1b}[0m\n" } else { "\n" });
         }
     }
-    if let Some(help) = &finding.help {
-        let (start, end) = if colours { ("\u{1b}[36m", "\u{1b}[0m") } else { ("", "") };
-        out.push_str(&format!("  {start}help:{end} {}\n", help.replace('\n', "\n        ")));
+    let (start, end) = if colours { ("\u{1b}[36m", "\u{1b}[0m") } else { ("", "") };
+    for (word, text) in [("help", &finding.help), ("log", &finding.whole_log)] {
+        if let Some(text) = text {
+            let indent = " ".repeat(word.len() + 4);
+            let text = fill(&format!("{indent}{text}"), columns, &indent);
+            out.push_str(&format!("  {start}{word}:{end} {}\n", text.trim_start()));
+        }
     }
     out
 }

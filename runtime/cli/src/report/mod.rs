@@ -1,11 +1,14 @@
 //! The only place that turns errors and results into text and exit codes.
 //!
-//! In: a [`Failure`], or what a build wrote ([`summary`]). Out: text for stderr, as people read it ([`fancy`]) or as
-//! JSON, and the exit code of DESIGN, "The command line". stdout is data: it gets text through [`print()`] only, and a
+//! In: a [`Failure`], or what a build wrote ([`summary`]). Out: text for stderr, as people read it ([`fancy`]), as JSON or as
+//! GitHub wants it ([`github`]), and the exit code of DESIGN, "The command line". stdout is data: it gets text through [`print()`] only, and a
 //! reader that went away is no failure.
 
+mod about;
 mod fancy;
+pub(crate) mod github;
 mod place;
+mod several;
 pub(crate) mod summary;
 
 use std::error::Error;
@@ -20,10 +23,13 @@ use serde_json::{Value, json};
 use crate::args::ArgsError;
 use crate::habits::Habit;
 use crate::output_spec::OutputSpecError;
+use crate::progress;
 use crate::progress::{clean, fit};
 use crate::settings::{Display, ProgressMode, SettingsError};
 use crate::signals::Interrupt;
+pub(crate) use about::{About, FailedLog};
 use fancy::{Finding, Snippet};
+pub(crate) use place::callers_by_build;
 
 /// Why `rb` ends without having done what was asked.
 #[derive(Debug)]
@@ -51,6 +57,15 @@ pub(crate) enum Failure {
         /// What to do.
         help: Option<String>,
     },
+    /// Another failure, of which more is known.
+    With {
+        /// That one.
+        failure: Box<Self>,
+        /// What is known.
+        about: About,
+    },
+    /// Several of these, of a build that went on after the first, or of words that are all wrong. None is of this kind.
+    Several(Vec<Self>),
     /// A signal came.
     Interrupted(Interrupt),
     /// Nobody reads stdout any more; that is success.
@@ -58,6 +73,20 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns what it says first, in one line.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Diagnostics { items, .. } => {
+                items.first().map(|item| item.message.clone()).unwrap_or_default()
+            }
+            Self::Solve { error, .. } => error.to_string(),
+            Self::Said { message, .. } => message.clone(),
+            Self::With { failure, about: _ } => failure.message(),
+            Self::Several(failures) => failures.first().map(Self::message).unwrap_or_default(),
+            Self::Interrupted(_) | Self::Unheard => String::new(),
+        }
+    }
+
     /// Makes an error the user has to mend.
     pub(crate) fn input(message: impl Into<String>, help: Option<String>) -> Self {
         Self::Said { kind: ErrorKind::Input, message: message.into(), help }
@@ -79,6 +108,9 @@ impl Failure {
                 error.kind().map_or(Interrupt::Int.exit_code(), ErrorKind::exit_code)
             }
             Self::Said { kind, .. } => kind.exit_code(),
+            Self::With { failure, about: _ } => failure.exit_code(),
+            // The gravest one decides.
+            Self::Several(failures) => failures.iter().map(Self::exit_code).max().unwrap_or(70),
             Self::Interrupted(interrupt) => interrupt.exit_code(),
             Self::Unheard => 0,
         }
@@ -89,14 +121,31 @@ impl Failure {
         if display.mode == ProgressMode::Json {
             return self.json();
         }
+        self.render_about(&About::default(), display, columns)
+    }
+
+    fn render_about(&self, about: &About, display: Display, columns: usize) -> String {
         let finding = |finding: &Finding<'_>| fancy::render(finding, display.colours, columns);
         match self {
+            Self::With { failure, about } => failure.render_about(about, display, columns),
+            Self::Several(failures) => {
+                let shown = failures.iter().take(MOST_FINDINGS);
+                let shown: Vec<String> = shown.map(|failure| failure.render(display, columns)).collect();
+                let log = about.log.as_ref().map(|log| format!("\n  log: {}\n", log.whole()));
+                shown.join("\n") + &more(failures.len()) + &log.unwrap_or_default()
+            }
             Self::Diagnostics { items, sources } => {
-                let shown = items.iter().take(MOST_FINDINGS);
-                let shown = shown.map(|item| finding(&Finding::of_diagnostic(item, sources)));
+                let shown = items.iter().take(MOST_FINDINGS).enumerate().map(|(at, item)| {
+                    let mut item = Finding::of_diagnostic(item, sources);
+                    if let Some(log) = about.log.as_ref().filter(|_| at == 0) {
+                        item.log = if has_shown_logs(display) { &[] } else { &log.tail };
+                        item.whole_log = Some(log.whole());
+                    }
+                    finding(&item)
+                });
                 shown.collect::<Vec<_>>().join("\n") + &more(items.len())
             }
-            Self::Solve { error, definitions } => solve_error(error, definitions, display, columns),
+            Self::Solve { error, definitions } => solve_error(error, definitions, about, display, columns),
             Self::Said { kind, message, help } => {
                 finding(&Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind))))
             }
@@ -108,12 +157,24 @@ impl Failure {
     /// Renders it as lines of JSON: `event` is `error` or `interrupted`.
     fn json(&self) -> String {
         let values: Vec<Value> = match self {
+            Self::Several(failures) => return failures.iter().map(Self::json).collect(),
             Self::Diagnostics { items, sources } => {
                 items.iter().map(|item| diagnostic_json(item, sources)).collect()
             }
             Self::Solve { error, definitions } => vec![solve_json(error, definitions)],
             Self::Said { kind, message, help } => {
                 vec![json!({ "event": "error", "kind": kind_name(*kind), "message": message, "help": help })]
+            }
+            Self::With { failure, about } => {
+                let text = failure.json();
+                let mut values: Vec<Value> = text.lines().filter_map(|line| line.parse().ok()).collect();
+                if let Some(first) = values.first_mut() {
+                    if !about.trail.is_empty() {
+                        first["trail"] = json!(about.trail);
+                    }
+                    first["log"] = json!(about.log.as_ref().map(|log| &log.command));
+                }
+                values
             }
             Self::Interrupted(_) => vec![json!({ "event": "interrupted" })],
             Self::Unheard => Vec::new(),
@@ -122,7 +183,13 @@ impl Failure {
     }
 }
 
-fn solve_error(error: &SolveError, definitions: &[Definition], display: Display, columns: usize) -> String {
+fn solve_error(
+    error: &SolveError,
+    definitions: &[Definition],
+    about: &About,
+    display: Display,
+    columns: usize,
+) -> String {
     let finding = match error {
         SolveError::Vertex { vertex, name, kind, message, help, log_tail } => {
             let snippet = place::of_vertex(vertex, definitions).map(|place| Snippet {
@@ -130,24 +197,63 @@ fn solve_error(error: &SolveError, definitions: &[Definition], display: Display,
                 text: place.text,
                 labels: vec![(place.range, message.clone())],
             });
+            let mut notes = place::calls(vertex, definitions);
+            notes.extend(place::callers(vertex, definitions));
+            // What came before the job knows the same way from its beginning.
+            notes.retain(|note| !about.trail.contains(note));
+            notes.extend(about.trail.iter().cloned());
             let name = step_name(name);
             let title = if snippet.is_some() {
                 format!("{name} failed")
             } else {
                 format!("{name} failed: {message}")
             };
-            // Lines of plain progress have shown the log already.
-            let log: &[String] = if display.mode == ProgressMode::Plain { &[] } else { log_tail };
+            let log: &[String] = if has_shown_logs(display) { &[] } else { log_tail };
             let help = help.clone().or_else(|| bug_help(*kind));
-            Finding { snippet, log, ..Finding::of_message(title, help) }
+            let whole_log = about.log.as_ref().map(FailedLog::whole);
+            Finding { snippet, log, notes, whole_log, ..Finding::of_message(title, help) }
         }
         SolveError::Job { kind, message, help } => {
             Finding::of_message(message.clone(), help.clone().or_else(|| bug_help(*kind)))
         }
         SolveError::NoSuchFile { .. } => Finding::of_message(error.to_string(), None),
+        SolveError::Withheld { vertex, name, reason } => {
+            let why = reason.as_ref().map_or("the image that it reads is not here", |reason| &reason.text);
+            let snippet = place::of_vertex(vertex, definitions).map(|place| Snippet {
+                name: place.file,
+                text: place.text,
+                labels: vec![(place.range, why.to_owned())],
+            });
+            let title = format!("{} would have to run", step_name(name));
+            let title = if snippet.is_some() { title } else { format!("{title}: {why}") };
+            Finding { snippet, ..Finding::of_message(title, None) }
+        }
+        SolveError::Several(errors) => {
+            let each = errors.iter().map(|error| solve_error(error, definitions, about, display, columns));
+            return each.collect::<Vec<_>>().join("\n");
+        }
         SolveError::Cancelled => return interrupted(display),
     };
     fancy::render(&finding, display.colours, columns)
+}
+
+/// Tells whether the progress has shown what commands wrote: it is told once.
+fn has_shown_logs(display: Display) -> bool {
+    display.mode == ProgressMode::Plain
+}
+
+/// Says that a signal was heard.
+pub(crate) fn stopping(interrupt: Interrupt, display: Display) -> String {
+    match (display.mode, interrupt) {
+        (ProgressMode::Quiet, _) => String::new(),
+        (ProgressMode::Json, _) => format!("{}\n", json!({ "event": "stopping" })),
+        (ProgressMode::Plain | ProgressMode::Live, Interrupt::Int) => {
+            "stopping…, Ctrl-C again to end at once\n".to_owned()
+        }
+        (ProgressMode::Plain | ProgressMode::Live, Interrupt::Term | Interrupt::Hup) => {
+            format!("stopping… ({}), again to end at once\n", interrupt.name())
+        }
+    }
 }
 
 /// Shows `+app | RUN make all` as "+app: `RUN make all`", in one line.
@@ -181,6 +287,19 @@ fn solve_json(error: &SolveError, definitions: &[Definition]) -> Value {
         }
         SolveError::NoSuchFile { .. } => {
             json!({ "event": "error", "kind": kind_name(ErrorKind::Input), "message": error.to_string() })
+        }
+        SolveError::Withheld { vertex, name, reason } => {
+            let place = place::of_vertex(vertex, definitions);
+            json!({
+                "event": "error", "kind": kind_name(ErrorKind::Build), "vertex": vertex.to_string(), "name": name,
+                "message": error.to_string(), "reason": reason.as_ref().map(|reason| reason.text.clone()),
+                "miss": reason.as_ref().map(|reason| &reason.miss),
+                "file": place.as_ref().map(|place| place.file.clone()),
+                "line": place.as_ref().map(|place| place.line),
+            })
+        }
+        SolveError::Several(errors) => {
+            Value::Array(errors.iter().map(|error| solve_json(error, definitions)).collect())
         }
         SolveError::Cancelled => json!({ "event": "interrupted" }),
     }
@@ -282,9 +401,9 @@ pub(crate) fn is_terminal() -> bool {
     io::IsTerminal::is_terminal(&io::stdout())
 }
 
-/// Writes talk to stderr; there is nobody to tell if that fails.
+/// Writes talk to stderr, above the progress that is shown; there is nobody to tell if that fails.
 pub(crate) fn tell(text: &str) {
-    let _ignored = io::stderr().lock().write_all(text.as_bytes());
+    progress::tell(text);
 }
 
 impl From<ArgsError> for Failure {

@@ -3,10 +3,18 @@
 //! In: a vertex's digest and the definitions of its job. Out: the [`Place`] that the frontend noted for it. Definitions
 //! may come from anywhere, so nothing in them is trusted to fit.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
+use std::sync::Arc;
 
-use rb_llb::{Definition, Position};
+use rb_api::SolveError;
+use rb_buildfile::CALLED_FROM;
+use rb_frontend::TargetOutput;
+use rb_llb::{Definition, Graph, Position};
 use rb_oci::Digest;
+
+use crate::progress::clean;
 
 /// A place in a file that came with a definition.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +48,84 @@ pub(super) fn of_vertex(vertex: &Digest, definitions: &[Definition]) -> Option<P
             text,
         })
     })
+}
+
+/// Returns how a graph's root comes to need a vertex, target by target, as far as it leads through other targets than the
+/// vertex's own: `called from +app --MODE=debug`, innermost first.
+pub(super) fn callers(vertex: &Digest, definitions: &[Definition]) -> Vec<String> {
+    let graphs = definitions.iter().filter_map(|definition| definition.graph().ok());
+    graphs.filter_map(|graph| way(&graph, vertex)).next().unwrap_or_default()
+}
+
+/// Returns where the functions that a vertex's statement stands in are called: `called from DO +F, Buildfile:5`, innermost
+/// first.
+pub(super) fn calls(vertex: &Digest, definitions: &[Definition]) -> Vec<String> {
+    const MOST: usize = 20;
+    let graphs = definitions.iter().filter_map(|definition| definition.graph().ok());
+    let noted = |graph: Graph| graph.meta(vertex).description.get(CALLED_FROM).cloned();
+    let noted = graphs.filter_map(noted).next().unwrap_or_default();
+    noted.lines().take(MOST).map(|line| clean(line, false)).collect()
+}
+
+/// Returns which target names which in a BUILD, the first that does: callee to caller, by their keys.
+pub(crate) fn callers_by_build(targets: &[Arc<TargetOutput>]) -> BTreeMap<String, String> {
+    let mut callers = BTreeMap::new();
+    let mut open: Vec<&TargetOutput> = targets.iter().map(AsRef::as_ref).collect();
+    while let Some(target) = open.pop() {
+        for callee in &target.builds {
+            if let Entry::Vacant(place) = callers.entry(callee.key.to_string()) {
+                place.insert(target.key.to_string());
+                open.push(callee);
+            }
+        }
+    }
+    callers
+}
+
+/// Returns further targets that the first one of [`callers`] is built for; `by` says who names whom in a BUILD.
+pub(super) fn builders(
+    error: &SolveError,
+    definitions: &[Definition],
+    by: &BTreeMap<String, String>,
+) -> Vec<String> {
+    const MOST: usize = 20;
+    let SolveError::Vertex { vertex, name, .. } = error else { return Vec::new() };
+    let callers = callers(vertex, definitions);
+    let outermost = callers.last().and_then(|line| line.strip_prefix("called from "));
+    let own = name.split_once(" | ").map_or("", |(target, _)| target);
+    let mut at = outermost.unwrap_or(own);
+    let mut lines = Vec::new();
+    while let Some(caller) = by.get(at).filter(|_| lines.len() < MOST) {
+        lines.push(format!("called from {caller}"));
+        at = caller;
+    }
+    lines
+}
+
+fn way(graph: &Graph, vertex: &Digest) -> Option<Vec<String>> {
+    graph.get(vertex)?;
+    // Who needs each vertex: inputs stand before their users, so the last user named is nearest to the root.
+    let mut needed_by: BTreeMap<Digest, Digest> = BTreeMap::new();
+    for user in graph.vertices() {
+        for input in &user.inputs {
+            needed_by.insert(input.vertex, user.digest);
+        }
+    }
+    let target = |digest: &Digest| -> Option<String> {
+        let name = graph.meta(digest).name()?;
+        Some(clean(name.split_once(" | ")?.0, false))
+    };
+    let mut last = target(vertex)?;
+    let mut lines = Vec::new();
+    let mut at = *vertex;
+    while let Some(user) = needed_by.get(&at) {
+        at = *user;
+        if let Some(next) = target(user).filter(|next| *next != last) {
+            lines.push(format!("called from {next}"));
+            last = next;
+        }
+    }
+    Some(lines)
 }
 
 /// Returns the byte a position stands at; a character behind the end of its line is that end.

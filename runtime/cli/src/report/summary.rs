@@ -5,18 +5,64 @@ use std::time::Duration;
 
 use rb_api::{ExportResult, PushedImage, SolveResult, Summary};
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::fancy::visible;
 use crate::progress::{human_bytes, human_duration};
 
-/// Returns the lines for stderr, the summary first.
-pub(crate) fn text(title: &str, result: &SolveResult, elapsed: Duration, cwd: &Path) -> String {
-    let mut out = format!("{}\n", headline(&visible(title), &result.summary, elapsed));
-    for line in result.exports.iter().filter_map(|export| export_line(export, cwd)) {
-        out.push_str(&format!("  {}\n", visible(&line)));
+/// Returns the lines for stderr, the summary first. Of a build in which something failed it is not said that there was
+/// nothing to do.
+pub(crate) fn text(title: &str, result: &SolveResult, failed: bool, elapsed: Duration, cwd: &Path) -> String {
+    let headline = headline(&visible(title), &result.summary, failed, elapsed);
+    format!("{headline}\n{}", written(&result.exports, &result.pushed, cwd))
+}
+
+/// Returns the lines of what a build wrote and pushed before it failed, which stays; nothing where there was nothing.
+pub(crate) fn before_failure(exports: &[ExportResult], pushed: &[PushedImage], cwd: &Path) -> String {
+    match written(exports, pushed, cwd) {
+        lines if lines.is_empty() => lines,
+        lines => format!("done before the failure:\n{lines}"),
     }
-    for image in &result.pushed {
-        out.push_str(&format!("  {}\n", pushed_line(image)));
+}
+
+/// Returns the same for programs.
+pub(crate) fn before_failure_json(exports: &[ExportResult], pushed: &[PushedImage]) -> String {
+    if exports.is_empty() && pushed.is_empty() {
+        return String::new();
+    }
+    let line = json!({
+        "event": "before_failure", "exports": exports.iter().map(export_json).collect::<Vec<_>>(),
+        "pushed": pushed.iter().map(pushed_json).collect::<Vec<_>>(),
+    });
+    format!("{line}\n")
+}
+
+fn written(exports: &[ExportResult], pushed: &[PushedImage], cwd: &Path) -> String {
+    let exports = exports.iter().filter_map(|export| export_line(export, cwd));
+    let lines = exports.map(|line| visible(&line)).chain(pushed.iter().map(pushed_line));
+    lines.map(|line| format!("  {line}\n")).collect()
+}
+
+/// Breaks lines that a terminal of so many columns would break anywhere at the gaps between their parts.
+pub(crate) fn folded(text: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let indent = if line.starts_with("  ") { "  " } else { "" };
+        let mut used = 0;
+        for (at, part) in line.trim_start().split("  ").enumerate() {
+            let needs = part.width();
+            if at > 0 && used + 2 + needs > columns {
+                out.push_str("\n    ");
+                used = 4;
+            } else {
+                let gap = if at == 0 { indent } else { "  " };
+                out.push_str(gap);
+                used += gap.len();
+            }
+            out.push_str(part);
+            used += needs;
+        }
+        out.push('\n');
     }
     out
 }
@@ -29,12 +75,18 @@ pub(crate) fn not_pushed(names: &[String]) -> String {
     }
 }
 
+/// Returns the lines for steps that are marked `--push` in a build without it.
+pub(crate) fn not_run(steps: &[String]) -> String {
+    steps.iter().map(|step| format!("  not run: {}; give --push\n", visible(step))).collect()
+}
+
 /// Returns the summary line.
-fn headline(title: &str, summary: &Summary, elapsed: Duration) -> String {
+fn headline(title: &str, summary: &Summary, failed: bool, elapsed: Duration) -> String {
     let elapsed = human_duration(elapsed);
     let there = summary.cached + summary.skipped;
     match (summary.executed, there) {
         (0, 0) => format!("built {title} in {elapsed}: no steps"),
+        (0, there) if failed => format!("built {title} in {elapsed}: 0 steps run, {there} cached"),
         (0, 1) => format!("nothing to do: the one step is cached ({elapsed})"),
         (0, there) => format!("nothing to do: all {there} steps cached ({elapsed})"),
         (1, there) => format!("built {title} in {elapsed}: 1 step run, {there} cached"),
@@ -42,15 +94,20 @@ fn headline(title: &str, summary: &Summary, elapsed: Duration) -> String {
     }
 }
 
-fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
-    let at = |path: &Path| match path.strip_prefix(cwd) {
+/// Returns a path as the user says it.
+pub(crate) fn place(path: &Path, cwd: &Path) -> String {
+    match path.strip_prefix(cwd) {
         Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
         Ok(inside) => inside.display().to_string(),
         Err(_) => path.display().to_string(),
-    };
+    }
+}
+
+fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
+    let at = |path: &Path| place(path, cwd);
     match export {
         ExportResult::Image { names, destination: None, .. } if names.is_empty() => None,
-        ExportResult::Image { names, digest, size_bytes, destination, descriptor: _, config: _ } => {
+        ExportResult::Image { names, digest, size_bytes, destination, platforms, .. } => {
             let mut line = "image".to_owned();
             if !names.is_empty() {
                 line = format!("{line} {}", names.join(", "));
@@ -58,7 +115,12 @@ fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
             if let Some(destination) = destination {
                 line = format!("{line} -> {}", at(destination));
             }
-            Some(format!("{line}  {digest}  {}", human_bytes(*size_bytes)))
+            line = format!("{line}  {digest}  {}", human_bytes(*size_bytes));
+            if !platforms.is_empty() {
+                let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+                line = format!("{line}  ({})", platforms.join(", "));
+            }
+            Some(line)
         }
         ExportResult::Local { destination, written, total } => Some(match (written, total) {
             (0, _) => format!("{} is up to date", at(destination)),
@@ -123,23 +185,7 @@ pub(crate) fn digests(result: &SolveResult) -> String {
 
 /// Returns one line of JSON.
 pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> String {
-    let exports: Vec<Value> = result
-        .exports
-        .iter()
-        .map(|export| match export {
-            ExportResult::Image { names, digest, size_bytes, destination, descriptor: _, config } => json!({
-                "type": "image", "names": names, "digest": digest.to_string(), "config": config.to_string(),
-                "size_bytes": size_bytes,
-                "destination": destination.as_ref().map(|path| path.display().to_string()),
-            }),
-            ExportResult::Local { destination, written, total } => json!({
-                "type": "local", "destination": destination.display().to_string(), "written": written, "total": total,
-            }),
-            ExportResult::Tar { destination, size_bytes } => json!({
-                "type": "tar", "destination": destination.display().to_string(), "size_bytes": size_bytes,
-            }),
-        })
-        .collect();
+    let exports: Vec<Value> = result.exports.iter().map(export_json).collect();
     let Summary { executed, cached, skipped } = result.summary;
     let line = json!({
         "event": "summary", "target": title, "duration_ms": elapsed.as_millis() as u64,
@@ -147,6 +193,25 @@ pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> Stri
         "pushed": result.pushed.iter().map(pushed_json).collect::<Vec<_>>(),
     });
     format!("{line}\n")
+}
+
+fn export_json(export: &ExportResult) -> Value {
+    match export {
+        ExportResult::Image { names, digest, size_bytes, destination, platforms, descriptor: _, config } => {
+            json!({
+                "type": "image", "names": names, "digest": digest.to_string(),
+                "config": config.map(|config| config.to_string()), "size_bytes": size_bytes,
+                "platforms": platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "destination": destination.as_ref().map(|path| path.display().to_string()),
+            })
+        }
+        ExportResult::Local { destination, written, total } => json!({
+            "type": "local", "destination": destination.display().to_string(), "written": written, "total": total,
+        }),
+        ExportResult::Tar { destination, size_bytes } => json!({
+            "type": "tar", "destination": destination.display().to_string(), "size_bytes": size_bytes,
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +235,7 @@ mod tests {
         let text = text(
             "+app",
             &result(executed, cached, skipped, Vec::new()),
+            false,
             Duration::from_millis(840),
             Path::new("/w"),
         );
@@ -183,6 +249,21 @@ mod tests {
         assert_eq!(first(0, 1, 2), "nothing to do: all 3 steps cached (0.8s)");
         assert_eq!(first(0, 1, 0), "nothing to do: the one step is cached (0.8s)");
         assert_eq!(first(0, 0, 0), "built +app in 0.8s: no steps");
+        let failed = result(0, 2, 0, Vec::new());
+        let told = text("1 of 2 targets", &failed, true, Duration::from_millis(840), Path::new("/w"));
+        assert_eq!(told, "built 1 of 2 targets in 0.8s: 0 steps run, 2 cached\n");
+    }
+
+    #[test]
+    fn long_lines_break_at_their_gaps() {
+        let digest = Digest::of("image");
+        let text =
+            format!("built +app in 1s: 3 steps run, 0 cached\n  image app:latest  {digest}  16.2 kB\n");
+        assert_eq!(folded(&text, 200), text);
+        let at_80 = format!(
+            "built +app in 1s: 3 steps run, 0 cached\n  image app:latest\n    {digest}\n    16.2 kB\n"
+        );
+        assert_eq!(folded(&text, 80), at_80);
     }
 
     #[test]
@@ -196,7 +277,8 @@ mod tests {
                 "size": 400,
             }))
             .expect("a descriptor"),
-            config: Digest::of("config"),
+            config: Some(Digest::of("config")),
+            platforms: Vec::new(),
             size_bytes: 16_200,
             destination: destination.map(PathBuf::from),
         };
@@ -215,7 +297,7 @@ mod tests {
                 ExportResult::Tar { destination: "/w/fs.tar".into(), size_bytes: 512 },
             ],
         );
-        insta::assert_snapshot!(text("+app", &result, Duration::from_secs(61), Path::new("/w")), @r"
+        insta::assert_snapshot!(text("+app", &result, false, Duration::from_secs(61), Path::new("/w")), @r"
         built +app in 1m01s: 1 step run, 0 cached
           image app:latest, app:v1  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d  16.2 kB
           image -> /elsewhere/app.tar  sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d  16.2 kB

@@ -8,7 +8,7 @@ use super::*;
 const TEXT: &str = "VERSION 1\nimage:\n    FROM +imgae\n    RUN make \\\n        all\n";
 
 fn display(mode: ProgressMode) -> Display {
-    Display { mode, colours: false }
+    Display { mode, colours: false, github: false, verbose: false }
 }
 
 fn plain(failure: &Failure) -> String {

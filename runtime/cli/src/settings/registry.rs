@@ -160,7 +160,7 @@ mod tests {
         );
         assert_eq!(
             places(&[("HOME", "/h"), ("DOCKER_CONFIG", "d"), ("REGISTRY_AUTH_FILE", "a.json")]),
-            (Some("/work/d/config.json".into()), vec!["/work/a.json".into()])
+            (Some("/ws/d/config.json".into()), vec!["/ws/a.json".into()])
         );
     }
 }

@@ -15,7 +15,7 @@ use rb_exec::{ExecError, ExitStatus, KillSwitch, Outside, Stream};
 use rb_frontend::{GitFacts, HostCommand, HostOutcome, WorldError};
 use rb_oci::Digest;
 
-use super::git;
+use super::{Withheld, git};
 use crate::commands::anew;
 
 /// Largest output that is handed to a frontend.
@@ -27,6 +27,8 @@ pub(crate) struct Host {
     events: EventSink,
     /// How many commands there were.
     count: AtomicU64,
+    /// Where commands are noted instead of run.
+    withheld: Option<Arc<Withheld>>,
 }
 
 /// Throws the switch when the future that holds it is dropped.
@@ -41,7 +43,12 @@ impl Drop for KillOnDrop {
 impl Host {
     /// Runs commands through `outside` and tells `events` of them.
     pub(crate) fn new(outside: Arc<Outside>, events: EventSink) -> Self {
-        Self { outside, events, count: AtomicU64::new(0) }
+        Self { outside, events, count: AtomicU64::new(0), withheld: None }
+    }
+
+    /// Runs no command.
+    pub(crate) fn withholding(self, withheld: Option<Arc<Withheld>>) -> Self {
+        Self { withheld, ..self }
     }
 
     /// Asks git about a folder.
@@ -54,6 +61,10 @@ impl Host {
     pub(super) async fn run(&self, folder: &Path, command: &HostCommand) -> Result<HostOutcome, WorldError> {
         anew::forbid();
         let HostCommand { label, args, env, project: _, cwd, capture } = command;
+        if let Some(withheld) = &self.withheld {
+            let message = withheld.note(format!("`{label}` would run on this machine"));
+            return Err(WorldError::Failed { kind: ErrorKind::Build, message });
+        }
         let inner = rb_exec::HostCommand {
             args: args.iter().map(Into::into).collect(),
             env: env
@@ -139,7 +150,13 @@ impl Step {
                 return Err(WorldError::Failed { kind: ErrorKind::Build, message });
             }
             Ok(status) => {
-                self.tell(EventKind::Done { duration: began.elapsed() });
+                // A question may have any answer; a command that ends so ends the build.
+                self.tell(match status.code() {
+                    code if code != 0 && !self.capture => {
+                        EventKind::Failed { message: format!("the command ended with exit code {code}") }
+                    }
+                    _ => EventKind::Done { duration: began.elapsed() },
+                });
                 return Ok(HostOutcome { exit_code: status.code(), stdout: captured });
             }
             Err(error) => (error.kind(), chain(&error)),
@@ -188,7 +205,9 @@ mod tests {
         };
         let (ended, told) = run(false, &start);
         assert_eq!(ended.expect("ran"), HostOutcome { exit_code: 3, stdout: Vec::new() });
-        assert_eq!(told, ["Stdout out", "Stderr err", "Done"]);
+        // The exit code ends the build; as an answer it would not.
+        let failed = "Failed { message: \"the command ended with exit code 3\" }";
+        assert_eq!(told, ["Stdout out", "Stderr err", failed]);
         let (ended, told) = run(true, &start);
         assert_eq!(ended.expect("ran"), HostOutcome { exit_code: 3, stdout: b"out".to_vec() });
         assert_eq!(told, ["Stderr err", "Done"]);

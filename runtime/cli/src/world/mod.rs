@@ -12,6 +12,8 @@ mod host;
 mod origin;
 mod place;
 mod read;
+mod wanted;
+mod withheld;
 
 use std::sync::Arc;
 
@@ -24,8 +26,11 @@ use rb_llb::State;
 
 pub(crate) use disk::DiskWorkspace;
 pub(crate) use host::Host;
+pub(crate) use origin::scrub;
 pub(crate) use place::{Place, bound, inside, normalise};
 pub(crate) use read::{ReadError, read_regular};
+pub(crate) use wanted::wanted;
+pub(crate) use withheld::Withheld;
 
 /// Names of build files, in the order they are looked for.
 pub(crate) const BUILDFILE_NAMES: [&str; 3] = ["Buildfile", "Earthfile", "build.earth"];

@@ -12,7 +12,7 @@ const TOKEN_IN_NAME: &str = "x-oauth-basic";
 /// Returns `url` with `xxxxx` for each credential in it.
 ///
 /// The user's name stays beside a password, and in ssh, where keys are the credential. Alone, over http, it is a token.
-pub(super) fn scrub(url: &str) -> String {
+pub(crate) fn scrub(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, url),

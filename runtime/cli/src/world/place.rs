@@ -105,6 +105,11 @@ fn input(message: String) -> WorldError {
     WorldError::Failed { kind: ErrorKind::Input, message }
 }
 
+/// Tells whether a root is one by a mark of its own.
+pub(super) fn is_marked(root: &Path) -> bool {
+    MARKS.iter().any(|mark| fs::symlink_metadata(root.join(mark)).is_ok())
+}
+
 /// Returns the root of the workspace that a folder is in. `folder` has no links.
 fn root_of(folder: &Path, user: u32) -> PathBuf {
     let owner = fs::metadata(folder).map_or(user, |there| there.uid());

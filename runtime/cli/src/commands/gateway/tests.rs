@@ -1,8 +1,8 @@
 //! What a frontend's questions and effects become, with an engine that writes down what it is asked.
 
-use rb_api::{Root, SolveResult, Summary};
+use rb_api::{Outlook, Root, SolveRequest, SolveResult, Summary};
 use rb_diag::Span;
-use rb_frontend::{LocalOutput, PlannedOutput, SavedArtifact, SavedImage};
+use rb_frontend::{LocalOutput, SavedArtifact};
 use rb_llb::{MkfileAction, NodeMeta};
 use rb_oci::{Digest, ImageConfig, Platform};
 
@@ -47,6 +47,10 @@ impl Job for Engine {
 
     async fn resolve_image(&self, _request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         Err(WorldError::NotFound { what: "the image".to_owned(), help: None })
+    }
+
+    async fn look(&self, _roots: &[Root]) -> Result<Vec<Outlook>, SolveError> {
+        Ok(Vec::new())
     }
 
     fn summary(&self) -> Summary {
@@ -129,7 +133,10 @@ fn effects_are_one_request_in_their_order() {
     let roots: Vec<Option<Digest>> = asked[0].roots.iter().map(digest).collect();
     assert_eq!(roots, [of("a"), of("b"), of("c")], "each once");
     let exports: Vec<String> = asked[0].exports.iter().map(|export| format!("{export:?}")).collect();
-    assert!(exports[0].starts_with("Image { root: 1") && exports[1].starts_with("Local { root: 0"));
+    assert!(
+        exports[0].starts_with("Image { images: [PlatformImage { root: 1")
+            && exports[1].starts_with("Local { root: 0")
+    );
     assert!(exports[1].contains("/ws/out/a"), "{exports:?}");
     drop(asked);
     let (written, _) = gateway.written();
@@ -167,13 +174,14 @@ fn a_failed_step_is_kept_for_the_report() {
             }
             other => panic!("{other:?}"),
         }
-        let failure = gateway.failure().expect("is kept");
+        let failure = gateway.failures().pop().expect("is kept");
         assert_eq!(failure.exit_code(), 1);
-        let text = failure.render(Display { mode: ProgressMode::Live, colours: false }, 80);
+        let text = failure
+            .render(Display { mode: ProgressMode::Live, colours: false, github: false, verbose: false }, 80);
         assert!(text.contains("RUN make") && text.contains("exit code 2"), "{text}");
         assert!(text.contains("Buildfile:3:5"), "{text}");
         assert_eq!(text.matches("make: no rule").count(), 1, "{text}");
-        assert!(gateway.failure().is_none());
+        assert!(gateway.failures().is_empty());
     }
 }
 
@@ -193,5 +201,5 @@ fn other_failures_are_the_frontends_to_tell() {
     let broken = gateway_of(&Arc::new(Engine { fails: Some(job), ..Engine::default() }));
     let error = now(broken.settle(&[make("a")])).expect_err("fails");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Environment, "disk full (make room)"));
-    assert!(broken.failure().is_none() && gateway.failure().is_none());
+    assert!(broken.failures().is_empty() && gateway.failures().is_empty());
 }

@@ -23,9 +23,9 @@ pub(super) fn push(settings: &Settings, bench: &Workbench, args: &ImagePushArgs)
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("push {}", args.image));
     let pushed =
-        bench.run(async { Ok(bench.engine.push_image(&args.image, &to, &platforms, &events).await?) });
+        bench.run(async { Ok(bench.engine.push_image(&args.image, &to, &platforms, &events).await) });
     shown.finish();
-    tell(settings, args.json, &pushed?)
+    tell(settings, args.json, &pushed?.map_err(|error| about(&args.image, error))?)
 }
 
 /// Reads a name to push to: `docker://` may stand before it, as elsewhere.
@@ -42,13 +42,31 @@ fn target(name: &str, args: &ImagePushArgs) -> Result<Reference, Failure> {
 pub(super) fn copy(settings: &Settings, bench: &Workbench, args: &ImageCopyArgs) -> Result<(), Failure> {
     let from = place(settings, &args.from)?;
     let to = place(settings, &args.to)?;
-    let one = Platforms::One(Platform::host());
-    let platforms = platforms(args.platform.as_ref(), args.all, one);
+    let is_stream = |place: &Place| matches!(place, Place::Archive { file, .. } if file.as_os_str() == "-");
+    if is_stream(&to) && report::is_terminal() {
+        let help = "send it to a file or a program".to_owned();
+        return Err(Failure::input("`-` (standard output) is a terminal", Some(help)));
+    }
+    // An index of the store was kept whole on purpose; of others' there may be a dozen platforms that nobody wants.
+    let otherwise = match &from {
+        Place::Store(_) => Platforms::Here,
+        Place::Registry(_) | Place::Layout { .. } | Place::Archive { .. } => {
+            Platforms::Nearest(Platform::host())
+        }
+    };
+    let platforms = platforms(args.platform.as_ref(), args.all, otherwise);
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("copy {}", args.from));
-    let copied = bench.run(async { Ok(bench.engine.copy_image(&from, &to, &platforms, &events).await?) });
+    let copied = bench.run(async { Ok(bench.engine.copy_image(&from, &to, &platforms, &events).await) });
     shown.finish();
-    let Copied { digest, pushed } = copied?;
+    let Copied { digest, pushed } = copied?.map_err(|error| about(&args.from, error))?;
+    if is_stream(&to) {
+        // The archive is all there is on stdout.
+        if settings.display.mode != ProgressMode::Quiet {
+            report::tell(&format!("{digest}\n"));
+        }
+        return Ok(());
+    }
     if !pushed.is_empty() {
         return tell(settings, args.json, &pushed);
     }
@@ -72,8 +90,10 @@ pub(super) fn place(settings: &Settings, text: &str) -> Result<Place, Failure> {
     let place: Place = text.parse().map_err(|error: PlaceError| Failure::input(error.to_string(), None))?;
     Ok(match place {
         Place::Layout { folder, name } => Place::Layout { folder: settings.cwd.join(folder), name },
-        Place::Archive { file, name } => Place::Archive { file: settings.cwd.join(file), name },
-        place @ (Place::Store(_) | Place::Registry(_)) => place,
+        Place::Archive { file, name } if file.as_os_str() != "-" => {
+            Place::Archive { file: settings.cwd.join(file), name }
+        }
+        place @ (Place::Store(_) | Place::Registry(_) | Place::Archive { .. }) => place,
     })
 }
 
@@ -94,7 +114,7 @@ fn tell(settings: &Settings, json: bool, pushed: &[PushedImage]) -> Result<(), F
 }
 
 /// Says which image of a registry could not be looked at.
-pub(super) fn about(name: &str, error: EngineError) -> Failure {
+pub(in crate::commands) fn about(name: &str, error: EngineError) -> Failure {
     let failure = Failure::from(error);
     match failure {
         Failure::Said { kind, message, help } if !message.contains(name) => {

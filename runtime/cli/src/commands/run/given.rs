@@ -3,6 +3,7 @@
 //! In: [`RunArgs`] and the working directory. Out: variables, and a [`RunGiven`]. Everything is looked at before anything
 //! is built or pulled: a folder that is not there, a file that cannot be read, a terminal that is none.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -85,6 +86,7 @@ pub(super) fn settle(cwd: &Path, run: &RunArgs) -> Result<RunGiven, Failure> {
         });
     }
     mounts.extend(run.tmpfs.iter().map(in_memory));
+    check_places(&mounts)?;
     let entrypoint = run
         .entrypoint
         .as_ref()
@@ -99,6 +101,22 @@ pub(super) fn settle(cwd: &Path, run: &RunArgs) -> Result<RunGiven, Failure> {
         stdin: run.interactive,
         terminal: terminal(run)?,
     })
+}
+
+/// Refuses two mounts at one place: which of them was meant is not for rb to say.
+fn check_places(mounts: &[ExtraMount]) -> Result<(), Failure> {
+    let mut places = BTreeSet::new();
+    for mount in mounts {
+        let (ExtraMount::Bind(Bind { target, .. }) | ExtraMount::Tmpfs { target, .. }) = mount else {
+            continue;
+        };
+        let names = target.split('/').filter(|name| !matches!(*name, "" | "."));
+        if !places.insert(names.collect::<Vec<_>>()) {
+            let help = "keep one of them: -v, --mount and --tmpfs all show something there".to_owned();
+            return Err(Failure::input(format!("`{target}` is given twice"), Some(help)));
+        }
+    }
+    Ok(())
 }
 
 fn bind(cwd: &Path, volume: &Volume) -> Result<ExtraMount, Failure> {
@@ -153,6 +171,20 @@ pub(super) fn size() -> Option<Size> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_place_shows_one_thing() {
+        let places = |targets: &[&str]| {
+            let mount = |target: &&str| ExtraMount::Tmpfs {
+                target: (*target).to_owned(),
+                size_bytes: None,
+                mode: 0o755,
+            };
+            check_places(&targets.iter().map(mount).collect::<Vec<_>>()).is_ok()
+        };
+        assert!(places(&["/a", "/a/b", "/ab"]));
+        assert!(!places(&["/a", "/b", "/a"]) && !places(&["/a/b", "//a/./b/"]));
+    }
 
     #[test]
     fn files_of_variables_are_read_as_docker_does() {

@@ -1,0 +1,23 @@
+//! How far the building of targets goes.
+
+use clap::Args as ClapArgs;
+
+/// Options of `rb +TARGET…` alone.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ClapArgs)]
+pub(crate) struct CourseOptions {
+    /// After a failure, go on with what can go on
+    ///
+    /// With all that does not need what failed; what went well is written, and every failure is told once, at the end.
+    #[arg(long, short, help_heading = "Build")]
+    pub(crate) keep_going: bool,
+    /// Show what would run; run and write nothing
+    ///
+    /// And what is cached, and what would be written.
+    #[arg(long, conflicts_with_all = ["expect_cached", "keep_going"], help_heading = "Build")]
+    pub(crate) dry_run: bool,
+    /// Fail unless every step is cached
+    ///
+    /// Before anything runs; each step that is not is told, with why.
+    #[arg(long, conflicts_with_all = ["no_cache", "keep_going"], help_heading = "Build")]
+    pub(crate) expect_cached: bool,
+}

@@ -1,0 +1,280 @@
+//! Builds that only look: `--dry-run` and `--expect-cached`.
+//!
+//! The graph is decided as ever, but what a step would have to run for is not answered: a target that asks for it stops
+//! there. Then the cache is asked what solving the rest would do ([`rb_api::Job::look`]). `--dry-run` shows that; with
+//! `--expect-cached` the same job goes on where nothing would run, so that nothing can.
+//! **Invariant:** no step runs, no command on this machine either, and nothing is written or pushed, unless all was found.
+//! What is asked for all the same is what sources are: files, what names of images stand for, fingerprints of `@host`.
+
+use std::path::Path;
+
+use rb_api::{Course, Export, Fate, ImageName, LayoutPlace, Outlook, Place, SolveError};
+use rb_diag::{Diagnostic, ErrorKind};
+use rb_frontend::Effect;
+use serde_json::{Value, json};
+
+use super::build::{Build, Planned, Started};
+use super::exports::{Asked, Wanted};
+use super::record;
+use super::targets::{Done, Order};
+use super::workbench::Workbench;
+use crate::args::TargetCall;
+use crate::progress::{Progress, clean};
+use crate::report::{self, Failure, summary::place};
+use crate::settings::{Display, ProgressMode};
+
+/// What a build would do.
+struct Foresight {
+    planned: Planned,
+    /// What the graph was asked for on the way, and would be written first.
+    effects: Vec<Effect>,
+    /// Of every vertex that the build came upon.
+    outlooks: Vec<Outlook>,
+    /// What would be written.
+    exports: Vec<Export>,
+}
+
+/// `--dry-run`: shows what would run and what would be written. That a target stops at a question is no failure; what is
+/// wrong is.
+pub(super) fn show(order: &Order<'_>) -> Result<u8, Failure> {
+    let Order { settings, calls, output, .. } = *order;
+    let build = Build::find(settings, calls)?.annotated(&output.annotation).on_course(Course::Look);
+    let bench = Workbench::open(settings, record::Asked::of_targets("dry-run", calls), Some(build.root()))?;
+    // Nothing is built, so there is no progress, and no record of a build.
+    let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
+    let mut progress = Progress::start(quiet, &TargetCall::title(calls));
+    let seen = bench.run(async {
+        let started = build.start_heard(&bench, &progress, order.settling, progress.sink());
+        foresee(&started, order).await
+    });
+    progress.finish();
+    bench.close();
+    let mut seen = seen?;
+    let text = match settings.display.mode {
+        ProgressMode::Json => format!("{:#}\n", as_json(&seen)),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => as_text(&seen, &settings.cwd),
+    };
+    report::print(text.as_bytes())?;
+    let mut failures = std::mem::take(&mut seen.planned.failures);
+    for outlook in seen.outlooks {
+        if let Fate::Fails(error) = outlook.fate {
+            failures.extend(Failure::of_solve(error, &[]));
+        }
+    }
+    if failures.is_empty() { Ok(0) } else { Err(Failure::several(failures)) }
+}
+
+/// `--expect-cached`: writes all outputs, if no step has to run for them; else says of each why it would.
+pub(super) async fn solve_cached(
+    started: &Started<'_>,
+    order: &Order<'_>,
+    bench: &Workbench,
+) -> Result<Done, Failure> {
+    let Foresight { mut planned, effects, outlooks, exports: _ } = foresee(started, order).await?;
+    if !planned.failures.is_empty() {
+        return Err(Failure::several(std::mem::take(&mut planned.failures)));
+    }
+    let sources = started.build.sources();
+    let mut wanted = started.wanted(&planned.plan)?;
+    for effect in &effects {
+        started.want_effect(effect, &mut wanted)?;
+    }
+    let definitions: Vec<_> = wanted.asked().request.roots.into_iter().map(|root| root.definition).collect();
+    let (mut failures, mut unknown) = (Vec::new(), 0);
+    for Outlook { vertex, name, step, fate } in outlooks {
+        match fate {
+            Fate::Cached(_) | Fate::NotNeeded => {}
+            Fate::Runs(reason) => {
+                let error = SolveError::Withheld { vertex, name, reason: Some(reason) };
+                failures.extend(Failure::of_solve(error, &definitions));
+            }
+            Fate::Unknown { after: None } => {
+                failures.extend(Failure::of_solve(
+                    SolveError::Withheld { vertex, name, reason: None },
+                    &definitions,
+                ));
+            }
+            Fate::Unknown { after: Some(_) } => unknown += usize::from(step),
+            Fate::Fails(error) => failures.extend(Failure::of_solve(error, &definitions)),
+        }
+    }
+    // The step that a question would have run is among these; a command on this machine is not.
+    let own = planned.stopped.into_iter().filter(|_| failures.is_empty());
+    let own: Vec<Failure> =
+        own.map(|item| Failure::Diagnostics { items: vec![item], sources: sources.clone() }).collect();
+    failures.extend(own);
+    if failures.is_empty() {
+        let mut first = Wanted::default();
+        for effect in &effects {
+            started.want_effect(effect, &mut first)?;
+        }
+        started.gateway.note_written(started.solve(first.asked().request).await?);
+        return started.solve_plan(&planned.plan, order, bench).await;
+    }
+    let count = failures.len();
+    let mut message = match count {
+        1 => "--expect-cached: 1 step would have to run".to_owned(),
+        count => format!("--expect-cached: {count} steps would have to run"),
+    };
+    if unknown > 0 {
+        let steps = if unknown == 1 { "1 more depends".to_owned() } else { format!("{unknown} more depend") };
+        message = format!("{message}, and {steps} on what comes of that");
+    }
+    let help = Some("nothing was run and nothing was written; without --expect-cached they run".to_owned());
+    failures.push(Failure::Said { kind: ErrorKind::Build, message, help });
+    Err(Failure::several(failures))
+}
+
+async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, Failure> {
+    let planned = started.plan_all().await?;
+    let effects = started.gateway.looked();
+    let mut wanted = Wanted::default();
+    for effect in &effects {
+        started.want_effect(effect, &mut wanted)?;
+    }
+    let mut own = started.wanted(&planned.plan)?;
+    (order.choose)(&planned.plan, &mut own, &started.build.sources(), &|_| true)?;
+    let (Asked { request: first, .. }, Asked { request: then, .. }) = (wanted.asked(), own.asked());
+    let roots = [first.roots, then.roots].concat();
+    let looked = started.job.look(&roots).await;
+    let outlooks = looked.map_err(|error| {
+        let definitions: Vec<_> = roots.into_iter().map(|root| root.definition).collect();
+        Failure::several(Failure::of_solve(error, &definitions))
+    })?;
+    Ok(Foresight { planned, effects, outlooks, exports: [first.exports, then.exports].concat() })
+}
+
+/// Returns the target of a vertex, and what it does.
+fn divided(name: &str) -> (String, String) {
+    let name = clean(name, false);
+    match name.split_once(" | ") {
+        Some((target, what)) => (target.to_owned(), what.to_owned()),
+        None => (String::new(), name),
+    }
+}
+
+/// Returns what is shown of a fate: a word, and why.
+fn words(fate: &Fate) -> (&'static str, String) {
+    match fate {
+        Fate::Cached(_) => ("cached", String::new()),
+        Fate::NotNeeded => ("not needed", String::new()),
+        Fate::Runs(reason) => ("would run", reason.text.clone()),
+        Fate::Unknown { after: Some(after) } => {
+            let (target, what) = divided(after);
+            ("unknown", format!("depends on what comes of `{target}: {what}`"))
+        }
+        Fate::Unknown { after: None } => ("unknown", "the image that it reads is not here".to_owned()),
+        Fate::Fails(error) => ("fails", error.to_string()),
+    }
+}
+
+fn as_text(seen: &Foresight, cwd: &Path) -> String {
+    let mut out = String::new();
+    let shown =
+        || seen.outlooks.iter().filter(|outlook| outlook.step || matches!(outlook.fate, Fate::Fails(_)));
+    let mut targets: Vec<String> = Vec::new();
+    for outlook in shown() {
+        let (target, _) = divided(&outlook.name);
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    for target in &targets {
+        out.push_str(&format!("{}\n", if target.is_empty() { "-" } else { target }));
+        for outlook in shown().filter(|outlook| divided(&outlook.name).0 == *target) {
+            let (word, why) = words(&outlook.fate);
+            let why = if why.is_empty() { why } else { format!("  ({})", clean(&why, false)) };
+            out.push_str(&format!("  {word:<10} {}{why}\n", divided(&outlook.name).1));
+        }
+    }
+    for item in &seen.planned.stopped {
+        out.push_str(&format!("stops here: {}\n", stop(item)));
+    }
+    for line in seen.exports.iter().flat_map(|export| written(export, cwd)) {
+        out.push_str(&format!("{}\n", clean(&line, false)));
+    }
+    out.push_str(&format!("{}\n", summary(seen)));
+    out
+}
+
+/// Returns where a target stops, and what is not known because of that.
+fn stop(item: &Diagnostic) -> String {
+    let target =
+        item.trail.first().map(|first| first.trim_start_matches("in ").to_owned()).unwrap_or_default();
+    let message = clean(&item.message, false);
+    format!("{message}; what {target} does then is not known before it has")
+}
+
+fn summary(seen: &Foresight) -> String {
+    let count = |fits: fn(&Fate) -> bool| {
+        seen.outlooks.iter().filter(|outlook| outlook.step && fits(&outlook.fate)).count()
+    };
+    let runs = count(|fate| matches!(fate, Fate::Runs(_)));
+    let unknown = count(|fate| matches!(fate, Fate::Unknown { .. }));
+    let cached = count(|fate| matches!(fate, Fate::Cached(_) | Fate::NotNeeded));
+    let steps = if runs == 1 { "1 step".to_owned() } else { format!("{runs} steps") };
+    let unknown = if unknown == 0 { String::new() } else { format!(", {unknown} unknown") };
+    format!("dry run: {steps} would run{unknown}, {cached} cached; nothing was run or written")
+}
+
+/// Returns what would be written by an export, a line each.
+fn written(export: &Export, cwd: &Path) -> Vec<String> {
+    let at = |path: &Path| place(path, cwd);
+    match export {
+        Export::Image { names, push, .. } => {
+            let plain = |name: &ImageName| match name {
+                ImageName::Plain(name) | ImageName::Digest(name) => name.clone(),
+            };
+            let saves = names.iter().filter(|_| push.is_none_or(|push| !push.only));
+            let saves = saves.map(|name| format!("would save image {}", plain(name)));
+            let pushes = names.iter().filter(|_| push.is_some());
+            saves.chain(pushes.map(|name| format!("would push {}", plain(name)))).collect()
+        }
+        Export::Local { path, destination, into, entries, .. } => {
+            let name = Path::new(path).file_name().filter(|_| *into && !*entries);
+            vec![format!(
+                "would write {}",
+                name.map_or_else(|| at(destination), |name| at(&destination.join(name)))
+            )]
+        }
+        Export::Tar { destination: Place::File(path), .. }
+        | Export::OciLayout {
+            destination: LayoutPlace::Folder(path) | LayoutPlace::Archive(Place::File(path)),
+            ..
+        } => vec![format!("would write {}", at(path))],
+        Export::Tar { destination: Place::Stream(_), .. }
+        | Export::OciLayout { destination: LayoutPlace::Archive(Place::Stream(_)), .. } => {
+            vec!["would write to stdout".to_owned()]
+        }
+    }
+}
+
+fn as_json(seen: &Foresight) -> Value {
+    let steps = seen.outlooks.iter().map(|Outlook { vertex, name, step, fate }| {
+        let (word, why) = words(fate);
+        let mut value = json!({
+            "name": name, "vertex": vertex.to_string(), "step": step, "fate": word.replace(' ', "_"),
+        });
+        match fate {
+            Fate::Runs(reason) => {
+                value["reason"] = json!(reason.text);
+                value["miss"] = json!(reason.miss);
+            }
+            Fate::Unknown { after } => value["after"] = json!(after),
+            Fate::Cached(key) => value["key"] = json!(key),
+            Fate::Fails(_) => value["message"] = json!(why),
+            Fate::NotNeeded => {}
+        }
+        value
+    });
+    let stopped =
+        seen.planned.stopped.iter().map(|item| json!({ "message": item.message, "trail": item.trail }));
+    let outputs = seen.exports.iter().flat_map(|export| written(export, Path::new("")));
+    json!({
+        "format": 1,
+        "complete": seen.planned.stopped.is_empty() && seen.planned.failures.is_empty(),
+        "steps": steps.collect::<Vec<_>>(),
+        "stopped": stopped.collect::<Vec<_>>(),
+        "outputs": outputs.collect::<Vec<_>>(),
+    })
+}
