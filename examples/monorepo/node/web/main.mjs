@@ -1,0 +1,3 @@
+import { server } from "./web.mjs";
+
+server.listen(8080);
