@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use rb_buildfile::BuildfileFrontend;
 use rb_diag::{SourceFile, SourceId};
-use rb_frontend::{BuildOptions, BuildPlan, BuildRequest, Frontend, MapWorld, ProjectRef, TargetRef};
+use rb_frontend::{BuildOptions, BuildPlan, BuildRequest, Frontend, MapWorld, ProjectRef, TargetRef, TargetRequest};
 use rb_oci::Platform;
 
 const LIB: &str = "VERSION 0.8\nARG --global g=1\nFROM scratch\nt:\n    ARG a=2\n    RUN echo $a $g\n    SAVE ARTIFACT out\nF:\n    FUNCTION\n    ARG x=1\n    ENV X=$x\n";
@@ -33,10 +33,13 @@ fn plan(text: &str, name: &str) -> Result<Vec<String>, Vec<String>> {
     let root = ProjectRef::Local { dir: String::new() };
     let platform: Platform = "linux/amd64".parse().expect("a platform");
     let request = BuildRequest {
-        target: TargetRef { project: root, name: name.to_owned() },
-        args: [("A".to_owned(), "1".to_owned())].into(),
+        targets: vec![TargetRequest::one(
+            TargetRef { project: root, name: name.to_owned() },
+            [("A".to_owned(), "1".to_owned())].into(),
+        )],
+        keep_going: false,
         defaults: [("a".to_owned(), "around".to_owned())].into(),
-        platform: platform.clone(),
+        platforms: vec![platform.clone()],
         user_platform: platform.clone(),
         native_platform: platform,
         options: BuildOptions { push: true, allow_privileged: true, ..BuildOptions::default() },
@@ -56,7 +59,7 @@ fn marshal(plan: &BuildPlan, world: &MapWorld) -> Vec<String> {
         format!("{:?}", state.digest().expect("and has a digest"))
     };
     let roots = plan.roots.iter().map(|(label, state)| format!("{label} {}", digest(state)));
-    roots.chain([digest(&plan.target.state), digest(&plan.target.artifact_tree)]).collect()
+    roots.chain([digest(&plan.target().state), digest(&plan.target().artifact_tree)]).collect()
 }
 
 /// Runs a future whose world answers at once.

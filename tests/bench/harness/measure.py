@@ -1,0 +1,74 @@
+"""One command, measured: wall time, processor time and peak memory.
+
+In: a command. Out: `Sample`. A tool with a daemon adds what the daemon used meanwhile (`Daemon`).
+"""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """A command did not succeed; its text says which and what it said."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of wall and processor time, and the peak of resident memory in bytes of the largest process."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+    def plus(self, cpu: float, memory: int) -> "Sample":
+        """Returns this with what a daemon used beside it."""
+        return Sample(self.wall, self.cpu + cpu, self.memory + memory)
+
+
+def run(command: list, cwd: Path | None = None, env: dict | None = None) -> Sample:
+    """Runs a command to its end. Raises `Failed` with the last of its output where it fails."""
+    reader, writer = os.pipe()
+    begun = time.monotonic()
+    child = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=None if env is None else os.environ | env,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+    )
+    os.close(writer)
+    said = bytearray()
+    with os.fdopen(reader, "rb") as output:
+        while piece := output.read1(65536):
+            said = (said + piece)[-8192:]
+    _, status, usage = os.wait4(child.pid, 0)
+    wall = time.monotonic() - begun
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise Failed(f"{' '.join(map(str, command))} ended with {child.returncode}:\n{said.decode(errors='replace')}")
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+class Daemon:
+    """What a daemon and the children it has waited for use between two moments."""
+
+    def __init__(self, pid: int):
+        self.folder = Path(f"/proc/{pid}")
+        self.before = self.cpu()
+        # Makes the peak of resident memory begin anew.
+        (self.folder / "clear_refs").write_text("5")
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = (self.folder / "stat").read_text().rpartition(")")[2].split()
+        return sum(int(field) for field in fields[11:15]) / TICKS
+
+    def since(self) -> tuple[float, int]:
+        """Returns the seconds of processor time and the peak of memory since this was made."""
+        peak = next(line for line in (self.folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
+        return self.cpu() - self.before, int(peak.split()[1]) * 1024

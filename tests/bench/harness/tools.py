@@ -1,0 +1,197 @@
+"""The tools that are compared. Each builds the same folder: `rb` its Buildfile, the others its Dockerfile.
+
+A tool has a state of its own below the working folder. `reset` forgets all results, and keeps base images out of the measured
+time only where the workload does not ask for them. `build` measures one build; `tree` writes its result as a tar and is not measured.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from .measure import Daemon, Failed, Sample, run
+
+
+class Tool:
+    """A tool with its state below `work`."""
+
+    name = ""
+
+    def __init__(self, work: Path, registry: str):
+        self.state = work / "state" / self.name
+        self.registry = registry
+        self.state.mkdir(parents=True)
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        self.state.mkdir(parents=True)
+
+    def build(self, folder: Path, target: str, output: dict | None) -> Sample:
+        """Builds a target; `output` is what `-o` of rb and of BuildKit take, as keys and values."""
+        raise NotImplementedError
+
+    def tree(self, folder: Path, target: str, path: Path) -> None:
+        """Writes the result of a target as a tar."""
+        self.build(folder, target, {"type": "tar", "dest": path})
+
+    def stop(self) -> None:
+        """Ends what the tool left running."""
+
+
+def spelled(output: dict) -> str:
+    """Writes the value of `-o`."""
+    return ",".join(f"{key}={value}" for key, value in output.items())
+
+
+class Rb(Tool):
+    """`rb` itself: no daemon, nothing left running but what writes results through to the disk."""
+
+    name = "rb"
+
+    def __init__(self, work: Path, registry: str, binary: Path):
+        super().__init__(work, registry)
+        self.binary = binary
+
+    def version(self) -> str:
+        return subprocess.check_output([self.binary, "--version"], text=True).strip()
+
+    def reset(self) -> None:
+        self.rest()
+        super().reset()
+
+    def rest(self) -> None:
+        """Waits for what still writes to the disk."""
+        wanted = b"__sync\0" + bytes(self.state)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if not any(wanted in words for words in command_lines()):
+                return
+            time.sleep(0.05)
+
+    def build(self, folder: Path, target: str, output: dict | None) -> Sample:
+        out = [] if output is None else ["-o", spelled(output)]
+        return run([self.binary, "-q", "--no-output", *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
+
+
+def command_lines():
+    """Yields the words of each process, ended by NUL."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield process.read_bytes()
+        except OSError:
+            # It has ended meanwhile.
+            continue
+
+
+class BuildKit(Tool):
+    """A buildkitd of its own, with its Dockerfile frontend, over `buildctl`."""
+
+    name = "buildkit"
+
+    def __init__(self, work: Path, registry: str, folder: Path):
+        super().__init__(work, registry)
+        self.folder, self.socket, self.daemon = folder, f"unix://{work}/buildkit.sock", None
+        self.log = open(work / "buildkit.log", "wb")
+        self.start()
+
+    def version(self) -> str:
+        modules = subprocess.check_output(["go", "version", "-m", self.folder / "buildkitd"], text=True)
+        module = next(line for line in modules.splitlines() if "\tgithub.com/moby/buildkit\t" in line)
+        return "BuildKit " + module.split()[2]
+
+    def start(self) -> None:
+        config = self.state / "buildkitd.toml"
+        config.write_text(f'[registry."{self.registry}"]\n  http = true\n')
+        daemon = [self.folder / "buildkitd", "--config", config, "--root", self.state / "root", "--addr", self.socket]
+        self.daemon = subprocess.Popen(
+            [*daemon, "--oci-worker-snapshotter", "overlayfs"], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while subprocess.run(self.control("debug", "workers"), capture_output=True).returncode != 0:
+            if self.daemon.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"buildkitd does not come up: see {self.log.name}")
+            time.sleep(0.1)
+
+    def control(self, *words) -> list:
+        return [self.folder / "buildctl", "--addr", self.socket, *words]
+
+    def reset(self) -> None:
+        self.stop()
+        super().reset()
+        self.start()
+
+    def stop(self) -> None:
+        if self.daemon is not None:
+            self.daemon.send_signal(signal.SIGTERM)
+            self.daemon.wait()
+            self.daemon = None
+
+    def build(self, folder: Path, target: str, output: dict | None) -> Sample:
+        out = [] if output is None else ["--output", spelled(output)]
+        files = ["--local", f"context={folder}", "--local", f"dockerfile={folder}", "--opt", f"target={target}"]
+        daemon = Daemon(self.daemon.pid)
+        sample = run(self.control("build", "--progress=quiet", "--frontend", "dockerfile.v0", *files, *out))
+        return sample.plus(*daemon.since())
+
+
+class Buildah(Tool):
+    """Buildah with its layers cached, overlayfs, and crun; runc where cgroups are of both versions, which crun refuses."""
+
+    name = "buildah"
+    runtime = "runc" if Path("/sys/fs/cgroup/unified").exists() else "crun"
+
+    def version(self) -> str:
+        words = subprocess.check_output(["buildah", "--version"], text=True).split()
+        return f"Buildah {words[2]} with {self.runtime}"
+
+    def reset(self) -> None:
+        self.stop()
+        super().reset()
+
+    def stop(self) -> None:
+        # A build that failed leaves its container mounted, and Buildah binds the folder of its layers onto itself.
+        subprocess.run([*self.command(), "rm", "--all"], capture_output=True)
+        subprocess.run(["umount", "--recursive", self.state / "root" / "overlay"], capture_output=True)
+
+    def command(self) -> list:
+        return ["buildah", "--root", self.state / "root", "--runroot", self.state / "run", "--storage-driver", "overlay"]
+
+    def build(self, folder: Path, target: str, output: dict | None) -> Sample:
+        words = [*self.command(), "build", "--layers", "--quiet", "--isolation", "oci", "--runtime", self.runtime, "--network", "host"]
+        words += ["--tls-verify=false", "--target", target, "--ignorefile", folder / ".dockerignore"]
+        kind = None if output is None else output["type"]
+        if kind == "tar":
+            words += ["--output", spelled(output)]
+        sample = run([*words, "--tag", "bench", folder])
+        if kind in ("oci", "image"):
+            to = f"oci-archive:{output['dest']}" if kind == "oci" else f"docker://{output['name']}"
+            push = [*self.command(), "push", "--quiet", "--format", "oci", "--tls-verify=false"]
+            plain = output["compression"] == "uncompressed"
+            push += ["--disable-compression"] if plain else ["--compression-format", output["compression"]]
+            written = run([*push, "bench", to])
+            sample = Sample(sample.wall + written.wall, sample.cpu + written.cpu, max(sample.memory, written.memory))
+        return sample
+
+
+def chosen(names: list, work: Path, registry: str, rb: Path, buildkit: Path | None) -> tuple[list, list]:
+    """Returns the tools that are here, and why others are not."""
+    tools, absent = [Rb(work, registry, rb)], []
+    if "buildkit" in names:
+        if buildkit and shutil.which("runc"):
+            tools.append(BuildKit(work, registry, buildkit))
+        else:
+            absent.append("buildkit: needs runc, and Go to build tests/peers (or BUILDKIT with the folder of its programs)")
+    if "buildah" in names:
+        if shutil.which("buildah") and shutil.which(Buildah.runtime):
+            tools.append(Buildah(work, registry))
+        else:
+            absent.append(f"buildah: Debian's packages buildah and {Buildah.runtime}")
+    if os.geteuid() != 0:
+        raise SystemExit("tests/bench/run needs root, since its peers do")
+    return tools, absent

@@ -1,0 +1,243 @@
+"""What is built. Each workload is a folder with a Buildfile and a Dockerfile that say the same, and the phases in which it is timed.
+
+Bytes come from a seed, so that two runs build the same. `scale` makes the data larger or smaller.
+"""
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .images import Registry, busybox, files
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One row of the table.
+
+    `cold`: each tool forgets everything before each run. `built`: it forgets, then builds without being timed, so that the output
+    alone is timed. Else each tool goes on from what the last run left. `change` alters the folder before each round, for all tools.
+    """
+
+    name: str
+    target: str = "all"
+    cold: bool = False
+    built: bool = False
+    change: Callable[[int], None] | None = None
+    output: dict | None = None
+
+
+class Workload:
+    """A workload in its folder."""
+
+    name = ""
+    about = ""
+
+    def __init__(self, folder: Path, registry: Registry, scale: float):
+        self.folder, self.registry, self.scale = folder, registry, scale
+        self.dice = random.Random(self.name)
+        folder.mkdir()
+
+    def make(self) -> None:
+        """Writes the folder."""
+
+    def phases(self) -> list:
+        raise NotImplementedError
+
+    def write(self, buildfile: str, dockerfile: str) -> None:
+        (self.folder / "Buildfile").write_text("VERSION 1\n" + buildfile)
+        (self.folder / "Dockerfile").write_text(dockerfile)
+        (self.folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\nBuildfile\n")
+
+    def fill(self, folder: str, count: int, size: int) -> None:
+        """Writes files of random bytes, a hundred folders of them."""
+        for number in range(count):
+            path = self.folder / folder / str(number % 100) / str(number)
+            if number < 100:
+                path.parent.mkdir(parents=True)
+            path.write_bytes(self.dice.randbytes(size))
+
+    def touch(self, folder: str, numbers, run: int) -> None:
+        """Changes the first bytes of some of these files."""
+        for number in numbers:
+            with open(self.folder / folder / str(number % 100) / str(number), "r+b") as file:
+                file.write(b"run %d" % run)
+
+
+class Unchanged(Workload):
+    name = "unchanged"
+    about = "60 instructions in 12 stages, tiny context"
+
+    def make(self) -> None:
+        base = self.registry.push("unchanged", [busybox], self.folder)
+        buildfile, dockerfile = "", ""
+        for stage in range(11):
+            (self.folder / f"in{stage}").write_text(str(stage))
+            steps = f"WORKDIR /w\n{{}}COPY in{stage} .\n{{}}RUN cat in{stage} > a\n{{}}RUN cat a a > /out\n"
+            buildfile += f"s{stage}:\n    FROM {base}\n    " + steps.replace("{}", "    ") + "    SAVE ARTIFACT /out\n"
+            dockerfile += f"FROM {base} AS s{stage}\n" + steps.replace("{}", "")
+        buildfile += f"all:\n    FROM {base}\n" + "".join(f"    COPY +s{stage}/out /out{stage}\n" for stage in range(11))
+        dockerfile += f"FROM {base} AS all\n" + "".join(f"COPY --from=s{stage} /out /out{stage}\n" for stage in range(11))
+        self.write(buildfile, dockerfile)
+
+    def phases(self) -> list:
+        return [Phase("all steps run", cold=True), Phase("nothing changed")]
+
+
+class Parallel(Workload):
+    name = "parallel"
+    about = "8 branches: 4 wait 2 s, 4 compute; then one that reads all"
+
+    def make(self) -> None:
+        base = self.registry.push("parallel", [busybox], self.folder)
+        buildfile, dockerfile = "", ""
+        for branch in range(8):
+            work = "sleep 2" if branch % 2 else "seq 400000 | md5sum"
+            steps = f"RUN {work} > /dev/null\n{{}}RUN echo {branch} > /out\n"
+            buildfile += f"b{branch}:\n    FROM {base}\n    " + steps.replace("{}", "    ") + "    SAVE ARTIFACT /out\n"
+            dockerfile += f"FROM {base} AS b{branch}\n" + steps.replace("{}", "")
+        buildfile += f"all:\n    FROM {base}\n" + "".join(f"    COPY +b{branch}/out /out{branch}\n" for branch in range(8))
+        dockerfile += f"FROM {base} AS all\n" + "".join(f"COPY --from=b{branch} /out /out{branch}\n" for branch in range(8))
+        self.write(buildfile, dockerfile)
+
+    def phases(self) -> list:
+        return [Phase("all steps run", cold=True)]
+
+
+class Copy(Workload):
+    name = "copy"
+    about = "20,000 files of 10 kB each, copied"
+
+    def make(self) -> None:
+        self.count = int(20_000 * self.scale)
+        self.fill("src", self.count, 10_000)
+        self.write("all:\n    FROM scratch\n    COPY src /src\n", "FROM scratch AS all\nCOPY src /src\n")
+
+    def phases(self) -> list:
+        some = range(0, self.count, 100)
+        return [
+            Phase("first build", cold=True),
+            Phase("nothing changed"),
+            Phase("one file changed", change=lambda run: self.touch("src", [7], run)),
+            Phase("1 % of the files changed", change=lambda run: self.touch("src", some, run)),
+        ]
+
+
+class Context(Workload):
+    name = "context"
+    about = "100,000 files, 600 MB; the target needs 1,000 of them"
+
+    def make(self) -> None:
+        count = int(1_000 * self.scale)
+        for part in range(100):
+            self.fill(f"part{part}", count, 6_000)
+        self.write("all:\n    FROM scratch\n    COPY part7 /src\n", "FROM scratch AS all\nCOPY part7 /src\n")
+
+    def phases(self) -> list:
+        return [
+            Phase("first build", cold=True),
+            Phase("nothing changed"),
+            Phase("one file changed", change=lambda run: self.touch("part7", [7], run)),
+        ]
+
+
+class Export(Workload):
+    name = "export"
+    about = "6 layers, 600 MB, half incompressible"
+
+    def make(self) -> None:
+        words = b"".join(b"%08x the quick brown fox\n" % number for number in range(40_000))
+        for layer in range(6):
+            folder = self.folder / f"layer{layer}"
+            folder.mkdir()
+            for number in range(int(50 * self.scale)):
+                (folder / f"noise{number}").write_bytes(self.dice.randbytes(1_000_000))
+                (folder / f"words{number}").write_bytes((b"%d\n" % number + words)[:1_000_000])
+        copies = "".join(f"{{}}COPY layer{layer} /layer{layer}\n" for layer in range(6))
+        self.write(
+            "all:\n    FROM scratch\n" + copies.replace("{}", "    ") + "    SAVE IMAGE bench:1\n",
+            "FROM scratch AS all\n" + copies.replace("{}", ""),
+        )
+
+    def phases(self) -> list:
+        def oci(compression: str) -> dict:
+            return {"type": "oci", "dest": self.folder.parent / "exported.tar", "compression": compression}
+
+        push = {"type": "image", "name": f"{self.registry.address}/{{tool}}/export:1", "push": "true", "compression": "gzip"}
+        return [
+            Phase("OCI archive, gzip", built=True, output=oci("gzip")),
+            Phase("OCI archive, zstd", built=True, output=oci("zstd")),
+            Phase("OCI archive, not compressed", built=True, output=oci("uncompressed")),
+            Phase("OCI archive again, one layer changed", output=oci("gzip"), change=self.change),
+            Phase("pushed again, one layer changed", output=push, change=self.change),
+        ]
+
+    def change(self, run: int) -> None:
+        self.runs = getattr(self, "runs", 0) + 1
+        (self.folder / "layer5" / "noise0").write_bytes(b"change %d" % self.runs)
+
+
+class Many(Workload):
+    name = "many"
+    about = "60 targets over 10 libraries, 3,000 files"
+
+    def make(self) -> None:
+        base = self.registry.push("many", [busybox], self.folder)
+        buildfile, dockerfile = "", ""
+        for library in range(10):
+            self.fill(f"lib{library}", 100, 500)
+            steps = f"COPY lib{library} /lib\n{{}}RUN cat /lib/*/* | md5sum > /out\n"
+            buildfile += f"lib{library}:\n    FROM {base}\n    " + steps.replace("{}", "    ") + "    SAVE ARTIFACT /out\n"
+            dockerfile += f"FROM {base} AS lib{library}\n" + steps.replace("{}", "")
+        for app in range(60):
+            self.fill(f"app{app}", 33, 500) if app < 60 else None
+            uses = [app % 10, (app // 10 + app) % 10]
+            buildfile += f"app{app}:\n    FROM {base}\n    COPY app{app} /app\n"
+            dockerfile += f"FROM {base} AS app{app}\nCOPY app{app} /app\n"
+            for library in sorted(set(uses)):
+                buildfile += f"    COPY +lib{library}/out /lib{library}\n"
+                dockerfile += f"COPY --from=lib{library} /out /lib{library}\n"
+            run = "RUN cat /app/*/* /lib?* | md5sum > /out\n"
+            buildfile += f"    {run}    SAVE ARTIFACT /out\n"
+            dockerfile += run
+        copies = "".join(f"    COPY +app{app}/out /{app}\n" for app in range(60))
+        self.write(
+            buildfile + "all:\n    FROM scratch\n" + copies,
+            dockerfile + "FROM scratch AS all\n" + "".join(f"COPY --from=app{app} /out /{app}\n" for app in range(60)),
+        )
+        (self.folder / "README").write_text("0")
+
+    def phases(self) -> list:
+        return [
+            Phase("all steps run", cold=True),
+            Phase("a README changed", change=lambda run: (self.folder / "README").write_text(str(run)) and None),
+            Phase("one library changed", change=lambda run: self.touch("lib3", [5], run)),
+        ]
+
+
+class Base(Workload):
+    name = "base"
+    about = "a base of 12 layers, 600 MB, one of them most of it, from a registry"
+
+    def make(self) -> None:
+        sizes = [360] + [20] * 10 + [40]
+        layers = [files(f"layer{number}", int(size * self.scale), 1_000_000, self.dice) for number, size in enumerate(sizes)]
+        base = self.registry.push("base", [busybox, *layers], self.folder)
+        (self.folder / "file").write_text("x")
+        steps = {"copy": "COPY file /file", "run": "RUN echo x > /file"}
+        self.write(
+            "".join(f"{name}:\n    FROM {base}\n    {step}\n" for name, step in steps.items()),
+            "".join(f"FROM {base} AS {name}\n{step}\n" for name, step in steps.items()),
+        )
+
+    def phases(self) -> list:
+        return [Phase("FROM and COPY", target="copy", cold=True), Phase("FROM and RUN", target="run", cold=True)]
+
+
+ALL = {kind.name: kind for kind in (Unchanged, Parallel, Copy, Context, Export, Many, Base)}
+
+
+def remove(workload: Workload) -> None:
+    """Removes a workload's folder."""
+    shutil.rmtree(workload.folder)
