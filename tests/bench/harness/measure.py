@@ -5,6 +5,7 @@ In: a command. Out: `Sample`. A tool with a daemon adds what the daemon used mea
 
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds of wall and processor time, and the peak of resident memory in bytes of the largest process."""
+    """Seconds of wall and processor time, and the peak of resident memory in bytes: of the process, and of its daemon."""
 
     wall: float
     cpu: float
@@ -42,16 +43,44 @@ def run(command: list, cwd: Path | None = None, env: dict | None = None) -> Samp
         stderr=writer,
     )
     os.close(writer)
+    peak = Peak(child.pid)
+    peak.start()
     said = bytearray()
     with os.fdopen(reader, "rb") as output:
         while piece := output.read1(65536):
             said = (said + piece)[-8192:]
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.monotonic() - begun
+    peak.join()
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise Failed(f"{' '.join(map(str, command))} ended with {child.returncode}:\n{said.decode(errors='replace')}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Sample(wall, usage.ru_utime + usage.ru_stime, peak.bytes)
+
+
+class Peak(threading.Thread):
+    """The peak of a process's resident memory, asked for until it ends.
+
+    What wait4(2) says begins with the memory of the process that forked it, which is this one.
+    """
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self.status, self.bytes = Path(f"/proc/{pid}/status"), 0
+
+    def run(self) -> None:
+        while (found := high_water(self.status)) is not None:
+            self.bytes = max(self.bytes, found)
+            time.sleep(0.002)
+
+
+def high_water(status: Path) -> int | None:
+    """Returns the peak of resident memory in bytes, of a process that still has any."""
+    try:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) * 1024
 
 
 class Daemon:
@@ -70,5 +99,4 @@ class Daemon:
 
     def since(self) -> tuple[float, int]:
         """Returns the seconds of processor time and the peak of memory since this was made."""
-        peak = next(line for line in (self.folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
-        return self.cpu() - self.before, int(peak.split()[1]) * 1024
+        return self.cpu() - self.before, high_water(self.folder / "status") or 0
