@@ -147,10 +147,7 @@ fn no_text_takes_more_than_linear_time() {
         let small = cost(&repeated(unit, 8_000));
         let large = cost(&repeated(unit, 32_000));
         println!("{unit:?}: {small:?} {large:?}");
-        assert!(
-            large < small * 8 + Duration::from_secs(1),
-            "{unit:?}: 8 kB take {small:?}, 32 kB {large:?}"
-        );
+        assert!(large < small * 8 + Duration::from_secs(1), "{unit:?}: 8 kB take {small:?}, 32 kB {large:?}");
     }
 }
 
