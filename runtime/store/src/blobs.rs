@@ -7,12 +7,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rb_oci::{Digest, Hasher};
 
 use crate::error::Context as _;
-use crate::space::ASK_EVERY_BYTES;
+use crate::folder::{rename_durably, write_to};
 use crate::{Result, Store, StoreError};
 
 impl Store {
@@ -158,28 +158,17 @@ impl BlobWriter {
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(StoreError::DigestMismatch { expected, actual: digest });
         }
-        // Renamed over one that is there as well: that heals a damaged one.
-        let path = self.store.blob_path(&digest);
-        self.file.sync_all().context("sync", &self.temporary.0)?;
-        fs::rename(&self.temporary.0, &path).context("create", &path)?;
-        sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        rename_durably(&self.file, &self.temporary.0, &self.store.blob_path(&digest))?;
         Ok((digest, size_bytes))
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes).map_err(|error| {
-            // Who writes knows no path: it goes along.
-            io::Error::new(error.kind(), StoreError::io("write", &self.temporary.0, error))
-        })?;
+        let count = write_to(&self.file, &self.temporary.0, bytes)?;
         self.hasher.update(&bytes[..count]);
-        let before = self.written_bytes;
         self.written_bytes += count as u64;
-        if before / ASK_EVERY_BYTES != self.written_bytes / ASK_EVERY_BYTES {
-            let full = |error| io::Error::new(io::ErrorKind::StorageFull, error);
-            self.store.check_space().map_err(full)?;
-        }
+        self.store.check_space_after(self.written_bytes, count)?;
         Ok(count)
     }
 
@@ -217,10 +206,6 @@ impl Read for BlobReader {
         }
         Ok(count)
     }
-}
-
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).context("sync", path)
 }
 
 #[cfg(test)]

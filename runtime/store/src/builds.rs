@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Context as _;
+use crate::folder::named_entries;
 use crate::{Result, Store, StoreError};
 
 /// So many records are kept.
@@ -61,16 +62,8 @@ impl Store {
 
     /// Returns the records of builds, the newest first.
     pub fn builds(&self) -> Result<Vec<BuildFile>> {
-        let directory = self.builds_dir();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(StoreError::io("list", &directory, source)),
-        };
         let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.context("list", &directory)?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+        for (name, entry) in named_entries(&self.builds_dir())? {
             if !is_name(&name) {
                 continue;
             }

@@ -81,7 +81,7 @@ const SCHEMA: &str = "
 
 /// What came later, under its number: additions that an older program can do without. What it could not do without
 /// raises [`crate::FORMAT`].
-const ADDITIONS: [&str; 3] = [
+const ADDITIONS: [&str; 4] = [
     "
     CREATE TABLE tombstones (key BLOB PRIMARY KEY, reason INTEGER NOT NULL, gone_unix INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX tombstones_gone ON tombstones (gone_unix);
@@ -98,6 +98,10 @@ const ADDITIONS: [&str; 3] = [
         repository TEXT NOT NULL,
         UNIQUE (blob, repository)
     ) STRICT;
+",
+    // An older program would take each for a layer of its own, and so this came with a format.
+    "
+    ALTER TABLE snapshots ADD COLUMN continues INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -32,6 +32,7 @@ mod clock;
 mod damage;
 mod database;
 mod error;
+mod folder;
 mod images;
 mod layers;
 mod locks;

@@ -10,10 +10,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::builds::MOST_BUILDS;
+use crate::builds::{MOST_BUILDS, is_build_name};
 use crate::error::Context as _;
+use crate::folder::named_entries;
 use crate::processes::living;
-use crate::{Result, Store, StoreError};
+use crate::{Result, Store};
 
 /// So many bytes of logs are kept, and the newest build's in any case.
 pub const MOST_LOG_BYTES: u64 = 1 << 30;
@@ -75,20 +76,10 @@ impl Store {
 
 /// Returns the logs of builds in a state directory, the newest first; it is not opened.
 pub fn logs(root: &Path) -> Result<Vec<BuildLogs>> {
-    let directory = root.join("logs");
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(StoreError::io("list", &directory, source)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.context("list", &directory)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if crate::builds::is_build_name(&name) {
-            found.push(BuildLogs { name, path: entry.path() });
-        }
-    }
+    let mut found = named_entries(&root.join("logs"))?;
+    found.retain(|(name, _)| is_build_name(name));
+    let logs = |(name, entry): (String, fs::DirEntry)| BuildLogs { name, path: entry.path() };
+    let mut found: Vec<BuildLogs> = found.into_iter().map(logs).collect();
     found.sort_by(|one, other| other.name.cmp(&one.name));
     Ok(found)
 }

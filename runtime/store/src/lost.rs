@@ -60,7 +60,7 @@ impl Store {
 
     /// Says whether `id` and all snapshots under it are as they were committed, each looked at once in the life of this
     /// handle. Where one is not, it is forgotten with all that builds on it.
-    pub(crate) fn is_whole(&self, id: SnapshotId) -> Result<bool> {
+    pub fn is_whole(&self, id: SnapshotId) -> Result<bool> {
         Ok(match self.look_at(id)? {
             Looked::Whole => true,
             Looked::Unknown => false,

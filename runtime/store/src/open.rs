@@ -17,7 +17,7 @@ use crate::sync::LastSync;
 use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, partial, place, remove};
 
 /// The number of the format that this program writes, and the newest that it reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// Directories below the root.
 const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs"];
@@ -79,10 +79,14 @@ impl Store {
             return Err(StoreError::RelativeRoot(root.to_owned()));
         }
         place::check_path(root)?;
-        if has_known_format(root)? {
-            place::check(root)?;
-        } else {
-            create(root)?;
+        match known_format(root)? {
+            Some(found) => {
+                place::check(root)?;
+                if found < FORMAT {
+                    raise_format(root)?;
+                }
+            }
+            None => create(root)?,
         }
         make_directories(root)?;
         let path = root.join("rb.db");
@@ -224,12 +228,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Says whether `root` is a state directory of a format that we read.
-fn has_known_format(root: &Path) -> Result<bool> {
+/// Returns the format of a state directory, if `root` is one and we read it.
+fn known_format(root: &Path) -> Result<Option<u64>> {
     let path = root.join("format");
     let text = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StoreError::io("read", &path, source)),
     };
     let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -237,7 +241,7 @@ fn has_known_format(root: &Path) -> Result<bool> {
         Some(found) if found > FORMAT => {
             Err(StoreError::NewerFormat { root: root.to_owned(), found, known: FORMAT })
         }
-        Some(found) if found > 0 => Ok(true),
+        Some(found) if found > 0 => Ok(Some(found)),
         Some(_) | None => Err(StoreError::BadFormat { path }),
     }
 }
@@ -248,7 +252,7 @@ fn create(root: &Path) -> Result<()> {
     place::check_owner(root)?;
     let directory = File::open(root).context("open", root)?;
     directory.lock().context("lock", root)?;
-    if has_known_format(root)? {
+    if known_format(root)?.is_some() {
         return place::check(root); // another process was faster
     }
     for entry in fs::read_dir(root).context("list", root)? {
@@ -283,9 +287,26 @@ fn create(root: &Path) -> Result<()> {
             opened => opened.and_then(|directory| directory.sync_all()).context("sync", path)?,
         }
     }
-    write("format.new", &format!("{FORMAT}\n"))?;
-    let path = root.join("format");
-    fs::rename(root.join("format.new"), &path).context("create", &path)?;
+    write_format(root, &directory)
+}
+
+/// Says of an older state directory that it is one of ours from now on: what is new in it, an older program would read
+/// wrongly. All that it holds is read as it is.
+fn raise_format(root: &Path) -> Result<()> {
+    let directory = File::open(root).context("open", root)?;
+    directory.lock().context("lock", root)?;
+    match known_format(root)? {
+        Some(found) if found < FORMAT => write_format(root, &directory),
+        Some(_) | None => Ok(()), // another process was faster
+    }
+}
+
+/// Writes the number of our format; `directory` is the root, locked.
+fn write_format(root: &Path, directory: &File) -> Result<()> {
+    let (made, path) = (root.join("format.new"), root.join("format"));
+    fs::write(&made, format!("{FORMAT}\n")).context("write", &made)?;
+    File::open(&made).and_then(|file| file.sync_all()).context("sync", &made)?;
+    fs::rename(&made, &path).context("create", &path)?;
     directory.sync_all().context("sync", root)
 }
 

@@ -8,8 +8,8 @@
 //! wants the blob next goes on behind what is there. Nothing is known of those bytes: no write is synced, so that after a
 //! power failure there may be anything. They are proven with the rest: [`PartialBlob::commit`] is for who has the digest
 //! of all of them.
-//! **Invariants:** one process at a time has the file of a blob; what nobody comes back for goes when the store is opened: by
-//! age, number and size, and all of it where the disk is almost full.
+//! **Invariants:** one process at a time has the file of a blob; what nobody comes back for goes when the store is
+//! opened: by age, number and size, and all of it where the disk is almost full.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write};
@@ -20,7 +20,7 @@ use std::time::Duration;
 use rb_oci::Digest;
 
 use crate::error::Context as _;
-use crate::space::ASK_EVERY_BYTES;
+use crate::folder::{rename_durably, write_to};
 use crate::{Result, Store, StoreError};
 
 /// The folder, below the root; it comes with its first file.
@@ -113,11 +113,14 @@ impl PartialBlob {
         if *actual != expected {
             return Err(StoreError::DigestMismatch { expected, actual: *actual });
         }
-        let path = self.store.blob_path(&expected);
-        self.file.sync_all().context("sync", &self.path)?;
-        // Renamed over one that is there as well: that heals a damaged one.
-        fs::rename(&self.path, &path).context("create", &path)?;
-        crate::blobs::sync_directory(path.parent().unwrap_or(Path::new("/")))
+        self.commit_as(actual)
+    }
+
+    /// As [`PartialBlob::commit`], of a blob whose digest nobody knew before: what it was begun under was only a name for
+    /// it, such as that of a version of a file of the web.
+    pub fn commit_as(self, actual: &Digest) -> Result<()> {
+        let path = self.store.blob_path(actual);
+        rename_durably(&self.file, &self.path, &path)
     }
 }
 
@@ -128,16 +131,9 @@ impl Write for PartialBlob {
             let message = format!("the content is larger than the {} bytes allowed here", self.limit_bytes);
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        let count = self.file.write(bytes).map_err(|error| {
-            // Who writes knows no path: it goes along.
-            io::Error::new(error.kind(), StoreError::io("write", &self.path, error))
-        })?;
-        let before = self.written_bytes;
+        let count = write_to(&self.file, &self.path, bytes)?;
         self.written_bytes += count as u64;
-        if before / ASK_EVERY_BYTES != self.written_bytes / ASK_EVERY_BYTES {
-            let full = |error| io::Error::new(io::ErrorKind::StorageFull, error);
-            self.store.check_space().map_err(full)?;
-        }
+        self.store.check_space_after(self.written_bytes, count)?;
         Ok(count)
     }
 

@@ -3,11 +3,11 @@
 //! In: the directory, which need not be there. Out: the processes that have it open, by their locks (see
 //! [`crate::locks`]). Nothing is changed, and the database is not opened.
 
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use crate::error::Context as _;
+use crate::folder::named_entries;
 use crate::{Result, Store, StoreError, locks};
 
 /// A process that has a state directory open.
@@ -29,14 +29,8 @@ impl Store {
 /// Returns the living processes over the state directory at `root`, by id.
 pub fn living(root: &Path) -> Result<Vec<Process>> {
     let directory = root.join("locks");
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(StoreError::io("list", &directory, source)),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let Ok(name) = entry.context("list", &directory)?.file_name().into_string() else { continue };
+    for (name, _) in named_entries(&directory)? {
         let id = name.split_once('-').and_then(|(id, _)| id.parse().ok());
         let Some(id) = id.filter(|_| locks::is_name(&name)) else { continue };
         if is_held(&directory.join(&name))? {
@@ -62,6 +56,8 @@ fn is_held(path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

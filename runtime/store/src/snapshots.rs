@@ -68,6 +68,8 @@ pub struct SnapshotRow {
     pub own_key: Option<[u8; 32]>,
     /// Whether it is known what its files looked like when it was committed.
     pub is_sealed: bool,
+    /// It and its parent are one layer together: what it changes was never in an image of its own.
+    pub continues: bool,
 }
 
 /// What is known of a snapshot when its writing ends.
@@ -84,7 +86,7 @@ pub struct Ended {
 }
 
 const COLUMNS: &str =
-    "SELECT id, parent, state, size_bytes, content_key, own_key, seal IS NOT NULL FROM snapshots";
+    "SELECT id, parent, state, size_bytes, content_key, own_key, seal IS NOT NULL, continues FROM snapshots";
 
 impl Store {
     /// Starts a snapshot on top of a committed one and makes its empty directories `fs` (0755) and `work`. Refused where
@@ -170,6 +172,24 @@ impl Store {
             )?;
             update.execute((to_sql(*size_bytes), content_key, own_key, seal, id.to_sql()))?;
             Ok(id)
+        })
+    }
+
+    /// Puts a snapshot that this process writes on another parent, as one that is a layer of its own or one that
+    /// continues its parent's. `false`, and nothing is done, where there is no such parent: what stands on a snapshot is
+    /// younger than it.
+    pub fn move_onto(&self, id: SnapshotId, parent: Option<SnapshotId>, continues: bool) -> Result<bool> {
+        self.inner.database.write(|transaction| {
+            self.require_mine(transaction, id)?;
+            if let Some(parent) = parent
+                && (parent >= id || !is_committed(transaction, parent)?)
+            {
+                return Ok(false);
+            }
+            let mut update = transaction.prepare_cached(
+                "UPDATE snapshots SET parent = ?, continues = ? WHERE id = ? AND state = 0",
+            )?;
+            Ok(update.execute((parent.map(SnapshotId::to_sql), continues, id.to_sql()))? == 1)
         })
     }
 
@@ -345,6 +365,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         content_key: row.get(4)?,
         own_key: row.get(5)?,
         is_sealed: row.get(6)?,
+        continues: row.get(7)?,
     })
 }
 

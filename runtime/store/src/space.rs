@@ -4,6 +4,8 @@
 //! is what other programs would write. So a snapshot is not begun, and a long blob not continued, when little is left.
 //! Small writes (rows, short blobs) go on: they end what was begun, and removing things needs them.
 
+use std::io;
+
 use crate::error::Context as _;
 use crate::{Result, Store, StoreError};
 
@@ -14,7 +16,7 @@ const FLOOR_BYTES: u64 = 64 << 20;
 const CEILING_BYTES: u64 = 4 << 30;
 
 /// A blob asks again after so many bytes.
-pub(crate) const ASK_EVERY_BYTES: u64 = 16 << 20;
+const ASK_EVERY_BYTES: u64 = 16 << 20;
 
 impl Store {
     /// Refuses (`DiskFull`) when little is left on the disk of the state directory: less than 64 MiB or 0.5 %, of very
@@ -29,6 +31,16 @@ impl Store {
             return Err(StoreError::DiskFull { path: root.to_owned(), left_bytes: Some(left_bytes) });
         }
         Ok(())
+    }
+
+    /// Refuses as [`Store::check_space`] does, now and then while a blob grows: it has `size_bytes`, of which the last
+    /// `written` ones are new.
+    pub(crate) fn check_space_after(&self, size_bytes: u64, written: usize) -> io::Result<()> {
+        let before = size_bytes.saturating_sub(written as u64);
+        if before / ASK_EVERY_BYTES == size_bytes / ASK_EVERY_BYTES {
+            return Ok(());
+        }
+        self.check_space().map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))
     }
 }
 

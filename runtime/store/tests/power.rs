@@ -10,6 +10,8 @@
     reason = "a writer says what it did, and the test its seed"
 )]
 
+#[path = "../../../tests/cli/power/dice.rs"]
+mod dice;
 #[path = "../../../tests/cli/power/disk.rs"]
 #[expect(dead_code, reason = "machines are for the tests of `rb`")]
 mod disk;
@@ -21,22 +23,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dice::Dice;
 use disk::Disk;
 use rb_oci::Digest;
 use rb_store::{SnapshotId, SnapshotState, Store};
 use rustix::time::{ClockId, clock_gettime};
-
-/// xorshift64*, so that a seed tells the whole story.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
 
 /// The content of the files of a snapshot: of many sizes, and never zeros.
 fn content(name: &str, number: usize) -> Vec<u8> {

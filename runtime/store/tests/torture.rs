@@ -5,6 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "a writer says what it did, and the test its seed")]
 
+#[path = "../../../tests/cli/power/dice.rs"]
+mod dice;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,20 +16,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dice::Dice;
 use rb_oci::Digest;
 use rb_store::{SnapshotId, SnapshotState, Store, StoreError, Truth};
-
-/// xorshift64*, so that a seed tells the whole story.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
 
 fn content_path(store: &Store, id: SnapshotId) -> std::path::PathBuf {
     store.snapshot_dir(id).join("fs/a/file")

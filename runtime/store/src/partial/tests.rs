@@ -114,3 +114,13 @@ fn what_nobody_came_back_for_goes_and_what_is_held_stays() {
     drop(Store::open(root.path()).expect("opens"));
     assert_eq!(names(root.path()).len(), KEPT_FILES);
 }
+
+#[test]
+fn what_was_begun_under_another_name_gets_that_of_its_digest() {
+    let (root, store) = store();
+    let mut begun = store.partial_blob(&Digest::of("a version of a file"), 100).expect("begins");
+    begun.write_all(b"content").expect("writes");
+    begun.commit_as(&Digest::of("content")).expect("commits");
+    assert_eq!(store.read_blob(&Digest::of("content"), 100).expect("reads"), b"content");
+    assert!(names(root.path()).is_empty());
+}

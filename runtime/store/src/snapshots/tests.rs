@@ -26,6 +26,7 @@ fn lives_from_active_to_gone() {
         content_key: None,
         own_key: None,
         is_sealed: false,
+        continues: false,
     };
     assert_eq!(store.snapshot(id).expect("reads"), Some(row.clone()));
 
@@ -101,4 +102,25 @@ fn a_directory_left_by_a_lost_row_is_no_obstacle() {
     let id = store.new_snapshot(None).expect("starts");
     assert_eq!(store.snapshot_dir(id), next);
     assert!(!next.join("fs/old").exists());
+}
+
+#[test]
+fn one_that_is_written_is_put_on_another_parent() {
+    let (_root, store) = store();
+    let parent = commit(&store, None, None);
+    let id = store.new_snapshot(None).expect("starts");
+    let unfinished = store.new_snapshot(None).expect("starts");
+    let younger = commit(&store, None, None);
+    for no_parent in [unfinished, younger, SnapshotId(99), id] {
+        assert!(!store.move_onto(id, Some(no_parent), true).expect("asks"), "{no_parent}");
+    }
+    let row = |id| store.snapshot(id).expect("reads").expect("is there");
+    assert_eq!((row(id).parent, row(id).continues), (None, false));
+    assert!(store.move_onto(id, Some(parent), true).expect("moves"));
+    assert_eq!((row(id).parent, row(id).continues), (Some(parent), true));
+    assert!(matches!(store.delete_snapshot(parent), Err(StoreError::HasChildren { .. })));
+    assert!(store.move_onto(id, None, false).expect("moves back"));
+    assert_eq!((row(id).parent, row(id).continues), (None, false));
+    store.commit_snapshot(id, 0, None).expect("commits");
+    assert!(matches!(store.move_onto(id, Some(parent), true), Err(StoreError::NotActive(_))));
 }
