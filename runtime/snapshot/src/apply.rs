@@ -10,11 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType as Type, Mode};
@@ -25,6 +23,7 @@ use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
 use crate::metadata::{ExtendedAttributes, FileType, is_content_attribute};
 use crate::path::{clean, split};
+use crate::transfer::{HOLE_BYTES, fill};
 use crate::upper::UpperDirectory;
 use crate::view::{Entry, Follow};
 
@@ -75,15 +74,26 @@ pub enum LayerEntry<'a> {
 
 /// The longest path the kernel takes, without its NUL: no program could name what lies deeper.
 const PATH_BYTES: usize = 4095;
-/// What a hole consists of.
-const PAGE_BYTES: usize = 4096;
-const BUFFER_BYTES: usize = 32 * PAGE_BYTES;
+const BUFFER_BYTES: usize = 32 * HOLE_BYTES;
 
 impl Editor<'_> {
     /// Begins a layer. Nothing else may write to the snapshot until it is finished.
     pub fn layer_writer(&self) -> LayerWriter<'_> {
         self.known().forget();
-        LayerWriter { editor: self, times: BTreeMap::new(), last: None, buffer: vec![0; BUFFER_BYTES] }
+        let within = PathBuf::new();
+        LayerWriter {
+            editor: self,
+            within,
+            times: BTreeMap::new(),
+            last: None,
+            buffer: vec![0; BUFFER_BYTES],
+        }
+    }
+
+    /// As [`Self::layer_writer`], of entries that all go into the directory at `within`, whose path has no symlink in it:
+    /// one that a link leads out of it is refused (`BadPath`). Paths of entries are those in the tree all the same.
+    pub fn layer_writer_within(&self, within: &Path) -> LayerWriter<'_> {
+        LayerWriter { within: clean(within), ..self.layer_writer() }
     }
 
     /// Does what one entry says, as [`LayerWriter::apply`]; many are faster with one [`LayerWriter`].
@@ -97,6 +107,8 @@ impl Editor<'_> {
 /// Takes the entries of one layer.
 pub struct LayerWriter<'a> {
     editor: &'a Editor<'a>,
+    /// Nothing outside of this directory is written to.
+    within: PathBuf,
     /// The times of all directories that were touched.
     times: BTreeMap<PathBuf, i64>,
     /// Where the last entry went; the next one often goes there too.
@@ -194,8 +206,16 @@ impl LayerWriter<'_> {
             return Ok(last);
         }
         let path = self.editor.view().resolve(named, Follow::Yes)?.path;
+        self.stay_within(&path)?;
         let owner = metadata.owner.map(|_| (0, 0));
         Ok(Parent { named: named.to_owned(), directory: self.descend(&path, owner)?, path })
+    }
+
+    fn stay_within(&self, path: &Path) -> Result<()> {
+        if path.starts_with(&self.within) {
+            return Ok(());
+        }
+        Err(SnapshotError::BadPath { path: path.to_owned(), reason: "a symbolic link leads out to it" })
     }
 
     /// Opens the directory at a canonical path in the upper layer; what is missing of it is made. Remembers the times of
@@ -291,6 +311,7 @@ impl LayerWriter<'_> {
         metadata: &LayerMetadata,
     ) -> Result<()> {
         let found = self.editor.view().existing(target, Follow::No)?;
+        self.stay_within(&found.path)?;
         let Some((from, target_name)) = split(&found.path).filter(|_| !found.metadata.is_directory()) else {
             return Err(SnapshotError::IsADirectory { path: found.path });
         };
@@ -395,40 +416,6 @@ fn check_length(path: &Path) -> Result<()> {
     short.truncate(100);
     let path = PathBuf::from(OsStr::from_bytes(&short).to_owned());
     Err(SnapshotError::BadPath { path, reason: "it is longer than 4095 bytes" })
-}
-
-/// Writes what is read into an empty file. Pages of zeros are left out, so that a layer that says there are terabytes
-/// of them does not fill the disk.
-fn fill(file: &File, content: &mut dyn Read, buffer: &mut [u8]) -> io::Result<()> {
-    let (mut offset, mut end) = (0_u64, 0_u64);
-    loop {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match content.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let is_hole = |page: &[u8]| page.iter().all(|byte| *byte == 0);
-        let pages: Vec<&[u8]> = buffer[..filled].chunks(PAGE_BYTES).collect();
-        let mut at = offset;
-        for run in pages.chunk_by(|left, right| is_hole(left) == is_hole(right)) {
-            let length: usize = run.iter().map(|page| page.len()).sum();
-            if !run.first().is_some_and(|page| is_hole(page)) {
-                let start = usize::try_from(at - offset).unwrap_or(0);
-                file.write_all_at(&buffer[start..start + length], at)?;
-                end = at + length as u64;
-            }
-            at += length as u64;
-        }
-        offset += filled as u64;
-        if filled < buffer.len() {
-            break;
-        }
-    }
-    if end < offset { file.set_len(offset) } else { Ok(()) }
 }
 
 fn make_link(place: &Place<'_>, target: &Path, metadata: &LayerMetadata) -> Result<()> {

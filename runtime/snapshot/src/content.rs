@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use crate::beneath;
 use crate::error::{Context as _, Result};
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
+use crate::tally::{Counted, Tally};
 use crate::view::{Entry, View};
 
 /// Moves when the encoding below does, so that older keys are missed knowingly.
@@ -62,12 +63,17 @@ impl ContentDigest {
     }
 
     /// Hashes what is left to read of `file`.
-    pub fn of_file(mut file: &File) -> io::Result<Self> {
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        Self::of_content(file, file.metadata()?.len())
+    }
+
+    /// Hashes what is left to read of a file of about this size.
+    fn of_content(mut content: impl io::Read, size_bytes: u64) -> io::Result<Self> {
         let mut hasher = ContentHasher::default();
-        let size_bytes = usize::try_from(file.metadata()?.len()).unwrap_or(BUFFER_BYTES);
+        let size_bytes = usize::try_from(size_bytes).unwrap_or(BUFFER_BYTES);
         let mut buffer = vec![0; size_bytes.saturating_add(1).min(BUFFER_BYTES)];
         loop {
-            match file.read(&mut buffer) {
+            match content.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),
                 Ok(count) => hasher.update(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -121,13 +127,15 @@ pub(crate) struct Content {
     pub(crate) marks: Vec<String>,
 }
 
-/// Reads `entry`: its attributes and, for files and links, its content.
-pub(crate) fn read(view: &View, entry: &Entry) -> Result<Content> {
+/// Reads `entry`: its attributes and, for files and links, its content. `tally` counts the bytes of files.
+pub(crate) fn read(view: &View, entry: &Entry, tally: &Tally) -> Result<Content> {
     let (major, minor) = entry.metadata.device_number;
     let body = match entry.metadata.file_type {
         FileType::File => {
             let file = view.open(entry)?;
-            let digest = ContentDigest::of_file(&file).within("read", &entry.path)?;
+            let counted = Counted::new(&file, tally);
+            let digest =
+                ContentDigest::of_content(counted, entry.metadata.size_bytes).within("read", &entry.path)?;
             let (xattrs, marks) =
                 beneath::attributes_and_marks(file.as_fd()).within("read the attributes of", &entry.path)?;
             let body = Body::File { size_bytes: entry.metadata.size_bytes, digest };
@@ -143,17 +151,24 @@ pub(crate) fn read(view: &View, entry: &Entry) -> Result<Content> {
     Ok(Content { body, xattrs: view.xattrs(entry)?, marks: Vec::new() })
 }
 
-/// Hashes the subtree that starts at `start`.
-pub(crate) fn of_subtree(view: &View, start: Entry) -> Result<ContentKey> {
+/// Hashes the subtree that starts at `start`; `tally` hears of the files that are read.
+pub(crate) fn of_subtree(view: &View, start: Entry, tally: &Tally) -> Result<ContentKey> {
     let base = start.path.clone();
     let entries = crate::walk::all(view, start)?;
     let links = hard_links(&entries);
+    let is_read = |(index, entry): &(usize, &Entry)| {
+        entry.metadata.file_type == FileType::File && !links.contains_key(index)
+    };
+    tally.expect(
+        0,
+        entries.iter().enumerate().filter(is_read).map(|(_, entry)| entry.metadata.size_bytes).sum(),
+    );
     let bodies = entries
         .par_iter()
         .enumerate()
         .map(|(index, entry)| match links.get(&index) {
             Some(_) => Ok(None),
-            None => read(view, entry).map(Some),
+            None => read(view, entry, tally).map(Some),
         })
         .collect::<Result<Vec<_>>>()?;
     let relative = |entry: &Entry| entry.path.strip_prefix(&base).unwrap_or(&entry.path).to_owned();

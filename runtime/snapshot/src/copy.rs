@@ -11,18 +11,19 @@
 //! does not exist matches nothing; a file copied onto itself stays.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::content::ContentDigest;
 use crate::editor::Editor;
 use crate::error::{Result, SnapshotError};
-use crate::manifest::Reuse;
 use crate::metadata::{FileType, Metadata};
 use crate::mode::ModeChange;
 use crate::path::{clean, names_a_directory};
 use crate::patterns::PatternMatcher;
 use crate::place::{Placing, execute};
 use crate::plan::Plan;
+use crate::reuse::Reuse;
+use crate::tally::Tally;
 use crate::view::{Follow, View};
 
 /// Says what the content of a source file must be: its path, relative to the source's root → the digest, or `None`
@@ -54,6 +55,8 @@ pub struct CopyOptions<'a> {
     pub include_patterns: Vec<String>,
     /// What matches, relative to the source directory, is left out.
     pub exclude_patterns: Vec<String>,
+    /// Paths of the source, one of which at or below each must be among what is copied.
+    pub required_paths: Vec<String>,
     /// What is copied replaces whatever is in the way, a directory by a file and the other way round.
     pub always_replace: bool,
     /// Files get mode 0644, or 0755 if their owner may execute them, directories 0755, before `mode` applies;
@@ -61,9 +64,14 @@ pub struct CopyOptions<'a> {
     pub normalise_modes: bool,
     /// Each file's content is checked as it is copied; `ChangedDuringBuild` if it differs.
     pub verify: Option<Verify<'a>>,
-    /// A finished layer: of what it has at the same path, just as this copy would make it, no copy is made but a link.
-    /// Only files whose content `verify` knows are compared with it.
+    /// A finished layer: of what it has at the same path, just as this copy would make it, no copy is made but a link, or
+    /// not even that until somebody looks ([`Snapshots::reuse_on`]). Only files whose content `verify` knows are
+    /// compared with it.
+    ///
+    /// [`Snapshots::reuse_on`]: crate::Snapshots::reuse_on
     pub reuse: Option<&'a Reuse>,
+    /// Who is told how much there is to copy, and how far it is.
+    pub tally: Option<&'a Tally>,
 }
 
 /// What was copied.
@@ -114,18 +122,29 @@ impl Editor<'_> {
             return Err(SnapshotError::NoMatch { pattern: src.to_string_lossy().into_owned() });
         }
         let mut copied = Copied::default();
+        let mut missing = Missing::new(source, &options.required_paths)?;
         for src in sources {
-            let one = self.copy_one(source, &src, dst, &parsed)?;
+            let one = self.copy_one(source, &src, dst, &parsed, &mut missing)?;
             copied.files += one.files;
             copied.size_bytes += one.size_bytes;
         }
+        missing.none()?;
         Ok(copied)
     }
 
-    fn copy_one(&self, source: &View, src: &Path, dst: &Path, parsed: &Parsed<'_>) -> Result<Copied> {
+    fn copy_one(
+        &self,
+        source: &View,
+        src: &Path,
+        dst: &Path,
+        parsed: &Parsed<'_>,
+        missing: &mut Missing,
+    ) -> Result<Copied> {
         let options = parsed.options;
         let follow = if options.follow_symlink { Follow::Yes } else { Follow::No };
         let start = source.existing(src, follow)?;
+        // What another source left out may be in the way of this one.
+        self.settle()?;
         let view = self.view();
         let mut created = Vec::new();
         let mut create = |path: &Path| -> Result<()> {
@@ -157,6 +176,7 @@ impl Editor<'_> {
 
         let plan =
             Plan::new(source, start, parsed.include.as_ref(), parsed.exclude.as_ref(), &parsed.placing)?;
+        missing.found_in(&plan);
         let copied = execute(self, source, plan, &target, &parsed.placing)?;
         self.stamp(&created, options.timestamp)?;
         Ok(copied)
@@ -172,6 +192,30 @@ impl Editor<'_> {
     }
 }
 
+/// Paths that must be among what is copied, and were not met yet: each as it was asked for, and where it leads.
+struct Missing(Vec<(PathBuf, PathBuf)>);
+
+impl Missing {
+    fn new(source: &View, required: &[String]) -> Result<Self> {
+        let found = |path: &String| {
+            let asked = clean(Path::new(path));
+            Ok((asked.clone(), source.resolve(&asked, Follow::No)?.path))
+        };
+        required.iter().map(found).collect::<Result<_>>().map(Self)
+    }
+
+    fn found_in(&mut self, plan: &Plan) {
+        if !self.0.is_empty() {
+            let planned: Vec<&Path> = plan.sources().collect();
+            self.0.retain(|(_, path)| !planned.iter().any(|planned| planned.starts_with(path)));
+        }
+    }
+
+    fn none(self) -> Result<()> {
+        self.0.into_iter().next().map_or(Ok(()), |(path, _)| Err(SnapshotError::NotFound { path }))
+    }
+}
+
 impl<'a> Parsed<'a> {
     fn new(options: &'a CopyOptions<'a>) -> Result<Self> {
         let matcher = |patterns: &[String]| {
@@ -183,7 +227,7 @@ impl<'a> Parsed<'a> {
         };
         let parents_mode = match &mode {
             Some(ModeChange::Absolute(mode)) if options.mode_str.as_ref().is_none_or(String::is_empty) => {
-                *mode
+                *mode & 0o777
             }
             _ => 0o755,
         };
@@ -195,6 +239,7 @@ impl<'a> Parsed<'a> {
             normalise: options.normalise_modes,
             verify: options.verify,
             reuse: options.reuse,
+            tally: options.tally,
             exact: false,
         };
         Ok(Self {

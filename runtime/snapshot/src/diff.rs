@@ -15,12 +15,14 @@ use rayon::prelude::*;
 
 use crate::beneath;
 use crate::content::{self, Body, Content, ContentDigest, ContentKey, Encoder, Owned};
+use crate::continuing;
 use crate::error::{Context as _, Result, SnapshotError};
 use crate::known::Files;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
 use crate::overlay;
 use crate::seal::{Looks, Telling};
 use crate::snapshots::{Active, DriverKind};
+use crate::tally::Tally;
 use crate::view::{Entry, Follow, View};
 use crate::whole;
 
@@ -33,6 +35,8 @@ pub struct Diff {
     pub size_bytes: u64,
     /// What all of its own files look like, where they were gone through.
     pub(crate) looks: Option<Looks>,
+    /// If the snapshot continues the layer below: what it changed there. The changes are those of both then.
+    pub(crate) continuing: Option<Vec<Change>>,
 }
 
 /// One change.
@@ -108,46 +112,59 @@ pub struct ChangeMetadata {
 }
 
 impl Diff {
+    /// Returns what the directory of the snapshot itself says.
+    pub(crate) fn own(&self) -> &[Change] {
+        self.continuing.as_deref().unwrap_or(&self.changes)
+    }
+
     /// Returns the key of the tree that these changes make of one with the key `parent`; of no changes, `parent` itself.
     pub fn content_key(&self, parent: ContentKey) -> ContentKey {
-        if self.changes.is_empty() {
-            return parent;
-        }
-        let mut encoder = Encoder::new(b"diff");
-        encoder.parent(parent);
-        for Change { path, kind, metadata } in &self.changes {
-            let body = match kind {
-                ChangeKind::Whiteout => {
-                    encoder.mark(b"w", path);
-                    continue;
-                }
-                ChangeKind::HardLink { to } => {
-                    encoder.hard_link(path, to);
-                    continue;
-                }
-                ChangeKind::OpaqueDir => {
-                    encoder.mark(b"o", path);
-                    Body::Directory
-                }
-                ChangeKind::Dir => Body::Directory,
-                ChangeKind::File { size_bytes, digest } => {
-                    Body::File { size_bytes: *size_bytes, digest: *digest }
-                }
-                ChangeKind::Symlink { target } => Body::Symlink { target: target.clone() },
-                ChangeKind::Fifo => Body::Fifo,
-                ChangeKind::Socket => Body::Socket,
-                ChangeKind::CharDevice { major, minor } => Body::CharDevice { major: *major, minor: *minor },
-                ChangeKind::BlockDevice { major, minor } => {
-                    Body::BlockDevice { major: *major, minor: *minor }
-                }
-            };
-            if let Some(metadata) = metadata {
-                let owned = Owned { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid };
-                encoder.entry(path, owned, &body, &metadata.xattrs);
-            }
-        }
-        encoder.finish()
+        key_of(&self.changes, parent)
     }
+
+    /// Returns the key of the directory's own files, if the snapshot continues the layer below.
+    pub(crate) fn own_key(&self) -> Option<ContentKey> {
+        self.continuing.as_ref().map(|own| key_of(own, ContentKey::empty()))
+    }
+}
+
+/// Returns the key of the tree that changes make of one with the key `parent`.
+fn key_of(changes: &[Change], parent: ContentKey) -> ContentKey {
+    if changes.is_empty() {
+        return parent;
+    }
+    let mut encoder = Encoder::new(b"diff");
+    encoder.parent(parent);
+    for Change { path, kind, metadata } in changes {
+        let body = match kind {
+            ChangeKind::Whiteout => {
+                encoder.mark(b"w", path);
+                continue;
+            }
+            ChangeKind::HardLink { to } => {
+                encoder.hard_link(path, to);
+                continue;
+            }
+            ChangeKind::OpaqueDir => {
+                encoder.mark(b"o", path);
+                Body::Directory
+            }
+            ChangeKind::Dir => Body::Directory,
+            ChangeKind::File { size_bytes, digest } => {
+                Body::File { size_bytes: *size_bytes, digest: *digest }
+            }
+            ChangeKind::Symlink { target } => Body::Symlink { target: target.clone() },
+            ChangeKind::Fifo => Body::Fifo,
+            ChangeKind::Socket => Body::Socket,
+            ChangeKind::CharDevice { major, minor } => Body::CharDevice { major: *major, minor: *minor },
+            ChangeKind::BlockDevice { major, minor } => Body::BlockDevice { major: *major, minor: *minor },
+        };
+        if let Some(metadata) = metadata {
+            let owned = Owned { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid };
+            encoder.entry(path, owned, &body, &metadata.xattrs);
+        }
+    }
+    encoder.finish()
 }
 
 impl Change {
@@ -160,8 +177,13 @@ impl Change {
 
 /// Returns what was changed in `active` so far.
 ///
-/// `Redirected` if the upper directory was mounted with overlay options under which it does not hold whole files.
+/// `Redirected` if the upper directory was mounted with overlay options under which it does not hold whole files. Where a
+/// copy took nearly all over from an earlier layer, the snapshot continues that layer from now on (`continuing`), and the
+/// changes are those of both; `EarlierChanged` if that layer is not there any more.
 pub fn diff(active: &Active) -> Result<Diff> {
+    if let Some(diff) = continuing::diff(active)? {
+        return Ok(diff);
+    }
     let below = View::new(active.base().to_vec());
     match active.driver() {
         DriverKind::Overlay => of_upper(active.upper(), &below, active.known.files()),
@@ -172,7 +194,32 @@ pub fn diff(active: &Active) -> Result<Diff> {
 /// Returns the changes that a layer directory names, without looking at what lies below it: opaque directories stay
 /// [`ChangeKind::OpaqueDir`].
 pub fn layer_diff(directory: &Path) -> Result<Diff> {
-    Reader::new(directory, None, Arc::default())?.read()
+    of_layer(directory, Arc::default())
+}
+
+/// As [`layer_diff`]; what `known` knows of files is not asked for again.
+pub(crate) fn of_layer(directory: &Path, known: Arc<Files>) -> Result<Diff> {
+    Reader::new(directory, None, known)?.read()
+}
+
+/// Returns what a layer and one that continues it, the later one, changed together of what lies below both. Nothing below is
+/// deleted by either.
+pub(crate) fn of_continued(directories: [PathBuf; 2], below: &View) -> Result<Diff> {
+    let [_, own] = &directories;
+    let own_size_bytes = layer_diff(own)?.size_bytes;
+    let both = View::new(directories.to_vec());
+    let root = both.existing(Path::new(""), Follow::No)?;
+    let is_root_same = same_root(&both, &root, below)?;
+    let mut entries = crate::walk::all(&both, root)?;
+    entries.retain(|entry| !(is_root_same && entry.path.as_os_str().is_empty()));
+    let changes = read_changes(&both, &entries, None)?;
+    Ok(Diff { changes, size_bytes: own_size_bytes, looks: None, continuing: None })
+}
+
+/// Whether the root of an upper directory is as it was prepared on `below`.
+pub(crate) fn is_root_same(directory: &Path, below: &View) -> Result<bool> {
+    let upper = View::of_directory(directory);
+    same_root(&upper, &upper.existing(Path::new(""), Follow::No)?, below)
 }
 
 /// Reads the upper directory of an overlay on `below`; what `known` knows of files is not asked for again.
@@ -341,7 +388,7 @@ impl<'a> Reader<'a> {
             }
         }
         let changes = with_deletions(changes, self.gone);
-        Ok(Diff { changes, size_bytes, looks: Some(self.telling.finish()) })
+        Ok(Diff { changes, size_bytes, looks: Some(self.telling.finish()), continuing: None })
     }
 }
 
@@ -367,7 +414,7 @@ pub(crate) fn read_changes(view: &View, entries: &[Entry], known: Option<&Files>
                     let content = known.and_then(|known| known.content(entry));
                     let Content { body, xattrs, marks } = match content {
                         Some(content) => content,
-                        None => content::read(view, entry)?,
+                        None => content::read(view, entry, &Tally::default())?,
                     };
                     refuse_redirects(marks, &entry.path)?;
                     (ChangeKind::from(body), xattrs)

@@ -29,7 +29,7 @@ use crate::view::{Follow, View};
 
 /// Changes one active snapshot. Nothing else may write to it meanwhile.
 pub struct Editor<'a> {
-    active: &'a Active,
+    pub(crate) active: &'a Active,
     lowers: View,
     merged: View,
     pub(crate) upper: OwnedFd,
@@ -38,13 +38,17 @@ pub struct Editor<'a> {
 }
 
 impl<'a> Editor<'a> {
-    /// Opens the upper directory of `active`.
+    /// Opens the upper directory of `active`. What a copy left out of it is linked: see [`CopyOptions::reuse`].
+    ///
+    /// [`CopyOptions::reuse`]: crate::CopyOptions::reuse
     pub fn new(active: &'a Active) -> Result<Self> {
         let mut layers = active.lowers().to_vec();
         let lowers = View::new(layers.clone());
         layers.push(active.upper().to_owned());
         let upper = beneath::open_host_directory(active.upper()).on_host("open", active.upper())?;
-        Ok(Self { active, lowers, merged: View::new(layers), upper, applied: Mutex::default() })
+        let editor = Self { active, lowers, merged: View::new(layers), upper, applied: Mutex::default() };
+        editor.settle()?;
+        Ok(editor)
     }
 
     /// Returns the merged tree, what was written so far included.

@@ -122,6 +122,12 @@ pub enum SnapshotError {
         /// The file, relative to the source tree.
         path: PathBuf,
     },
+    /// What a copy was going to take over from an earlier layer is not there as it was: all is to be copied.
+    #[error("/{} of an earlier layer is not what it was when that layer was made", path.display())]
+    EarlierChanged {
+        /// Where.
+        path: PathBuf,
+    },
     /// A layer was written by an overlay with options whose diff cannot be read from its upper directory.
     #[error("/{} carries the overlay attribute `{attribute}`, so the layer does not hold the whole change", path.display())]
     Redirected {
@@ -139,7 +145,7 @@ impl SnapshotError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Directory { .. } => ErrorKind::Environment,
+            Self::Io { .. } | Self::Directory { .. } | Self::EarlierChanged { .. } => ErrorKind::Environment,
             Self::Store(error) => error.kind(),
             Self::NotFound { .. }
             | Self::NotADirectory { .. }

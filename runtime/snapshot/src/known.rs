@@ -118,6 +118,13 @@ impl Known {
 }
 
 impl Files {
+    /// Files of a finished layer, whose contents are known.
+    pub(crate) fn of_contents(files: impl IntoIterator<Item = (PathBuf, KnownFile)>) -> Self {
+        let noted = |file| Noted { file: Some(file), ..Noted::default() };
+        let noted = files.into_iter().map(|(path, file)| (path, noted(file))).collect();
+        Self { noted, any: true }
+    }
+
     fn put(&mut self, path: &Path, noted: Noted) {
         self.any = true;
         self.noted.insert(path.to_owned(), noted);

@@ -1,65 +1,73 @@
 //! What the files of a finished layer are, kept beside it: so that the next layer like it takes over what is unchanged.
 //!
-//! In: the diff that the layer was committed with. Out: `manifest`, a file next to its directory: path, size, digest,
-//! mode, owner, time and attributes of every regular file, and a checksum. It goes when the snapshot goes. What cannot
-//! be read, or is torn, counts as not there.
+//! In: the diff that the snapshot was committed with. Out: `manifest`, a file next to its directory: path, size, digest,
+//! mode, owner, time and attributes of every regular file, the paths of all else and of what was deleted, and a
+//! checksum. It goes when the snapshot goes. What cannot be read, or is torn, counts as not there.
 //!
-//! A layer that takes files over ([`Reuse`]) links them: another name for the same inode, at the same path.
-//! **Invariants:** a file is linked only where a copy would have given the same bytes, mode, owner, time and
-//! attributes; files with several names in their layer are not, so that names are links of one another only within a
-//! layer; and since every name of an inode stands at the same path, no stack of layers shows two of them.
+//! A snapshot that continues the layer below (`continuing`) lists what is its own; [`Manifest::over`] says what both have.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::beneath;
 use crate::content::ContentDigest;
 use crate::diff::{Change, ChangeKind, Diff};
 use crate::error::{Context as _, Result};
 use crate::known::KnownFile;
+use crate::listing::compare_paths;
 use crate::metadata::ExtendedAttributes;
 
 /// Moves when the layout below does.
 const MAGIC: &[u8] = b"rb manifest 1\n";
 const CHECKSUM_BYTES: usize = 32;
 
-/// The regular files of a layer.
+/// Bits of the first byte. Of a manifest that an older program wrote, the second is not set.
+const KEEPS_TIMES: u8 = 1;
+const LISTS_ALL: u8 = 2;
+
+/// What stands at a path, in a byte.
+const FILE: u8 = 0;
+const FILE_OF_SEVERAL_NAMES: u8 = 1;
+const GONE: u8 = 2;
+const DIRECTORY: u8 = 3;
+const OTHER: u8 = 4;
+
+/// The regular files of a layer, and where it has something else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// Whether files have the times of what they were copied from, rather than one that is given to all.
     pub keeps_times: bool,
     /// Sorted by path.
-    files: Vec<(PathBuf, ManifestFile)>,
+    pub(crate) files: Vec<(PathBuf, ManifestFile)>,
+    /// Whether it says more than which files there are.
+    pub(crate) lists_all: bool,
+    /// All that is no regular file, sorted by path, with whether it is a directory.
+    pub(crate) others: Vec<(PathBuf, bool)>,
+    /// What was deleted of what lies below.
+    pub(crate) gone: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ManifestFile {
-    known: KnownFile,
+pub(crate) struct ManifestFile {
+    pub(crate) known: KnownFile,
     /// It has several names in its layer.
-    linked: bool,
-}
-
-/// A finished layer whose unchanged files a copy takes over.
-pub struct Reuse {
-    pub(crate) directory: OwnedFd,
-    /// Those that another layer may have too.
-    files: HashMap<PathBuf, KnownFile>,
-    /// One of them was not what it is said to be.
-    pub(crate) changed: AtomicBool,
+    pub(crate) linked: bool,
 }
 
 impl Manifest {
-    /// Lists the regular files among the changes.
+    /// Lists what the snapshot itself changed.
     pub fn of(diff: &Diff, keeps_times: bool) -> Self {
-        let mut files: Vec<(PathBuf, ManifestFile)> = Vec::with_capacity(diff.changes.len());
-        for Change { path, kind, metadata } in &diff.changes {
-            let Some(metadata) = metadata else { continue };
+        let changes = diff.own();
+        let mut files: Vec<(PathBuf, ManifestFile)> = Vec::with_capacity(changes.len());
+        let (mut others, mut gone) = (Vec::new(), Vec::new());
+        for Change { path, kind, metadata } in changes {
+            let Some(metadata) = metadata else {
+                gone.push(path.clone());
+                continue;
+            };
             let (size_bytes, digest, linked) = match kind {
                 ChangeKind::File { size_bytes, digest } => (*size_bytes, *digest, false),
                 ChangeKind::HardLink { to } => match files.binary_search_by(|(path, _)| path.cmp(to)) {
@@ -68,9 +76,16 @@ impl Manifest {
                         first.linked = true;
                         (first.known.size_bytes, first.known.digest, true)
                     }
-                    Err(_) => continue,
+                    // Of what is no regular file.
+                    Err(_) => {
+                        others.push((path.clone(), false));
+                        continue;
+                    }
                 },
-                _ => continue,
+                kind => {
+                    others.push((path.clone(), matches!(kind, ChangeKind::Dir | ChangeKind::OpaqueDir)));
+                    continue;
+                }
             };
             let known = KnownFile {
                 size_bytes,
@@ -82,12 +97,46 @@ impl Manifest {
             };
             files.push((path.clone(), ManifestFile { known, linked }));
         }
-        Self { keeps_times, files }
+        Self { keeps_times, files, lists_all: true, others, gone }
+    }
+
+    /// Lists what two snapshots have together: this one, and `below` which it continues.
+    pub(crate) fn over(self, below: Self) -> Self {
+        let Self { keeps_times, mut files, lists_all, mut others, gone } = self;
+        // What hides what is at the same path, and below it; a directory hides only what is none.
+        let no_directories = others.iter().filter(|(_, is_directory)| !is_directory).map(|(path, _)| path);
+        let hiding: HashSet<&OsStr> = files
+            .iter()
+            .map(|(path, _)| path)
+            .chain(no_directories)
+            .chain(&gone)
+            .map(|path| path.as_os_str())
+            .collect();
+        let directories: HashSet<&OsStr> = others.iter().map(|(path, _)| path.as_os_str()).collect();
+        let is_hidden = |path: &Path| path.ancestors().any(|path| hiding.contains(path.as_os_str()));
+        let shown = |path: &Path| !is_hidden(path) && !directories.contains(path.as_os_str());
+        let below_files: Vec<_> = below.files.into_iter().filter(|(path, _)| shown(path)).collect();
+        let below_others: Vec<_> = below.others.into_iter().filter(|(path, _)| shown(path)).collect();
+        files.extend(below_files);
+        others.extend(below_others);
+        files.sort_by(|(left, _), (right, _)| compare_paths(left, right));
+        others.sort_by(|(left, _), (right, _)| compare_paths(left, right));
+        Self { keeps_times, files, lists_all: lists_all && below.lists_all, others, gone: below.gone }
+    }
+
+    /// Returns the index of the file at `path`.
+    pub(crate) fn find(&self, path: &Path) -> Option<usize> {
+        self.files.binary_search_by(|(file, _)| compare_paths(file, path)).ok()
     }
 
     /// Returns path, digest and time of last modification of each file, sorted by path.
     pub fn files(&self) -> impl Iterator<Item = (&Path, ContentDigest, i64)> {
         self.files.iter().map(|(path, file)| (path.as_path(), file.known.digest, file.known.modified_ns))
+    }
+
+    /// Returns what is known of each file.
+    pub(crate) fn into_known(self) -> impl Iterator<Item = (PathBuf, KnownFile)> {
+        self.files.into_iter().map(|(path, file)| (path, file.known))
     }
 
     /// Reads the manifest at `path`; `None` if there is none that is whole.
@@ -107,10 +156,11 @@ impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MAGIC.len() + self.files.len() * 128);
         bytes.extend_from_slice(MAGIC);
-        bytes.push(u8::from(self.keeps_times));
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        bytes.push(flag(self.keeps_times, KEEPS_TIMES) | flag(self.lists_all, LISTS_ALL));
         for (path, ManifestFile { known, linked }) in &self.files {
             put(&mut bytes, path.as_os_str().as_bytes());
-            bytes.push(u8::from(*linked));
+            bytes.push(if *linked { FILE_OF_SEVERAL_NAMES } else { FILE });
             bytes.extend_from_slice(&known.size_bytes.to_le_bytes());
             bytes.extend_from_slice(known.digest.as_bytes());
             for number in [known.mode, known.owner.0, known.owner.1] {
@@ -123,6 +173,14 @@ impl Manifest {
                 put(&mut bytes, value);
             }
         }
+        for (path, is_directory) in &self.others {
+            put(&mut bytes, path.as_os_str().as_bytes());
+            bytes.push(if *is_directory { DIRECTORY } else { OTHER });
+        }
+        for path in &self.gone {
+            put(&mut bytes, path.as_os_str().as_bytes());
+            bytes.push(GONE);
+        }
         let checksum = ContentDigest::of(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
         bytes
@@ -134,11 +192,24 @@ impl Manifest {
             return None;
         }
         let mut rest = Bytes(body.strip_prefix(MAGIC)?);
-        let keeps_times = rest.flag()?;
+        let [flags] = rest.array()?;
         let mut files = Vec::with_capacity(rest.0.len() / 96);
+        let (mut others, mut gone) = (Vec::new(), Vec::new());
         while !rest.0.is_empty() {
             let path = PathBuf::from(OsStr::from_bytes(rest.sized()?));
-            let linked = rest.flag()?;
+            let linked = match rest.array()? {
+                [FILE] => false,
+                [FILE_OF_SEVERAL_NAMES] => true,
+                [GONE] => {
+                    gone.push(path);
+                    continue;
+                }
+                [kind @ (DIRECTORY | OTHER)] => {
+                    others.push((path, kind == DIRECTORY));
+                    continue;
+                }
+                [_] => return None,
+            };
             let size_bytes = u64::from_le_bytes(rest.array()?);
             let digest = ContentDigest::from_bytes(rest.array()?);
             let mode = u32::from_le_bytes(rest.array()?);
@@ -152,30 +223,8 @@ impl Manifest {
             let known = KnownFile { size_bytes, digest, mode, owner, modified_ns, xattrs };
             files.push((path, ManifestFile { known, linked }));
         }
-        Some(Self { keeps_times, files })
-    }
-}
-
-impl Reuse {
-    /// Opens the layer at `directory`, whose files are those of `manifest`; `None` if it is gone.
-    pub(crate) fn new(directory: &Path, manifest: Manifest) -> Result<Option<Self>> {
-        let directory = match beneath::open_host_directory(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.on_host("open the layer", directory)?,
-        };
-        let files = manifest.files.into_iter();
-        let files = files.filter(|(_, file)| !file.linked).map(|(path, file)| (path, file.known)).collect();
-        Ok(Some(Self { directory, files, changed: AtomicBool::new(false) }))
-    }
-
-    /// Says whether a file that was to be taken over was not what the layer is said to have.
-    pub fn is_changed(&self) -> bool {
-        self.changed.load(Ordering::Relaxed)
-    }
-
-    /// Returns what the layer has at `path`, if another layer may have it too.
-    pub(crate) fn get(&self, path: &Path) -> Option<&KnownFile> {
-        self.files.get(path)
+        let (keeps_times, lists_all) = (flags & KEEPS_TIMES != 0, flags & LISTS_ALL != 0);
+        Some(Self { keeps_times, files, lists_all, others, gone })
     }
 }
 
@@ -200,10 +249,6 @@ impl<'a> Bytes<'a> {
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        Some(self.array::<1>()? != [0])
     }
 
     fn sized(&mut self) -> Option<&'a [u8]> {
@@ -236,7 +281,9 @@ mod tests {
                 ManifestFile { known: known(u64::MAX, &[]), linked: false },
             ),
         ];
-        Manifest { keeps_times: true, files: files.into() }
+        let others = vec![(PathBuf::from("a"), true), (PathBuf::from("b"), false)];
+        let gone = vec![PathBuf::from("gone")];
+        Manifest { keeps_times: true, files: files.into(), lists_all: true, others, gone }
     }
 
     #[test]

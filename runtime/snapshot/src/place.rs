@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -14,11 +14,13 @@ use crate::copy::{Copied, Verify};
 use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
 use crate::known::KnownFile;
-use crate::manifest::Reuse;
+use crate::linking::Reused;
 use crate::metadata::{DEFAULT_RIGHTS, ExtendedAttributes, FileType, Metadata};
 use crate::mode::ModeChange;
 use crate::path::split;
 use crate::plan::{Item, Plan, Role};
+use crate::reuse::Reuse;
+use crate::tally::Tally;
 use crate::transfer::Transfer;
 use crate::upper::UpperDirectory;
 use crate::view::{Entry, View};
@@ -38,6 +40,7 @@ pub(crate) struct Placing<'a> {
     pub(crate) normalise: bool,
     pub(crate) verify: Option<Verify<'a>>,
     pub(crate) reuse: Option<&'a Reuse>,
+    pub(crate) tally: Option<&'a Tally>,
     /// Everything as it is, sockets too.
     pub(crate) exact: bool,
 }
@@ -56,7 +59,7 @@ struct Placed {
 pub(crate) struct Into<'a> {
     pub(crate) directory: &'a UpperDirectory,
     /// The same directory of the layer whose unchanged files are taken over.
-    pub(crate) reused: Option<(&'a Reuse, OwnedFd)>,
+    pub(crate) reused: Option<Reused<'a>>,
 }
 
 /// The parts of a copy that all tasks share.
@@ -64,7 +67,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) editor: &'a Editor<'a>,
     pub(crate) source: &'a View,
     pub(crate) placing: &'a Placing<'a>,
-    transfer: Transfer,
+    transfer: Transfer<'a>,
 }
 
 /// Copies what `plan` says to `target`, a canonical path whose parent exists.
@@ -78,7 +81,11 @@ pub(crate) fn execute(
     if placing.verify.is_none() {
         editor.known().forget();
     }
-    let shared = Shared { editor, source, placing, transfer: Transfer::default() };
+    if let Some(tally) = placing.tally {
+        let (files, bytes) = plan.extent();
+        tally.expect(files, bytes);
+    }
+    let shared = Shared::new(editor, source, placing);
     if let Some(entry) = plan.single {
         let Some((parent, name)) = split(target) else {
             return Err(SnapshotError::IsADirectory { path: target.to_owned() });
@@ -86,6 +93,7 @@ pub(crate) fn execute(
         let directory = editor.upper_directory(parent)?;
         let size_bytes =
             shared.place(&Into { directory: &directory, reused: None }, name, &entry, target, false)?;
+        shared.transfer.count(1, 0);
         return Ok(Copied { files: 1, size_bytes });
     }
 
@@ -113,6 +121,13 @@ pub(crate) fn execute(
         }
     })?;
     Ok(copied)
+}
+
+impl<'a> Shared<'a> {
+    /// Copies things one by one, without a plan.
+    pub(crate) fn new(editor: &'a Editor<'a>, source: &'a View, placing: &'a Placing<'a>) -> Self {
+        Self { editor, source, placing, transfer: Transfer::new(placing.tally) }
+    }
 }
 
 impl Shared<'_> {
@@ -162,7 +177,7 @@ impl Shared<'_> {
     }
 
     /// Opens the directory `name`, creating it if there is none; tells whether it did.
-    fn enter_or_create(
+    pub(crate) fn enter_or_create(
         &self,
         above: &UpperDirectory,
         above_fresh: bool,
@@ -185,7 +200,7 @@ impl Shared<'_> {
 
     /// Gives an open directory the metadata of its source: all of it, or the mode alone. Returns the rights that are to
     /// be given when all is in it.
-    fn dress(
+    pub(crate) fn dress(
         &self,
         file: std::os::fd::BorrowedFd<'_>,
         source: &Entry,
@@ -208,7 +223,7 @@ impl Shared<'_> {
         Ok(rights)
     }
 
-    fn give_rights(&self, path: &Path, rights: &[u8]) -> Result<()> {
+    pub(crate) fn give_rights(&self, path: &Path, rights: &[u8]) -> Result<()> {
         let write = || {
             let file = beneath::open_directory_beneath(self.editor.upper.as_fd(), path)?;
             let attributes = [(DEFAULT_RIGHTS.into(), rights.to_vec())];
@@ -245,11 +260,7 @@ impl Shared<'_> {
         } else {
             self.editor.upper_directory(&placed.path)?
         };
-        let reused = self.placing.reuse.and_then(|reuse| {
-            // A directory that the earlier layer does not have has nothing to take over.
-            let directory = beneath::open_directory_beneath(reuse.directory.as_fd(), &placed.path).ok()?;
-            Some((reuse, directory))
-        });
+        let reused = self.placing.reuse.map(|reuse| Reused::new(reuse, &placed.path));
         let into = Into { directory: &directory, reused };
         let mut copied = Copied::default();
         for item in items {
@@ -258,12 +269,20 @@ impl Shared<'_> {
                 let path = placed.path.join(&item.name);
                 copied.size_bytes += self.place(&into, &item.name, &item.entry, &path, placed.fresh)?;
             }
+            self.transfer.count(1, 0);
         }
         Ok(copied)
     }
 
     /// Copies one thing that is no directory to `name`; returns the length of its content.
-    fn place(&self, into: &Into<'_>, name: &OsStr, entry: &Entry, path: &Path, fresh: bool) -> Result<u64> {
+    pub(crate) fn place(
+        &self,
+        into: &Into<'_>,
+        name: &OsStr,
+        entry: &Entry,
+        path: &Path,
+        fresh: bool,
+    ) -> Result<u64> {
         let directory = into.directory;
         if !fresh {
             let own = directory.own(name, path)?;
@@ -310,8 +329,9 @@ impl Shared<'_> {
     fn place_file(&self, into: &Into<'_>, name: &OsStr, entry: &Entry, path: &Path) -> Result<u64> {
         let expected = self.placing.verify.and_then(|verify| verify(&entry.path));
         if let Some(expected) = expected
-            && let Some(size_bytes) = self.link_reused(into, name, entry, path, expected)?
+            && let Some(size_bytes) = self.take_over(into, name, entry, path, expected)?
         {
+            self.transfer.count(0, size_bytes);
             return Ok(size_bytes);
         }
         let from = self.unchanged(entry, self.source.open(entry))?;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::metadata::FileType;
 use crate::patterns::{MatchInfo, PatternMatcher};
 use crate::place::Placing;
 use crate::view::{Entry, View};
@@ -133,6 +134,33 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Returns how many files, links and devices it copies, and how many bytes of content.
+    pub(crate) fn extent(&self) -> (u64, u64) {
+        let needed = self.directories.iter().filter(|directory| directory.role != Role::Unneeded);
+        let items = needed.flat_map(|directory| &directory.items);
+        let mut extent = (0, 0);
+        for (entry, is_again) in items
+            .map(|item| (&item.entry, item.same_as.is_some()))
+            .chain(self.single.iter().map(|entry| (entry, false)))
+        {
+            extent.0 += 1;
+            if entry.metadata.file_type == FileType::File && !is_again {
+                extent.1 += entry.metadata.size_bytes;
+            }
+        }
+        extent
+    }
+
+    /// Returns the paths, in the source, of all that is copied.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Path> {
+        let needed = self.directories.iter().filter(|directory| directory.role != Role::Unneeded);
+        let within = needed.flat_map(|directory| {
+            let items = directory.items.iter().map(|item| &item.entry);
+            std::iter::once(&directory.source).chain(items)
+        });
+        self.single.iter().chain(within).map(|entry| entry.path.as_path())
     }
 
     /// Marks the directories on the way to something that is copied.

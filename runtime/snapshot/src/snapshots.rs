@@ -15,18 +15,24 @@ use std::sync::Arc;
 use rb_store::{Ended, SnapshotId, SnapshotRow, SnapshotState, Store, Truth, shows_damage};
 
 use crate::content::ContentKey;
+use crate::continuing::LeftOut;
+use crate::deletions;
 use crate::diff::{self, Diff};
 use crate::editor::Editor;
 use crate::error::{Context as _, Result, SnapshotError};
-use crate::known::Known;
-use crate::manifest::{Manifest, Reuse};
+use crate::known::{Files, Known};
+use crate::manifest::Manifest;
 use crate::overlay::{self, Xattrs};
+use crate::reuse::{Part, Reuse};
 use crate::seal;
 use crate::view::View;
 use crate::whole;
 
 /// Beside a layer: see [`Manifest`].
 const MANIFEST: &str = "manifest";
+
+/// Of more snapshots than this, layers of two parts are mounted as one directory: the kernel stacks no more than 500.
+const CROWDED: usize = 400;
 
 /// How a snapshot is laid over its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +103,7 @@ impl Snapshots {
             driver: self.driver,
             xattrs: self.xattrs,
             known: Known::default(),
+            left_out: LeftOut::default(),
             committed: false,
         };
         let below = View::new(active.base.clone());
@@ -123,7 +130,7 @@ impl Snapshots {
     ) -> Result<(SnapshotId, ContentKey)> {
         let content = diff.content_key(parent_content);
         let id = active.id;
-        let stands = self.store.commit(id, &self.ended(id, diff, content, None)?)?;
+        let stands = self.store.commit(id, &self.ended(id, diff, content, diff.own_key())?)?;
         Ok((active.end(stands), content))
     }
 
@@ -211,9 +218,18 @@ impl Snapshots {
     /// Returns the layer directories of a committed snapshot, lowest first: the lower directories of an overlay. Under
     /// the copy driver it is one. `None` has none.
     pub fn layers(&self, id: Option<SnapshotId>) -> Result<Vec<PathBuf>> {
+        let chain = self.chain(id)?;
+        let is_crowded = chain.len() > CROWDED;
         let mut layers = Vec::new();
-        for id in self.chain(id)?.into_iter().rev() {
-            layers.push(self.store.snapshot_dir(id).join("fs"));
+        let mut ids = chain.into_iter().rev();
+        while let Some(id) = ids.next() {
+            if is_crowded && self.continued(id)?.is_some() {
+                layers.push(self.joined(id)?);
+                // The other part.
+                ids.next();
+                continue;
+            }
+            layers.push(self.directory(id));
             if self.is_whole(id)? {
                 break;
             }
@@ -240,15 +256,28 @@ impl Snapshots {
         Ok(chain)
     }
 
-    /// Returns the layer directory of one snapshot: its own changes, or its whole tree under the copy driver. The
-    /// contents that [`Self::diff_of`] names are found there.
+    pub(crate) fn row(&self, id: SnapshotId) -> Result<SnapshotRow> {
+        self.store.snapshot(id)?.ok_or(SnapshotError::UnknownSnapshot(id))
+    }
+
+    /// Returns the layer directory of one snapshot: its own changes, or its whole tree under the copy driver.
     pub fn directory(&self, id: SnapshotId) -> PathBuf {
         self.store.snapshot_dir(id).join("fs")
     }
 
-    /// Returns the manifest of a committed snapshot, if it was committed with one. One that cannot be read any more is made
-    /// anew from the files.
+    /// Returns the manifest of the layer that a committed snapshot ends, if it was committed with one. One that cannot be
+    /// read any more is made anew from the files.
     pub fn manifest(&self, id: SnapshotId) -> Result<Option<Manifest>> {
+        let Some(own) = self.own_manifest(id)? else { return Ok(None) };
+        let Some(layer) = self.continued(id)? else { return Ok(Some(own)) };
+        Ok(Some(match self.own_manifest(layer)? {
+            Some(below) => own.over(below),
+            None => Manifest::of(&self.diff_of(id)?, own.keeps_times),
+        }))
+    }
+
+    /// Returns what a snapshot keeps beside it.
+    fn own_manifest(&self, id: SnapshotId) -> Result<Option<Manifest>> {
         let path = self.manifest_path(id);
         if let Some(manifest) = Manifest::read(&path)? {
             return Ok(Some(manifest));
@@ -258,13 +287,29 @@ impl Snapshots {
         }
         tracing::warn!(snapshot = %id, "the list of a layer's files is damaged on the disk: it is made anew");
         // Whether they kept their times is lost with it: that they did is the answer that hides no change.
-        let manifest = Manifest::of(&self.diff_of(id)?, true);
+        let diff = match self.continued(id)? {
+            Some(_) => diff::layer_diff(&self.directory(id))?,
+            None => self.diff_of(id)?,
+        };
+        let manifest = Manifest::of(&diff, true);
         self.replace_manifest(id, &manifest)?;
         Ok(Some(manifest))
     }
 
+    /// Notes in the manifest of a committed snapshot, if it has one, that its files keep the times of what they were copied
+    /// from.
+    pub fn keep_times(&self, id: SnapshotId) -> Result<()> {
+        match self.own_manifest(id)? {
+            Some(mut manifest) if !manifest.keeps_times => {
+                manifest.keeps_times = true;
+                self.replace_manifest(id, &manifest)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Puts `manifest` beside a committed snapshot, in place of the one that is there.
-    pub fn replace_manifest(&self, id: SnapshotId, manifest: &Manifest) -> Result<()> {
+    fn replace_manifest(&self, id: SnapshotId, manifest: &Manifest) -> Result<()> {
         let (made, path) = (self.store.temp_path(), self.manifest_path(id));
         manifest.write(&made)?;
         std::fs::rename(&made, &path).on_host("create", &path)
@@ -274,27 +319,64 @@ impl Snapshots {
     /// be read, if it is gone, or if this driver keeps whole trees. Its files need not be as they were when it was
     /// committed: a copy looks at each that it takes over.
     pub fn reuse(&self, id: SnapshotId) -> Result<Option<Reuse>> {
+        self.reuse_with(id, None)
+    }
+
+    /// As [`Self::reuse`], for a layer on `parent` that is to continue this one, if it lies on the same and differs little.
+    pub fn reuse_on(&self, id: SnapshotId, parent: Option<SnapshotId>) -> Result<Option<Reuse>> {
+        self.reuse_with(id, Some(parent))
+    }
+
+    fn reuse_with(&self, id: SnapshotId, on: Option<Option<SnapshotId>>) -> Result<Option<Reuse>> {
+        let Some(row) = self.store.snapshot(id)? else { return Ok(None) };
         if self.driver == DriverKind::Copy || self.is_whole(id)? {
             return Ok(None);
         }
-        let Some(manifest) = Manifest::read(&self.manifest_path(id))? else { return Ok(None) };
-        Reuse::new(&self.directory(id), manifest)
+        let (layer, edited) = match row.parent.filter(|_| row.continues) {
+            Some(layer) => (layer, self.part(id)?),
+            None => (id, None),
+        };
+        let Some(whole) = self.part(layer)? else { return Ok(None) };
+        let Some(row) = self.store.snapshot(layer)? else { return Ok(None) };
+        let adds_only = whole.manifest.lists_all && whole.manifest.gone.is_empty();
+        let continued_on = on.filter(|on| *on == row.parent && adds_only);
+        Ok(Some(Reuse::new(layer, whole, edited, continued_on)))
+    }
+
+    fn part(&self, id: SnapshotId) -> Result<Option<Part>> {
+        match Manifest::read(&self.manifest_path(id))? {
+            Some(manifest) => Part::new(&self.directory(id), manifest),
+            None => Ok(None),
+        }
     }
 
     fn manifest_path(&self, id: SnapshotId) -> PathBuf {
         self.store.snapshot_dir(id).join(MANIFEST)
     }
 
-    /// Returns what a committed snapshot changed against its parent, whichever driver made it. Deletions are named one
-    /// by one; there are no opaque directories. Reads and hashes every changed file.
+    /// Returns what a committed snapshot changed against its parent, whichever driver made it; of one that continues a
+    /// layer, what both changed. Deletions are named one by one; there are no opaque directories. Reads and hashes every
+    /// changed file.
+    ///
+    /// What a layer of a merged tree deletes is named whether or not there was anything of it below.
     pub fn diff_of(&self, id: SnapshotId) -> Result<Diff> {
-        let row = self.store.snapshot(id)?.ok_or(SnapshotError::UnknownSnapshot(id))?;
-        let below = self.view(row.parent)?;
-        if self.is_whole(id)? {
-            whole::of_whole(&self.directory(id), &below)
-        } else {
-            diff::of_upper(&self.directory(id), &below, Arc::default())
+        self.diff_over(id, &self.below_layer(id)?, Arc::default())
+    }
+
+    /// As [`Self::diff_of`], against the tree `below` its layer; what is known of files is not read again.
+    pub(crate) fn diff_over(&self, id: SnapshotId, below: &View, known: Arc<Files>) -> Result<Diff> {
+        if let Some(layer) = self.continued(id)? {
+            return diff::of_continued([self.directory(layer), self.directory(id)], below);
         }
+        let mut diff = if self.is_whole(id)? {
+            whole::of_whole(&self.directory(id), below)?
+        } else {
+            diff::of_upper(&self.directory(id), below, known)?
+        };
+        let mut said = deletions::read(&self.store.snapshot_dir(id))?.unwrap_or_default();
+        said.retain(|path| diff.changes.binary_search_by(|change| change.path.cmp(path)).is_err());
+        diff.changes = diff::with_deletions(diff.changes, said);
+        Ok(diff)
     }
 
     /// Removes a snapshot nothing builds on; `UnknownSnapshot` if there is none.
@@ -312,7 +394,7 @@ impl Snapshots {
 pub struct Active {
     /// Its name in the store.
     pub id: SnapshotId,
-    store: Store,
+    pub(crate) store: Store,
     upper: PathBuf,
     work: PathBuf,
     pub(crate) lowers: Vec<PathBuf>,
@@ -322,6 +404,8 @@ pub struct Active {
     xattrs: Xattrs,
     /// What the editors of this snapshot know of its files.
     pub(crate) known: Known,
+    /// What a copy did not write, since an earlier layer has it.
+    pub(crate) left_out: LeftOut,
     committed: bool,
 }
 
@@ -355,7 +439,7 @@ impl Active {
         self.xattrs
     }
 
-    /// Returns the snapshot it stands on.
+    /// Returns the snapshot it was begun on.
     pub fn parent(&self) -> Option<SnapshotId> {
         self.parent
     }
@@ -363,6 +447,11 @@ impl Active {
     /// Keeps what is known of the files beside the snapshot. To be called before it is committed.
     pub fn keep_manifest(&self, manifest: &Manifest) -> Result<()> {
         manifest.write(&self.upper.with_file_name(MANIFEST))
+    }
+
+    /// Keeps beside the snapshot what it is said to delete. To be called before it is committed.
+    pub(crate) fn keep_deletions(&self, paths: &[&Path]) -> Result<()> {
+        deletions::write(&self.store.snapshot_dir(self.id), paths)
     }
 
     /// Lets go: `stands` is the snapshot that stands for what was written.

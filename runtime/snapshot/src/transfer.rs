@@ -13,20 +13,38 @@ use rustix::io::Errno;
 
 use crate::content::{ContentDigest, ContentHasher};
 use crate::metadata::Metadata;
+use crate::tally::Tally;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 /// Under this size asking for shared blocks costs more than copying.
 const SHARE_FROM_BYTES: u64 = 4096;
-const HOLE_BYTES: usize = 4096;
+/// What a hole consists of.
+pub(crate) const HOLE_BYTES: usize = 4096;
 
-/// Remembers, over many files, what the filesystems refused.
+/// The kernel is asked for so much at once, so that a long copy is seen to go on.
+const KERNEL_COPY_BYTES: usize = 16 << 20;
+
+/// Remembers, over many files, what the filesystems refused, and counts.
 #[derive(Debug, Default)]
-pub(crate) struct Transfer {
+pub(crate) struct Transfer<'a> {
     sharing_refused: AtomicBool,
     kernel_copy_refused: AtomicBool,
+    tally: Option<&'a Tally>,
 }
 
-impl Transfer {
+impl<'a> Transfer<'a> {
+    /// Has what is copied counted by `tally`.
+    pub(crate) fn new(tally: Option<&'a Tally>) -> Self {
+        Self { tally, ..Self::default() }
+    }
+
+    /// Counts what is done.
+    pub(crate) fn count(&self, files: u64, bytes: u64) {
+        if let Some(tally) = self.tally {
+            tally.add(files, bytes);
+        }
+    }
+
     /// Copies all of `source` into the empty `target` and returns how many bytes it has.
     pub(crate) fn copy(&self, source: &File, target: &File, metadata: &Metadata) -> io::Result<u64> {
         let size_bytes = metadata.size_bytes;
@@ -35,7 +53,10 @@ impl Transfer {
         }
         if size_bytes >= SHARE_FROM_BYTES && !self.sharing_refused.load(Ordering::Relaxed) {
             match ioctl_ficlone(target, source) {
-                Ok(()) => return Ok(size_bytes),
+                Ok(()) => {
+                    self.count(0, size_bytes);
+                    return Ok(size_bytes);
+                }
                 Err(_) => self.sharing_refused.store(true, Ordering::Relaxed),
             }
         }
@@ -43,7 +64,7 @@ impl Transfer {
             return self.copy_range(source, target, 0, size_bytes);
         }
         // Sparse: only what is there, then the length.
-        let mut at = 0;
+        let (mut at, mut written) = (0, 0);
         while at < size_bytes {
             let start = match rustix::fs::seek(source, SeekFrom::Data(at)) {
                 Ok(start) => start,
@@ -57,12 +78,14 @@ impl Transfer {
                 Err(error) => return Err(error.into()),
             };
             let copied = self.copy_range(source, target, start, end - start)?;
+            written += copied;
             if copied < end - start {
                 break;
             }
             at = end;
         }
         ftruncate(target, size_bytes)?;
+        self.count(0, size_bytes.saturating_sub(written));
         Ok(size_bytes)
     }
 
@@ -71,10 +94,13 @@ impl Transfer {
         let mut copied = 0;
         while copied < length && !self.kernel_copy_refused.load(Ordering::Relaxed) {
             let (mut from, mut to) = (start + copied, start + copied);
-            let wanted = usize::try_from(length - copied).unwrap_or(usize::MAX).min(1 << 30);
+            let wanted = usize::try_from(length - copied).unwrap_or(usize::MAX).min(KERNEL_COPY_BYTES);
             match copy_file_range(source.as_fd(), Some(&mut from), target.as_fd(), Some(&mut to), wanted) {
                 Ok(0) => return Ok(copied),
-                Ok(count) => copied += count as u64,
+                Ok(count) => {
+                    copied += count as u64;
+                    self.count(0, count as u64);
+                }
                 Err(Errno::INTR) => {}
                 Err(
                     Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM | Errno::IO,
@@ -91,6 +117,7 @@ impl Transfer {
                 Ok(count) => {
                     target.write_all_at(&buffer[..count], start + copied)?;
                     copied += count as u64;
+                    self.count(0, count as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -129,12 +156,47 @@ impl Transfer {
                 target.write_all_at(&buffer[..count], copied)?;
             }
             copied += count as u64;
+            self.count(0, count as u64);
         }
         if sparse {
             ftruncate(target, copied)?;
         }
         Ok((copied, hasher.finish()))
     }
+}
+
+/// Writes what is read into an empty file. Pages of zeros are left out, so that a layer that says there are terabytes
+/// of them does not fill the disk.
+pub(crate) fn fill(file: &File, content: &mut dyn io::Read, buffer: &mut [u8]) -> io::Result<()> {
+    let (mut offset, mut end) = (0_u64, 0_u64);
+    loop {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match content.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let is_hole = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+        let pages: Vec<&[u8]> = buffer[..filled].chunks(HOLE_BYTES).collect();
+        let mut at = offset;
+        for run in pages.chunk_by(|left, right| is_hole(left) == is_hole(right)) {
+            let length: usize = run.iter().map(|page| page.len()).sum();
+            if !run.first().is_some_and(|page| is_hole(page)) {
+                let start = usize::try_from(at - offset).unwrap_or(0);
+                file.write_all_at(&buffer[start..start + length], at)?;
+                end = at + length as u64;
+            }
+            at += length as u64;
+        }
+        offset += filled as u64;
+        if filled < buffer.len() {
+            break;
+        }
+    }
+    if end < offset { file.set_len(offset) } else { Ok(()) }
 }
 
 #[cfg(test)]

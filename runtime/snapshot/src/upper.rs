@@ -101,13 +101,13 @@ impl UpperDirectory {
     }
 
     /// The directory's own times, for [`Self::keep`].
-    fn times(&self) -> io::Result<Timestamps> {
+    pub(crate) fn times(&self) -> io::Result<Timestamps> {
         let metadata = beneath::metadata_of(self)?;
         Ok(beneath::timestamps(metadata.accessed_ns, metadata.modified_ns))
     }
 
-    /// Gives the directory back its times after something was brought up into it.
-    fn keep(&self, times: &Timestamps) -> io::Result<()> {
+    /// Gives the directory back its times after something came into it that is no change of it.
+    pub(crate) fn keep(&self, times: &Timestamps) -> io::Result<()> {
         Ok(rustix::fs::futimens(self, times)?)
     }
 

@@ -24,6 +24,7 @@ use crate::glob::{Dialect, Glob, has_wildcard};
 use crate::known::Files;
 use crate::listing::Listing;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
+use crate::tally::Tally;
 use crate::walk::Walk;
 
 /// How many symlinks one path may go through.
@@ -230,8 +231,18 @@ impl View {
     ///
     /// Reads every file, on all cores. `NotFound` if nothing is there.
     pub fn content_digest(&self, path: impl AsRef<Path>, follow: Follow) -> Result<ContentKey> {
+        self.content_digest_counted(path, follow, &Tally::default())
+    }
+
+    /// As [`Self::content_digest`]; `tally` hears how many bytes there are to read, and how far it is.
+    pub fn content_digest_counted(
+        &self,
+        path: impl AsRef<Path>,
+        follow: Follow,
+        tally: &Tally,
+    ) -> Result<ContentKey> {
         let start = self.existing(path.as_ref(), follow)?;
-        content::of_subtree(self, start)
+        content::of_subtree(self, start, tally)
     }
 
     /// As [`Self::lookup`], `NotFound` if nothing is there.

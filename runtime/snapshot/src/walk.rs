@@ -72,10 +72,13 @@ impl Walk {
 /// How deep directories are listed side by side: each level takes stack, and descriptors on every core.
 const PARALLEL_LEVELS: usize = 4;
 
-/// Returns what a [`Walk`] from `start` would; of a tree of one layer on all cores. Of many layers each directory is many
+/// In a tree of more layers each directory is many descriptors.
+const FEW_LAYERS: usize = 3;
+
+/// Returns what a [`Walk`] from `start` would; of a tree of few layers on all cores. Of many layers each directory is many
 /// descriptors, and that on every core may be too many. Of a listed tree it is the list.
 pub(crate) fn all(view: &View, start: Entry) -> Result<Vec<Entry>> {
-    if !start.metadata.is_directory() || view.layers().len() != 1 {
+    if !start.metadata.is_directory() || view.layers().len() > FEW_LAYERS {
         return Walk::new(view.clone(), start).collect();
     }
     if let Some(below) = view.told().and_then(|told| told.all_below(&start.path)) {

@@ -1,7 +1,8 @@
-//! What a whole tree, as the copy driver keeps it, changed against its parent: by comparing the two.
+//! What a whole tree, as the copy driver keeps it, changed against its parent: by comparing the two. So any two trees are
+//! compared that do not stand on one another.
 //!
 //! In: the tree, what lies below. Out: the changes, as an upper directory would name them. What is alike in its metadata is
-//! read on both sides.
+//! read on both sides, unless it is the same file.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -17,7 +18,11 @@ use crate::view::{Entry, Follow, View};
 
 /// Compares a whole tree with its parent's.
 pub(crate) fn of_whole(directory: &Path, below: &View) -> Result<Diff> {
-    let whole = View::new(vec![directory.to_owned()]);
+    compare(&View::new(vec![directory.to_owned()]), below)
+}
+
+/// Compares two trees: what makes `whole` of `below`.
+pub(crate) fn compare(whole: &View, below: &View) -> Result<Diff> {
     let mut gone = Vec::new();
     let mut entries = Vec::new();
     // Candidates: both there, alike as far as metadata tells.
@@ -54,7 +59,7 @@ pub(crate) fn of_whole(directory: &Path, below: &View) -> Result<Diff> {
     gone.extend(levels.into_iter().flat_map(|(_, left)| left.into_values().map(|entry| entry.path)));
     let differing = alike
         .par_iter()
-        .map(|(index, old)| Ok((*index, !same_content(&whole, &entries[*index], below, old)?)))
+        .map(|(index, old)| Ok((*index, !same_content(whole, &entries[*index], below, old)?)))
         .collect::<Result<Vec<_>>>()?;
     changed.extend(differing.into_iter().filter(|(_, differs)| *differs).map(|(index, _)| index));
     let changed = with_groups_and_parents(&entries, changed, &gone);
@@ -65,8 +70,8 @@ pub(crate) fn of_whole(directory: &Path, below: &View) -> Result<Diff> {
         .filter(|(index, _)| changed.contains(index))
         .map(|(_, entry)| entry)
         .collect();
-    let changes = with_deletions(read_changes(&whole, &entries, None)?, gone);
-    Ok(Diff { changes, size_bytes, looks: None })
+    let changes = with_deletions(read_changes(whole, &entries, None)?, gone);
+    Ok(Diff { changes, size_bytes, looks: None, continuing: None })
 }
 
 /// Adds all names of a changed file, and the directories above what changed.
@@ -110,7 +115,11 @@ fn same_metadata(new: &Entry, old: &Entry) -> bool {
 }
 
 /// Whether two entries with equal metadata are equal in the rest: attributes, bytes, link target.
-fn same_content(whole: &View, new: &Entry, below: &View, old: &Entry) -> Result<bool> {
+pub(crate) fn same_content(whole: &View, new: &Entry, below: &View, old: &Entry) -> Result<bool> {
+    let inode = |entry: &Entry| (entry.metadata.device, entry.metadata.inode);
+    if !new.metadata.is_directory() && inode(new) == inode(old) {
+        return Ok(true);
+    }
     if whole.xattrs(new)? != below.xattrs(old)? {
         return Ok(false);
     }

@@ -8,11 +8,14 @@
 
 mod applying;
 mod conformance;
+mod continuing;
 mod copying;
+mod counting;
 mod hostile;
 mod kernel;
 mod linking;
 mod many;
+mod merging;
 mod overlay;
 mod sealing;
 mod support;
