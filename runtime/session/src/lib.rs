@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+mod ssh;
+
+pub use ssh::{DEFAULT_SSH, LentAgent, SshAgent, SshKey, SshKeyError};
+
 /// What the engine may ask of the client of a job.
 pub trait Session: Send + Sync {
     /// Returns the folder lent as `local://name`.
@@ -20,6 +24,8 @@ pub trait Session: Send + Sync {
     fn oci_layout(&self, name: &str) -> Option<PathBuf>;
     /// Returns the secret `id`.
     fn secret(&self, id: &str) -> Option<Secret>;
+    /// Returns the ssh agent `id`.
+    fn ssh(&self, id: &str) -> Option<SshAgent>;
     /// Returns what sets the caches of this client's workspace apart from those of others: caches whose id begins with
     /// `//` belong to one workspace. It decides where they lie and enters no key.
     fn cache_scope(&self) -> String;
@@ -75,6 +81,7 @@ pub struct LocalSession {
     locals: BTreeMap<String, LocalDir>,
     layouts: BTreeMap<String, PathBuf>,
     secrets: BTreeMap<String, Secret>,
+    agents: BTreeMap<String, SshAgent>,
     cache_scope: String,
 }
 
@@ -100,6 +107,13 @@ impl LocalSession {
         self
     }
 
+    /// Lends an ssh agent as `id`.
+    #[must_use]
+    pub fn with_ssh(mut self, id: impl Into<String>, agent: SshAgent) -> Self {
+        self.agents.insert(id.into(), agent);
+        self
+    }
+
     /// Sets its caches apart.
     #[must_use]
     pub fn with_cache_scope(mut self, scope: impl Into<String>) -> Self {
@@ -119,6 +133,10 @@ impl Session for LocalSession {
 
     fn secret(&self, id: &str) -> Option<Secret> {
         self.secrets.get(id).cloned()
+    }
+
+    fn ssh(&self, id: &str) -> Option<SshAgent> {
+        self.agents.get(id).cloned()
     }
 
     fn cache_scope(&self) -> String {
