@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rb_diag::ErrorKind;
+use rb_oci::Digest;
 
 use crate::CredentialError;
 
@@ -94,6 +95,16 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of the web is another one than its checksum says; whoever wrote that has to look.
+    #[error("{url} is another file: its digest is {digest}, and {expected} is wanted")]
+    Changed {
+        /// Where it came from.
+        url: String,
+        /// Of what came.
+        digest: Digest,
+        /// What was asked for.
+        expected: Digest,
+    },
     /// The registry leads where we do not go.
     #[error("{host} {reason}")]
     Misled {
@@ -146,7 +157,12 @@ impl RegistryError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Busy { .. } | Self::Unreachable { .. } | Self::Local { .. } => ErrorKind::Environment,
+            // What a registry sends is nothing that the user wrote: who runs it, or what lies before it, has to act.
+            Self::Busy { .. }
+            | Self::Unreachable { .. }
+            | Self::Local { .. }
+            | Self::Content { .. }
+            | Self::Misled { .. } => ErrorKind::Environment,
             Self::Credentials(error) => error.kind(),
             Self::Refused { status, .. } if *status >= 500 => ErrorKind::Environment,
             Self::Unauthorized { .. }
@@ -154,11 +170,21 @@ impl RegistryError {
             | Self::NotFound { .. }
             | Self::Refused { .. }
             | Self::Untrusted { .. }
-            | Self::Content { .. }
-            | Self::Misled { .. }
+            | Self::Changed { .. }
             | Self::Platform { .. }
             | Self::Schema1 { .. }
             | Self::Options { .. } => ErrorKind::Input,
+        }
+    }
+
+    /// Returns what to do about it where something was to be pushed: what helps who pulls does not.
+    pub fn help_to_push(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "where only a proxy is reached: HTTPS_PROXY, or `https_proxy` below `[network]` in ~/.config/rb/config.toml"
+                    .to_owned(),
+            ),
+            _ => self.help(),
         }
     }
 
@@ -177,7 +203,8 @@ impl RegistryError {
                 Some(format!("ask for access there, or `rb login {host}` as somebody who has it"))
             }
             Self::Untrusted { host, .. } => Some(format!(
-                "if it is signed by an authority of your own, name that as `ca` of the registry {host} in the settings"
+                "if it is signed by an authority of your own, name that: `--ca FILE`, or as `ca` of the registry {host} in the \
+                 settings"
             )),
             Self::Busy { status: 429, host, .. } => {
                 Some(format!("wait, or `rb login {host}`: known users may ask more often"))
@@ -186,6 +213,12 @@ impl RegistryError {
                 "where only a proxy or a mirror is reached: HTTPS_PROXY, or `[registry.\"{host}\"] mirrors = [\"HOST\"]` in \
                  ~/.config/rb/config.toml; what is here already needs no registry with `--pull=missing`"
             )),
+            Self::Content { host, .. } | Self::Misled { host, .. } => Some(format!(
+                "ask who runs {host}, or a proxy or mirror before it; nothing of what it sent is kept"
+            )),
+            Self::Changed { .. } => {
+                Some("if it was to change, write its new checksum; nothing of what came is kept".to_owned())
+            }
             Self::Schema1 { .. } => Some("push it again with a current tool, or use a newer tag".to_owned()),
             Self::Credentials(error) => error.help.clone(),
             _ => None,

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `registry` | the client; mirrors before the registry itself |
 //! | `manifests`, `pull`, `push`, `lists` | what is asked: images, blobs, uploads, tags and referrers |
+//! | `web` | files that are no registry's: one URL, with its validators |
 //! | `tries` | what is asked again, and when |
 //! | `transport`, `auth`, `challenge` | one request: redirects, errors, tokens |
 //! | `endpoint`, `tls` | one host: its scheme, its clients, whom we trust |
@@ -33,6 +34,7 @@ mod transport;
 mod tries;
 mod upload;
 mod watch;
+mod web;
 
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
 pub use docker_config::{
@@ -46,3 +48,4 @@ pub use push::Pushed;
 pub use registry::Registry;
 pub use upload::BlobSource;
 pub use watch::{NoWatch, Notice, Watch};
+pub use web::{Validators, WebAnswer, WebFile, WebHead, WebRequest};

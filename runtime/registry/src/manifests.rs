@@ -212,6 +212,9 @@ impl Registry {
                 manifest.layers().len()
             ));
         }
+        for layer in manifest.layers() {
+            self.digest_of(repository, layer)?;
+        }
         let bytes = self.small_blob(repository, manifest.config()).await?;
         let config: ImageConfig = self.parse(repository, manifest.config(), &bytes)?;
         let (layers, named) = (manifest.layers().len(), config.rootfs.diff_ids.len());

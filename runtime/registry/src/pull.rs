@@ -11,7 +11,7 @@ use std::io::{self, Seek as _, Write as _};
 
 use bytes::Bytes;
 use rb_oci::{Descriptor, Digest, Hasher, Repository};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -104,6 +104,31 @@ impl Registry {
             match self.head_blob(&endpoint, repository, &digest, &scopes).await {
                 Ok(has) => return Ok(has),
                 Err(error) => tries.pause(error).await?,
+            }
+        }
+    }
+
+    /// Returns how large a blob is; mirrors are not asked.
+    pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, RegistryError> {
+        let endpoint = self.origin(repository);
+        let mut tries = self.tries(&endpoint);
+        let scopes = [pull_scope(&endpoint, repository)];
+        let ask = async || {
+            let transport = self.transport(&endpoint).await?;
+            let url = transport.url(repository, &format!("blobs/{digest}"));
+            let name = format!("blob {repository}@{digest}");
+            let ask = Ask { scopes: &scopes, ..Ask::new(Method::HEAD, url.clone(), &name) };
+            let response = transport.send(ask).await?;
+            let response = transport.expected(response, &Method::HEAD, &url, &name, &[200]).await?;
+            // The body, which is none, has another length.
+            let length =
+                response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            length.ok_or_else(|| RegistryError::content(&endpoint.name, name, "its length is not said"))
+        };
+        loop {
+            match ask().await {
+                Err(error) => tries.pause(error).await?,
+                size => return size,
             }
         }
     }
@@ -275,7 +300,7 @@ impl<S: BlobSink> Pull<'_, S> {
 }
 
 /// Reads `bytes 5-9/10`: first, last, and the total, if it is known.
-fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(crate) fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok()?);
@@ -284,14 +309,14 @@ fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 /// What the writing thread is told.
-enum Piece {
+pub(crate) enum Piece {
     Bytes(Bytes),
     Restart,
     Digest(oneshot::Sender<Digest>),
 }
 
 /// A thread that hashes and writes. It owns the sink, and ends when nobody sends any more.
-struct Writer<S> {
+pub(crate) struct Writer<S> {
     pieces: mpsc::Sender<Piece>,
     kept: Option<oneshot::Receiver<u64>>,
     thread: JoinHandle<io::Result<S>>,
@@ -299,7 +324,7 @@ struct Writer<S> {
 
 impl<S: BlobSink> Writer<S> {
     /// Starts it for a blob of `size` bytes.
-    fn start(sink: S, size: u64) -> Self {
+    pub(crate) fn start(sink: S, size: u64) -> Self {
         let (pieces, mut receiver) = mpsc::channel(PIECES);
         let (sender, kept) = oneshot::channel();
         let thread = tokio::task::spawn_blocking(move || {
@@ -335,7 +360,7 @@ impl<S: BlobSink> Writer<S> {
     }
 
     /// Returns how much the sink had from the start.
-    async fn kept(&mut self) -> Result<u64, RegistryError> {
+    pub(crate) async fn kept(&mut self) -> Result<u64, RegistryError> {
         match self.kept.take() {
             None => Ok(0),
             Some(kept) => match kept.await {
@@ -345,7 +370,7 @@ impl<S: BlobSink> Writer<S> {
         }
     }
 
-    async fn send(&mut self, piece: Piece) -> Result<(), RegistryError> {
+    pub(crate) async fn send(&mut self, piece: Piece) -> Result<(), RegistryError> {
         match self.pieces.send(piece).await {
             Ok(()) => Ok(()),
             Err(_) => Err(self.failure().await),
@@ -353,7 +378,7 @@ impl<S: BlobSink> Writer<S> {
     }
 
     /// Returns the digest of all that was sent since the last restart.
-    async fn digest(&mut self) -> Result<Digest, RegistryError> {
+    pub(crate) async fn digest(&mut self) -> Result<Digest, RegistryError> {
         let (sender, answer) = oneshot::channel();
         self.send(Piece::Digest(sender)).await?;
         match answer.await {
@@ -375,7 +400,7 @@ impl<S: BlobSink> Writer<S> {
         RegistryError::local("write", "a blob", error)
     }
 
-    async fn finish(mut self) -> Result<S, RegistryError> {
+    pub(crate) async fn finish(mut self) -> Result<S, RegistryError> {
         drop(self.pieces);
         let ended = (&mut self.thread).await;
         let sink = ended.unwrap_or_else(|error| Err(io::Error::other(error.to_string())));

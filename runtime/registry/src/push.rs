@@ -84,6 +84,7 @@ impl Registry {
             }
         }
         push.upload(session).await?;
+        push.source.taken();
         Ok(Pushed::Uploaded)
     }
 

@@ -26,7 +26,7 @@ pub struct Registry {
 pub(crate) struct Inner {
     pub(crate) options: RegistryOptions,
     credentials: Arc<dyn Credentials>,
-    roots: Roots,
+    pub(crate) roots: Roots,
     endpoints: Mutex<BTreeMap<(bool, String), Arc<Endpoint>>>,
 }
 
@@ -70,7 +70,7 @@ impl Registry {
         Ok(sources)
     }
 
-    fn endpoint(
+    pub(crate) fn endpoint(
         &self,
         key: (bool, String),
         make: impl FnOnce() -> Result<Endpoint, RegistryError>,

@@ -112,7 +112,11 @@ impl Transport<'_> {
     }
 
     /// Where a response leads, if it does; the place is checked.
-    fn redirection(&self, ask: &Ask<'_>, response: &Response) -> Result<Option<Url>, RegistryError> {
+    pub(crate) fn redirection(
+        &self,
+        ask: &Ask<'_>,
+        response: &Response,
+    ) -> Result<Option<Url>, RegistryError> {
         let follows = match response.status().as_u16() {
             301..=303 => matches!(ask.method, Method::GET | Method::HEAD),
             307 | 308 => true,
@@ -257,7 +261,7 @@ impl Transport<'_> {
         said(&body)
     }
 
-    fn misled(&self, reason: impl Into<String>) -> RegistryError {
+    pub(crate) fn misled(&self, reason: impl Into<String>) -> RegistryError {
         RegistryError::misled(&self.endpoint.name, reason)
     }
 
@@ -266,7 +270,7 @@ impl Transport<'_> {
         if self.is_own(url) { self.endpoint.name.clone() } else { clean(url.host_str().unwrap_or_default()) }
     }
 
-    fn is_own(&self, url: &Url) -> bool {
+    pub(crate) fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
     }
 }

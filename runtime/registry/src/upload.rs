@@ -24,6 +24,8 @@ const PIECES: usize = 8;
 pub trait BlobSource: Send + Sync + 'static {
     /// Opens it at `offset`, on a thread that may block; more than once when something has to be sent again.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>>;
+    /// Nobody opens it any more: the blob is where it was to be. What was kept for another try may go.
+    fn taken(&self) {}
 }
 
 impl BlobSource for Bytes {

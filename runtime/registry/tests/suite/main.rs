@@ -14,3 +14,4 @@ mod resume;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "tests of others use the rest")]
 mod support;
+mod web;

@@ -12,9 +12,9 @@ use crate::support::scripted::{Reply, Request, Scripted};
 const SIZE: usize = 100_000;
 
 /// Bytes, some of which were there before.
-struct Kept {
-    bytes: Vec<u8>,
-    restarts: usize,
+pub(crate) struct Kept {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) restarts: usize,
 }
 
 impl BlobSink for Kept {
@@ -36,7 +36,7 @@ impl BlobSink for Kept {
 }
 
 /// Answers a range as it should be.
-fn ranged(request: &Request, bytes: &[u8]) -> Reply {
+pub(crate) fn ranged(request: &Request, bytes: &[u8]) -> Reply {
     let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
     match range.map(|start| start.parse::<usize>().unwrap()) {
         None => Reply::new(200, bytes),
