@@ -13,7 +13,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStringExt as _;
+
+mod header;
+mod records;
+
+use header::Header;
+use records::{Records, parse_number, parse_records, parse_time};
 
 /// How much of an archive is believed; more is taken for an attack.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +34,6 @@ pub(crate) struct Limits {
 /// As Go bounds them: records of one entry, long names, the map of a sparse file.
 const EXTENSION_BYTES: u64 = 1 << 20;
 const BLOCK_BYTES: u64 = 512;
-const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// One entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -364,184 +368,6 @@ impl<R: Read> Read for Archive<R> {
 
 fn spend(left: u64, amount: u64, what: &str) -> io::Result<u64> {
     left.checked_sub(amount).ok_or_else(|| invalid(format!("it has more {what} than any real layer")))
-}
-
-/// The 512 bytes that begin an entry.
-struct Header([u8; BLOCK_BYTES as usize]);
-
-impl Header {
-    fn is_blank(&self) -> bool {
-        self.0.iter().all(|byte| *byte == 0)
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let bytes = || self.0[..148].iter().chain(&[b' '; 8]).chain(&self.0[156..]).copied();
-        let unsigned: i64 = bytes().map(i64::from).sum();
-        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-        let said = self.number(148..156)?;
-        if said == unsigned || said == signed {
-            Ok(())
-        } else {
-            Err(invalid("the checksum of a header is wrong"))
-        }
-    }
-
-    fn flag(&self) -> u8 {
-        self.0[156]
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.unsigned(124..136)
-    }
-
-    fn link(&self) -> Vec<u8> {
-        until_nul(&self.0[157..257]).to_vec()
-    }
-
-    fn name(&self) -> Vec<u8> {
-        let name = until_nul(&self.0[..100]);
-        let prefix = match (&self.0[257..263], &self.0[508..512]) {
-            (b"ustar\0", b"tar\0") => until_nul(&self.0[345..476]),
-            (b"ustar\0", _) => until_nul(&self.0[345..500]),
-            _ => b"",
-        };
-        if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
-    }
-
-    fn device(&self, at: usize) -> io::Result<u32> {
-        // The oldest format has no such fields.
-        let number = if &self.0[257..262] == b"ustar" { self.unsigned(at..at + 8)? } else { 0 };
-        u32::try_from(number).map_err(|_| invalid("a device number is too large"))
-    }
-
-    fn unsigned(&self, field: std::ops::Range<usize>) -> io::Result<u64> {
-        u64::try_from(self.number(field)?).map_err(|_| invalid("a number that cannot be negative is"))
-    }
-
-    /// Octal digits between blanks, or, where the first bit is set, the two's complement of the other bits.
-    fn number(&self, field: std::ops::Range<usize>) -> io::Result<i64> {
-        let field = &self.0[field];
-        let too_large = || invalid("a number in a header is too large");
-        if field[0] & 0x80 != 0 {
-            // The second bit is the sign.
-            let first = i64::from(field[0] & 0x7f) - i64::from(field[0] & 0x40) * 2;
-            return field[1..]
-                .iter()
-                .try_fold(first, |number, byte| {
-                    number.checked_mul(256).and_then(|number| number.checked_add(i64::from(*byte)))
-                })
-                .ok_or_else(too_large);
-        }
-        let blank = |byte: &u8| matches!(byte, b' ' | 0);
-        let start = field.iter().position(|byte| !blank(byte)).unwrap_or(field.len());
-        let digits = until_nul(&field[start..]).trim_ascii_end();
-        digits.iter().try_fold(0_i64, |number, digit| match digit {
-            b'0'..=b'7' => {
-                number.checked_mul(8).map(|number| number + i64::from(digit - b'0')).ok_or_else(too_large)
-            }
-            _ => Err(invalid("a number in a header is none")),
-        })
-    }
-
-    fn sparse_parts(&self, start: usize, count: usize, parts: &mut Vec<Fragment>) -> io::Result<()> {
-        for at in (0..count).map(|index| start + index * 24) {
-            if self.0[at] == 0 {
-                break;
-            }
-            parts.push(Fragment {
-                offset: self.unsigned(at..at + 12)?,
-                length: self.unsigned(at + 12..at + 24)?,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// PAX records of one entry, in their order.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Records(Vec<(Vec<u8>, Vec<u8>)>);
-
-impl Records {
-    /// The last value of a key; an empty one says nothing.
-    fn text(&self, key: &str) -> Option<Vec<u8>> {
-        let found = self.0.iter().rev().find(|(known, _)| known == key.as_bytes());
-        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-    }
-
-    fn number(&self, key: &str) -> io::Result<Option<u64>> {
-        self.text(key).map(|value| parse_number(&value)).transpose()
-    }
-
-    fn xattrs(&self) -> BTreeMap<OsString, Vec<u8>> {
-        let named = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            let name = key.strip_prefix(XATTR).filter(|name| !name.is_empty())?;
-            Some((OsString::from_vec(name.to_vec()), value.clone()))
-        };
-        self.0.iter().filter_map(named).collect()
-    }
-
-    /// The map of format 0.1, one record, or of 0.0, two for every part.
-    fn sparse_map(&self) -> io::Result<Option<Vec<u64>>> {
-        if let Some(map) = self.text("GNU.sparse.map") {
-            return map.split(|byte| *byte == b',').map(parse_number).collect::<io::Result<_>>().map(Some);
-        }
-        if self.text("GNU.sparse.numblocks").is_none() {
-            return Ok(None);
-        }
-        let mut numbers = Vec::new();
-        for (key, value) in &self.0 {
-            let next =
-                if numbers.len() % 2 == 0 { b"GNU.sparse.offset".as_slice() } else { b"GNU.sparse.numbytes" };
-            match key.as_slice() {
-                b"GNU.sparse.offset" | b"GNU.sparse.numbytes" if key != next => {
-                    return Err(invalid("the parts of a sparse file are out of order"));
-                }
-                b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => numbers.push(parse_number(value)?),
-                _ => {}
-            }
-        }
-        Ok(Some(numbers))
-    }
-}
-
-/// Parses `<length> <key>=<value>\n`, over and over. The length counts all of it, so a value may hold anything.
-fn parse_records(bytes: &[u8]) -> io::Result<Records> {
-    let malformed = || invalid("a PAX record is malformed");
-    let mut records = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let space = rest.iter().position(|byte| *byte == b' ').ok_or_else(malformed)?;
-        let length = usize::try_from(parse_number(&rest[..space])?).map_err(|_| malformed())?;
-        let record = rest.get(space + 1..length).ok_or_else(malformed)?;
-        rest = &rest[length..];
-        let body = record.strip_suffix(b"\n").ok_or_else(malformed)?;
-        let equals = body.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
-        let (key, value) = (&body[..equals], &body[equals + 1..]);
-        if key.is_empty() || key.contains(&0) {
-            return Err(malformed());
-        }
-        records.push((key.to_vec(), value.to_vec()));
-    }
-    Ok(Records(records))
-}
-
-fn parse_number(text: &[u8]) -> io::Result<u64> {
-    let number = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    number
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| invalid(format!("`{}` is not a number", String::from_utf8_lossy(text))))
-}
-
-/// Parses `seconds[.fraction]`, both of any sign, into nanoseconds.
-fn parse_time(text: &[u8]) -> io::Result<i64> {
-    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
-    let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
-    let seconds = i64::try_from(parse_number(&digits[..point])?).unwrap_or(i64::MAX);
-    let fraction: Vec<u8> =
-        digits.get(point + 1..).unwrap_or_default().iter().copied().chain([b'0'; 9]).take(9).collect();
-    let rest = i64::try_from(parse_number(&fraction)?).unwrap_or(0);
-    let time = seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-    Ok(if negative { time.saturating_neg() } else { time })
 }
 
 fn until_nul(field: &[u8]) -> &[u8] {

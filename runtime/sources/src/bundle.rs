@@ -104,6 +104,17 @@ pub(crate) fn unpacking<'a>(input: impl Read + 'a) -> io::Result<Box<dyn Read + 
     })
 }
 
+/// Returns the program that packed a stream in a way that is not read here, as its first bytes say.
+fn foreign(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        [b'L', b'Z', b'I', b'P', ..] => Some("lzip"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+        _ => None,
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
@@ -133,6 +144,10 @@ pub(crate) struct Contents {
 impl Contents {
     fn read(store: &Store, input: impl Read) -> Result<Self, SourceError> {
         let damaged = |error: io::Error| refused(format!("it is damaged: {error}"));
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+        if let Some(packing) = foreign(input.fill_buf().map_err(damaged)?) {
+            return Err(SourceError::Packing { packing });
+        }
         let mut archive = Archive::new(unpacking(input).map_err(damaged)?, LIMITS);
         let mut contents = Self::default();
         while let Some(member) = archive.next_member().map_err(damaged)? {

@@ -100,6 +100,12 @@ pub enum SourceError {
         /// What is wrong.
         reason: String,
     },
+    /// An archive is packed in a way that is not read here.
+    #[error("the archive is packed with {packing}, and rb reads plain ones and those of gzip and zstd")]
+    Packing {
+        /// The program that packs so.
+        packing: &'static str,
+    },
     /// A layer holds something that must not be unpacked.
     #[error("layer {layer}: entry `{entry}` {reason}")]
     Entry {
@@ -108,6 +114,14 @@ pub enum SourceError {
         /// Name in the archive.
         entry: String,
         /// Why it is refused.
+        reason: String,
+    },
+    /// An archive that a copy is to unpack holds something that must not be, or is damaged.
+    #[error("the archive `{}` cannot be unpacked: {reason}", path.display())]
+    Archive {
+        /// Where it lies in its tree.
+        path: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// A media type that this version does not unpack.
@@ -132,6 +146,9 @@ pub enum SourceError {
         /// The path.
         path: PathBuf,
     },
+    /// A repository of git cannot be read.
+    #[error(transparent)]
+    Git(#[from] crate::git::GitError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] rb_store::StoreError),
@@ -145,6 +162,7 @@ impl SourceError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } | Self::Stopped => ErrorKind::Environment,
+            Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::NotLent { .. }
@@ -154,10 +172,12 @@ impl SourceError {
             | Self::Attribute { .. }
             | Self::NotALayout { .. }
             | Self::Bundle { .. }
+            | Self::Packing { .. }
             | Self::NoSuchImage { .. }
             | Self::SeveralImages { .. }
             | Self::Blob { .. }
             | Self::MissingBlob { .. }
+            | Self::Archive { .. }
             | Self::Entry { .. }
             | Self::MediaType { .. }
             | Self::NoPackageDatabase
@@ -177,7 +197,11 @@ impl SourceError {
             Self::SeveralImages { .. } => {
                 Some("name one of them behind a colon: `FROM oci-layout:./folder:name`".to_owned())
             }
+            Self::Packing { packing } => {
+                Some(format!("let `{packing}` unpack it: `{packing} -dc FILE | rb image load`"))
+            }
             Self::Changed { .. } => Some("run the build again once nothing writes to the folder".to_owned()),
+            Self::Git(error) => error.help(),
             Self::Store(error) | Self::Snapshot(rb_snapshot::SnapshotError::Store(error)) => error.help(),
             _ => None,
         }

@@ -177,7 +177,8 @@ impl<R: Read> Read for VerifiedReader<R> {
     }
 }
 
-pub(crate) fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
+/// Returns where a layout has a blob.
+pub fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join("blobs").join("sha256").join(digest.hex())
 }
 

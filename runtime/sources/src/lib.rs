@@ -1,4 +1,4 @@
-//! Where trees come from: the user's folders, OCI layouts, this machine.
+//! Where trees come from: the user's folders, OCI layouts, repositories of git, files of the web, this machine.
 //!
 //! In: what a source op of LLB names, and the client's session. Out: content to be keyed and read. Synchronous; the
 //! engine decides when.
@@ -9,11 +9,15 @@ mod error;
 mod files;
 mod filter;
 mod follow;
+pub mod git;
 pub mod host;
 pub mod layout;
 pub mod local;
+mod single;
 pub mod unpack;
 mod unpacked;
+pub mod web;
 
 pub use error::SourceError;
 pub use follow::{follow, literal};
+pub use single::SingleFile;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rb_snapshot::{ContentKey, Listing, Metadata, compare_paths};
+use rb_snapshot::{ContentKey, Counted, Listing, Metadata, Tally, compare_paths};
 use rb_store::{FileStamp, StatCache, StatChange, Store};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
@@ -130,8 +130,9 @@ impl LocalTree {
 
 /// Walks a folder and digests what it holds. Files unchanged since the last look are not read.
 ///
+/// `tally` hears of the files that are read; of how many there will be, where none is known from an earlier look.
 /// `Changed` for what changes meanwhile, `SpecialFile` for pipes and devices, `Read` for what cannot be read.
-pub fn scan(store: &Store, request: &LocalRequest) -> Result<LocalTree, SourceError> {
+pub fn scan(store: &Store, request: &LocalRequest, tally: &Tally) -> Result<LocalTree, SourceError> {
     let filter = Filter::new(&request.include, &request.exclude)?;
     // What was touched just before the walk may be touched again without a new stamp.
     let started_ns = i64::try_from(store.clock().now().as_nanos()).unwrap_or(i64::MAX);
@@ -152,10 +153,13 @@ pub fn scan(store: &Store, request: &LocalRequest) -> Result<LocalTree, SourceEr
         Some(cache) => cache,
         None => store.stat_cache(&cache_key)?,
     };
+    if cache.is_empty() {
+        tally.expect(files().count() as u64, size_bytes);
+    }
     let digests = found
         .par_iter()
         .map(|found| match &found.look {
-            Look::File { stamp, .. } => digest(&folder, request, &found.path, stamp, &cache).map(Some),
+            Look::File { stamp, .. } => digest(&folder, request, &found.path, stamp, &cache, tally).map(Some),
             Look::Directory { .. } | Look::Symlink { .. } => Ok(None),
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -407,6 +411,7 @@ fn digest(
     path: &Path,
     expected: &FileStamp,
     cache: &StatCache,
+    tally: &Tally,
 ) -> Result<Digested, SourceError> {
     let name = path.as_os_str().as_bytes();
     if let Some(known) = cache.get(name, expected) {
@@ -427,8 +432,10 @@ fn digest(
     // Before: it may be a device by now. After: it may have been written to as it was read.
     still_the_same()?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader((&opened).take(expected.size_bytes.saturating_add(1))).map_err(read)?;
+    let content = (&opened).take(expected.size_bytes.saturating_add(1));
+    hasher.update_reader(Counted::new(content, tally)).map_err(read)?;
     still_the_same()?;
+    tally.add(1, 0);
     let digest = *hasher.finalize().as_bytes();
     Ok(if cache.contains(name) { Digested::Outdated(digest) } else { Digested::New(digest) })
 }

@@ -10,6 +10,7 @@
 //! Source: OCI image-spec layer.md; config.md, "Layer ChainID".
 
 mod aside;
+mod file;
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -28,6 +29,7 @@ use crate::unpack::aside::Needs;
 use crate::unpacked::Unpacked;
 
 pub use aside::{Aside, Examined, Settled, aside};
+pub use file::{ArchiveTarget, archive};
 
 /// How a layer's owners are taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,8 @@ pub struct PackedLayer<'a> {
 }
 
 /// What one layer may hold. Content is written with holes, so that what is bounded here is mostly time.
-const LIMITS: Limits = Limits { entries: 5_000_000, content_bytes: 1 << 40, name_bytes: 512 << 20 };
+pub(crate) const LIMITS: Limits =
+    Limits { entries: 5_000_000, content_bytes: 1 << 40, name_bytes: 512 << 20 };
 /// Bytes of one uncompressed layer.
 const LAYER_BYTES: u64 = LIMITS.content_bytes + LIMITS.entries * 1024;
 /// What the kernel takes of a path, without its NUL.

@@ -1,13 +1,20 @@
-//! The uncompressed bytes of a layer, made ahead of who reads them.
+//! The uncompressed bytes of a layer or another archive, made ahead of who reads them.
 //!
-//! In: a blob, packed by gzip, zstd or not at all; its first bytes say which. Out: a reader. A thread of its own reads,
-//! verifies and unpacks, some megabytes ahead. Several gzip members or zstd frames in a row are one stream, as
-//! their formats say. Dropping the reader ends the thread.
+//! In: a blob, packed by gzip, zstd, bzip2, xz or not at all; its first bytes say which. Out: a reader. A thread of its own
+//! reads, verifies and unpacks, some megabytes ahead. Several gzip members, zstd frames, bzip2 or xz streams in a row are one
+//! stream, as their formats say. Layers are packed by the first two only: the others are for archives of the
+//! user's. Dropping the reader ends the thread.
+//!
+//! bzip2 is unpacked by its translation to Rust. xz is by the original library, linked in: the translations at hand keep a
+//! block in memory whole, and bound nothing.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 
 const BUFFER_BYTES: usize = 128 << 10;
 /// How far the thread may be ahead, in buffers.
@@ -15,6 +22,17 @@ const AHEAD: usize = 32;
 /// Window of a zstd stream that is unpacked, as its format wants decoders to bound it: 2^27 bytes, what `zstd --ultra`
 /// uses at most without being told otherwise.
 const WINDOW_LOG: u32 = 27;
+/// Memory for an xz stream; `xz -9` needs 65 MiB.
+const XZ_BYTES: u64 = 256 << 20;
+
+/// How a blob may be packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Formats {
+    /// As layers are: gzip, zstd, or not at all.
+    Layer,
+    /// As archives are: bzip2 and xz too.
+    Archive,
+}
 
 /// What the thread says.
 enum Piece {
@@ -37,12 +55,16 @@ enum Packing {
     Plain,
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
 impl Packing {
-    /// Tells it by the first bytes. Those of a tar archive are a name, which begins like neither of the others.
-    fn of(start: &[u8]) -> Self {
+    /// Tells it by the first bytes. Those of a tar archive are a name, which begins like none of the others.
+    fn of(start: &[u8], formats: Formats) -> Self {
         match start {
+            [b'B', b'Z', b'h', ..] if formats == Formats::Archive => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] if formats == Formats::Archive => Self::Xz,
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
             // A frame, or one that is to be skipped.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
@@ -52,11 +74,16 @@ impl Packing {
 }
 
 impl Unpacked {
-    /// Starts to unpack.
+    /// Starts to unpack a layer.
     pub(crate) fn start(blob: impl Read + Send + 'static) -> io::Result<Self> {
+        Self::start_as(Formats::Layer, blob)
+    }
+
+    /// Starts to unpack what may be packed in one of `formats`.
+    pub(crate) fn start_as(formats: Formats, blob: impl Read + Send + 'static) -> io::Result<Self> {
         let (pieces, receiver) = sync_channel(AHEAD);
         let body = move || {
-            let end = match pump(BufReader::with_capacity(BUFFER_BYTES, blob), &pieces) {
+            let end = match pump(BufReader::with_capacity(BUFFER_BYTES, blob), formats, &pieces) {
                 Ok(()) => Piece::End,
                 Err(error) => Piece::Failed(error),
             };
@@ -69,8 +96,8 @@ impl Unpacked {
 }
 
 /// Unpacks until the end, or until nobody reads any more.
-fn pump<R: Read>(mut blob: BufReader<R>, pieces: &SyncSender<Piece>) -> io::Result<()> {
-    match Packing::of(blob.fill_buf()?) {
+fn pump<R: Read>(mut blob: BufReader<R>, formats: Formats, pieces: &SyncSender<Piece>) -> io::Result<()> {
+    match Packing::of(blob.fill_buf()?, formats) {
         Packing::Plain => send_all(blob, pieces),
         Packing::Gzip => send_all(MultiGzDecoder::new(blob), pieces),
         Packing::Zstd => {
@@ -78,14 +105,22 @@ fn pump<R: Read>(mut blob: BufReader<R>, pieces: &SyncSender<Piece>) -> io::Resu
             decoder.window_log_max(WINDOW_LOG)?;
             send_all(decoder, pieces)
         }
+        Packing::Bzip2 => send_all(MultiBzDecoder::new(blob), pieces),
+        Packing::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_BYTES, CONCATENATED)?;
+            send_all(XzDecoder::new_stream(blob, stream), pieces)
+        }
     }
 }
 
 fn send_all(mut input: impl Read, pieces: &SyncSender<Piece>) -> io::Result<()> {
     loop {
         let mut piece = Vec::with_capacity(BUFFER_BYTES);
-        input.by_ref().take(BUFFER_BYTES as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() || pieces.send(Piece::Bytes(piece)).is_err() {
+        let read = input.by_ref().take(BUFFER_BYTES as u64).read_to_end(&mut piece);
+        // What was read before it failed counts: by it an archive is told that was cut short.
+        let ended = piece.is_empty() || pieces.send(Piece::Bytes(piece)).is_err();
+        read?;
+        if ended {
             return Ok(());
         }
     }

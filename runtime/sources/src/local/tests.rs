@@ -39,7 +39,7 @@ impl Fixture {
         });
         change();
         let stamp = stamp.expect("found the file");
-        digest(&folder, &self.request, Path::new("d/f"), &stamp, &StatCache::default())
+        digest(&folder, &self.request, Path::new("d/f"), &stamp, &StatCache::default(), &Tally::default())
     }
 }
 
@@ -122,7 +122,7 @@ fn what_was_remembered_wrongly_can_be_forgotten() {
     let stamp = FileStamp { inode: 1, ..FileStamp::default() };
     let change = |path: &[u8]| StatChange { path: path.to_vec(), stamp, digest: [7; 32] };
     store.update_stat_cache(&key, &[change(b"d/f"), change(b"g")], &[]).expect("writes");
-    let tree = scan(&store, &fixture.request).expect("reads");
+    let tree = scan(&store, &fixture.request, &Tally::default()).expect("reads");
     tree.forget(&store, Path::new("/d/f")).expect("writes");
     let cache = store.stat_cache(&key).expect("loads");
     assert!(!cache.contains(b"d/f") && cache.contains(b"g"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rb_diag::ErrorKind;
-use rb_snapshot::View;
+use rb_snapshot::{Tally, View};
 use rb_sources::SourceError;
 use rb_sources::local::{LocalEntry, LocalRequest, LocalTree, scan};
 use rb_store::{FixedClock, Store};
@@ -55,7 +55,7 @@ impl Fixture {
     }
 
     fn look(&self, include: &[&str], exclude: &[&str]) -> LocalTree {
-        scan(&self.store, &self.request(include, exclude)).unwrap()
+        scan(&self.store, &self.request(include, exclude), &Tally::default()).unwrap()
     }
 
     fn names(&self, include: &[&str], exclude: &[&str]) -> Vec<String> {
@@ -124,7 +124,7 @@ fn plain_patterns_do_not_walk_the_rest() {
     assert_eq!(fixture.names(&["one/file"], &[]), ["one", "one/file"]);
     assert_eq!(fixture.names(&[], &["rest", "!one/file"]), ["one", "one/file"]);
     assert_eq!(fixture.names(&[], &["*", "!one"]), ["one", "one/file"]);
-    let error = scan(&fixture.store, &fixture.request(&[], &[])).unwrap_err();
+    let error = scan(&fixture.store, &fixture.request(&[], &[]), &Tally::default()).unwrap_err();
     assert!(matches!(&error, SourceError::SpecialFile { path } if path == Path::new("rest/pipe")), "{error}");
     assert_eq!(error.kind(), ErrorKind::Input);
 }
@@ -161,7 +161,9 @@ fn names_need_not_be_text() {
     // In a folder whose name is none either.
     let folder = fixture.top.path().join(OsStr::from_bytes(b"\xfe"));
     fs::rename(fixture.path(), &folder).unwrap();
-    let moved = scan(&fixture.store, &LocalRequest { folder, ..fixture.request(&[], &[]) }).unwrap();
+    let moved =
+        scan(&fixture.store, &LocalRequest { folder, ..fixture.request(&[], &[]) }, &Tally::default())
+            .unwrap();
     assert_eq!(moved.content, tree.content);
 }
 
@@ -185,7 +187,7 @@ fn keys_know_nothing_of_places_owners_times_and_umasks() {
         fs::set_permissions(fixture.path().join("run"), fs::Permissions::from_mode(0o755)).unwrap();
         change(&fixture.path());
         let request = LocalRequest { normalise_modes, ..fixture.request(&[], &[]) };
-        scan(&fixture.store, &request).unwrap().content
+        scan(&fixture.store, &request, &Tally::default()).unwrap().content
     };
     let mode = |path: &'static str, mode: u32| {
         move |tree: &Path| fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap()
@@ -321,7 +323,7 @@ fn after_the_clock_was_set_back_all_is_read_again() {
     assert_eq!(digest_of(&fixture.look(&[], &[]), "many/7"), [7; 32]);
     let earlier = FixedClock(fixture.store.clock().now() - Duration::from_secs(3600));
     let store = Store::open_with(&fixture.top.path().join("store"), Arc::new(earlier)).unwrap();
-    let look = || scan(&store, &fixture.request(&[], &[])).unwrap();
+    let look = || scan(&store, &fixture.request(&[], &[]), &Tally::default()).unwrap();
     assert_eq!(digest_of(&look(), "many/7"), *blake3::hash(b"content 7").as_bytes());
     // And from then on believed again.
     let fixture = Fixture { top: fixture.top, store };
@@ -372,10 +374,10 @@ fn removed_files_leave_the_cache() {
 fn what_cannot_be_read_is_told() {
     let fixture = Fixture::new();
     let request = LocalRequest { folder: fixture.path().join("missing"), ..fixture.request(&[], &[]) };
-    let error = scan(&fixture.store, &request).unwrap_err();
+    let error = scan(&fixture.store, &request, &Tally::default()).unwrap_err();
     assert!(matches!(&error, SourceError::Read { path, .. } if *path == request.folder), "{error}");
     assert_eq!(error.kind(), ErrorKind::Environment);
-    let error = scan(&fixture.store, &fixture.request(&["["], &[])).unwrap_err();
+    let error = scan(&fixture.store, &fixture.request(&["["], &[]), &Tally::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
 }
 
@@ -389,8 +391,29 @@ fn depth_costs_no_stack() {
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         folder = rustix::fs::openat(&folder, "d", flags, rustix::fs::Mode::empty()).unwrap();
     }
-    let error = scan(&fixture.store, &fixture.request(&[], &[])).unwrap_err();
+    let error = scan(&fixture.store, &fixture.request(&[], &[]), &Tally::default()).unwrap_err();
     assert!(matches!(error, SourceError::Read { .. }), "{error}");
     drop(folder);
     fixture.store.remove_tree(&fixture.path()).unwrap();
+}
+
+#[test]
+fn what_is_read_is_counted_and_what_is_known_is_not() {
+    let fixture = Fixture::at(10);
+    fixture.fill();
+    let bytes: u64 = fs::read_dir(fixture.path().join("many"))
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    let look = || {
+        let tally = Tally::default();
+        scan(&fixture.store, &fixture.request(&[], &[]), &tally).unwrap();
+        tally.look()
+    };
+    let first = look();
+    assert_eq!((first.files, first.all_files, first.bytes, first.all_bytes), (100, 100, bytes, bytes));
+    assert_eq!(look(), rb_snapshot::Count::default());
+    fixture.write("many/7", "changed");
+    let third = look();
+    assert_eq!((third.files, third.all_files, third.bytes, third.all_bytes), (1, 0, 7, 0));
 }

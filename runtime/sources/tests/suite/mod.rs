@@ -1,6 +1,12 @@
 //! One module for each kind of source.
 
+mod archives;
 mod aside;
+mod git;
+#[path = "../support/git_host.rs"]
+mod git_host;
+mod git_hostile;
+mod git_ssh;
 mod hostile;
 mod layout;
 mod local;

@@ -1,0 +1,212 @@
+//! What is kept of repositories elsewhere: one bare repository each, shared by all builds and processes.
+//!
+//! ```text
+//! git/<hex>          a bare repository; its `description` is the address
+//! git/<hex>.lock     held by flock(2) while a process adds to it or reads it
+//! git/<hex>.new      one that is being made
+//! ```
+//!
+//! In: a commit. Out: that it is here, with all its files: fetched without its history where the host allows that, and
+//! never twice. What a fetch that was killed left is removed before the next one.
+//! **Invariant:** nothing in a repository that is kept is run or followed: no hooks, no configuration but ours, no
+//! references to others.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rb_oci::Digest;
+
+use super::call::{Git, Said};
+use super::refs::{Pinned, is_commit};
+use super::{Connection, GitError, Remote};
+
+/// How often it is asked whether another has finished.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A repository that is kept, held by us.
+pub(super) struct Repository<'a> {
+    git: Git<'a>,
+    path: PathBuf,
+    git_dir: String,
+    sha256: bool,
+    _lock: File,
+}
+
+impl<'a> Repository<'a> {
+    /// Takes the repository of `remote`, of the kind that `commit` is of; waits for another who has it.
+    pub(super) fn open(
+        connection: &'a Connection<'a>,
+        remote: &'a Remote,
+        commit: &str,
+    ) -> Result<Self, GitError> {
+        let sha256 = commit.len() == 64;
+        let hex = Digest::of(format!("{remote}\n{sha256}")).hex();
+        let path = connection.folder.join(&hex[..32]);
+        let lock = lock(connection, &path.with_extension("lock"))?;
+        let git_dir = format!("--git-dir={}", path.display());
+        let repository =
+            Self { git: Git { connection, remote, local: false }, path, git_dir, sha256, _lock: lock };
+        if repository.path.join("HEAD").exists() {
+            repository.sweep();
+        } else {
+            repository.make()?;
+        }
+        Ok(repository)
+    }
+
+    fn make(&self) -> Result<(), GitError> {
+        let made = self.path.with_extension("new");
+        remove(&made)?;
+        let format = if self.sha256 { "--object-format=sha256" } else { "--object-format=sha1" };
+        let words = ["init", "--quiet", "--bare", "--template=", format, "--"].map(OsStr::new);
+        self.git.ask(&[&words[..], &[made.as_os_str()]].concat())?;
+        let info = made.join("info");
+        fs::create_dir_all(&info).map_err(|error| failed("create", &info, error))?;
+        // Files are checked out as they are, whatever the repository says of archives.
+        for (path, text) in [
+            (info.join("attributes"), "* -export-ignore -export-subst\n".to_owned()),
+            (made.join("description"), format!("{}\n", self.git.remote)),
+        ] {
+            fs::write(&path, text).map_err(|error| failed("write", &path, error))?;
+        }
+        fs::rename(&made, &self.path).map_err(|error| failed("create", &self.path, error))
+    }
+
+    /// Removes what a process left that was killed. What cannot be removed is told by the fetch that it disturbs.
+    fn sweep(&self) {
+        fn walk(folder: &Path, is_left: &dyn Fn(&str) -> bool) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if is_folder {
+                    walk(&entry.path(), is_left);
+                } else if entry.file_name().to_str().is_some_and(is_left) {
+                    drop(fs::remove_file(entry.path()));
+                }
+            }
+        }
+        let is_lock = |name: &str| name.ends_with(".lock");
+        for name in ["shallow.lock", "packed-refs.lock", "config.lock", "HEAD.lock"] {
+            drop(fs::remove_file(self.path.join(name)));
+        }
+        walk(&self.path.join("refs"), &is_lock);
+        walk(&self.path.join("objects/pack"), &|name| name.starts_with("tmp_"));
+    }
+
+    /// Makes the repository anew: what is kept is damaged.
+    pub(super) fn begin_anew(&self) -> Result<(), GitError> {
+        tracing::warn!(remote = %self.git.remote, "what is kept of a repository is damaged: it is fetched again");
+        remove(&self.path)?;
+        self.make()
+    }
+
+    /// Returns where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns git for it.
+    pub(super) fn git(&self) -> &Git<'a> {
+        &self.git
+    }
+
+    /// Returns the words for git that run a command in it.
+    pub(super) fn words<'w>(&'w self, words: &[&'w str]) -> Vec<&'w OsStr> {
+        [self.git_dir.as_str()].into_iter().chain(words.iter().copied()).map(OsStr::new).collect()
+    }
+
+    /// Runs a command in it; any exit code is an answer.
+    pub(super) fn run(&self, words: &[&str]) -> Result<Said, GitError> {
+        self.git.run(&self.words(words))
+    }
+
+    /// Runs a command in it and returns what it prints, as text.
+    pub(super) fn ask(&self, words: &[&str]) -> Result<String, GitError> {
+        let said = self.git.ask(&self.words(words))?;
+        Ok(String::from_utf8_lossy(&said).trim_end_matches('\n').to_owned())
+    }
+
+    /// Returns the commit that an object is or names, if it is here.
+    fn peel(&self, object: &str) -> Result<Option<String>, GitError> {
+        let said = self.run(&["rev-parse", "--verify", "--quiet", &format!("{object}^{{commit}}")])?;
+        let commit = String::from_utf8_lossy(&said.out).trim().to_owned();
+        Ok((said.code == 0 && is_commit(&commit)).then_some(commit))
+    }
+
+    /// Brings a commit here, and returns it: of a tag object the commit that it names.
+    pub(super) fn bring(&self, pinned: &Pinned) -> Result<String, GitError> {
+        let Pinned { commit, reference } = pinned;
+        if let Some(found) = self.peel(commit)? {
+            return Ok(found);
+        }
+        // What is here is said to the host, so that only what changed comes.
+        let name = reference.as_deref().unwrap_or(commit);
+        let to = format!("refs/rb/{}", &Digest::of(name).hex()[..16]);
+        let mut ways = vec![vec!["--depth=1".to_owned(), format!("+{commit}:{to}")]];
+        ways.extend(reference.iter().map(|name| vec!["--depth=1".to_owned(), format!("+{name}:{to}")]));
+        let mut all =
+            vec!["+refs/heads/*:refs/rb-heads/*".to_owned(), "+refs/tags/*:refs/rb-tags/*".to_owned()];
+        if self.path.join("shallow").exists() {
+            all.insert(0, "--unshallow".to_owned());
+        }
+        ways.push(all);
+        for way in ways {
+            match self.fetch(&way) {
+                // The host does not give what it did not name; or the branch is gone.
+                Err(GitError::NoReference { .. }) => continue,
+                done => done?,
+            }
+            if let Some(found) = self.peel(commit)? {
+                return Ok(found);
+            }
+        }
+        let remote = self.git.remote.to_string();
+        Err(GitError::NoReference { remote, what: format!("commit {commit}"), near: Vec::new() })
+    }
+
+    fn fetch(&self, way: &[String]) -> Result<(), GitError> {
+        (self.git.connection.room)()?;
+        let remote = self.git.remote.to_string();
+        let (flags, names): (Vec<&str>, Vec<&str>) =
+            way.iter().map(String::as_str).partition(|word| word.starts_with("--"));
+        let fetch = [
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--force",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+        ];
+        let words = [&fetch[..], &flags, &["--", &remote], &names].concat();
+        self.git.ask_host(&self.words(&words)).map(drop)
+    }
+}
+
+fn lock(connection: &Connection<'_>, path: &Path) -> Result<File, GitError> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|error| failed("open", path, error))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if connection.programs.is_stopped() => {
+                return Err(GitError::Stopped);
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(ASK_AGAIN),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), GitError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> GitError {
+    GitError::Io { action, path: path.to_owned(), source }
+}
