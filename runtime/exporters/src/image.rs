@@ -1,13 +1,14 @@
 //! Images: a chain of snapshots and a config become a manifest among the blobs.
 //!
-//! Layers lowest first; those that change nothing are left out, and the history says so. Media types are all OCI's or all
+//! Layers lowest first, each of one snapshot or of two that are one; those that change nothing are left out, and the history says so. Media types are all OCI's or all
 //! Docker's, whatever a layer came with: the bytes are the same. Documents are compact JSON with fields and keys in a fixed order.
 //! Source: OCI image-spec manifest.md, config.md.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rb_oci::{Compression, Descriptor, Digest, History, ImageConfig, MediaType, MediaTypes};
-use rb_snapshot::{SnapshotId, Snapshots};
+use rb_snapshot::{SnapshotId, Snapshots, Tally};
 use rb_store::{Store, descriptor_digest};
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ struct Part {
 }
 
 /// How an image is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ImageOptions {
     /// The compression of layers that are packed here.
     pub compression: Compression,
@@ -48,6 +49,8 @@ pub struct ImageOptions {
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest's descriptor, which an index shows.
     pub descriptor_annotations: BTreeMap<String, String>,
+    /// Is told of each layer that is packed, and how far that is.
+    pub tally: Option<Arc<Tally>>,
 }
 
 /// Exports the tree of `root` (`None`: an image without files) with a config, whose `rootfs` is set here. Returns the
@@ -60,10 +63,18 @@ pub fn export_image(
     epoch: Epoch,
     options: &ImageOptions,
 ) -> Result<Descriptor> {
-    let packing =
-        Packing { compression: options.compression, force: options.force_compression, cancelled: None };
+    let packing = Packing {
+        compression: options.compression,
+        force: options.force_compression,
+        cancelled: None,
+        tally: options.tally.as_deref(),
+    };
     let mut packed = Vec::new();
-    for id in snapshots.chain(root)? {
+    let chain = snapshots.layer_tops(root)?;
+    for (place, id) in chain.iter().copied().enumerate() {
+        if let Some(tally) = packing.tally {
+            tally.begin_part(place as u64 + 1, chain.len() as u64);
+        }
         packed.push(pack_layer(store, snapshots, id, epoch, packing)?);
     }
     write_image(store, &packed, config, options)

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rb_oci::{Compression, Descriptor, Digest, Hasher, MediaTypes};
-use rb_snapshot::{Change, ChangeKind, Diff, Entry, FileType, Follow, SnapshotId, Snapshots, View};
+use rb_snapshot::{
+    Change, ChangeKind, Counted, Diff, Entry, FileType, Follow, SnapshotId, Snapshots, Tally, View,
+};
 use rb_store::{LayerRow, Store};
 
 use crate::compress::{Encoder, decoder};
@@ -45,6 +47,8 @@ pub struct Packing<'a> {
     pub force: bool,
     /// Set from elsewhere, it ends the work with [`ExportError::Cancelled`].
     pub cancelled: Option<&'a AtomicBool>,
+    /// Is told how many bytes there are to pack, and how far it is.
+    pub tally: Option<&'a Tally>,
 }
 
 /// Returns how many threads pack a layer. The kernel is asked only where one is packed: it takes a dozen calls to say.
@@ -52,7 +56,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Packs what a snapshot changed against its parent; `None` where that is nothing. A snapshot that was unpacked from
+/// Packs what a snapshot changed against its parent, with what it continues; `None` where that is nothing. A snapshot that was unpacked from
 /// a layer gives that very layer while its blob is there. Uses all cores.
 pub fn pack_layer(
     store: &Store,
@@ -77,7 +81,7 @@ pub fn pack_layer(
         return Ok(None);
     }
     let threads = threads();
-    let view = View::of_directory(snapshots.directory(id));
+    let view = snapshots.layer_view(id)?;
     let layer = pack_diff(store, &diff, &view, epoch, packing, threads)?;
     let row = LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() };
     store.put_layer(&key, &row)?;
@@ -107,7 +111,10 @@ fn repack(store: &Store, layer: Layer, packing: Packing<'_>, threads: usize) -> 
     }
     let digest = rb_store::descriptor_digest(&layer.descriptor)?;
     let unreadable = |source| ExportError::Layer { digest, source };
-    let mut blob = store.blob_reader(&digest)?;
+    let nobody = Tally::default();
+    let tally = packing.tally.unwrap_or(&nobody);
+    tally.expect(0, layer.descriptor.size());
+    let mut blob = Counted::new(store.blob_reader(&digest)?, tally);
     let mut out = sink(store, packing, threads)?;
     let mut plain = decoder(from, &mut blob).map_err(unreadable)?;
     let mut buffer = vec![0; 128 << 10];
@@ -138,7 +145,10 @@ pub(crate) fn pack_diff(
     packing: Packing<'_>,
     threads: usize,
 ) -> Result<Layer> {
-    let mut stream = TarStream::new(sink(store, packing, threads)?);
+    if let Some(tally) = packing.tally {
+        tally.expect(0, diff.changes.iter().map(content_bytes).sum());
+    }
+    let mut stream = TarStream::new(sink(store, packing, threads)?).counted(packing.tally);
     let written = write_diff(&mut stream, diff, view, epoch).and_then(|()| stream.finish());
     written.and_then(|out| settle(out, packing)).map_err(|error| match packing.cancelled {
         Some(cancelled) if cancelled.load(Ordering::Relaxed) => ExportError::Cancelled,
@@ -200,7 +210,12 @@ fn is_packed(change: &Change) -> bool {
     }
 }
 
-fn write_diff<W: Write>(stream: &mut TarStream<W>, diff: &Diff, view: &View, epoch: Epoch) -> Result<()> {
+/// Returns how many bytes of content are packed of a change.
+fn content_bytes(change: &Change) -> u64 {
+    if let ChangeKind::File { size_bytes, .. } = change.kind { size_bytes } else { 0 }
+}
+
+fn write_diff<W: Write>(stream: &mut TarStream<'_, W>, diff: &Diff, view: &View, epoch: Epoch) -> Result<()> {
     let mut changes: Vec<&Change> = diff.changes.iter().filter(|change| is_packed(change)).collect();
     changes.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
     let linked: BTreeSet<&Path> = changes.iter().filter_map(|change| link_target(change)).collect();
@@ -232,7 +247,7 @@ fn link_target(change: &Change) -> Option<&Path> {
 }
 
 fn write_change<W: Write>(
-    stream: &mut TarStream<W>,
+    stream: &mut TarStream<'_, W>,
     change: &Change,
     leader: Option<&Path>,
     view: &View,
@@ -248,7 +263,7 @@ fn write_change<W: Write>(
 
 /// Writes one entry of a tree under the name `path`; `leader` is the earlier name of the same file.
 pub(crate) fn write_entry<W: Write>(
-    stream: &mut TarStream<W>,
+    stream: &mut TarStream<'_, W>,
     view: &View,
     entry: &Entry,
     path: &Path,

@@ -10,11 +10,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rb_oci::{Descriptor, Digest, MediaType, Platform};
+use rb_snapshot::{Counted, Tally};
 use rb_store::{Store, descriptor_digest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Context as _;
-use crate::place::{self, Beside, settle};
+use crate::place::{self, Beside, follow, settle, write_archive};
 use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
 use crate::{ExportError, Precious, Result};
 
@@ -78,36 +79,64 @@ struct Layout {
     index: Vec<u8>,
     docker_manifest: Vec<u8>,
     blobs: BTreeSet<Digest>,
+    /// Of the blobs.
+    size_bytes: u64,
 }
 
 /// Writes images as an OCI layout directory, in place of a layout or an empty directory that is there.
-pub fn write_oci_layout(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
+///
+/// A link at `dest` is followed; a folder that is replaced hands its mode on. `tally` hears how far it is.
+pub fn write_oci_layout(
+    store: &Store,
+    images: &[(Option<String>, Descriptor)],
+    dest: &Path,
+    tally: &Tally,
+) -> Result<()> {
     let layout = plan(store, images)?;
     check_oci_layout(dest)?;
-    let dest = settle(dest, None, &Precious::default())?;
+    let dest = settle(&follow(dest)?, None, &Precious::default())?;
     let beside = Beside::new(&dest)?;
+    tally.expect(0, layout.size_bytes);
     let blobs = beside.path().join("blobs/sha256");
     fs::create_dir_all(&blobs).context("create", &blobs)?;
     for digest in &layout.blobs {
         let path = blobs.join(digest.hex());
         let mut file = File::create_new(&path).context("create", &path)?;
-        io::copy(&mut store.blob_reader(digest)?, &mut file).context("write", &path)?;
+        io::copy(&mut Counted::new(store.blob_reader(digest)?, tally), &mut file).context("write", &path)?;
     }
     for (name, bytes) in [("oci-layout", LAYOUT), ("index.json", &layout.index)] {
         let path = beside.path().join(name);
         fs::write(&path, bytes).context("write", &path)?;
     }
+    beside.take_over_mode()?;
     beside.put_directory()
 }
 
-/// Writes images as an archive that OCI tools, `docker load` and `podman load` read.
-pub fn write_oci_tar(store: &Store, images: &[(Option<String>, Descriptor)], out: impl Write) -> Result<()> {
+/// Writes images as an archive that OCI tools, `docker load` and `podman load` read. `tally` hears how far it is.
+pub fn write_oci_tar(
+    store: &Store,
+    images: &[(Option<String>, Descriptor)],
+    out: impl Write,
+    tally: &Tally,
+) -> Result<()> {
+    write_oci_tar_without(store, images, &BTreeSet::new(), out, tally)
+}
+
+/// Writes the same without the blobs of `known`: an archive for who has these already.
+pub fn write_oci_tar_without(
+    store: &Store,
+    images: &[(Option<String>, Descriptor)],
+    known: &BTreeSet<Digest>,
+    out: impl Write,
+    tally: &Tally,
+) -> Result<()> {
     let layout = plan(store, images)?;
-    let mut stream = TarStream::new(BufWriter::with_capacity(256 << 10, out));
+    tally.expect(0, layout.size_bytes);
+    let mut stream = TarStream::new(BufWriter::with_capacity(256 << 10, out)).counted(Some(tally));
     for directory in ["blobs", "blobs/sha256"] {
         stream.entry(&node(Path::new(directory), NodeKind::Directory, 0o755))?;
     }
-    for digest in &layout.blobs {
+    for digest in layout.blobs.difference(known) {
         put_blob(&mut stream, store, digest)?;
     }
     for (name, bytes) in [
@@ -121,27 +150,38 @@ pub fn write_oci_tar(store: &Store, images: &[(Option<String>, Descriptor)], out
 }
 
 /// Writes a blob into an archive, verified.
-pub(crate) fn put_blob<W: Write>(stream: &mut TarStream<W>, store: &Store, digest: &Digest) -> Result<()> {
+pub(crate) fn put_blob<W: Write>(
+    stream: &mut TarStream<'_, W>,
+    store: &Store,
+    digest: &Digest,
+) -> Result<()> {
     let path = PathBuf::from(blob_name(digest));
     let size_bytes = store.blob_size(digest)?.ok_or(rb_store::StoreError::UnknownBlob(*digest))?;
     stream.file(&node(&path, NodeKind::File { size_bytes }, 0o444), &mut store.blob_reader(digest)?)
 }
 
 /// Writes a small file into an archive.
-pub(crate) fn put_bytes<W: Write>(stream: &mut TarStream<W>, path: &Path, mut bytes: &[u8]) -> Result<()> {
+pub(crate) fn put_bytes<W: Write>(
+    stream: &mut TarStream<'_, W>,
+    path: &Path,
+    mut bytes: &[u8],
+) -> Result<()> {
     let kind = NodeKind::File { size_bytes: bytes.len() as u64 };
     stream.file(&node(path, kind, 0o444), &mut bytes)
 }
 
-/// Writes images as an archive file, in place of a file that is there.
-pub fn write_oci_tar_file(store: &Store, images: &[(Option<String>, Descriptor)], dest: &Path) -> Result<()> {
-    check_oci_tar_file(dest)?;
-    let dest = settle(dest, None, &Precious::default())?;
-    let beside = Beside::new(&dest)?;
-    let file = File::create_new(beside.path()).context("create", beside.path())?;
-    write_oci_tar(store, images, &file).map_err(|error| error.in_file(&dest))?;
-    file.sync_all().context("sync", beside.path())?;
-    beside.put()
+/// Writes images as an archive file, in place of a file that is there: see [`write_archive`].
+pub fn write_oci_tar_file(
+    store: &Store,
+    images: &[(Option<String>, Descriptor)],
+    dest: &Path,
+    tally: &Tally,
+) -> Result<()> {
+    let write = |file: &File| {
+        write_oci_tar(store, images, file, tally)?;
+        file.sync_all().context("write", dest)
+    };
+    write_archive(dest, write).map(drop)
 }
 
 fn node<'a>(path: &'a Path, kind: NodeKind<'a>, mode: u32) -> Node<'a> {
@@ -150,7 +190,7 @@ fn node<'a>(path: &'a Path, kind: NodeKind<'a>, mode: u32) -> Node<'a> {
 
 /// Refuses a place that [`write_oci_layout`] does not write to, and makes nothing.
 pub fn check_oci_layout(dest: &Path) -> Result<()> {
-    let dest = place::check(dest, None, &Precious::default())?;
+    let dest = place::check(&follow(dest)?, None, &Precious::default())?;
     let metadata = match fs::symlink_metadata(&dest) {
         Ok(metadata) => metadata,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -164,15 +204,6 @@ pub fn check_oci_layout(dest: &Path) -> Result<()> {
         return Ok(());
     }
     Err(ExportError::InTheWay(dest))
-}
-
-/// Refuses a place that [`write_oci_tar_file`] does not write to, and makes nothing.
-pub fn check_oci_tar_file(dest: &Path) -> Result<()> {
-    let dest = place::check(dest, None, &Precious::default())?;
-    match fs::symlink_metadata(&dest) {
-        Ok(metadata) if metadata.is_dir() => Err(ExportError::IsDirectory(dest)),
-        Ok(_) | Err(_) => Ok(()),
-    }
 }
 
 fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout> {
@@ -190,11 +221,16 @@ fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout
         });
         image.repo_tags.extend(name.as_deref().and_then(tagged));
     }
+    let mut size_bytes = 0;
+    for digest in &blobs {
+        size_bytes += store.blob_size(digest)?.unwrap_or_default();
+    }
     let docker: Vec<_> = order.iter().filter_map(|digest| docker.get(digest)).collect();
     let index = Index { schema_version: 2, media_type: MediaType::ImageIndex, manifests };
     Ok(Layout {
         index: serde_json::to_vec(&index).map_err(ExportError::Spec)?,
         docker_manifest: serde_json::to_vec(&docker).map_err(ExportError::Spec)?,
+        size_bytes,
         blobs,
     })
 }

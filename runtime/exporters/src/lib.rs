@@ -7,7 +7,8 @@
 //!
 //! **Invariants:** the bytes of an image depend on its trees, config and epoch only, not on the number of threads,
 //! the order in which files were made, or the clock. No layer or file is held whole in memory. What is written outside of the
-//! store appears by rename: whole, or not at all.
+//! store appears by rename: whole, or not at all. A link at a destination that a user named is followed; one that a build file
+//! names, and any link within a folder, is replaced.
 
 mod blocks;
 mod compress;
@@ -31,10 +32,12 @@ pub use error::ExportError;
 pub use image::{ImageOptions, export_image, export_layers};
 pub use index::{IndexOptions, export_index};
 pub use layer::{Layer, Packing, pack_layer};
-pub use layout::{check_oci_layout, check_oci_tar_file, write_oci_layout, write_oci_tar, write_oci_tar_file};
-pub use place::refuse_what_is_no_file;
+pub use layout::{
+    check_oci_layout, write_oci_layout, write_oci_tar, write_oci_tar_file, write_oci_tar_without,
+};
+pub use place::check_archive;
 pub use precious::Precious;
-pub use tree::{TreeOptions, TreeReport, check_tree, write_tar, write_tree};
+pub use tree::{TreeOptions, TreeReport, check_tree, write_tar, write_tar_file, write_tree};
 
 pub(crate) type Result<T> = std::result::Result<T, ExportError>;
 

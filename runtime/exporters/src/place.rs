@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,6 +98,17 @@ impl Beside {
         &self.path
     }
 
+    /// Gives it the mode and owner of what it will take the place of, where something is there. An owner that may not be given is
+    /// left: it is ours then.
+    pub(crate) fn take_over_mode(&self) -> Result<()> {
+        let Ok(old) = fs::symlink_metadata(&self.dest) else { return Ok(()) };
+        if let Err(error) = std::os::unix::fs::lchown(&self.path, Some(old.uid()), Some(old.gid())) {
+            tracing::debug!(path = %self.dest.display(), %error, "the owner is not kept");
+        }
+        let mode = fs::Permissions::from_mode(old.mode() & 0o777);
+        fs::set_permissions(&self.path, mode).context("change the mode of", &self.path)
+    }
+
     /// Gives it its name, in place of a file or link there. Never follows a link.
     pub(crate) fn put(self) -> Result<()> {
         fs::rename(&self.path, &self.dest).context("create", &self.dest)
@@ -119,8 +130,48 @@ impl Beside {
     }
 }
 
+/// Writes a file of one piece that its user named: a link at `dest` is followed, a file there is replaced and hands its owner and
+/// mode on, and nothing is there under its name before all of it is. Returns its size.
+pub(crate) fn write_archive(dest: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<u64> {
+    check_archive(dest)?;
+    let dest = settle(&follow(dest)?, None, &Precious::default())?;
+    let beside = Beside::new(&dest)?;
+    let file = File::create_new(beside.path()).context("create", beside.path())?;
+    beside.take_over_mode()?;
+    write(&file).map_err(|error| error.in_file(&dest))?;
+    let size_bytes = file.metadata().context("look at", &dest)?.len();
+    beside.put()?;
+    Ok(size_bytes)
+}
+
+/// Refuses a place that a file of one piece is not written to, and makes nothing.
+pub fn check_archive(dest: &Path) -> Result<()> {
+    refuse_what_is_no_file(dest)?;
+    let dest = check(&follow(dest)?, None, &Precious::default())?;
+    match fs::symlink_metadata(&dest) {
+        Ok(metadata) if metadata.is_dir() => Err(ExportError::IsDirectory(dest)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Returns where a link at `dest` leads, also where nothing is yet; `dest` itself where no link is.
+pub(crate) fn follow(dest: &Path) -> Result<PathBuf> {
+    /// As many as the kernel follows. Source: path_resolution(7).
+    const MOST_LINKS: usize = 40;
+    let mut place = dest.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&place) else { return Ok(place) };
+        // What is there is known by its true path, which has no `..` at its end.
+        if let Ok(real) = fs::canonicalize(&place) {
+            return Ok(real);
+        }
+        place = split(&place)?.0.join(target);
+    }
+    Err(std::io::Error::from(Errno::LOOP)).context("resolve", dest)
+}
+
 /// Refuses to take the place of a device, pipe or socket, or of a link to one such as `/dev/stdout`.
-pub fn refuse_what_is_no_file(dest: &Path) -> Result<()> {
+pub(crate) fn refuse_what_is_no_file(dest: &Path) -> Result<()> {
     match fs::metadata(dest) {
         Ok(found) if !found.is_file() && !found.is_dir() => Err(ExportError::NoFile(dest.to_owned())),
         Ok(_) | Err(_) => Ok(()),
@@ -152,11 +203,10 @@ impl Drop for Beside {
 /// directory, symlinks resolved, and `dest` must not contain it. In the state directory nothing is made.
 pub(crate) fn settle(dest: &Path, within: Option<&Path>, precious: &Precious) -> Result<PathBuf> {
     check(dest, within, precious)?;
-    let (parent, name) = split(dest)?;
+    let (parent, _) = split(dest)?;
     as_user(|| fs::create_dir_all(parent)).flatten().context("create", parent)?;
-    let dest = fs::canonicalize(parent).context("resolve", parent)?.join(name);
-    precious.check_place(&dest)?;
-    Ok(dest)
+    // Once more: a link may have come in between.
+    check(dest, within, precious)
 }
 
 /// Refuses what [`settle`] refuses, and makes nothing. Returns `dest` with the true path of what is there of its parent.
@@ -215,6 +265,41 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_goes_where_a_link_leads_and_is_as_private_as_what_it_replaces() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let real = fs::canonicalize(root.path()).expect("resolves");
+        let at = |name: &str| real.join(name);
+        let put = |name: &str, text: &str| {
+            write_archive(&at(name), |mut file| {
+                std::io::Write::write_all(&mut file, text.as_bytes()).map_err(ExportError::Write)
+            })
+        };
+        fs::create_dir(at("store")).expect("makes");
+        for (link, target) in
+            [("link", "store/there"), ("chain", "link"), ("new", "store/none"), ("far", "new")]
+        {
+            symlink(target, at(link)).expect("links");
+        }
+        fs::write(at("store/there"), "old").expect("writes");
+        fs::set_permissions(at("store/there"), fs::Permissions::from_mode(0o600)).expect("chmods");
+        assert_eq!(put("chain", "three").expect("writes"), 5);
+        assert_eq!(fs::read_to_string(at("store/there")).expect("reads"), "three");
+        assert_eq!(fs::metadata(at("store/there")).expect("stats").mode() & 0o7777, 0o600);
+        put("far", "new").expect("writes");
+        assert_eq!(fs::read_to_string(at("store/none")).expect("reads"), "new");
+        assert!(["link", "chain", "new", "far"].iter().all(|link| at(link).is_symlink()));
+        assert_eq!(fs::read_dir(at("store")).expect("lists").count(), 2);
+        // What fails leaves all as it was.
+        let failed = write_archive(&at("chain"), |_| Err(ExportError::Write(Errno::NOSPC.into())));
+        assert!(matches!(failed, Err(ExportError::Io { path, .. }) if path == at("store/there")));
+        assert_eq!(fs::read_dir(at("store")).expect("lists").count(), 2);
+        symlink("loop", at("loop")).expect("links");
+        symlink("store", at("folder")).expect("links");
+        assert!(matches!(put("loop", ""), Err(ExportError::Io { action: "resolve", .. })));
+        assert!(matches!(put("folder", ""), Err(ExportError::IsDirectory(path)) if path == at("store")));
+    }
+
+    #[test]
     fn stays_within() {
         let root = tempfile::tempdir().expect("temp dir");
         let outside = tempfile::tempdir().expect("temp dir");
@@ -231,6 +316,31 @@ mod tests {
             assert!(matches!(error, ExportError::Escapes { .. } | ExportError::NoName(_)), "{path}: {error}");
         }
         assert_eq!(fs::read_dir(outside.path()).expect("lists").count(), 0);
+    }
+
+    #[test]
+    fn what_becomes_a_link_meanwhile_leads_nowhere_else() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let outside = tempfile::tempdir().expect("temp dir");
+        let within = fs::canonicalize(root.path()).expect("resolves");
+        let (folder, link) = (within.join("folder"), within.join("link"));
+        fs::create_dir(&folder).expect("makes");
+        symlink(outside.path(), &link).expect("links");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    rustix::fs::renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE)
+                        .expect("exchanges");
+                }
+            });
+            let places: Vec<_> =
+                (0..3000).map(|_| settle(&folder.join("x"), Some(&within), &Precious::default())).collect();
+            is_over.store(true, Ordering::Relaxed);
+            for place in places.into_iter().flatten() {
+                assert!(place.starts_with(&within), "{}", place.display());
+            }
+        });
     }
 
     #[test]

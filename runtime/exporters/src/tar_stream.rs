@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use rb_snapshot::Tally;
 use tar::{EntryType, Header};
 
 use crate::error::Context as _;
@@ -50,13 +51,19 @@ pub(crate) enum NodeKind<'a> {
 }
 
 /// Writes a tar. Needs [`TarStream::finish`].
-pub(crate) struct TarStream<W: Write> {
+pub(crate) struct TarStream<'a, W: Write> {
     out: W,
+    tally: Option<&'a Tally>,
 }
 
-impl<W: Write> TarStream<W> {
+impl<'a, W: Write> TarStream<'a, W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out }
+        Self { out, tally: None }
+    }
+
+    /// Has the content of files counted.
+    pub(crate) fn counted(self, tally: Option<&'a Tally>) -> Self {
+        Self { tally, ..self }
     }
 
     /// Writes an entry without content.
@@ -85,6 +92,9 @@ impl<W: Write> TarStream<W> {
                 break;
             }
             self.write(&buffer[..count])?;
+            if let Some(tally) = self.tally {
+                tally.add(0, count as u64);
+            }
         }
         if actual != size_bytes {
             return Err(ExportError::Changed { path: node.path.to_owned(), expected: size_bytes, actual });

@@ -4,21 +4,22 @@
 //! ARTIFACT … AS LOCAL` does. Both are made beside the destination and renamed. Files that are the same already keep their inode
 //! and times (a new directory takes them over by hard link); where nothing differs, nothing is touched. Modes are
 //! kept; owners and times on request; extended attributes are not. Links at the destination are replaced, never
-//! followed. Merging writes into a directory instead, file by file, and removes nothing that the tree does not have.
+//! followed, but for one at its top that a user named ([`TreeOptions::follow`]). Merging writes into a directory instead, file by file, and removes nothing that the tree does not have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rb_snapshot::{Entry, FileType, Follow, View};
+use rb_snapshot::{Entry, FileType, Follow, Tally, View};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 
 use crate::error::Context as _;
 use crate::layer::write_entry;
-use crate::place::{self, Beside, Left, settle};
+use crate::place::{self, Beside, Left, follow, settle};
 use crate::tar_stream::TarStream;
 use crate::{Epoch, ExportError, Precious, Result};
 
@@ -31,10 +32,23 @@ pub struct TreeOptions {
     pub keep_times: bool,
     /// Files written get the owners they have in the tree, rather than the user.
     pub keep_owner: bool,
+    /// Names of one file in the tree are names of one file here, too.
+    pub keep_links: bool,
     /// A directory that is there keeps what the tree does not have.
     pub merge: bool,
     /// Directories that are not replaced.
     pub precious: Precious,
+    /// A link at the destination is followed, as Docker does with `-o`; else it is replaced, as Earthly does.
+    pub follow: bool,
+    /// Hears how much there is to compare and write, and how far it is.
+    pub tally: Option<Arc<Tally>>,
+}
+
+impl TreeOptions {
+    /// Returns what a destination stands for.
+    fn place(&self, dest: &Path) -> Result<PathBuf> {
+        if self.follow { follow(dest) } else { Ok(dest.to_owned()) }
+    }
 }
 
 /// What was done.
@@ -59,7 +73,7 @@ pub fn write_tree(
 ) -> Result<TreeReport> {
     let path = path.as_ref();
     let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
-    let dest = settle(dest, options.within.as_deref(), &options.precious)?;
+    let dest = settle(&options.place(dest)?, options.within.as_deref(), &options.precious)?;
     let writer = TreeWriter { view, options };
     match how(&entry, &dest, options)? {
         How::Merge => writer.merge_directory(&entry, &dest),
@@ -72,7 +86,7 @@ pub fn write_tree(
 pub fn check_tree(view: &View, path: impl AsRef<Path>, dest: &Path, options: &TreeOptions) -> Result<()> {
     let path = path.as_ref();
     let entry = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
-    let dest = place::check(dest, options.within.as_deref(), &options.precious)?;
+    let dest = place::check(&options.place(dest)?, options.within.as_deref(), &options.precious)?;
     how(&entry, &dest, options).map(drop)
 }
 
@@ -101,8 +115,14 @@ fn how(entry: &Entry, dest: &Path, options: &TreeOptions) -> Result<How> {
 }
 
 /// Writes the subtree at `path` as a tar with names relative to it; a single file under its own name. With an epoch,
-/// later times become that.
-pub fn write_tar(view: &View, path: impl AsRef<Path>, epoch: Option<Epoch>, out: impl Write) -> Result<()> {
+/// later times become that. `tally` hears how far it is.
+pub fn write_tar(
+    view: &View,
+    path: impl AsRef<Path>,
+    epoch: Option<Epoch>,
+    out: impl Write,
+    tally: &Tally,
+) -> Result<()> {
     let path = path.as_ref();
     let top = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
     let epoch = epoch.unwrap_or(Epoch(i64::MAX));
@@ -115,8 +135,9 @@ pub fn write_tar(view: &View, path: impl AsRef<Path>, epoch: Option<Epoch>, out:
         FileType::Directory => top.path.as_path(),
         _ => top.path.parent().unwrap_or(Path::new("")),
     };
-    let mut stream = TarStream::new(io::BufWriter::with_capacity(256 << 10, out));
-    let mut leaders = BTreeMap::<(u64, u64), PathBuf>::new();
+    tally.expect(0, entries.iter().map(content_bytes).sum());
+    let mut stream = TarStream::new(io::BufWriter::with_capacity(256 << 10, out)).counted(Some(tally));
+    let mut leaders = Leaders::new();
     for entry in &entries {
         let name = entry.path.strip_prefix(base).unwrap_or(&entry.path);
         if name.as_os_str().is_empty() {
@@ -126,14 +147,27 @@ pub fn write_tar(view: &View, path: impl AsRef<Path>, epoch: Option<Epoch>, out:
         let mut leader = None;
         if metadata.links > 1 && metadata.file_type != FileType::Directory {
             match leaders.entry((metadata.device, metadata.inode)) {
-                std::collections::btree_map::Entry::Occupied(first) => leader = Some(first.get().clone()),
-                std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(name.to_owned())),
+                btree_map::Entry::Occupied(first) => leader = Some(first.get().clone()),
+                btree_map::Entry::Vacant(place) => drop(place.insert(name.to_owned())),
             }
         }
         write_entry(&mut stream, view, entry, name, leader.as_deref(), &view.xattrs(entry)?, epoch)?;
     }
     stream.finish()?.flush().map_err(ExportError::Write)
 }
+
+/// As [`write_tar`], of all of a tree into a file that its user named: see [`place::write_archive`]. Returns its size.
+pub fn write_tar_file(view: &View, epoch: Epoch, dest: &Path, tally: &Tally) -> Result<u64> {
+    place::write_archive(dest, |file| write_tar(view, "/", Some(epoch), file, tally))
+}
+
+/// Returns the length of a file's content; nothing of anything else.
+fn content_bytes(entry: &Entry) -> u64 {
+    if entry.metadata.file_type == FileType::File { entry.metadata.size_bytes } else { 0 }
+}
+
+/// Where files that have several names were made first, by device and inode.
+type Leaders = BTreeMap<(u64, u64), PathBuf>;
 
 struct TreeWriter<'a> {
     view: &'a View,
@@ -151,7 +185,9 @@ struct Step {
 impl TreeWriter<'_> {
     fn write_single(&self, entry: &Entry, dest: &Path) -> Result<TreeReport> {
         let old = metadata_of(dest)?;
+        self.expect(std::slice::from_ref(entry));
         if self.is_same(entry, dest, old.as_ref())? {
+            self.count(1, 0);
             return Ok(TreeReport { unchanged: 1, ..TreeReport::default() });
         }
         let beside = Beside::new(dest)?;
@@ -166,10 +202,13 @@ impl TreeWriter<'_> {
             return Ok(report);
         }
         let beside = Beside::new(dest)?;
+        let mut leaders = Leaders::default();
         for Step { entry, relative, is_same } in &steps {
             let target = join(beside.path(), relative);
             if entry.metadata.file_type == FileType::Directory {
                 fs::create_dir(&target).context("create", &target)?;
+            } else if let Some(first) = self.leader(&mut leaders, entry, &target) {
+                fs::hard_link(first, &target).context("link", &target)?;
             } else if !*is_same || fs::hard_link(dest.join(relative), &target).is_err() {
                 // Where the file system has no more links, the file is written anew.
                 report.size_bytes += self.make(entry, &target)?;
@@ -190,7 +229,7 @@ impl TreeWriter<'_> {
     fn merge_directory(&self, top: &Entry, dest: &Path) -> Result<TreeReport> {
         let (steps, mut report) = self.compare(top, dest)?;
         report.removed = 0;
-        let mut left = Left::default();
+        let (mut left, mut leaders) = (Left::default(), Leaders::default());
         let mut made = Vec::new();
         for Step { entry, relative, is_same } in &steps {
             let target = join(dest, relative);
@@ -209,12 +248,33 @@ impl TreeWriter<'_> {
                     return Err(ExportError::IsDirectory(target));
                 }
                 let beside = Beside::among(&target, &mut left)?;
-                report.size_bytes += self.make(entry, beside.path())?;
+                match self.leader(&mut leaders, entry, &target) {
+                    Some(first) => fs::hard_link(first, beside.path()).context("link", &target)?,
+                    None => report.size_bytes += self.make(entry, beside.path())?,
+                }
                 beside.put()?;
             }
         }
         made.iter().rev().try_for_each(|(entry, target)| self.finish(entry, target))?;
         Ok(report)
+    }
+
+    /// Returns where a file was made under another of its names; else this place becomes the one that others are linked to.
+    fn leader<'a>(&self, leaders: &'a mut Leaders, entry: &Entry, target: &Path) -> Option<&'a Path> {
+        let metadata = &entry.metadata;
+        if !self.options.keep_links || metadata.links < 2 {
+            return None;
+        }
+        match leaders.entry((metadata.device, metadata.inode)) {
+            btree_map::Entry::Occupied(first) => {
+                self.count(1, content_bytes(entry));
+                Some(first.into_mut())
+            }
+            btree_map::Entry::Vacant(place) => {
+                place.insert(target.to_owned());
+                None
+            }
+        }
     }
 
     /// Compares the tree with the directory at `dest`; parents before what is in them.
@@ -223,11 +283,11 @@ impl TreeWriter<'_> {
         let mut steps = Vec::new();
         // Real directories at the destination: what lies below a link there is not looked at.
         let mut directories = BTreeSet::<PathBuf>::new();
-        for entry in self.view.walk(&top.path)? {
-            let entry = entry?;
-            if entry.metadata.file_type == FileType::Socket {
-                continue;
-            }
+        let is_written = |entry: &Entry| entry.metadata.file_type != FileType::Socket;
+        let walked = self.view.walk(&top.path)?.filter(|entry| entry.as_ref().map_or(true, is_written));
+        let entries = walked.collect::<std::result::Result<Vec<_>, _>>()?;
+        self.expect(&entries);
+        for entry in entries {
             let relative = entry.path.strip_prefix(&top.path).unwrap_or(&entry.path).to_owned();
             let reachable = relative.parent().is_none_or(|parent| directories.contains(parent));
             let old = if reachable { metadata_of(&join(dest, &relative))? } else { None };
@@ -236,6 +296,9 @@ impl TreeWriter<'_> {
             }
             let is_same = self.is_same(&entry, &join(dest, &relative), old.as_ref())?;
             *(if is_same { &mut report.unchanged } else { &mut report.written }) += 1;
+            if is_same && entry.metadata.file_type != FileType::Directory {
+                self.count(1, 0);
+            }
             steps.push(Step { entry, relative, is_same });
         }
         let kept: BTreeSet<&Path> = steps.iter().map(|step| step.relative.as_path()).collect();
@@ -287,19 +350,60 @@ impl TreeWriter<'_> {
         let mut new = self.view.open(entry)?;
         let mut old = File::open(path).context("open", path)?;
         let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        let mut alike = 0;
         loop {
             let count = read_full(&mut new, &mut one).context("read", &entry.path)?;
             if count != read_full(&mut old, &mut two).context("read", path)? || one[..count] != two[..count] {
+                // All of it is to be written.
+                if let Some(tally) = &self.options.tally {
+                    tally.take_back(alike);
+                }
                 return Ok(false);
             }
             if count == 0 {
                 return Ok(true);
             }
+            alike += count as u64;
+            self.count(0, count as u64);
         }
     }
 
-    /// Makes a file, link or device where nothing is. Returns the bytes of its content.
+    /// Says what there is to be compared and written.
+    fn expect(&self, entries: &[Entry]) {
+        if let Some(tally) = &self.options.tally {
+            let files = entries.iter().filter(|entry| entry.metadata.file_type != FileType::Directory);
+            tally.expect(files.count() as u64, entries.iter().map(content_bytes).sum());
+        }
+    }
+
+    fn count(&self, files: u64, bytes: u64) {
+        if let Some(tally) = &self.options.tally {
+            tally.add(files, bytes);
+        }
+    }
+
+    /// Copies a file by pieces, so that a long one is seen to go on; returns its length.
+    fn copy(&self, from: &mut File, to: &mut File) -> io::Result<u64> {
+        const PIECE_BYTES: u64 = 16 << 20;
+        let mut copied = 0;
+        loop {
+            let count = io::copy(&mut Read::take(&mut *from, PIECE_BYTES), to)?;
+            copied += count;
+            self.count(0, count);
+            if count < PIECE_BYTES {
+                return Ok(copied);
+            }
+        }
+    }
+
+    /// Makes a file, link or device where nothing is, and counts it. Returns the bytes of its content.
     fn make(&self, entry: &Entry, target: &Path) -> Result<u64> {
+        let size_bytes = self.make_one(entry, target)?;
+        self.count(1, 0);
+        Ok(size_bytes)
+    }
+
+    fn make_one(&self, entry: &Entry, target: &Path) -> Result<u64> {
         let metadata = &entry.metadata;
         let (kind, device) = match metadata.file_type {
             FileType::Symlink => {
@@ -310,7 +414,8 @@ impl TreeWriter<'_> {
             }
             FileType::File => {
                 let mut file = File::create_new(target).context("create", target)?;
-                let size_bytes = io::copy(&mut self.view.open(entry)?, &mut file).context("write", target)?;
+                let size_bytes =
+                    self.copy(&mut self.view.open(entry)?, &mut file).context("write", target)?;
                 self.finish(entry, target)?;
                 return Ok(size_bytes);
             }

@@ -3,7 +3,10 @@ use std::fs;
 use std::io::Read as _;
 
 use rb_oci::MediaType;
-use rb_snapshot::{DriverKind, Xattrs, layer_diff, make_whiteout, mark_opaque};
+use rb_snapshot::{
+    ContentDigest, ContentKey, CopyOptions, DriverKind, Editor, Manifest, Xattrs, layer_diff, make_whiteout,
+    mark_opaque,
+};
 
 use super::*;
 use crate::testing::{Fixture, TarEntry, file, odd_tree, read_tar, touch};
@@ -187,7 +190,7 @@ const ZSTD: Compression = Compression::Zstd { level: 3 };
 
 /// Packs in some compression.
 fn pack_as(fixture: &Fixture, id: SnapshotId, compression: Compression, force: bool) -> Layer {
-    let packing = Packing { compression, force, cancelled: None };
+    let packing = Packing { compression, force, ..Packing::default() };
     let packed = pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, packing);
     packed.expect("packs").expect("is not empty")
 }
@@ -244,10 +247,30 @@ fn what_came_otherwise_stays_so_unless_forced() {
 
     let lying = LayerRow { diff_id: Digest::of("another"), descriptor: gzip.descriptor };
     fixture.store.put_layer(&Store::original_layer_key(id), &lying).expect("puts");
-    let packing = Packing { compression: ZSTD, force: true, cancelled: None };
+    let packing = Packing { compression: ZSTD, force: true, ..Packing::default() };
     let error =
         pack_layer(&fixture.store, &fixture.snapshots, id, EPOCH, packing).expect_err("is another tar");
     assert!(matches!(error, ExportError::DiffId { .. }), "{error}");
+}
+
+#[test]
+fn what_is_packed_is_counted_layer_by_layer() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let base = fixture.commit(None, |root| file(root, "one", "12345", 0o644));
+    let top = fixture.commit(Some(base), |root| file(root, "two", "123", 0o644));
+    let tally = std::sync::Arc::new(rb_snapshot::Tally::default());
+    let options = crate::ImageOptions { tally: Some(tally.clone()), ..Default::default() };
+    let config = rb_oci::ImageConfig::scratch(&rb_oci::Platform::host());
+    let export = || {
+        crate::export_image(&fixture.store, &fixture.snapshots, Some(top), &config, EPOCH, &options)
+            .expect("exports")
+    };
+    export();
+    let last = rb_snapshot::Count { bytes: 3, all_bytes: 3, part: 2, all_parts: 2, ..Default::default() };
+    assert_eq!(tally.look(), last);
+    // What is stored is not packed.
+    export();
+    assert_eq!(tally.look(), rb_snapshot::Count { bytes: 0, all_bytes: 0, ..last });
 }
 
 #[test]
@@ -280,4 +303,105 @@ fn a_large_layer_is_packed_in_little_memory() {
     }
     let after = peak();
     assert!(after - before < 150, "{before} MiB before, {after} MiB after");
+}
+
+/// A folder of the user's, in which `edits` were made.
+fn folder(edits: &[fn(&Path)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("temp dir");
+    for number in 0..60 {
+        let path = format!("{}/{number}.txt", ["a", "a.b", "a/deep", "b"][number % 4]);
+        file(folder.path(), &path, format!("{number}").repeat(number), 0o644);
+    }
+    edits.iter().for_each(|edit| edit(folder.path()));
+    let mut directories = vec![folder.path().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("lists") {
+            let entry = entry.expect("lists");
+            match entry.file_type().expect("looks").is_dir() {
+                true => directories.push(entry.path()),
+                false => touch(&entry.path(), 1_000_000_000),
+            }
+        }
+        touch(&directory, 1_000_000_007);
+    }
+    folder
+}
+
+/// Copies it onto `parent`; of what an earlier copy left as much as possible is taken over.
+fn copied(
+    snapshots: &Snapshots,
+    folder: &Path,
+    parent: Option<SnapshotId>,
+    earlier: Option<SnapshotId>,
+) -> SnapshotId {
+    let view = View::of_directory(folder);
+    let digest = |path: &Path| {
+        let entry = view.lookup(path, Follow::No).expect("looks")?;
+        (entry.metadata.file_type == FileType::File)
+            .then(|| ContentDigest::of(fs::read(folder.join(path)).expect("reads")))
+    };
+    let reuse = earlier.and_then(|earlier| snapshots.reuse_on(earlier, parent).expect("opens"));
+    let options = CopyOptions {
+        dir_copy_contents: true,
+        create_dest_path: true,
+        owner: Some((0, 0)),
+        timestamp: Some(1_100_000_000_000_000_000),
+        normalise_modes: true,
+        verify: Some(&digest),
+        reuse: reuse.as_ref(),
+        ..CopyOptions::default()
+    };
+    let active = snapshots.prepare(parent).expect("prepares");
+    Editor::new(&active).expect("opens").copy(&view, "/", "/src", &options).expect("copies");
+    let diff = rb_snapshot::diff(&active).expect("compares");
+    active.keep_manifest(&Manifest::of(&diff, false)).expect("writes");
+    let salt = ContentKey::from_bytes([parent.map_or(0, |id| u8::try_from(id.0).expect("fits")); 32]);
+    snapshots.commit(active, &diff, salt).expect("commits").0
+}
+
+#[test]
+fn a_layer_in_two_parts_is_packed_as_one_byte_for_byte() {
+    use std::os::unix::fs::symlink;
+    let edits: [fn(&Path); 9] = [
+        |root| file(root, "a/4.txt", "changed", 0o644),
+        |root| file(root, "a/4.txt", "changed again", 0o755),
+        |root| file(root, "new/one", "new", 0o644),
+        |root| fs::remove_file(root.join("a.b/5.txt")).expect("removes"),
+        |root| fs::remove_dir_all(root.join("new")).expect("removes"),
+        |root| symlink("a/4.txt", root.join("link")).expect("links"),
+        |root| fs::remove_file(root.join("b/3.txt")).expect("removes"),
+        |root| file(root, "b/3.txt/inside", "", 0o600),
+        |root| fs::create_dir(root.join("empty")).expect("makes"),
+    ];
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let base = |fixture: &Fixture| {
+        fixture.commit(None, |root| {
+            file(root, "src/b/other", "below", 0o600);
+            for path in ["src/b/other", "src/b", "src", ""] {
+                touch(&root.join(path), 900_000_000);
+            }
+        })
+    };
+    let config: rb_oci::ImageConfig = serde_json::from_value(serde_json::json!({
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] },
+        "history": [{ "created_by": "base" }, { "created_by": "COPY" }],
+    }))
+    .expect("is a config");
+    let export = |fixture: &Fixture, id| {
+        let (store, snapshots) = (&fixture.store, &fixture.snapshots);
+        let options = crate::ImageOptions::default();
+        crate::export_image(store, snapshots, Some(id), &config, EPOCH, &options).expect("exports")
+    };
+    let parent = Some(base(&fixture));
+    let mut last = copied(&fixture.snapshots, folder(&[]).path(), parent, None);
+    for count in 1..=edits.len() {
+        let folder = folder(&edits[..count]);
+        last = copied(&fixture.snapshots, folder.path(), parent, Some(last));
+        assert_eq!(fixture.snapshots.chain(Some(last)).expect("reads").len(), 3, "after {count} edits");
+        let clean = Fixture::new(DriverKind::Overlay);
+        let whole = copied(&clean.snapshots, folder.path(), Some(base(&clean)), None);
+        assert_eq!(clean.snapshots.chain(Some(whole)).expect("reads").len(), 2);
+        assert_eq!(pack(&fixture, last), pack(&clean, whole), "after {count} edits");
+        assert_eq!(export(&fixture, last), export(&clean, whole), "after {count} edits");
+    }
 }

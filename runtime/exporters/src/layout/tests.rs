@@ -61,7 +61,7 @@ fn a_layout_holds_what_its_index_names() {
         (Some("localhost:5000/app".to_owned()), descriptor.clone()),
         (None, image(&fixture, None)),
     ];
-    write_oci_layout(&fixture.store, &images, &dest).expect("writes");
+    write_oci_layout(&fixture.store, &images, &dest, &Tally::default()).expect("writes");
     assert_eq!(fs::read(dest.join("oci-layout")).expect("reads"), LAYOUT);
     let index: serde_json::Value =
         serde_json::from_slice(&fs::read(dest.join("index.json")).expect("reads")).expect("parses");
@@ -83,7 +83,7 @@ fn a_layout_holds_what_its_index_names() {
     assert_eq!(count, 6);
 
     // Written again it replaces; what is no layout is left alone.
-    write_oci_layout(&fixture.store, &images[2..], &dest).expect("replaces");
+    write_oci_layout(&fixture.store, &images[2..], &dest, &Tally::default()).expect("replaces");
     assert_eq!(fs::read_dir(dest.join("blobs/sha256")).expect("lists").count(), 2);
     assert_eq!(
         fs::read_dir(dest.parent().expect("has one")).expect("lists").count(),
@@ -92,7 +92,8 @@ fn a_layout_holds_what_its_index_names() {
     );
     let precious = fixture.directory.path().join("precious");
     file(&precious, "thesis", "x", 0o644);
-    let error = write_oci_layout(&fixture.store, &images, &precious).expect_err("is in the way");
+    let error =
+        write_oci_layout(&fixture.store, &images, &precious, &Tally::default()).expect_err("is in the way");
     assert!(matches!(error, ExportError::InTheWay(_)), "{error}");
     assert!(precious.join("thesis").exists());
 }
@@ -113,8 +114,10 @@ fn a_missing_or_damaged_blob_stops_the_export_and_leaves_nothing() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, bytes).expect("damages");
-    write_oci_tar_file(&fixture.store, &images, &out.join("x.tar")).expect_err("is damaged");
-    let error = write_oci_layout(&fixture.store, &images, &out.join("x")).expect_err("is missing by now");
+    write_oci_tar_file(&fixture.store, &images, &out.join("x.tar"), &Tally::default())
+        .expect_err("is damaged");
+    let error = write_oci_layout(&fixture.store, &images, &out.join("x"), &Tally::default())
+        .expect_err("is missing by now");
     assert!(matches!(error, ExportError::Store(rb_store::StoreError::UnknownBlob(_))), "{error}");
     assert_eq!(fs::read_dir(&out).expect("lists").count(), 0);
 }
@@ -126,17 +129,17 @@ fn an_archive_is_sorted_and_the_same_each_time() {
     let images = [(Some("app:1".to_owned()), descriptor.clone()), (Some("app:2".to_owned()), descriptor)];
     let write = || {
         let mut bytes = Vec::new();
-        write_oci_tar(&fixture.store, &images, &mut bytes).expect("writes");
+        write_oci_tar(&fixture.store, &images, &mut bytes, &Tally::default()).expect("writes");
         bytes
     };
     let bytes = write();
     assert!(write() == bytes);
     let dest = fixture.directory.path().join("app.tar");
     fs::write(&dest, "old").expect("writes");
-    write_oci_tar_file(&fixture.store, &images, &dest).expect("writes");
+    write_oci_tar_file(&fixture.store, &images, &dest, &Tally::default()).expect("writes");
     assert!(fs::read(&dest).expect("reads") == bytes);
-    let error =
-        write_oci_tar_file(&fixture.store, &images, fixture.directory.path()).expect_err("is a directory");
+    let error = write_oci_tar_file(&fixture.store, &images, fixture.directory.path(), &Tally::default())
+        .expect_err("is a directory");
     assert!(matches!(error, ExportError::IsDirectory(_)), "{error}");
 
     let documents: Map<_, _> =
@@ -158,7 +161,8 @@ fn an_index_is_followed_so_far() {
         let digest = fixture.store.put_blob(json.as_bytes()).expect("puts");
         descriptor =
             crate::image::describe(&MediaType::ImageIndex, &digest, json.len() as u64).expect("describes");
-        let result = write_oci_tar(&fixture.store, &[(None, descriptor.clone())], io::sink());
+        let result =
+            write_oci_tar(&fixture.store, &[(None, descriptor.clone())], io::sink(), &Tally::default());
         if depth < 3 {
             result.expect("writes");
         } else {
@@ -182,8 +186,9 @@ fn skopeo_reads_and_copies_both_forms() {
     let (_, descriptor) = sample(&fixture);
     let images = [(Some("docker.io/library/app:1".to_owned()), descriptor.clone())];
     let at = |name: &str| fixture.directory.path().join(name).display().to_string();
-    write_oci_layout(&fixture.store, &images, Path::new(&at("layout"))).expect("writes");
-    write_oci_tar_file(&fixture.store, &images, Path::new(&at("app.tar"))).expect("writes");
+    write_oci_layout(&fixture.store, &images, Path::new(&at("layout")), &Tally::default()).expect("writes");
+    write_oci_tar_file(&fixture.store, &images, Path::new(&at("app.tar")), &Tally::default())
+        .expect("writes");
     let policy = at("policy.json");
     fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).expect("writes");
     for source in [
@@ -211,7 +216,8 @@ fn umoci_unpacks_the_same_tree() {
     let fixture = Fixture::new(DriverKind::Overlay);
     let (top, descriptor) = sample(&fixture);
     let layout = fixture.directory.path().join("layout");
-    write_oci_layout(&fixture.store, &[(Some("app:1".to_owned()), descriptor)], &layout).expect("writes");
+    write_oci_layout(&fixture.store, &[(Some("app:1".to_owned()), descriptor)], &layout, &Tally::default())
+        .expect("writes");
     let bundle = fixture.directory.path().join("bundle");
     let reference = format!("{}:1", layout.display());
     if run("umoci", &["unpack", "--image", &reference, &bundle.display().to_string()]).is_none() {
@@ -254,4 +260,23 @@ fn umoci_unpacks_the_same_tree() {
     let rootfs = bundle.join("rootfs");
     let inode = |name: &str| fs::metadata(rootfs.join(name)).expect("stats").ino();
     assert_eq!(inode("big"), inode("a/big-too"));
+}
+
+#[test]
+fn a_link_to_a_layout_is_followed_its_mode_stays_and_blobs_are_counted() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, descriptor) = sample(&fixture);
+    let images = [(Some("app:1".to_owned()), descriptor)];
+    let at = |name: &str| fixture.directory.path().join(name);
+    fs::create_dir(at("real")).expect("makes");
+    fs::set_permissions(at("real"), fs::Permissions::from_mode(0o700)).expect("chmods");
+    std::os::unix::fs::symlink("real", at("link")).expect("links");
+    let tally = Tally::default();
+    write_oci_layout(&fixture.store, &images, &at("link"), &tally).expect("writes");
+    assert!(at("link").is_symlink() && at("real/oci-layout").exists());
+    assert_eq!(fs::metadata(at("real")).expect("stats").mode() & 0o777, 0o700);
+    let blobs = fs::read_dir(at("real/blobs/sha256")).expect("lists");
+    let size_bytes: u64 = blobs.map(|blob| blob.and_then(|blob| blob.metadata()).expect("stats").len()).sum();
+    assert_eq!((tally.look().bytes, tally.look().all_bytes), (size_bytes, size_bytes));
 }

@@ -210,7 +210,8 @@ fn a_tar_has_the_subtree_under_relative_names() {
     touch(&place.source.join("d/a"), 1000);
     let list = |path: &str, epoch| {
         let mut bytes = Vec::new();
-        write_tar(&View::of_directory(&place.source), path, epoch, &mut bytes).expect("writes");
+        write_tar(&View::of_directory(&place.source), path, epoch, &mut bytes, &Tally::default())
+            .expect("writes");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("is text");
         let entries = read_tar(&bytes).into_iter();
         entries
@@ -226,7 +227,7 @@ fn a_tar_has_the_subtree_under_relative_names() {
     );
     assert_eq!(list("d/sub/file", None), [(own("file"), None, 1000)]);
     assert!(matches!(
-        write_tar(&View::of_directory(&place.source), "nothing", None, io::sink()),
+        write_tar(&View::of_directory(&place.source), "nothing", None, io::sink(), &Tally::default()),
         Err(ExportError::NotFound(_))
     ));
 }
@@ -307,4 +308,60 @@ fn a_precious_directory_is_left_as_it_is() {
         (read(home.join("me/letter")), read(home.join("me/f"))),
         ("dear".to_owned(), "new".to_owned())
     );
+}
+
+#[test]
+fn a_link_that_a_user_named_is_followed_and_those_within_are_replaced() {
+    let place = Place::new();
+    let project = place.root.path().join("project");
+    file(&place.source, "d/file", "new", 0o644);
+    file(&place.source, "d/sub/file", "new", 0o644);
+    let view = View::of_directory(&place.source);
+    for (name, merge) in [("merged", true), ("replaced", false)] {
+        let (real, link) = (project.join(name), project.join(format!("to-{name}")));
+        file(&real, "own", "mine", 0o644);
+        file(&project, &format!("{name}-else/keep"), "mine", 0o644);
+        symlink(name, &link).expect("links");
+        symlink(format!("../{name}-else"), real.join("sub")).expect("links");
+        let options = TreeOptions { follow: true, merge, ..TreeOptions::default() };
+        check_tree(&view, "d", &link, &options).expect("fits");
+        write_tree(&view, "d", &link, &options).expect("writes");
+        assert!(link.is_symlink() && real.join("sub").is_dir() && !real.join("sub").is_symlink(), "{name}");
+        assert_eq!(read(real.join("file")), "new");
+        assert_eq!(real.join("own").exists(), merge);
+        assert_eq!(fs::read_dir(project.join(format!("{name}-else"))).expect("lists").count(), 1);
+    }
+    // A build file's is replaced, and what it leads to stays.
+    let link = project.join("to-merged");
+    write_tree(&view, "d", &link, &TreeOptions::default()).expect("writes");
+    assert!(!link.is_symlink() && link.join("file").exists() && project.join("merged/own").exists());
+    // What a link leads to is as dear as by its own name.
+    let precious = Precious { directories: vec![(project.clone(), "the workspace")], state: None };
+    symlink("project", place.root.path().join("home")).expect("links");
+    let options = TreeOptions { follow: true, precious, ..TreeOptions::default() };
+    let error = write_tree(&view, "d", &place.root.path().join("home"), &options).expect_err("is dear");
+    assert!(matches!(error, ExportError::Precious { .. }), "{error}");
+}
+
+#[test]
+fn what_is_compared_and_written_is_counted() {
+    let place = Place::new();
+    for (name, content) in [("a", "same"), ("b", "old!"), ("c/d", "more")] {
+        file(&place.source, &format!("d/{name}"), content, 0o644);
+    }
+    symlink("a", place.source.join("d/link")).expect("links");
+    let view = View::of_directory(&place.source);
+    let write = |path: &str, merge: bool| {
+        let tally = Arc::new(Tally::default());
+        let options = TreeOptions { merge, tally: Some(Arc::clone(&tally)), ..TreeOptions::default() };
+        write_tree(&view, path, &place.dest, &options).expect("writes");
+        tally.look()
+    };
+    let all = rb_snapshot::Count { files: 4, all_files: 4, bytes: 12, all_bytes: 12, ..Default::default() };
+    assert_eq!(write("d", false), all, "all is written");
+    assert_eq!(write("d", false), all, "all is compared");
+    for merge in [false, true] {
+        file(&place.source, "d/b", if merge { "tsl!" } else { "new!" }, 0o644);
+        assert_eq!(write("d", merge), all, "one is written, merged: {merge}");
+    }
 }
