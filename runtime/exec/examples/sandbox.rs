@@ -1,4 +1,4 @@
-//! Runs a command in a directory: `sandbox [--network] [--user USER] [--insecure] ROOT COMMAND [ARGUMENT…]`.
+//! Runs a command in a directory: `sandbox [--network] [--outside] [--user USER] [--insecure] ROOT COMMAND [ARGUMENT…]`.
 //!
 //! ROOT is `DIRECTORY`, used as it is, or `overlay:UPPER:WORK:LAYER[:LAYER…]`, the lowest layer first. Says on standard
 //! error as whom it runs; exits as the command did, or with 125 if it could not be started.
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rb_exec::{
-    KillSwitch, Network, RootMount, Spec, Stream, Upper, UserSpec, enter_runtime, probe_host, run,
+    KillSwitch, Network, RootMount, Router, Spec, Stream, Upper, UserSpec, enter_runtime, probe_host, run,
 };
 
 fn main() -> ExitCode {
@@ -20,9 +20,11 @@ fn main() -> ExitCode {
     eprintln!("mode: {:?} {}", privileges.mode, privileges.reason.unwrap_or_default());
     let mut spec = Spec::new(RootMount::directory("/nonexistent"), Vec::new());
     let mut arguments = std::env::args().skip(1);
+    let mut outside = false;
     let root = loop {
         match arguments.next().as_deref() {
             Some("--network") => spec.network = Network::Host,
+            Some("--outside") => outside = true,
             Some("--insecure") => spec.insecure = true,
             Some("--user") => spec.user = UserSpec(arguments.next().unwrap_or_default()),
             Some("--probe") => {
@@ -44,6 +46,12 @@ fn main() -> ExitCode {
         None => RootMount::directory(root),
     };
     spec.args = arguments.collect();
+    if outside {
+        match Router::start().and_then(|router| router.join()) {
+            Ok(member) => spec.network = Network::Member(member),
+            Err(error) => return fail(&error),
+        }
+    }
     let mut log = |stream: Stream, bytes: &[u8]| {
         let written = match stream {
             Stream::Stdout => std::io::stdout().write_all(bytes),

@@ -147,6 +147,22 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// A limit on the processes of a sandbox cannot be set.
+    #[error("cannot {action} in the control group {} ({remedy})", group.display())]
+    Cgroup {
+        /// What was tried.
+        action: String,
+        /// The group's directory.
+        group: PathBuf,
+        /// What can be done.
+        remedy: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// No network that leads outside alone can be had.
+    #[error("cannot make a network for the command")]
+    Network(#[from] crate::net::NetworkError),
     /// A port that is to lead to the command cannot be had.
     #[error("cannot listen on {address}")]
     Port {
@@ -195,6 +211,8 @@ impl ExecError {
             | Self::Step { .. }
             | Self::Open { .. }
             | Self::Port { .. }
+            | Self::Network(_)
+            | Self::Cgroup { .. }
             | Self::Outside { .. }
             | Self::MountPoint { .. }
             | Self::UnmappedId { .. } => ErrorKind::Environment,

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use crate::net::Member;
 use crate::resolver;
 use crate::roots::{file_system, tmpfs};
 use crate::spec::{FileMount, Network, Spec};
@@ -165,9 +166,10 @@ pub(crate) fn terminals(tty_group_exists: bool) -> io::Result<OwnedFd> {
     file_system("devpts", &options, Attributes::NOSUID.with(Attributes::NOEXEC))
 }
 
-/// Makes `/dev/shm`.
-pub(crate) fn shared_memory() -> io::Result<OwnedFd> {
-    let options = [("mode", "1777".to_owned()), ("size", "65536k".to_owned())];
+/// Makes `/dev/shm`, of 64 MiB unless told otherwise, as Docker does.
+pub(crate) fn shared_memory(size_bytes: Option<u64>) -> io::Result<OwnedFd> {
+    let size = size_bytes.unwrap_or(64 << 20).to_string();
+    let options = [("mode", "1777".to_owned()), ("size", size)];
     tmpfs(&options, Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC))
 }
 
@@ -194,8 +196,12 @@ pub(crate) fn generate(spec: &Spec, hostname: &str) -> io::Result<Generated> {
     let mut names = vec!["hosts", "hostname"];
     write_file(&mount, "hosts", hosts(spec, hostname).as_bytes())?;
     write_file(&mount, "hostname", format!("{hostname}\n").as_bytes())?;
-    if spec.network == Network::Host {
-        let text = resolver::of_this_machine(Path::new(resolver::FILE))?;
+    if !spec.network.is_none() {
+        let own = resolver::of_this_machine(Path::new(resolver::FILE))?;
+        let text = match spec.network {
+            Network::Member(_) => resolver::asking(Member::resolver(), &own),
+            Network::Host | Network::None => own,
+        };
         write_file(&mount, "resolv.conf", &text)?;
         names.push("resolv.conf");
     }

@@ -39,19 +39,19 @@ pub(crate) struct Taken {
 }
 
 /// Takes the ports. `Port` if one cannot be had.
-pub(crate) fn take(forwards: &[Forward], network: Network) -> Result<Taken, ExecError> {
+pub(crate) fn take(forwards: &[Forward], network: &Network) -> Result<Taken, ExecError> {
     let mut listeners = Vec::new();
     for Forward { listen, port } in forwards {
         let failed = |source| ExecError::Port { address: *listen, source };
         let listener = TcpListener::bind(listen).map_err(failed)?;
-        if network == Network::Host && listen.port() == *port {
+        if network.is_host() && listen.port() == *port {
             // The command itself listens there.
             continue;
         }
         listener.set_nonblocking(true).map_err(failed)?;
         listeners.push((listener, *port));
     }
-    Ok(Taken { listeners, network })
+    Ok(Taken { listeners, network: network.clone() })
 }
 
 /// Ports at work. Dropping it closes all.
@@ -73,6 +73,8 @@ impl Taken {
         let network = match self.network {
             Network::Host => None,
             Network::None => Some(Arc::new(network_of(child)?)),
+            // The child may be about to enter it.
+            Network::Member(member) => Some(Arc::new(member.network()?)),
         };
         let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC)?;
         // From here on a failure drops what was started.
@@ -250,14 +252,14 @@ mod tests {
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let listen = other.local_addr().unwrap();
         for (network, port) in [(Network::Host, listen.port()), (Network::Host, 1), (Network::None, 1)] {
-            let error = take(&[Forward { listen, port }], network).unwrap_err();
+            let error = take(&[Forward { listen, port }], &network).unwrap_err();
             assert!(matches!(&error, ExecError::Port { address, .. } if *address == listen), "{error}");
         }
         drop(other);
-        let same = take(&[Forward { listen, port: listen.port() }], Network::Host).unwrap();
+        let same = take(&[Forward { listen, port: listen.port() }], &Network::Host).unwrap();
         assert!(same.listeners.is_empty());
         // It was let go of, for the command to take.
-        assert_eq!(take(&[Forward { listen, port: 1 }], Network::Host).unwrap().listeners.len(), 1);
+        assert_eq!(take(&[Forward { listen, port: 1 }], &Network::Host).unwrap().listeners.len(), 1);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::error::ExecError;
+
 /// A line of `uid_map` or `gid_map`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -41,6 +43,20 @@ pub(crate) fn in_user_namespace() -> bool {
 /// Whether `id` exists in a map.
 pub(crate) fn is_mapped(map: &[Extent], id: u32) -> bool {
     map.iter().any(|extent| id.checked_sub(extent.inside).is_some_and(|offset| offset < extent.count))
+}
+
+/// What to do about an id that is not there.
+pub(crate) const MORE_IDS: &str = "this user namespace does not have it; subordinate ids (/etc/subuid, /etc/subgid and the \
+    newuidmap program) give more";
+
+/// Tells whether both ids exist here; `UnmappedId` if not.
+pub(crate) fn owner_exists(uid: u32, gid: u32) -> Result<(), ExecError> {
+    for (what, id, file) in [("user", uid, "uid_map"), ("group", gid, "gid_map")] {
+        if !is_mapped(&map(file), id) {
+            return Err(ExecError::UnmappedId { what, id, remedy: MORE_IDS });
+        }
+    }
+    Ok(())
 }
 
 /// Whether this namespace forbids setgroups(2).

@@ -14,12 +14,15 @@
 //! see it. No descriptor but the three streams reaches the command, and neither does our binary. When the first process
 //! of a sandbox ends, all of them end. Less isolation than asked for is an error.
 
+mod cgroup;
+mod emulation;
 mod error;
 mod files;
 mod forward;
 mod identity;
 mod kill;
 mod limits;
+mod net;
 mod outside;
 mod plan;
 mod probe;
@@ -29,20 +32,26 @@ mod run;
 mod runtime;
 mod seccomp;
 mod signals;
+mod socket;
 mod spec;
 mod stubs;
 mod terminal;
 mod tree;
 mod user;
 
+pub use cgroup::{CpuQuota, Limits};
+pub use emulation::{EmulationError, Emulator, Emulators, Machine, Running};
 pub use error::ExecError;
 pub use kill::KillSwitch;
+pub use limits::is_rlimit;
+pub use net::{Member, NetworkError, Router, SharedNetwork};
 pub use outside::{HostCommand, Outside};
-pub use probe::{Check, HostReport, Verdict, probe_host, try_overlay_in};
+pub use probe::{Check, HostReport, Verdict, probe_host, probe_platforms, try_overlay_in};
 pub use run::{ExecOutcome, ExitStatus, Stream, run};
 pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
+pub use socket::Socket;
 pub use spec::{
     Bind, ExtraMount, FileMount, Forward, Hidden, Network, Output, OverlayMount, Rlimit, RootDriver,
-    RootMount, Spec, Stdin, Stdio, Upper, UserSpec,
+    RootMount, SocketMount, Spec, Stdin, Stdio, Upper, UserSpec,
 };
 pub use terminal::{RawMode, Size, Terminal};

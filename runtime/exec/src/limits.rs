@@ -33,6 +33,11 @@ const NAMES: [&str; 16] = [
 const CORE: u32 = 4;
 const FILES: u32 = 7;
 
+/// Tells whether there is a limit of this name.
+pub fn is_rlimit(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
 /// Returns the steps that set the limits, with their labels.
 pub(crate) fn steps(wanted: &[Rlimit]) -> Result<Vec<(String, Step)>, ExecError> {
     let core = getrlimit(Resource::Core);

@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::cgroup::Group;
 use crate::error::ExecError;
 use crate::spec::{Network, Output, Spec, Stdin};
 use crate::terminal::{self, Pair};
@@ -28,8 +29,10 @@ use crate::user::User;
 use crate::{identity, limits, roots, seccomp, user};
 
 mod extra;
+mod foreign;
 mod standard;
 
+pub(crate) use foreign::Ids;
 use standard::Standard;
 
 /// What Docker gives a container.
@@ -51,10 +54,6 @@ pub(crate) const DEFAULT_CAPABILITIES: Capabilities = Capabilities::of(&[
 ]);
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What to do about an id that is not there.
-const MORE_IDS: &str = "this user namespace does not have it; subordinate ids (/etc/subuid, /etc/subgid and the \
-    newuidmap program) give more";
 
 /// The slot of the child for what is attached at once.
 const SCRATCH: Slot = Slot(1);
@@ -79,6 +78,8 @@ pub(crate) struct Plan {
     pub(crate) output: Source,
     /// Paths at which the program was looked for.
     pub(crate) candidates: Vec<String>,
+    /// The ids of a user namespace that the child enters.
+    pub(crate) ids: Option<Ids>,
     // Last: its mount points are removed when nothing else holds the mounts.
     pub(crate) tree: Tree,
 }
@@ -107,7 +108,7 @@ impl Steps {
 }
 
 /// Prepares the run of `spec`.
-pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
+pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecError> {
     let name = spec.args.first().ok_or(ExecError::NoCommand)?;
     let nodev = if spec.insecure { Attributes::default() } else { Attributes::NODEV };
     let root = roots::mount(&spec.root, nodev)?;
@@ -128,6 +129,16 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
 
     let mut steps = Steps::default();
     steps.push("die with the parent", Step::DieWithParent);
+    for file in group.map(Group::to_join).transpose()?.unwrap_or_default() {
+        let root = program.lend(file.into());
+        // 0 is whoever writes it.
+        steps.push("enter the control group", Step::Write { root, path: c"".into(), bytes: b"0".to_vec() });
+    }
+    if let Network::Member(member) = &spec.network {
+        let network = member.network().map_err(setup("lend the command its network"))?;
+        let network = program.lend(network);
+        steps.push("enter the network", Step::EnterNetwork(network));
+    }
     steps.push("start a session", Step::NewSession);
     steps.push("start a session keyring", Step::NewKeyring);
     steps.push("make mounts private", Step::PrivateMounts);
@@ -155,7 +166,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
         steps.push(label, Step::Attach { mount: source, root, path });
     }
     steps.push("set the host name", Step::HostName(text(hostname(spec), "the host name")?));
-    if spec.network == Network::None {
+    if spec.network.is_none() {
         steps.push("set the loopback interface up", Step::LoopbackUp);
     }
     let output = connect(spec, &user, terminal, &mut program, &mut steps)?;
@@ -164,6 +175,10 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
         steps.push(label, step);
     }
     steps.push("set the umask", Step::Umask(0o022));
+    let ids = match &spec.emulator {
+        Some(emulator) => Some(foreign::lay_out(emulator, &mut program, &mut steps)?),
+        None => None,
+    };
     let cwd = text(if spec.cwd.is_empty() { "/" } else { spec.cwd.as_str() }, "the working directory")?;
     steps.steps.push((Step::ChangeDirectory(cwd), Label::Cwd));
     drop_privileges(spec, &user, &mut steps)?;
@@ -184,6 +199,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
             candidates: texts(&candidates, "the command")?,
             arguments: texts(&spec.args, "an argument")?,
             environment: variables,
+            init: spec.init,
         },
     );
 
@@ -193,10 +209,10 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Plan, ExecError> {
         labels.push(label);
     }
     let mut namespaces = Namespaces::MOUNT.with(Namespaces::PID).with(Namespaces::IPC).with(Namespaces::UTS);
-    if spec.network == Network::None {
+    if spec.network.is_none() {
         namespaces = namespaces.with(Namespaces::NET);
     }
-    Ok(Plan { program, labels, namespaces, output, candidates, tree })
+    Ok(Plan { program, labels, namespaces, output, candidates, ids, tree })
 }
 
 fn place(tree: &mut Tree, target: &str, kind: Kind) -> Result<Place, ExecError> {
@@ -240,7 +256,7 @@ fn resolve_user(spec: &Spec, tree: &mut Tree) -> Result<User, ExecError> {
     };
     let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
     let user = user::resolve(&spec.user.0, &passwd, &group)?;
-    let remedy = MORE_IDS;
+    let remedy = identity::MORE_IDS;
     if !identity::is_mapped(&identity::map("uid_map"), user.uid) {
         return Err(ExecError::UnmappedId { what: "user", id: user.uid, remedy });
     }
@@ -256,10 +272,8 @@ fn resolve_user(spec: &Spec, tree: &mut Tree) -> Result<User, ExecError> {
 
 /// Opens the terminal of a command that is to have one.
 fn open_terminal(spec: &Spec, standard: &Standard, user: &User) -> Result<Option<Pair>, ExecError> {
-    if spec.terminal.is_none() {
-        return Ok(None);
-    }
-    terminal::open(&standard.terminals, user.uid).map(Some).map_err(setup("open a terminal"))
+    let Some(terminal) = &spec.terminal else { return Ok(None) };
+    terminal::open(&standard.terminals, user.uid, terminal).map(Some).map_err(setup("open a terminal"))
 }
 
 /// Connects the standard streams. Returns our ends.

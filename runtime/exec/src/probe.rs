@@ -1,6 +1,7 @@
 //! What this host allows, by trying it.
 //!
-//! Nothing is changed: every attempt ends in a detached mount that is dropped, or in a child that exits at once. The
+//! Nothing is changed: every attempt ends in a detached mount that is dropped, in a child that exits at once, or in a control
+//! group that is removed. The
 //! answers are those for this process, so call it after [`enter_runtime`](crate::enter_runtime()) to learn what
 //! sandboxes can do.
 
@@ -18,8 +19,10 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
+use crate::emulation::{EmulationError, Emulators, Machine, Running};
 use crate::error::ExecError;
 use crate::identity;
+use crate::net::Router;
 use crate::roots::{self, tmpfs};
 use crate::runtime::{self, Rootless, plan_for, privileges};
 use crate::seccomp;
@@ -82,11 +85,13 @@ pub struct HostReport {
     pub proc_mountable: Check,
     /// Whether a network of its own can be had.
     pub network_none: Check,
+    /// Whether one can be had that leads outside and not to this machine.
+    pub network_outside: Check,
 }
 
 impl HostReport {
     /// Returns all findings, in the order to show them.
-    pub fn checks(&self) -> [&Check; 8] {
+    pub fn checks(&self) -> [&Check; 9] {
         [
             &self.user_namespaces,
             &self.sub_ids,
@@ -94,6 +99,7 @@ impl HostReport {
             &self.lowerdir_plus,
             &self.proc_mountable,
             &self.network_none,
+            &self.network_outside,
             &self.seccomp,
             &self.cgroup,
         ]
@@ -118,6 +124,7 @@ pub fn probe_host() -> HostReport {
         cgroup: cgroup(),
         proc_mountable: proc_mountable(),
         network_none: network_none(),
+        network_outside: network_outside(),
     }
 }
 
@@ -249,16 +256,45 @@ fn seccomp_filter() -> Check {
 
 fn cgroup() -> Check {
     let name = "cgroups";
-    let exists = |path: &str| Path::new(path).exists();
-    let limits = "limits on memory and processors need version 2 with delegation; steps run without them";
-    if exists("/sys/fs/cgroup/cgroup.controllers") {
-        Check::works(name, "version 2")
-    } else if exists("/sys/fs/cgroup/unified") {
-        Check::not(name, Verdict::Limited, "version 1 beside an almost empty version 2 (hybrid)", limits)
-    } else if exists("/sys/fs/cgroup/memory") {
-        Check::not(name, Verdict::Limited, "version 1", limits)
-    } else {
-        Check::not(name, Verdict::Limited, "none mounted", limits)
+    match crate::cgroup::probe() {
+        Ok(version) => Check::works(name, format!("limits on memory, processors and processes ({version})")),
+        Err(ExecError::Cgroup { action, group, remedy, source }) => {
+            let reason = format!("steps cannot be limited: cannot {action} in {}: {source}", group.display());
+            Check::not(name, Verdict::Limited, reason, remedy)
+        }
+        Err(error) => Check::not(name, Verdict::Limited, error.to_string(), "steps run without limits"),
+    }
+}
+
+/// Finds out which other machines' steps can run here, and how.
+pub fn probe_platforms(emulators: &Emulators) -> Check {
+    let name = "other platforms";
+    let (mut runs, mut refused) = (Vec::new(), None);
+    for machine in Machine::all().filter(|machine| !machine.is_native()) {
+        let architecture = machine.architecture();
+        match emulators.running(architecture) {
+            Ok(Running::Native) => {}
+            Ok(Running::Registered { interpreter }) => {
+                runs.push(format!("linux/{architecture} ({}, registered)", interpreter.display()));
+            }
+            Ok(Running::Emulated(emulator)) => {
+                runs.push(format!("linux/{architecture} ({})", emulator.program.display()));
+            }
+            // One that was named and is not fit, or that is there and the kernel does not take, is told before one that is missing.
+            Err(error) => {
+                let missing = |error: &EmulationError| matches!(error, EmulationError::Missing { .. });
+                if refused.as_ref().is_none_or(|known| missing(known) && !missing(&error)) {
+                    refused = Some(error);
+                }
+            }
+        }
+    }
+    match refused {
+        Some(error) if runs.is_empty() || !matches!(error, EmulationError::Missing { .. }) => {
+            let shown = runs.iter().map(|run| format!("{run}; ")).collect::<String>();
+            Check::not(name, Verdict::Limited, format!("{shown}{error}"), error.help())
+        }
+        _ => Check::works(name, runs.join(", ")),
     }
 }
 
@@ -295,6 +331,23 @@ fn network_none() -> Check {
             format!("refused: {error}"),
             "steps can run with the host's network",
         ),
+    }
+}
+
+fn network_outside() -> Check {
+    let name = "network of steps";
+    match Router::start().and_then(|router| router.join().map(|_| router)) {
+        Ok(router) => {
+            let by =
+                if router.has_v6() { "IPv4 and IPv6" } else { "IPv4; this machine has no way out by IPv6" };
+            Check::works(name, format!("leads outside and not to this machine, by {by}"))
+        }
+        Err(error) => {
+            let on_host = "let steps use this machine's: `--step-network=host`, or steps = \"host\" in [network] of \
+                config.toml";
+            let remedy = error.remedy.map_or(on_host.to_owned(), |remedy| format!("{remedy}; or {on_host}"));
+            Check::not(name, Verdict::Limited, format!("cannot be made: {}", rb_diag::chain(&error)), remedy)
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `/etc/resolv.conf` of a sandbox: whom names are asked of.
 //!
 //! On this machine's network a command asks whom this machine asks, a resolver on its loopback included, so it sees this
-//! machine's file as it is.
+//! machine's file as it is. On a network that leads outside alone it asks the router, which asks whom this machine asks;
+//! where to look for short names, and how, is as on this machine.
 //! Source: resolv.conf(5), systemd-resolved.service(8).
 
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// This machine's file; where systemd-resolved keeps it, a link.
@@ -30,9 +32,32 @@ pub(crate) fn of_this_machine(file: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Returns the content of a file for a command that asks `server`, and otherwise as `own` says.
+pub(crate) fn asking(server: IpAddr, own: &[u8]) -> Vec<u8> {
+    let mut content = format!("nameserver {server}\n").into_bytes();
+    for line in own.split_inclusive(|byte| *byte == b'\n') {
+        let is_kept = |word: &&[u8]| line.trim_ascii_start().starts_with(word);
+        if [&b"search"[..], b"domain", b"options", b"sortlist"].iter().any(is_kept) {
+            content.extend(line);
+        }
+    }
+    content
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_servers_are_others() {
+        let own =
+            b"# by hand\nnameserver 127.0.0.53\nsearch example.com\n\nnameserver ::1\noptions edns0 trust-ad";
+        let text = asking("198.18.0.1".parse().unwrap(), own);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "nameserver 198.18.0.1\nsearch example.com\noptions edns0 trust-ad"
+        );
+    }
 
     #[test]
     fn no_file_and_a_link_to_nowhere_are_empty() {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rb_sys::child::{Child, Ended, Failure};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use crate::cgroup::{self, Group};
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
 use crate::plan::{self, Label, Plan, Source};
@@ -51,6 +52,10 @@ pub struct ExecOutcome {
     pub status: ExitStatus,
     /// From the first preparation to the end, as the wall clock goes.
     pub duration: Duration,
+    /// Whether it was killed because its time was up.
+    pub timed_out: bool,
+    /// Whether the kernel killed a process of it because the limit on memory was reached.
+    pub out_of_memory: bool,
 }
 
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
@@ -69,10 +74,13 @@ pub fn run(
     if kill.is_killed() {
         return Err(ExecError::Cancelled);
     }
-    let taken = forward::take(&spec.forwards, spec.network)?;
+    let taken = forward::take(&spec.forwards, &spec.network)?;
     // The tree comes first and so goes last: mount points are removed when nothing holds the mounts any more.
-    let Plan { mut tree, program, labels, namespaces, output, candidates } = plan::prepare(spec)?;
-    let mut child = program.spawn(namespaces).map_err(|source| ExecError::Setup {
+    let group = cgroup::of(spec)?;
+    let Plan { mut tree, program, labels, namespaces, output, candidates, ids } =
+        plan::prepare(spec, group.as_ref())?;
+    let into = group.as_ref().and_then(Group::unified);
+    let mut child = program.spawn_in(namespaces, into).map_err(|source| ExecError::Setup {
         action: "create the namespaces of a sandbox".to_owned(),
         source,
     })?;
@@ -84,13 +92,20 @@ pub fn run(
         .map_err(|source| ExecError::Setup { action: "forward ports to the command".to_owned(), source })?;
     // Also closes our writing ends of the pipes.
     drop(program);
+    if let Some(ids) = ids {
+        ids.map(&child)?;
+    }
+    let mut clock =
+        Clock { end: spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout)), is_up: false };
     let carried = match (output, &spec.terminal) {
         (Source::Terminal(pair), Some(own)) => terminal::carry((&child, &registration), pair, own, spec, log),
-        (Source::Pipes(pipes), _) => carry(&child, STREAMS.into_iter().zip(pipes).collect(), log),
-        (Source::Inherited | Source::Terminal(_), _) => carry(&child, Vec::new(), log),
+        (Source::Pipes(pipes), _) => carry(&child, STREAMS.into_iter().zip(pipes).collect(), &mut clock, log),
+        (Source::Inherited | Source::Terminal(_), _) => carry(&child, Vec::new(), &mut clock, log),
     };
     carried.map_err(waiting)?;
     let ended = child.wait().map_err(waiting)?;
+    let out_of_memory = group.as_ref().is_some_and(Group::ran_out_of_memory);
+    drop(group);
     drop(forwarding);
     let ended_by = registration.ended_by();
     drop(registration);
@@ -112,7 +127,28 @@ pub fn run(
         Ended::Exited(code) => ExitStatus::Exited(code),
         Ended::Signaled(signal) => ExitStatus::Signaled(ended_by.map_or(signal, Signal::as_raw)),
     };
-    Ok(ExecOutcome { status, duration: started.elapsed() })
+    Ok(ExecOutcome { status, duration: started.elapsed(), timed_out: clock.is_up, out_of_memory })
+}
+
+/// When a command is to end at the latest.
+struct Clock {
+    end: Option<Instant>,
+    is_up: bool,
+}
+
+impl Clock {
+    /// Returns how long to wait at most; ends `child` when its time is up.
+    fn left(&mut self, child: &Child) -> Option<Timespec> {
+        let left = self.end?.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.is_up = true;
+            self.end = None;
+            child.kill();
+            return None;
+        }
+        // A time too long for the kernel is none.
+        Timespec::try_from(left).ok()
+    }
 }
 
 fn waiting(source: io::Error) -> ExecError {
@@ -144,6 +180,7 @@ fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
 fn carry(
     child: &Child,
     mut pipes: Vec<(Stream, OwnedFd)>,
+    clock: &mut Clock,
     log: &mut dyn FnMut(Stream, &[u8]),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -151,7 +188,7 @@ fn carry(
     loop {
         let mut waited = vec![PollFd::new(&pidfd, PollFlags::IN)];
         waited.extend(pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut waited, None) {
+        match poll(&mut waited, clock.left(child).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::cgroup::Limits;
+use crate::emulation::Emulator;
+use crate::net::Member;
+use crate::socket::Socket;
 use crate::terminal::Terminal;
 
 /// One command and the world it sees.
@@ -40,6 +45,17 @@ pub struct Spec {
     pub hosts: Vec<(String, IpAddr)>,
     /// Limits that replace the inherited ones.
     pub rlimits: Vec<Rlimit>,
+    /// Limits on all its processes together. Without any, and without `cgroup_parent`, no control group is made.
+    pub limits: Limits,
+    /// Control group beneath which that of the command is made, as a path from the root of the hierarchy; our own is used, or
+    /// one of ours at the top, where there is none here.
+    pub cgroup_parent: Option<String>,
+    /// Size of `/dev/shm`; 64 MiB if absent.
+    pub shm_bytes: Option<u64>,
+    /// How long it may run before all its processes are killed. A command with a terminal may run for ever.
+    pub timeout: Option<Duration>,
+    /// What runs programs of another machine: every one that is executed inside, in a user namespace of its own.
+    pub emulator: Option<Emulator>,
     /// Forbids to gain privileges by executing (`sudo`, setuid programs). Off as in Docker and BuildKit.
     pub no_new_privileges: bool,
     /// Where standard input comes from and where output goes.
@@ -49,6 +65,9 @@ pub struct Spec {
     pub terminal: Option<Terminal>,
     /// Ports of this machine that lead to ports of the command.
     pub forwards: Vec<Forward>,
+    /// The first process of the sandbox is one of ours, and the command its child: it ends what others leave behind, hands
+    /// signals on and ends as the command does, with 128 and the signal where that ended it.
+    pub init: bool,
 }
 
 impl Spec {
@@ -68,10 +87,16 @@ impl Spec {
             insecure: false,
             hosts: Vec::new(),
             rlimits: Vec::new(),
+            limits: Limits::default(),
+            cgroup_parent: None,
+            shm_bytes: None,
+            timeout: None,
+            emulator: None,
             no_new_privileges: false,
             stdio: Stdio::default(),
             terminal: None,
             forwards: Vec::new(),
+            init: false,
         }
     }
 }
@@ -143,6 +168,17 @@ pub enum ExtraMount {
     Overlay(OverlayMount),
     /// A read-only file in memory.
     File(FileMount),
+    /// A socket that listens outside.
+    Socket(SocketMount),
+}
+
+/// A socket of outside, shown inside.
+#[derive(Clone, Debug)]
+pub struct SocketMount {
+    /// The socket; it can be shown in one run only.
+    pub socket: Socket,
+    /// Absolute path inside.
+    pub target: String,
 }
 
 /// A file in memory, shown inside.
@@ -213,13 +249,27 @@ pub struct OverlayMount {
 pub struct UserSpec(pub String);
 
 /// What network the command sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Network {
     /// That of this machine.
     Host,
+    /// One that leads outside and not to this machine.
+    Member(Member),
     /// Only its own loopback interface.
     #[default]
     None,
+}
+
+impl Network {
+    /// Whether it is that of this machine.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::Host)
+    }
+
+    /// Whether nothing can be reached by it.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// A TCP port of this machine that leads to one of the command.

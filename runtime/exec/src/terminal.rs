@@ -138,14 +138,16 @@ pub(crate) struct Pair {
 /// Name in a new file system of terminals of the first one.
 pub(crate) const FIRST: &str = "0";
 
-/// Opens the first terminal of `terminals`, a mount of devpts, for the user `uid` inside.
-pub(crate) fn open(terminals: &OwnedFd, uid: u32) -> io::Result<Pair> {
+/// Opens the first terminal of `terminals`, a mount of devpts, for the user `uid` inside. It has its size already: a command
+/// may ask for it first of all.
+pub(crate) fn open(terminals: &OwnedFd, uid: u32, terminal: &Terminal) -> io::Result<Pair> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let ours = rustix::fs::openat(terminals, "ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&ours)?;
     let theirs = rustix::fs::openat(terminals, FIRST, flags, Mode::empty())?;
     rustix::fs::fchown(&theirs, Some(rustix::fs::Uid::from_raw(uid)), None)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
+    set_size(&ours, terminal.lock().size)?;
     Ok(Pair { ours, theirs })
 }
 

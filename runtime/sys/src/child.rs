@@ -21,7 +21,9 @@ use crate::mount::Attributes;
 use crate::seccomp::Filter;
 use crate::trampoline;
 
+mod call;
 mod interpret;
+mod mounts;
 
 /// How many descriptors a child can keep in [`Slot`]s.
 pub const SLOTS: usize = 16;
@@ -41,6 +43,8 @@ pub enum FileRef {
     File(FileId),
     /// Opened by an earlier step.
     Slot(Slot),
+    /// The working directory.
+    Here,
 }
 
 /// What the child does. Paths that start at a descriptor are resolved in it as if it were `/`, and neither symlinks nor
@@ -124,6 +128,8 @@ pub enum Step {
     },
     /// sethostname(2).
     HostName(CString),
+    /// Enters a network that was made before (setns(2)).
+    EnterNetwork(FileRef),
     /// Sets the loopback interface up (netdevice(7)).
     LoopbackUp,
     /// Makes an attached mount the root, detaches the old root with everything on it, and enters `/` (pivot_root(2)).
@@ -161,6 +167,23 @@ pub enum Step {
     },
     /// Effective and permitted capabilities, nothing inheritable or ambient (capset(2)).
     Capabilities(Capabilities),
+    /// Enters a user namespace and a mount namespace of its own, says so by a byte, and waits for a byte: ids are to be mapped
+    /// from outside meanwhile.
+    OwnUserNamespace {
+        /// Where the byte is written.
+        entered: FileRef,
+        /// Where the byte is read.
+        mapped: FileRef,
+    },
+    /// Writes to a file that exists.
+    Write {
+        /// Where `path` starts; or the file itself, if that is empty.
+        root: FileRef,
+        /// The file.
+        path: CString,
+        /// What to write, by a single call.
+        bytes: Vec<u8>,
+    },
     /// Ends the child with this code. For probes.
     Exit(i32),
     /// Executes the first of `candidates` that exists, with the standard streams and no other descriptor; the last step.
@@ -171,6 +194,8 @@ pub enum Step {
         arguments: Vec<CString>,
         /// Its environment.
         environment: Vec<CString>,
+        /// It is a child of this process, which ends what it leaves behind, hands signals on to it and ends as it does.
+        init: bool,
     },
 }
 
@@ -238,14 +263,23 @@ impl Program {
     /// It has no signal handlers, an empty signal mask and the umask, limits and streams of this process until a step
     /// says otherwise. A child that reaches the end of its steps exits with 0.
     pub fn spawn(&self, namespaces: Namespaces) -> io::Result<Child> {
-        let trampoline = trampoline::file()?;
+        self.spawn_in(namespaces, None)
+    }
+
+    /// Starts the child in a control group of version 2, given by its directory.
+    pub fn spawn_in(&self, namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result<Child> {
+        let start = match self.steps.last() {
+            Some(Step::Execute { init: true, .. }) => trampoline::Start::Init,
+            _ => trampoline::Start::Command,
+        };
+        let trampoline = trampoline::file(start)?;
         let (errors_in, errors_out) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let files: Vec<RawFd> = self.files.iter().map(|file| file.as_raw_fd()).collect();
         let mut keep = files.clone();
         keep.extend([errors_out.as_raw_fd(), trampoline.as_raw_fd()]);
         keep.sort_unstable();
         let (arguments, environment) = match self.steps.last() {
-            Some(Step::Execute { candidates, arguments, environment }) => {
+            Some(Step::Execute { candidates, arguments, environment, init: _ }) => {
                 let separator = std::iter::once(c"".as_ptr());
                 let end = || std::iter::once(std::ptr::null());
                 let candidates = candidates.iter().map(|text| text.as_ptr());
@@ -266,10 +300,11 @@ impl Program {
             arguments: &arguments,
             environment: &environment,
         };
-        let pidfd = interpret::clone_and_run(&prepared, namespaces.0)?;
+        let group = group.map(|group| group.as_raw_fd());
+        let (pidfd, pid) = interpret::clone_and_run(&prepared, namespaces.0, group)?;
         // SAFETY: clone3(2) with CLONE_PIDFD just opened this descriptor for this process alone.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        Ok(Child { pidfd: Arc::new(pidfd), errors: errors_in, ended: false })
+        Ok(Child { pidfd: Arc::new(pidfd), pid, errors: errors_in, ended: false })
     }
 }
 
@@ -277,6 +312,7 @@ impl Program {
 #[derive(Debug)]
 pub struct Child {
     pidfd: Arc<OwnedFd>,
+    pid: u32,
     errors: OwnedFd,
     ended: bool,
 }
@@ -294,6 +330,11 @@ impl Child {
     /// Returns the descriptor of the process; readable once it ended.
     pub fn pidfd(&self) -> &Arc<OwnedFd> {
         &self.pidfd
+    }
+
+    /// Returns the number of the process, which stands for it until [`wait`](Self::wait) has returned.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Sends SIGKILL. That the process has ended already is no error.

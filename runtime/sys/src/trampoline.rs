@@ -4,6 +4,8 @@
 //! with `#!/proc/self/exe` could so get hold of our binary and change it (CVE-2019-5736). Therefore the child first
 //! executes this program of some 400 bytes, kept in a sealed memfd, and that one executes the command.
 //!
+//! Where the command is not to be the first process of its namespace, a few more bytes come first: [`init`].
+//!
 //! Its arguments are candidates for the program's path, an empty string, then the command's own arguments. Descriptor 3
 //! is a pipe: closed by a successful execution, else it gets eight bytes, `u32::MAX` and the errno. Like execvp(3) it
 //! goes on to the next candidate when a path does not exist, and remembers that one may not be executed. A file that is
@@ -16,6 +18,8 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+
+mod init;
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
@@ -179,9 +183,21 @@ fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(start, end.offset_from_unsigned(start)) }
 }
 
+/// Which process the command is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// This one.
+    Command,
+    /// A child of this one, which ends what it leaves behind.
+    Init,
+}
+
 /// Returns the whole ELF file: a header, one executable segment, a stack that is not executable, the code.
-fn elf() -> Vec<u8> {
-    let code = code();
+fn elf(start: Start) -> Vec<u8> {
+    let code = match start {
+        Start::Command => code().to_vec(),
+        Start::Init => [init::code(), code()].concat(),
+    };
     let size = (HEADERS + code.len()) as u64;
     let mut file = Vec::with_capacity(HEADERS + code.len());
     file.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0"); // 64 bits, little endian
@@ -206,28 +222,33 @@ fn elf() -> Vec<u8> {
             file.extend_from_slice(&word.to_le_bytes());
         }
     }
-    file.extend_from_slice(code);
+    file.extend_from_slice(&code);
     file
 }
 
 /// Returns the sealed memfd with the program; made at the first call, kept for the life of this process.
-pub(crate) fn file() -> io::Result<&'static OwnedFd> {
-    static FILE: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(file) = FILE.get() {
+pub(crate) fn file(start: Start) -> io::Result<&'static OwnedFd> {
+    static FILES: [OnceLock<OwnedFd>; 2] = [OnceLock::new(), OnceLock::new()];
+    let [command, init] = &FILES;
+    let file = match start {
+        Start::Command => command,
+        Start::Init => init,
+    };
+    if let Some(file) = file.get() {
         return Ok(file);
     }
-    let made = make()?;
-    Ok(FILE.get_or_init(|| made))
+    let made = make(start)?;
+    Ok(file.get_or_init(|| made))
 }
 
-fn make() -> io::Result<OwnedFd> {
+fn make(start: Start) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = match rustix::fs::memfd_create("rb-start", flags | MemfdFlags::EXEC) {
         // Before Linux 6.3 every memfd is executable and the flag unknown.
         Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create("rb-start", flags)?,
         other => other?,
     };
-    let elf = elf();
+    let elf = elf(start);
     let mut rest = elf.as_slice();
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest)?;
@@ -250,14 +271,16 @@ mod tests {
 
     #[test]
     fn is_small_and_sealed() {
-        let file = file().unwrap();
-        assert!(elf().len() < 512, "{}", elf().len());
-        assert_eq!(rustix::io::write(file, b"x"), Err(rustix::io::Errno::PERM));
+        for (start, most) in [(Start::Command, 512), (Start::Init, 1024)] {
+            let file = file(start).unwrap();
+            assert!(elf(start).len() < most, "{}", elf(start).len());
+            assert_eq!(rustix::io::write(file, b"x"), Err(rustix::io::Errno::PERM));
+        }
     }
 
     #[test]
     fn executes_the_first_candidate_that_exists() {
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file().unwrap().as_raw_fd());
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file(Start::Command).unwrap().as_raw_fd());
         let mut command = Command::new("/bin/bash");
         command.args([
             "-c",
@@ -269,7 +292,7 @@ mod tests {
 
     #[test]
     fn reports_the_reason_on_descriptor_three() {
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file().unwrap().as_raw_fd());
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file(Start::Command).unwrap().as_raw_fd());
         for (candidate, errno) in [("/nonexistent", 2), ("/etc/passwd", 13)] {
             let mut command = Command::new("/bin/bash");
             command.args(["-c", "exec 3>&1; exec -a \"$1\" \"$0\" '' name"]);

@@ -12,9 +12,9 @@ use rb_sys::mount::Attributes;
 use rb_sys::resolve::open_resolved;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
-use super::{MORE_IDS, bind_open, clone, open, open_error, place, setup};
+use super::{bind_open, clone, open, open_error, place, setup};
 use crate::error::ExecError;
-use crate::spec::{Bind, ExtraMount, FileMount, OverlayMount, Spec};
+use crate::spec::{Bind, ExtraMount, FileMount, OverlayMount, SocketMount, Spec};
 use crate::tree::{Kind, Place, Tree, file_type};
 use crate::{files, identity, roots};
 
@@ -50,7 +50,8 @@ fn target_of(mount: &ExtraMount) -> &str {
         ExtraMount::Bind(Bind { target, .. })
         | ExtraMount::Tmpfs { target, .. }
         | ExtraMount::Overlay(OverlayMount { target, .. })
-        | ExtraMount::File(FileMount { target, .. }) => target,
+        | ExtraMount::File(FileMount { target, .. })
+        | ExtraMount::Socket(SocketMount { target, .. }) => target,
     }
 }
 
@@ -122,28 +123,32 @@ fn extra_mount(
             Ok(Prepared { source, place, target })
         }
         ExtraMount::File(file) => {
-            mapped(file)?;
+            identity::owner_exists(file.uid, file.gid)?;
             let aside = files::single(file).map_err(setup(format!("make the file for {target}")))?;
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let part = rustix::fs::openat(&aside, files::SINGLE, flags, Mode::empty())
-                .map_err(|error| setup(format!("open the file for {target}"))(error.into()))?;
-            let place = place(tree, &target, Kind::File)?;
-            tree.mount(&place, Some(clone(&part)?), None);
-            let (aside, path) = (program.lend(aside), program.lend(part));
-            let source = Source::Part { aside, path, attributes: files::SINGLE_ATTRIBUTES };
-            Ok(Prepared { source, place, target })
+            single(aside, target, tree, program)
+        }
+        ExtraMount::Socket(SocketMount { socket, .. }) => {
+            let aside = socket.mount().map_err(setup(format!("take the socket for {target}")))?;
+            single(aside, target, tree, program)
         }
     }
 }
 
-/// Whether the owner of a file exists in this user namespace.
-fn mapped(file: &FileMount) -> Result<(), ExecError> {
-    for (what, id, map) in [("user", file.uid, "uid_map"), ("group", file.gid, "gid_map")] {
-        if !identity::is_mapped(&identity::map(map), id) {
-            return Err(ExecError::UnmappedId { what, id, remedy: MORE_IDS });
-        }
-    }
-    Ok(())
+/// Shows the only file of a mount in memory.
+fn single(
+    aside: OwnedFd,
+    target: String,
+    tree: &mut Tree,
+    program: &mut Program,
+) -> Result<Prepared, ExecError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let part = rustix::fs::openat(&aside, files::SINGLE, flags, Mode::empty())
+        .map_err(|error| setup(format!("open the file for {target}"))(error.into()))?;
+    let place = place(tree, &target, Kind::File)?;
+    tree.mount(&place, Some(clone(&part)?), None);
+    let (aside, path) = (program.lend(aside), program.lend(part));
+    let source = Source::Part { aside, path, attributes: files::SINGLE_ATTRIBUTES };
+    Ok(Prepared { source, place, target })
 }
 
 /// Opens `selector` in a mount, within it; also returns its path there, without symlinks.

@@ -93,7 +93,7 @@ impl Standard {
             }
         }
         let terminals = files::terminals(files::tty_group_exists()).map_err(setup("make /dev/pts"))?;
-        let shm = files::shared_memory().map_err(setup("make /dev/shm"))?;
+        let shm = files::shared_memory(spec.shm_bytes).map_err(setup("make /dev/shm"))?;
         let own_terminals = clone(&terminals)?;
         for (target, mount) in [("/dev/pts", terminals), ("/dev/shm", shm)] {
             let place = place(tree, target, Kind::Directory)?;

@@ -8,10 +8,15 @@ mod support;
 
 mod commands;
 mod escapes;
+mod foreign;
+mod init;
 mod isolation;
 mod leaks;
+mod limits;
 mod mounts;
+mod networks;
 mod outside;
 mod ports;
 mod rootless;
+mod sockets;
 mod terminals;

@@ -1,5 +1,7 @@
 //! Commands with a terminal of their own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rb_exec::{ExitStatus, KillSwitch, RootMount, Size, Spec, Stream, Terminal, UserSpec, run};
 
 use crate::support::{Scratch, output, shell, stepping_aside, try_spec};
@@ -38,6 +40,31 @@ fn the_terminal_is_the_users() {
         in_terminal(&scratch, "stat -L -c '%u %t' /dev/pts/0; echo x > /dev/tty; echo y > /dev/pts/0");
     spec.user = UserSpec("1234:1234".to_owned());
     assert_eq!(output(&spec), "1234 88\r\nx\r\ny\r\n");
+}
+
+#[test]
+fn the_size_is_there_before_the_command() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let spec = in_terminal(&scratch, "busybox stty size");
+    let terminal = spec.terminal.clone().unwrap();
+    let is_over = AtomicBool::new(false);
+    let said: Vec<_> = std::thread::scope(|scope| {
+        // Whoever is busy with the terminal does not keep the size from it.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    terminal.resize(Size { columns: 101, rows: 33 });
+                }
+            });
+        }
+        let said = (0..6).map(|_| try_spec(&spec).map(|ran| ran.stdout)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        said
+    });
+    assert!(said.iter().all(|said| matches!(said.as_deref(), Ok("33 101\r\n"))), "{said:?}");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 //! **Invariant:** nothing here allocates, locks, panics or unwinds. Every call is `libc::syscall`, which touches nothing
 //! but errno of this thread; indexing goes through `get`.
 
-use std::ffi::{CStr, c_char, c_int, c_long};
+use std::ffi::{c_char, c_int, c_long};
 use std::io;
 use std::os::fd::RawFd;
 
+use super::call::{call, close};
+use super::mounts::{
+    attach, attach_aside, bind, detach_old_root, file_system, mount_private, open_directory, open_in,
+    open_to_write,
+};
 use super::{FileId, FileRef, SLOTS, Slot, Step};
 use crate::caps::{self, Half};
-use crate::mount::{Attributes, MountAttr};
-use crate::resolve::TRIES;
+use crate::mount::Attributes;
 
 /// Everything the child reads.
 pub(super) struct Prepared<'a> {
@@ -24,7 +28,7 @@ pub(super) struct Prepared<'a> {
     pub(super) environment: &'a [*const c_char],
 }
 
-/// `struct clone_args` of linux/sched.h, first version.
+/// `struct clone_args` of linux/sched.h, third version (Linux 5.7).
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -36,60 +40,34 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
-}
-
-/// `struct open_how` of linux/openat2.h.
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
 
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-const RESOLVE_NO_SYMLINKS: u64 = 0x04;
-const RESOLVE_IN_ROOT: u64 = 0x10;
-const OPEN_TREE_CLONE: c_int = 1;
-const OPEN_TREE_CLOEXEC: c_int = libc::O_CLOEXEC;
-const MOVE_MOUNT_F_EMPTY_PATH: c_int = 0x04;
-const MOVE_MOUNT_T_EMPTY_PATH: c_int = 0x40;
-const FSOPEN_CLOEXEC: c_int = 1;
-const FSMOUNT_CLOEXEC: c_int = 1;
-const FSCONFIG_SET_STRING: c_int = 1;
-const FSCONFIG_CMD_CREATE: c_int = 6;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
 const SECCOMP_SET_MODE_FILTER: c_int = 1;
 /// The highest signal number of Linux.
 const SIGNALS: c_int = 64;
 /// Size of the kernel's signal set in bytes.
 const SIGNAL_SET: usize = 8;
-/// Where mounts are attached aside: beneath the old root, so that they vanish with it, and present on every machine.
-const ASIDE: &CStr = c"/dev";
 /// The descriptor on which the trampoline reports.
 const REPORT: RawFd = 3;
 
-type Answer = Result<c_long, c_int>;
-
-/// Calls the kernel. All arguments are given as the kernel's `long`.
-macro_rules! call {
-    ($number:expr $(, $argument:expr)*) => {{
-        // SAFETY: each caller passes what the manual page of the call asks for; pointers are to values that outlive it.
-        let answer = unsafe { libc::syscall($number $(, $argument)*) };
-        if answer == -1 { Err(errno()) } else { Ok(answer) }
-    }};
-}
-
-fn errno() -> c_int {
-    // SAFETY: errno(3): the address is valid for the life of the thread.
-    unsafe { *libc::__errno_location() }
-}
-
-/// Makes the child, which runs `prepared` and never returns. Returns its pidfd.
-pub(super) fn clone_and_run(prepared: &Prepared<'_>, namespaces: u64) -> io::Result<RawFd> {
+/// Makes the child, in the control group whose directory is `group`, which runs `prepared` and never returns. Returns its
+/// pidfd and its number.
+pub(super) fn clone_and_run(
+    prepared: &Prepared<'_>,
+    namespaces: u64,
+    group: Option<RawFd>,
+) -> io::Result<(RawFd, u32)> {
     let mut pidfd: RawFd = -1;
+    let into = if group.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let arguments = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND,
+        flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND | into,
+        cgroup: group.unwrap_or_default() as u64,
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
@@ -120,8 +98,8 @@ pub(super) fn clone_and_run(prepared: &Prepared<'_>, namespaces: u64) -> io::Res
     );
     // Setting back a mask that the kernel gave cannot fail.
     debug_assert!(unmasked.is_ok());
-    made.map_err(io::Error::from_raw_os_error)?;
-    Ok(pidfd)
+    let pid = made.map_err(io::Error::from_raw_os_error)?;
+    Ok((pidfd, pid as u32))
 }
 
 fn run(prepared: &Prepared<'_>) -> ! {
@@ -195,6 +173,7 @@ impl Run<'_> {
         let found = match file {
             FileRef::File(FileId(at)) => self.prepared.files.get(at),
             FileRef::Slot(Slot(at)) => self.slots.get(usize::from(at)),
+            FileRef::Here => Some(&libc::AT_FDCWD),
         };
         found.copied().ok_or(libc::EBADF)
     }
@@ -230,11 +209,7 @@ impl Run<'_> {
                 call!(libc::SYS_ioctl, input, libc::TIOCSCTTY as c_long, steal).map(drop)
             }
             Step::PrivateMounts => mount_private(),
-            Step::AttachAside { mount } => {
-                let flags = MOVE_MOUNT_F_EMPTY_PATH as c_long;
-                let (mount, here) = (self.file(*mount)? as c_long, libc::AT_FDCWD as c_long);
-                call!(libc::SYS_move_mount, mount, c"".as_ptr(), here, ASIDE.as_ptr(), flags).map(drop)
-            }
+            Step::AttachAside { mount } => attach_aside(self.file(*mount)?),
             Step::Attach { mount, root, path } => {
                 let target = open_in(self.file(*root)?, path, 0)?;
                 let moved = attach(self.file(*mount)?, target);
@@ -281,6 +256,9 @@ impl Run<'_> {
             Step::HostName(name) => {
                 call!(libc::SYS_sethostname, name.as_ptr(), name.as_bytes().len()).map(drop)
             }
+            Step::EnterNetwork(network) => {
+                call!(libc::SYS_setns, self.file(*network)? as c_long, libc::CLONE_NEWNET as c_long).map(drop)
+            }
             Step::LoopbackUp => loopback_up(),
             Step::PivotRoot { root } => {
                 call!(libc::SYS_fchdir, self.file(*root)? as c_long)?;
@@ -295,16 +273,10 @@ impl Run<'_> {
             }
             Step::Umask(mask) => call!(libc::SYS_umask, *mask as c_long).map(drop),
             Step::ChangeDirectory(path) => {
-                let how = OpenHow {
-                    flags: (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64,
-                    mode: 0,
-                    resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-                };
-                let here = libc::AT_FDCWD as c_long;
                 call!(libc::SYS_chdir, c"/".as_ptr())?;
-                let opened = open_resolved(here, path, &how)?;
-                let entered = call!(libc::SYS_fchdir, opened).map(drop);
-                close(opened as RawFd);
+                let opened = open_directory(path)?;
+                let entered = call!(libc::SYS_fchdir, opened as c_long).map(drop);
+                close(opened);
                 entered
             }
             Step::Bound(set) => {
@@ -350,8 +322,28 @@ impl Run<'_> {
                 let header = caps::Header::own();
                 call!(libc::SYS_capset, &raw const header, halves.as_ptr()).map(drop)
             }
+            Step::OwnUserNamespace { entered, mapped } => {
+                let (entered, mapped) = (self.file(*entered)?, self.file(*mapped)?);
+                call!(libc::SYS_unshare, (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as c_long)?;
+                let mut byte = [0u8];
+                call!(libc::SYS_write, entered as c_long, byte.as_ptr(), byte.len())?;
+                match call!(libc::SYS_read, mapped as c_long, byte.as_mut_ptr(), byte.len())? {
+                    1 => Ok(()),
+                    // Who was to map them could not, and has ended or given up.
+                    _ => Err(libc::EPERM),
+                }
+            }
+            Step::Write { root, path, bytes } => {
+                let root = self.file(*root)?;
+                let file = if path.is_empty() { root } else { open_to_write(root, path)? };
+                let written = call!(libc::SYS_write, file as c_long, bytes.as_ptr(), bytes.len());
+                if !path.is_empty() {
+                    close(file);
+                }
+                if written? == bytes.len() as c_long { Ok(()) } else { Err(libc::EIO) }
+            }
             Step::Exit(code) => exit(*code),
-            Step::Execute { .. } => self.execute(),
+            Step::Execute { init, .. } => self.execute(*init),
         }
     }
 
@@ -379,11 +371,14 @@ impl Run<'_> {
         call!(libc::SYS_close_range, (REPORT + 2) as c_long, c_long::from(u32::MAX), 0 as c_long).map(drop)
     }
 
-    fn execute(&mut self) -> Result<(), c_int> {
+    fn execute(&mut self, init: bool) -> Result<(), c_int> {
         self.close_all()?;
-        let none: u64 = 0;
-        let old = std::ptr::null_mut::<u64>();
-        call!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK as c_long, &raw const none, old, SIGNAL_SET)?;
+        // An init takes signals one by one, and lets its child have them.
+        if !init {
+            let none: u64 = 0;
+            let old = std::ptr::null_mut::<u64>();
+            call!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK as c_long, &raw const none, old, SIGNAL_SET)?;
+        }
         // The trampoline reports on the pipe and closes it when the command executes.
         call!(libc::SYS_fcntl, REPORT as c_long, libc::F_SETFD as c_long, 0 as c_long)?;
         call!(
@@ -396,99 +391,6 @@ impl Run<'_> {
         )
         .map(drop)
     }
-}
-
-fn close(file: RawFd) {
-    // close(2): the descriptor is gone whatever the answer.
-    let _ = call!(libc::SYS_close, file as c_long);
-}
-
-fn mount_private() -> Result<(), c_int> {
-    let null = std::ptr::null::<c_char>();
-    let flags = (libc::MS_REC | libc::MS_PRIVATE) as c_long;
-    call!(libc::SYS_mount, null, c"/".as_ptr(), null, flags, null).map(drop)
-}
-
-/// After pivot_root(2) the old root lies over the new one, and perhaps something else over that; a path of `.` leads
-/// umount2(2) to the topmost. To expire the root itself is invalid, so that tells when it has come to light.
-fn detach_old_root() -> Result<(), c_int> {
-    loop {
-        call!(libc::SYS_umount2, c".".as_ptr(), libc::MNT_DETACH as c_long)?;
-        if call!(libc::SYS_umount2, c".".as_ptr(), libc::MNT_EXPIRE as c_long) == Err(libc::EINVAL) {
-            return Ok(());
-        }
-    }
-}
-
-/// Opens `path` below `root`, which is its `/`; follows no link.
-fn open_in(root: RawFd, path: &CStr, flags: c_int) -> Result<RawFd, c_int> {
-    let how = OpenHow {
-        flags: (libc::O_PATH | libc::O_CLOEXEC | flags) as u64,
-        mode: 0,
-        resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
-    };
-    Ok(open_resolved(root.into(), path, &how)? as RawFd)
-}
-
-/// openat2(2), asked again when the kernel could not tell: see [`crate::resolve`].
-fn open_resolved(directory: c_long, path: &CStr, how: &OpenHow) -> Answer {
-    let mut tries = 1;
-    loop {
-        match call!(
-            libc::SYS_openat2,
-            directory,
-            path.as_ptr(),
-            std::ptr::from_ref(how),
-            size_of::<OpenHow>()
-        ) {
-            Err(libc::EAGAIN | libc::EINTR) if tries < TRIES => {
-                // sched_yield(2) always succeeds.
-                let _ = call!(libc::SYS_sched_yield);
-            }
-            answer => return answer,
-        }
-        tries += 1;
-    }
-}
-
-fn attach(mount: RawFd, target: RawFd) -> Result<(), c_int> {
-    let flags = (MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) as c_long;
-    call!(libc::SYS_move_mount, mount as c_long, c"".as_ptr(), target as c_long, c"".as_ptr(), flags)
-        .map(drop)
-}
-
-fn bind(from: RawFd, path: &CStr, attributes: Attributes) -> Result<RawFd, c_int> {
-    let source = if path.is_empty() { from } else { open_in(from, path, 0)? };
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    let made = call!(libc::SYS_open_tree, source as c_long, c"".as_ptr(), flags as c_long);
-    if !path.is_empty() {
-        close(source);
-    }
-    let made = made?;
-    if attributes != Attributes::default() {
-        let wanted = MountAttr { set: attributes.0, clear: 0, propagation: 0, userns: 0 };
-        let flags = (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE) as c_long;
-        let size = size_of::<MountAttr>();
-        call!(libc::SYS_mount_setattr, made, c"".as_ptr(), flags, &raw const wanted, size)?;
-    }
-    Ok(made as RawFd)
-}
-
-fn file_system(
-    kind: &CStr,
-    options: &[(std::ffi::CString, std::ffi::CString)],
-    attributes: Attributes,
-) -> Answer {
-    let context = call!(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC as c_long)?;
-    let no = 0 as c_long;
-    for (key, value) in options {
-        call!(libc::SYS_fsconfig, context, FSCONFIG_SET_STRING as c_long, key.as_ptr(), value.as_ptr(), no)?;
-    }
-    let null = std::ptr::null::<c_char>();
-    call!(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE as c_long, null, null, no)?;
-    let made = call!(libc::SYS_fsmount, context, FSMOUNT_CLOEXEC as c_long, attributes.0 as c_long)?;
-    close(context as RawFd);
-    Ok(made)
 }
 
 fn loopback_up() -> Result<(), c_int> {

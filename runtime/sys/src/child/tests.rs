@@ -16,6 +16,16 @@ fn execute(words: &[&str]) -> Step {
         candidates: vec![c"/nonexistent/sh".to_owned(), c"/bin/sh".to_owned()],
         arguments: words.iter().map(text).collect(),
         environment: vec![c"A=b".to_owned()],
+        init: false,
+    }
+}
+
+fn below_init(step: Step) -> Step {
+    match step {
+        Step::Execute { candidates, arguments, environment, init: _ } => {
+            Step::Execute { candidates, arguments, environment, init: true }
+        }
+        other => other,
     }
 }
 
@@ -33,12 +43,45 @@ fn exit_codes_come_back() {
 fn a_failing_step_is_named() {
     let steps = vec![Step::Umask(0o22), Step::ChangeDirectory(c"/nonexistent".to_owned()), Step::Exit(0)];
     assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(127), Some(Failure::Step(1, libc::ENOENT))));
-    let steps = vec![Step::Execute {
-        candidates: vec![c"/nonexistent".to_owned(), c"/etc/passwd".to_owned()],
-        arguments: vec![c"x".to_owned()],
-        environment: vec![],
-    }];
-    assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(127), Some(Failure::Execute(libc::EACCES))));
+    let steps = || {
+        vec![Step::Execute {
+            candidates: vec![c"/nonexistent".to_owned(), c"/etc/passwd".to_owned()],
+            arguments: vec![c"x".to_owned()],
+            environment: vec![],
+            init: false,
+        }]
+    };
+    let not_executed = (Ended::Exited(127), Some(Failure::Execute(libc::EACCES)));
+    assert_eq!(run(Namespaces::default(), steps()), not_executed);
+    assert_eq!(run(Namespaces::default(), steps().into_iter().map(below_init).collect()), not_executed);
+}
+
+#[test]
+fn an_init_ends_as_its_child_does() {
+    for (script, code) in [("exit 0", 0), ("exit 9", 9), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
+        let steps = vec![below_init(execute(&["sh", "-c", script]))];
+        assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(code), None), "{script}");
+    }
+    // The child leads a group of its own, in the same session, has its streams alone and no signal blocked.
+    let script = "set -- $(cut -d' ' -f5 /proc/$$/stat) && test $1 = $$ && test \"$A\" = b && \
+        test \"$(ls /proc/self/fd | wc -l)\" = 4 && grep -q '^SigBlk:\t0*$' /proc/self/status";
+    let steps = vec![below_init(execute(&["sh", "-c", script]))];
+    assert_eq!(run(Namespaces::default(), steps), (Ended::Exited(0), None));
+}
+
+#[test]
+fn an_init_hands_signals_on() {
+    let mut program = Program::new();
+    let (ready, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let theirs = program.lend(theirs);
+    program.push(Step::Duplicate { file: theirs, to: 1 });
+    let script = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done";
+    program.push(below_init(execute(&["sh", "-c", script])));
+    let mut child = program.spawn(Namespaces::default()).unwrap();
+    drop(program);
+    assert!(rustix::io::read(&ready, &mut [0; 8]).unwrap() > 0);
+    rustix::process::pidfd_send_signal(child.pidfd(), rustix::process::Signal::USR1).unwrap();
+    assert_eq!(child.wait().unwrap(), Ended::Exited(7));
 }
 
 #[test]
