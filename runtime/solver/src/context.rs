@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rb_oci::Digest;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::events::{Event, Observer, Stream};
+use crate::events::{Event, Observer, Progress, Stream};
 use crate::machine::Ticket;
 
 /// What one call of an op may ask and tell. Cheap to clone; may be used from any thread.
@@ -68,9 +68,9 @@ impl Context {
         self.audience.tell(&Event::Log { stream, bytes });
     }
 
-    /// Tells how far the work is, in bytes.
-    pub fn progress(&self, current: u64, total: Option<u64>) {
-        self.audience.tell(&Event::Progress { current, total });
+    /// Tells how far the work is.
+    pub fn progress(&self, progress: Progress) {
+        self.audience.tell(&Event::Progress(progress));
     }
 
     /// A context that nobody listens to and that is never cancelled, to call an op outside a solver.

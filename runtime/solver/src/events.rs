@@ -1,5 +1,6 @@
 //! What the solver tells while it works, and why a lookup missed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +59,7 @@ pub enum Event {
         bytes: Bytes,
     },
     /// The op says how far it is.
-    Progress {
-        /// So far, in bytes.
-        current: u64,
-        /// In all, in bytes, where known.
-        total: Option<u64>,
-    },
+    Progress(Progress),
     /// It was made.
     Done {
         /// How long the run took.
@@ -78,6 +74,19 @@ pub enum Event {
     Withheld,
     /// Nobody wants it any more, or something below it failed.
     Cancelled,
+}
+
+/// How far an op is with what it is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at, in words: `copying`.
+    pub doing: Cow<'static, str>,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Bytes in all, where known.
+    pub total_bytes: Option<u64>,
+    /// Files so far and, where known, in all; none where it does not count files.
+    pub files: Option<(u64, Option<u64>)>,
 }
 
 /// A stream of a command.

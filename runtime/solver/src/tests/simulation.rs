@@ -235,7 +235,7 @@ impl Simulation {
             | Event::Shared { .. }
             | Event::Running
             | Event::Log { .. }
-            | Event::Progress { .. } => assert!(self.started.contains(&at), "{event:?} out of turn"),
+            | Event::Progress(_) => assert!(self.started.contains(&at), "{event:?} out of turn"),
         }
         match &event {
             Event::Missed { .. } => assert!(self.missed.insert(at), "missed twice"),
@@ -448,7 +448,7 @@ impl Simulation {
             Event::Running => "running".to_owned(),
             Event::Withheld => "withheld".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
-            Event::Log { .. } | Event::Progress { .. } => "output".to_owned(),
+            Event::Log { .. } | Event::Progress(_) => "output".to_owned(),
         })
         .collect()
     }
