@@ -1,5 +1,6 @@
 //! What an engine tells while it works. One way; logs may be dropped under pressure, completions never.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,13 +54,9 @@ pub enum EventKind {
         /// Bytes as they came.
         bytes: Bytes,
     },
-    /// Work in bytes.
-    Progress {
-        /// So far.
-        current: u64,
-        /// In all, where known.
-        total: Option<u64>,
-    },
+    /// How far it is with what it is at; told at most some times a second. It may come before [`Self::Started`], of what is looked at or
+    /// fetched before it can be told whether the result is there.
+    Progress(Progress),
     /// Work is done.
     Done {
         /// How long it took.
@@ -72,6 +69,27 @@ pub enum EventKind {
     },
     /// Nobody wants it any more.
     Cancelled,
+}
+
+/// How far a vertex is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at, in words of people, the first of which says what kind of work it is: `reading`, `copying`, `fetching`,
+    /// `unpacking`, `packing layer 2 of 6`, `writing app.tar`, `pushing`.
+    pub doing: Cow<'static, str>,
+    /// Bytes so far.
+    pub current: u64,
+    /// Bytes in all, where known.
+    pub total: Option<u64>,
+    /// Files so far and, where known, in all; none where it does not count files.
+    pub files: Option<(u64, Option<u64>)>,
+}
+
+impl Progress {
+    /// Of work in bytes.
+    pub fn bytes(doing: &'static str, current: u64, total: Option<u64>) -> Self {
+        Self { doing: Cow::Borrowed(doing), current, total, files: None }
+    }
 }
 
 /// Which key of a vertex found its result.

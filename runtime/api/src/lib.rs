@@ -9,7 +9,9 @@ mod event;
 mod request;
 
 pub use engine::{Engine, Job, SolveError};
-pub use event::{CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss};
+pub use event::{
+    CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
+};
 pub use request::{
     Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace, Outlook, Place,
     PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream, Summary,

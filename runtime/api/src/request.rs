@@ -23,6 +23,8 @@ pub struct JobOptions {
     pub pull: PullPolicy,
     /// Steps may run without isolation (`security.insecure`); without it such a step is refused.
     pub allow_insecure: bool,
+    /// Steps may ask for this machine's network (`network.host`); without it such a step is refused.
+    pub allow_host_network: bool,
     /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
     pub epoch_seconds: i64,
     /// How far it goes.
@@ -109,6 +111,8 @@ pub enum Export {
         optional: bool,
         /// `destination` must lie below this folder, also through symlinks; anywhere if none.
         confine: Option<PathBuf>,
+        /// A link at `destination` is followed; otherwise it is replaced.
+        follow: bool,
     },
     /// The tree as a plain tar.
     Tar {

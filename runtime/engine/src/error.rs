@@ -2,9 +2,13 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use rb_diag::ErrorKind;
 use rb_snapshot::SnapshotError;
+
+/// How a user lets all steps have this machine's network.
+const STEPS_ON_HOST: &str = "`--step-network=host`";
 
 /// Something the engine was asked for could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +33,21 @@ pub enum EngineError {
         /// Its id.
         id: String,
     },
+    /// A step asks for an ssh agent that the client does not lend.
+    #[error("there is no ssh agent `{id}`")]
+    NoAgent {
+        /// Its id.
+        id: String,
+    },
+    /// Nobody here runs the programs of a step.
+    #[error(transparent)]
+    Emulation(#[from] rb_exec::EmulationError),
     /// A step wants to run without isolation, and the job does not allow that.
     #[error("a step wants to run privileged, which this build does not allow")]
     InsecureStep,
+    /// A step asks for this machine's network, and the job does not allow that.
+    #[error("a step wants this machine's network, which this build does not allow")]
+    HostNetworkStep,
     /// A directory that outlives builds cannot be used.
     #[error("cannot {action} the cache `{id}`")]
     Cache {
@@ -142,6 +158,21 @@ pub enum EngineError {
         /// What may be behind it.
         help: Option<String>,
     },
+    /// A vertex of a definition that a build operation read failed.
+    #[error("{step}, a step of the definition `{file}`, failed")]
+    Nested {
+        /// The file that holds the definition.
+        file: String,
+        /// What the vertex is called.
+        step: String,
+        /// Last lines of what its command wrote.
+        log_tail: Vec<String>,
+        /// What to do about it.
+        help: Option<String>,
+        /// Why it failed.
+        #[source]
+        source: std::sync::Arc<rb_solver::OpError>,
+    },
     /// The definition is not LLB.
     #[error(transparent)]
     Llb(#[from] rb_llb::LlbError),
@@ -163,6 +194,14 @@ pub enum EngineError {
     /// A registry did not give or take something.
     #[error(transparent)]
     Registry(#[from] rb_registry::RegistryError),
+    /// A file of the web cannot be had.
+    #[error("cannot download from {host}")]
+    Web {
+        /// Its host.
+        host: String,
+        /// Why not.
+        source: rb_registry::RegistryError,
+    },
     /// An image was to be pushed to a registry.
     #[error("cannot push {name}{}", match pushed.as_slice() {
         [] => String::new(),
@@ -241,7 +280,9 @@ impl EngineError {
             Self::Unsupported { .. }
             | Self::Definition { .. }
             | Self::NoSecret { .. }
+            | Self::NoAgent { .. }
             | Self::InsecureStep
+            | Self::HostNetworkStep
             | Self::NoSuchImage { .. }
             | Self::NoCommand { .. }
             | Self::TooLarge { .. }
@@ -257,13 +298,17 @@ impl EngineError {
             | Self::NoLoader { .. }
             | Self::Docker { .. }
             | Self::Loading { .. } => ErrorKind::Environment,
+            Self::Nested { source, .. } => source.kind(),
             Self::Llb(error) => error.kind(),
             Self::Source(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Exec(error) => error.kind(),
+            Self::Emulation(error) => error.kind(),
             Self::Export(error) => error.kind(),
-            Self::Registry(error) | Self::Unasked { source: error, .. } => error.kind(),
+            Self::Registry(error) | Self::Unasked { source: error, .. } | Self::Web { source: error, .. } => {
+                error.kind()
+            }
             Self::Push { source, .. } => source.kind(),
             Self::Worker { .. } => ErrorKind::Internal,
         }
@@ -276,11 +321,23 @@ impl EngineError {
 
     fn own_help(&self) -> Option<String> {
         match self {
-            Self::Unsupported { help, .. } | Self::Exit { help, .. } | Self::Loading { help, .. } => {
-                help.clone()
-            }
+            Self::Unsupported { help, .. }
+            | Self::Exit { help, .. }
+            | Self::Nested { help, .. }
+            | Self::Loading { help, .. } => help.clone(),
             Self::NoSecret { id } => Some(format!("give it one: `--secret {id}=value`")),
+            Self::NoAgent { id } => Some(format!(
+                "lend yours: `--ssh {id}`, with an agent that runs (`ssh-add -l`); or a key: `--ssh {id}=KEYFILE`"
+            )),
+            Self::Emulation(error) => Some(error.help()),
             Self::InsecureStep => Some("allow it: `--allow-privileged` (`-P`)".to_owned()),
+            Self::HostNetworkStep => Some("allow it: `--allow-host-network`".to_owned()),
+            Self::Exec(rb_exec::ExecError::Network(error)) => Some(match error.remedy {
+                Some(remedy) => format!("{remedy}; or let steps use this machine's network: {STEPS_ON_HOST}"),
+                None => format!(
+                    "`rb doctor` looks closer; to let steps use this machine's network: {STEPS_ON_HOST}"
+                ),
+            }),
             Self::NoSuchImage { nearest, .. } => Some(match nearest {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "`rb image ls` lists the images there are".to_owned(),
@@ -304,9 +361,13 @@ impl EngineError {
             Self::Store(error) | Self::Snapshot(SnapshotError::Store(error)) => error.help(),
             Self::Export(error) => error.help(),
             Self::Registry(error) => error.help(),
+            Self::Web { host, source } => web_help(host, source),
             Self::Unasked { .. } => Some("`--pull=missing` takes what it was the last time".to_owned()),
             Self::NotHere { name } => Some(format!("`rb image pull {name}` gets it")),
-            Self::Push { source, .. } => source.own_help(),
+            Self::Push { source, .. } => match source.as_ref() {
+                Self::Registry(error) => error.help_to_push(),
+                source => source.own_help(),
+            },
             Self::Image { help, .. } => help.clone(),
             Self::NoRoom { root, .. } => {
                 Some(format!("free space on the disk of {} or set RB_ROOT to another", root.display()))
@@ -325,6 +386,18 @@ impl EngineError {
     }
 }
 
+/// What to do about a file of the web.
+fn web_help(host: &str, error: &rb_registry::RegistryError) -> Option<String> {
+    use rb_registry::RegistryError::{Denied, Unauthorized, Unreachable};
+    match error {
+        Unauthorized { .. } | Denied { .. } => Some(format!("give a token: `--secret HTTP_AUTH_TOKEN_{host}=TOKEN`")),
+        Unreachable { .. } => Some(
+            "where only a proxy is reached: HTTPS_PROXY; a file whose checksum is named is not asked for again".to_owned(),
+        ),
+        other => other.help(),
+    }
+}
+
 /// What layers, caches and claims lie on.
 const FULL: &str = "free space on the disk of the state directory or set RB_ROOT to another";
 
@@ -332,7 +405,8 @@ const FULL: &str = "free space on the disk of the state directory or set RB_ROOT
 fn is_full(error: &EngineError) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let shared = || error.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
+        let kind = error.downcast_ref::<io::Error>().or_else(shared).map(io::Error::kind);
         if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
             return true;
         }
@@ -350,7 +424,9 @@ mod tests {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let copied = SnapshotError::Io { action: "write", path: "/a".into(), source: full() };
         let cache = EngineError::Cache { action: "make", id: "c".to_owned(), source: full() };
-        for error in [EngineError::from(copied), cache] {
+        let (what, source) = ("a blob".to_owned(), Arc::new(full()));
+        let pulled = rb_registry::RegistryError::Local { action: "write", what, source };
+        for error in [EngineError::from(copied), cache, EngineError::from(pulled)] {
             assert_eq!(
                 (error.kind(), error.help().as_deref()),
                 (ErrorKind::Environment, Some(FULL)),
@@ -364,5 +440,17 @@ mod tests {
         let other =
             EngineError::Cache { action: "make", id: "c".to_owned(), source: io::ErrorKind::Other.into() };
         assert_eq!(other.help(), None);
+    }
+
+    #[test]
+    fn a_push_is_helped_as_a_push() {
+        let (host, reason) = ("registry.example".to_owned(), "no route".to_owned());
+        let pulled = EngineError::Registry(rb_registry::RegistryError::Unreachable { host, reason });
+        assert!(
+            pulled.help().is_some_and(|help| help.contains("--pull=missing") && help.contains("mirrors"))
+        );
+        let (name, source) = ("registry.example/app:1".to_owned(), Box::new(pulled));
+        let help = EngineError::Push { name, pushed: Vec::new(), source }.help().unwrap_or_default();
+        assert!(help.contains("HTTPS_PROXY") && !help.contains("pull") && !help.contains("mirror"), "{help}");
     }
 }

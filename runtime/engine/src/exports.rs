@@ -7,12 +7,11 @@
 mod image;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
-use rb_api::{Export, ExportResult, ImageName, LayoutPlace, Place, Stream};
+use rb_api::{Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage, Stream};
 use rb_exporters::{Epoch, ExportError, TreeOptions};
 use rb_oci::Digest;
 use rb_snapshot::{Follow, View};
@@ -21,6 +20,7 @@ use rb_store::StoreError;
 use crate::error::EngineError;
 use crate::images::{full_name, naming};
 use crate::parts::Parts;
+use crate::progress::Gauge;
 use crate::value::Root;
 use image::Made;
 pub(crate) use image::check;
@@ -36,15 +36,16 @@ enum Effect {
     Name,
 }
 
-/// Writes all exports of a request. Blocking.
+/// Writes all exports of a request; `gauge` hears what it is at. Blocking.
 pub(crate) fn write(
     parts: &Parts,
     exports: &[Export],
     roots: &[Root],
     epoch: Epoch,
+    gauge: &Gauge,
 ) -> Result<Vec<ExportResult>, EngineError> {
     let prepared: Result<Vec<_>, _> =
-        exports.iter().map(|export| whole(|| prepare(parts, export, roots, epoch))).collect();
+        exports.iter().map(|export| whole(|| prepare(parts, export, roots, epoch, gauge))).collect();
     let mut order: Vec<_> = exports.iter().zip(prepared?).enumerate().collect();
     order.sort_by_key(|(_, (export, _))| effect(export));
     let mut results = Vec::with_capacity(order.len());
@@ -52,10 +53,10 @@ pub(crate) fn write(
         // What was packed for it stands, unless a part of it proves damaged.
         let mut write = || {
             let made = match made.take() {
-                None => prepare(parts, export, roots, epoch)?,
+                None => prepare(parts, export, roots, epoch, gauge)?,
                 made => made,
             };
-            write_one(parts, export, roots, epoch, made)
+            write_one(parts, export, roots, epoch, made, gauge)
         };
         let result = if effect(export) == Effect::Stream { write() } else { whole(write) };
         results.push((place, result?));
@@ -152,16 +153,20 @@ fn prepare(
     export: &Export,
     roots: &[Root],
     epoch: Epoch,
+    gauge: &Gauge,
 ) -> Result<Option<Made>, EngineError> {
+    let make = |images: &[PlatformImage], format: &ImageFormat| {
+        image::make(parts, images, roots, format, epoch, gauge).map(Some)
+    };
     match export {
-        Export::Image { images, format, .. } => image::make(parts, images, roots, format, epoch).map(Some),
+        Export::Image { images, format, .. } => make(images, format),
         Export::OciLayout { images, format, destination, .. } => {
             match destination {
                 LayoutPlace::Folder(path) => rb_exporters::check_oci_layout(path)?,
-                LayoutPlace::Archive(Place::File(path)) => rb_exporters::check_oci_tar_file(path)?,
+                LayoutPlace::Archive(Place::File(path)) => rb_exporters::check_archive(path)?,
                 LayoutPlace::Archive(Place::Stream(_)) => {}
             }
-            image::make(parts, images, roots, format, epoch).map(Some)
+            make(images, format)
         }
         Export::Local { .. } => {
             for Piece { view, path, destination, options } in pieces(parts, export, roots)? {
@@ -171,7 +176,7 @@ fn prepare(
         }
         Export::Tar { root: index, destination, .. } => {
             if let Place::File(path) = destination {
-                rb_exporters::refuse_what_is_no_file(path)?;
+                rb_exporters::check_archive(path)?;
             }
             files(parts, roots, *index).map(|_| None)
         }
@@ -188,7 +193,8 @@ struct Piece {
 
 /// Returns what a local export consists of.
 fn pieces(parts: &Parts, export: &Export, roots: &[Root]) -> Result<Vec<Piece>, EngineError> {
-    let Export::Local { root: index, path, destination, into, entries, merge, optional, confine } = export
+    let Export::Local { root: index, path, destination, into, entries, merge, optional, confine, follow } =
+        export
     else {
         return Ok(Vec::new());
     };
@@ -197,6 +203,7 @@ fn pieces(parts: &Parts, export: &Export, roots: &[Root]) -> Result<Vec<Piece>, 
         within: confine.clone(),
         merge: *merge,
         precious: parts.precious.clone(),
+        follow: *follow,
         ..TreeOptions::default()
     };
     let path = Path::new(path);
@@ -225,7 +232,10 @@ fn write_one(
     roots: &[Root],
     epoch: Epoch,
     made: Option<Made>,
+    gauge: &Gauge,
 ) -> Result<ExportResult, EngineError> {
+    let begin =
+        |place: &Path| gauge.begin(format!("writing {}", place.file_name().unwrap_or_default().display()));
     let made = || {
         made.ok_or_else(|| EngineError::Worker {
             reason: "an image was to be written and is not made".to_owned(),
@@ -256,15 +266,16 @@ fn write_one(
             }
             let written = match destination {
                 LayoutPlace::Folder(path) => {
-                    rb_exporters::write_oci_layout(&parts.store, &images, path)?;
+                    rb_exporters::write_oci_layout(&parts.store, &images, path, &begin(path))?;
                     path.clone()
                 }
                 LayoutPlace::Archive(Place::File(path)) => {
-                    rb_exporters::write_oci_tar_file(&parts.store, &images, path)?;
+                    rb_exporters::write_oci_tar_file(&parts.store, &images, path, &begin(path))?;
                     path.clone()
                 }
                 LayoutPlace::Archive(Place::Stream(stream)) => {
-                    rb_exporters::write_oci_tar(&parts.store, &images, &mut Streamed::new(stream))?;
+                    let tally = begin(Path::new(STREAM));
+                    rb_exporters::write_oci_tar(&parts.store, &images, &mut Streamed::new(stream), &tally)?;
                     STREAM.into()
                 }
             };
@@ -277,7 +288,9 @@ fn write_one(
                 [only] if *into && !*entries => only.destination.clone(),
                 _ => destination.clone(),
             };
+            let tally = begin(&told);
             for Piece { view, path, destination, options } in pieces {
+                let options = TreeOptions { tally: Some(Arc::clone(&tally)), ..options };
                 let report = rb_exporters::write_tree(&view, path, &destination, &options)?;
                 written += report.written;
                 total += report.written + report.unchanged;
@@ -288,10 +301,13 @@ fn write_one(
             let epoch = epoch_seconds.map_or(epoch, Epoch);
             let view = files(parts, roots, *index)?;
             let (destination, size_bytes) = match destination {
-                Place::File(path) => (path.clone(), write_tar(&view, path, epoch)?),
+                Place::File(path) => {
+                    (path.clone(), rb_exporters::write_tar_file(&view, epoch, path, &begin(path))?)
+                }
                 Place::Stream(stream) => {
                     let mut out = Streamed::new(stream);
-                    rb_exporters::write_tar(&view, "/", Some(epoch), &mut out)?;
+                    let tally = begin(Path::new(STREAM));
+                    rb_exporters::write_tar(&view, "/", Some(epoch), &mut out, &tally)?;
                     (STREAM.into(), out.written_bytes)
                 }
             };
@@ -323,32 +339,6 @@ impl Write for Streamed<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.stream.writer().lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
-}
-
-/// Writes beside the destination and renames, so that a failing export leaves nothing half written.
-fn write_tar(view: &View, destination: &Path, epoch: Epoch) -> Result<u64, EngineError> {
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| EngineError::from(ExportError::Io { action, path, source })
-    };
-    let mut temporary = destination.as_os_str().to_owned();
-    temporary.push(".rb-part");
-    let temporary = PathBuf::from(temporary);
-    let file = File::create(&temporary).map_err(io("create", &temporary))?;
-    let mut out = std::io::BufWriter::new(file);
-    let written = rb_exporters::write_tar(view, "/", Some(epoch), &mut out)
-        .map_err(|error| EngineError::from(error.in_file(destination)))
-        .and_then(|()| out.into_inner().map_err(|error| error.into_error()).map_err(io("write", &temporary)))
-        .and_then(|file| file.metadata().map_err(io("write", &temporary)))
-        .and_then(|meta| {
-            std::fs::rename(&temporary, destination).map_err(io("write", destination))?;
-            Ok(meta.len())
-        });
-    if written.is_err() {
-        // Best effort: the error that is told is the one that made the file useless.
-        std::fs::remove_file(&temporary).ok();
-    }
-    written
 }
 
 #[cfg(test)]

@@ -27,17 +27,21 @@ use rb_sources::unpack;
 use rb_store::{SnapshotId, Store, StoreError};
 use tokio::sync::mpsc;
 
-use crate::claims::{Claimed, Taken};
+use crate::claims::{Claimed, Taken, name_of};
 use crate::error::EngineError;
+use crate::fetch::arrivals::Arrival;
 use crate::fetch::layers::Crew;
 use crate::parts::Parts;
-use crate::pinned::{PinnedImage, ownership};
+use crate::pinned::{Origin, PinnedImage, ownership};
+use crate::progress::{self, Gauge};
 use crate::value::Tree;
 
 /// How often it is asked whether another has finished.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// How long one waits for another process before it is told.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Who is told of progress and of what takes long.
 #[derive(Clone)]
@@ -54,7 +58,7 @@ impl Listener {
         let cx = cx.clone();
         Self::new(move |event| match event {
             Event::Log { stream, bytes } => cx.log(stream, bytes),
-            Event::Progress { current, total } => cx.progress(current, total),
+            Event::Progress(progress) => cx.progress(progress),
             _ => {}
         })
     }
@@ -64,7 +68,13 @@ impl Listener {
         Arc::new(Progress::new(self.clone(), 0))
     }
 
-    fn say(&self, line: &str) {
+    /// Tells how far it is.
+    pub(crate) fn tell(&self, progress: rb_solver::Progress) {
+        (self.0)(Event::Progress(progress));
+    }
+
+    /// Tells a line.
+    pub(crate) fn say(&self, line: &str) {
         (self.0)(Event::Log { stream: Stream::Stderr, bytes: Bytes::from(format!("{line}\n")) });
     }
 }
@@ -90,7 +100,7 @@ impl Told {
         let (events, vertex) = (Arc::clone(&self.events), self.vertex);
         Listener::new(move |event| {
             let kind = match event {
-                Event::Progress { current, total } => EventKind::Progress { current, total },
+                Event::Progress(progress) => crate::progress::event(progress),
                 Event::Log { stream: _, bytes } => EventKind::Log { stream: LogStream::Stderr, bytes },
                 _ => return,
             };
@@ -173,12 +183,25 @@ impl rb_registry::Watch for Progress {
             *told = Some(now);
             current
         };
-        (self.listener.0)(Event::Progress { current, total: Some(self.total) });
+        let (doing, total_bytes) = ("fetching".into(), Some(self.total));
+        self.listener.tell(rb_solver::Progress { doing, bytes: current, total_bytes, files: None });
     }
 
     fn notice(&self, notice: &Notice) {
         self.listener.say(&notice.to_string());
     }
+}
+
+/// Brings one blob into the store.
+pub(crate) async fn blob(
+    parts: &Arc<Parts>,
+    origin: &Origin,
+    descriptor: &Descriptor,
+    listener: &Listener,
+) -> Result<(), OpError> {
+    let mut crew = Crew::new(mpsc::channel(1).0, Waits::new(listener));
+    arrivals::start(parts, origin, &[descriptor], listener, &mut crew).await?;
+    crew.finish().await
 }
 
 /// Brings the blobs of all layers into the store.
@@ -188,8 +211,8 @@ pub(crate) async fn blobs(
     listener: &Listener,
 ) -> Result<(), OpError> {
     let wanted: Vec<&Descriptor> = image.layers.iter().map(|(descriptor, _)| descriptor).collect();
-    let mut crew = Crew::new(mpsc::channel(1).0);
-    arrivals::start(parts, &image.origin, &wanted, listener, &mut crew.tasks).await?;
+    let mut crew = Crew::new(mpsc::channel(1).0, Waits::new(listener));
+    arrivals::start(parts, &image.origin, &wanted, listener, &mut crew).await?;
     crew.finish().await
 }
 
@@ -250,10 +273,14 @@ async fn try_tree(
     };
     let above = &image.layers[below..];
     let wanted: Vec<&Descriptor> = above.iter().map(|(descriptor, _)| descriptor).collect();
-    let mut crew = Crew::new(alive.clone());
-    let arrivals = arrivals::start(parts, &image.origin, &wanted, listener, &mut crew.tasks).await?;
-    let tower = layers::start(parts, base, above, &keys[below..], &arrivals, &mut crew)?;
-    crew.finish().await?;
+    let mut crew = Crew::new(alive.clone(), Waits::new(listener));
+    let arrivals = arrivals::start(parts, &image.origin, &wanted, listener, &mut crew).await?;
+    let gauge = Gauge::new("unpacking");
+    gauge.tally().expect(0, wanted.iter().map(|descriptor| descriptor.size()).sum());
+    let tower = layers::start(parts, base, above, &keys[below..], &arrivals, &gauge.tally(), &mut crew)?;
+    // Most of the time both go on at once, and what is waited for is what has yet to come.
+    let is_here = || arrivals.values().all(|arrival| matches!(*arrival.borrow(), Arrival::There));
+    progress::told(listener, &gauge, is_here, crew.finish()).await?;
     let content = keys.last().copied().unwrap_or_else(ContentKey::empty);
     Ok(Tree { snapshot: tower.top(), content, host: None })
 }
@@ -278,13 +305,39 @@ pub(crate) fn unpacked(parts: &Parts, image: &PinnedImage) -> Result<Option<Tree
     Ok(snapshot.map(|snapshot| Tree { snapshot: Some(snapshot), content, host: None }))
 }
 
-/// Waits until a claim is ours.
-async fn claim(parts: &Arc<Parts>, key: Digest) -> Result<Claimed, OpError> {
+/// Tells whom claims wait for: each once, however many blobs and layers of an image do.
+pub(crate) struct Waits {
+    listener: Listener,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Waits {
+    pub(crate) fn new(listener: &Listener) -> Self {
+        Self { listener: listener.clone(), told: Mutex::default() }
+    }
+
+    fn tell(&self, process: Option<u32>) {
+        // One that is stopped meanwhile is told again, as its name says so.
+        let by = name_of(process);
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(by.clone()) {
+            self.listener.say(&format!("waiting for {by}, which is bringing the same"));
+        }
+    }
+}
+
+/// Waits until a claim is ours, and tells whom it waits for if that takes long.
+pub(crate) async fn claim(parts: &Arc<Parts>, key: Digest, waits: &Waits) -> Result<Claimed, OpError> {
+    let began = Instant::now();
     loop {
         let claims = parts.claims.clone();
         match crate::blocking(move || claims.take(&key)).await? {
             Taken::Ours(claimed) => return Ok(claimed),
-            Taken::Theirs { process: _ } => tokio::time::sleep(ASK_AGAIN).await,
+            Taken::Theirs { process } => {
+                if began.elapsed() >= SILENCE {
+                    waits.tell(process);
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
         }
     }
 }

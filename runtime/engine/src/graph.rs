@@ -47,7 +47,7 @@ impl Graphs {
                     continue;
                 };
                 let inputs = vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
-                let op = Arc::new(LlbOp::new(vertex.clone(), meta.ignore_cache, is_step, Arc::clone(job)));
+                let op = Arc::new(LlbOp::new(vertex.clone(), meta, is_step, Arc::clone(job)));
                 // Several of one name are told apart by their order, or the last build's first would explain the second.
                 let lineage = Some(match place {
                     0 => Digest::of(&name),

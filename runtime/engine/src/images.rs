@@ -5,6 +5,7 @@
 //! | `content` | where documents and blobs lie: store, registry, layout |
 //! | `tree` | all that an image consists of |
 //! | `copy` | from one such place to another, in skopeo's words |
+//! | `translate` | the same image in OCI's or Docker's media types |
 //! | `layout_out` | an image more in a layout |
 //! | `naming` | names, and when their images were made |
 
@@ -12,6 +13,7 @@ pub(crate) mod content;
 mod copy;
 mod layout_out;
 pub(crate) mod naming;
+mod translate;
 pub(crate) mod tree;
 
 use std::fs::{self, File};
@@ -23,6 +25,8 @@ use rb_exec::Rootless;
 use rb_exporters::{TreeOptions, TreeReport};
 use rb_oci::index::is_index;
 use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, Platform, Reference};
+use rb_snapshot::Tally;
+use rb_sources::SourceError;
 use rb_sources::bundle::{self, Bundled};
 use rb_sources::layout::{self, LayoutImage};
 use rb_store::ImageRow;
@@ -145,12 +149,24 @@ impl LocalEngine {
 
     /// Writes images as an archive to a stream.
     pub fn stream_image(&self, names: &[String], out: impl Write) -> Result<(), EngineError> {
-        Ok(rb_exporters::write_oci_tar(&self.parts.store, &self.named_images(names)?, out)?)
+        Ok(rb_exporters::write_oci_tar(
+            &self.parts.store,
+            &self.named_images(names)?,
+            out,
+            &Tally::default(),
+        )?)
     }
 
     fn named_images(&self, names: &[String]) -> Result<Vec<(Option<String>, Descriptor)>, EngineError> {
         let named = |name: &String| {
             let found = self.find_image(name)?;
+            let absent = crate::verify::absent_platforms(&self.parts.store, &found)?;
+            if !absent.is_empty() {
+                let help = format!(
+                    "`rb image copy --platform OS/ARCH {name} oci-archive:FILE` saves one that is here"
+                );
+                return Err(tree::incomplete(format!("image `{name}`"), &absent, help));
+            }
             // What was asked for by its digest has no name to carry along.
             let known = self.parts.store.image(&full_name(name))?.map(|row| row.name);
             Ok((known, found))
@@ -164,10 +180,10 @@ impl LocalEngine {
         format: SaveFormat,
         destination: &Path,
     ) -> Result<(), EngineError> {
-        let store = &self.parts.store;
+        let (store, tally) = (&self.parts.store, Tally::default());
         match format {
-            SaveFormat::OciDirectory => rb_exporters::write_oci_layout(store, images, destination)?,
-            SaveFormat::OciTar => rb_exporters::write_oci_tar_file(store, images, destination)?,
+            SaveFormat::OciDirectory => rb_exporters::write_oci_layout(store, images, destination, &tally)?,
+            SaveFormat::OciTar => rb_exporters::write_oci_tar_file(store, images, destination, &tally)?,
         }
         Ok(())
     }
@@ -267,6 +283,8 @@ impl LocalEngine {
         let options = TreeOptions {
             keep_times: true,
             keep_owner: self.parts.privileges.mode != Rootless::SingleId,
+            keep_links: true,
+            follow: true,
             merge: destination.exists(),
             precious: self.parts.precious.clone(),
             ..TreeOptions::default()
@@ -279,11 +297,21 @@ impl LocalEngine {
         if !is_index(root) {
             return Ok(root.clone());
         }
-        let digest = content::digest_of(root)?;
-        match layout::known(self.parts.store.root(), root, platform)? {
+        let known = layout::known(self.parts.store.root(), root, platform).map_err(|error| match error {
+            // The folder is the store's, of which nobody asked.
+            SourceError::NoSuchImage { path: _, wanted: _, have } => {
+                tree::no_platform(&platform.to_string(), &have)
+            }
+            error => error.into(),
+        })?;
+        match known {
             Some(image) => Ok(crate::names::document(&self.parts, &image.digest)?
                 .ok_or(rb_store::StoreError::UnknownBlob(image.digest))?),
-            None => Err(rb_store::StoreError::UnknownBlob(digest).into()),
+            None => Err(EngineError::Image {
+                what: "the image".to_owned(),
+                reason: format!("lacks what is for {platform}: its manifest or config is not here"),
+                help: Some("build, pull or load it again".to_owned()),
+            }),
         }
     }
 

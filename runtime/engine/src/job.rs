@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use rb_api::{Course, PullPolicy};
 use rb_oci::Digest;
 use rb_session::Session;
 
 use crate::names::Names;
+use crate::ops::Nesting;
 use crate::packing::Packing;
 use crate::parts::Parts;
 
@@ -20,12 +21,18 @@ pub(crate) struct JobContext {
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Whether steps may run without isolation.
     pub(crate) allow_insecure: bool,
+    /// Whether steps may ask for this machine's network.
+    pub(crate) allow_host_network: bool,
     /// How far it goes.
     pub(crate) course: Course,
     /// What names of images stand for; asked once each.
     pub(crate) images: Names,
+    /// What was asked of others but registries.
+    pub(crate) asked: crate::ops::Asked,
     /// Layers that are packed ahead.
     pub(crate) packing: Arc<Packing>,
+    /// Where more of this job is solved; the job's own, so that this does not keep it.
+    nesting: OnceLock<Weak<Nesting>>,
     tails: Mutex<BTreeMap<Digest, LogTail>>,
 }
 
@@ -43,9 +50,12 @@ impl JobContext {
             no_cache,
             allowed_binds,
             allow_insecure: false,
+            allow_host_network: false,
             course: Course::Stop,
             images,
+            asked: Default::default(),
             packing: Arc::default(),
+            nesting: OnceLock::new(),
             tails: Mutex::default(),
         }
     }
@@ -62,10 +72,26 @@ impl JobContext {
         self
     }
 
+    /// Says whether steps may ask for this machine's network; they may not unless told so.
+    pub(crate) fn with_host_network(mut self, allow: bool) -> Self {
+        self.allow_host_network = allow;
+        self
+    }
+
     /// Says how far it goes.
     pub(crate) fn on_course(mut self, course: Course) -> Self {
         self.course = course;
         self
+    }
+
+    /// Says where more of this job is solved; once.
+    pub(crate) fn nest(&self, nesting: &Arc<Nesting>) {
+        self.nesting.get_or_init(|| Arc::downgrade(nesting));
+    }
+
+    /// Returns where more of this job is solved, as long as somebody wants it.
+    pub(crate) fn nesting(&self) -> Option<Arc<Nesting>> {
+        self.nesting.get()?.upgrade()
     }
 
     /// Keeps the end of what a vertex's command wrote.

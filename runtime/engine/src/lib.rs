@@ -12,6 +12,7 @@ mod exports;
 mod fetch;
 mod gateway;
 mod graph;
+mod host;
 mod images;
 mod job;
 mod load;
@@ -22,6 +23,7 @@ mod ops;
 mod packing;
 mod parts;
 mod pinned;
+mod progress;
 mod pull;
 mod push;
 mod run_image;
@@ -32,13 +34,16 @@ mod verify;
 mod watch;
 
 pub use error::EngineError;
+pub use host::HostPrograms;
 pub use images::{Copied, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
-pub use load::{LoadPlaces, LoadReport, LoadedImage, Loader};
+pub use load::{Layers, LoadPlaces, LoadReport, LoadedImage, Loader};
 pub use network::StepNetwork;
+pub use ops::StepTerms;
 pub use pull::PulledImage;
 pub use push::Platforms;
 pub use run_image::{RunGiven, RunRequest, Runnable};
 pub use status::{Answer, ProcessStatus, StatusServer, ask_all};
+pub use verify::{BrokenImage, Verified};
 
 pub use rb_solver::{Phase, Status, VertexStatus, WaitsFor};
 
@@ -74,6 +79,8 @@ pub struct EngineOptions {
     pub registry: rb_registry::Registry,
     /// How commands reach the network.
     pub network: StepNetwork,
+    /// On which terms they run.
+    pub steps: StepTerms,
     /// Directories that no export replaces, beside the state directory, each with what it is: "your home".
     pub precious: Vec<(PathBuf, &'static str)>,
 }
@@ -102,6 +109,9 @@ impl LocalEngine {
             privileges: options.privileges,
             registry: options.registry,
             network: options.network,
+            networks: Default::default(),
+            steps: options.steps,
+            host: OnceLock::new(),
             precious,
             unpacking: tokio::sync::Semaphore::new(options.jobs.get()),
             caches: Default::default(),
@@ -112,6 +122,12 @@ impl LocalEngine {
             allowed_binds: options.allowed_binds,
             solver: Arc::default(),
         })
+    }
+
+    /// Lends the user's own machine, on which sources of git run git; once.
+    pub fn lend_programs(&self, host: Arc<dyn HostPrograms>) {
+        // The first one stays.
+        drop(self.parts.host.set(host));
     }
 
     /// Returns the store.

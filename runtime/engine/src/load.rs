@@ -3,19 +3,19 @@
 //! In: images of our store, and whose store is meant. Out: how many layers were handed over, or an [`EngineError`] that names
 //! what is missing. A program that is asked for is used; else the first that is there, in the order of [`Loader::ALL`].
 //!
-//! Docker is asked for the layers it has and is sent the others ([`docker`]). podman and containerd do not tell; they are given
-//! whole archives, and store no layer twice.
-//! Sources: moby API v1.41, "Import images"; podman-load(1); ctr, "images import".
+//! Only layers that the other has not are handed over. Docker and containerd are asked for those they have and are sent the
+//! others ([`docker`], [`containerd`]); podman is shown the blobs where they lie, and reads of them what it lacks ([`podman`]).
+//! **Invariant:** who does not take part of an image is given all of it.
 
+mod containerd;
 mod docker;
 mod http;
+mod podman;
 
-use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rb_exec::{ExecError, ExitStatus, HostCommand, KillSwitch, Outside};
-use rb_oci::{Descriptor, Reference};
+use rb_exec::{ExecError, ExitStatus, HostCommand, KillSwitch, Outside, Stream};
+use rb_oci::Descriptor;
 
 use crate::LocalEngine;
 use crate::error::EngineError;
@@ -40,6 +40,8 @@ pub struct LoadPlaces {
     pub docker_host: Option<String>,
     /// The user's directory for sockets.
     pub runtime_directory: Option<PathBuf>,
+    /// What CONTAINERD_ADDRESS says.
+    pub containerd_address: Option<String>,
 }
 
 /// One image to hand over.
@@ -57,11 +59,11 @@ pub struct LoadReport {
     /// To whom.
     pub loader: Loader,
     /// Layers sent and layers that were there; unknown where the other reads for itself.
-    pub layers: Option<(usize, usize)>,
+    pub layers: Option<Layers>,
 }
 
-/// Where containerd listens.
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// Layers sent, and layers that were there.
+pub type Layers = (usize, usize);
 
 impl Loader {
     /// All, in the order in which they are looked for.
@@ -87,25 +89,24 @@ impl LocalEngine {
         kill: &KillSwitch,
     ) -> Result<LoadReport, EngineError> {
         let wanted: &[Loader] = places.loader.as_ref().map_or(&Loader::ALL, std::slice::from_ref);
+        let host = Host { outside, kill };
         for loader in wanted {
             let done = match loader {
                 Loader::Docker => self.give_docker(images, places)?,
-                Loader::Podman => self.give_podman(images, outside, kill)?,
-                Loader::Containerd => self.give_containerd(images, outside, kill)?,
+                Loader::Podman => podman::give(self, images, host)?,
+                Loader::Containerd => {
+                    containerd::give(self, images, places.containerd_address.as_deref(), host)?
+                }
             };
-            if let Some(layers) = done {
+            if let Given::Taken(layers) = done {
                 return Ok(LoadReport { loader: *loader, layers });
             }
         }
         Err(EngineError::NoLoader { wanted: places.loader })
     }
 
-    fn give_docker(
-        &self,
-        images: &[LoadedImage],
-        places: &LoadPlaces,
-    ) -> Result<Option<Option<(usize, usize)>>, EngineError> {
-        let Some(socket) = docker::socket(places)? else { return Ok(None) };
+    fn give_docker(&self, images: &[LoadedImage], places: &LoadPlaces) -> Result<Given, EngineError> {
+        let Some(socket) = docker::socket(places)? else { return Ok(Given::Absent) };
         let daemon = docker::Daemon::new(socket);
         let known = daemon.known_layers()?;
         let (mut sent, mut there) = (0, 0);
@@ -114,72 +115,49 @@ impl LocalEngine {
             sent += report.sent;
             there += report.known;
         }
-        Ok(Some(Some((sent, there))))
-    }
-
-    fn give_podman(
-        &self,
-        images: &[LoadedImage],
-        outside: &Outside,
-        kill: &KillSwitch,
-    ) -> Result<Option<Option<(usize, usize)>>, EngineError> {
-        let place = Temporary::new(self)?;
-        let archive = place.path.join("image.tar");
-        for image in images {
-            // An archive of docker's holds all names of an image; podman looks at one of an OCI archive's.
-            let file = File::create(&archive).map_err(|source| failed("create", &archive, source))?;
-            let LoadedImage { names, descriptor } = image;
-            rb_exporters::write_docker_tar(&self.parts.store, descriptor, names, &BTreeSet::new(), file)
-                .map_err(|error| error.in_file(&archive))?;
-            let from = archive.display().to_string();
-            if !call(outside, kill, &place.path, &["podman", "load", "--quiet", "--input", &from])? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(None))
-    }
-
-    fn give_containerd(
-        &self,
-        images: &[LoadedImage],
-        outside: &Outside,
-        kill: &KillSwitch,
-    ) -> Result<Option<Option<(usize, usize)>>, EngineError> {
-        if !Path::new(CONTAINERD).exists() {
-            return Ok(None);
-        }
-        let place = Temporary::new(self)?;
-        let archive = place.path.join("images.tar");
-        let mut all = Vec::new();
-        for image in images {
-            for name in &image.names {
-                // containerd knows whole names only.
-                let whole = name.parse::<Reference>().map_or_else(|_| name.clone(), |name| name.to_string());
-                all.push((Some(whole), image.descriptor.clone()));
-            }
-        }
-        rb_exporters::write_oci_tar_file(&self.parts.store, &all, &archive)?;
-        let archive = archive.display().to_string();
-        Ok(call(outside, kill, &place.path, &["ctr", "images", "import", &archive])?.then_some(None))
+        Ok(Given::Taken(Some((sent, there))))
     }
 }
 
-/// Runs a program of the user's; `false` where there is none.
-fn call(outside: &Outside, kill: &KillSwitch, cwd: &Path, args: &[&str]) -> Result<bool, EngineError> {
-    let mut said = Vec::new();
-    let command = HostCommand {
-        args: args.iter().map(Into::into).collect(),
-        cwd: cwd.to_owned(),
-        ..HostCommand::default()
-    };
-    match outside.run(&command, kill, &mut |_, bytes| said.extend_from_slice(bytes)) {
-        Err(ExecError::NotFoundOutside { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-        Ok(ExitStatus::Exited(0)) => Ok(true),
-        Ok(ExitStatus::Exited(_) | ExitStatus::Signaled(_)) => {
-            let said = String::from_utf8_lossy(&said);
-            let reason = said.trim().to_owned();
-            Err(EngineError::Loading { who: args[0].to_owned(), reason, help: None })
+/// What came of handing images over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// They were taken.
+    Taken(Option<Layers>),
+    /// There is nobody to take them.
+    Absent,
+}
+
+/// The user's own machine.
+#[derive(Clone, Copy)]
+struct Host<'a> {
+    outside: &'a Outside,
+    kill: &'a KillSwitch,
+}
+
+impl Host<'_> {
+    /// Runs a program in `cwd` and returns what it says on stdout; none where there is no such program.
+    fn call(self, cwd: &Path, args: &[&str]) -> Result<Option<String>, EngineError> {
+        let (mut told, mut said) = (Vec::new(), Vec::new());
+        let command = HostCommand {
+            args: args.iter().map(Into::into).collect(),
+            cwd: cwd.to_owned(),
+            ..HostCommand::default()
+        };
+        let mut hear = |stream, bytes: &[u8]| {
+            if stream == Stream::Stdout {
+                told.extend_from_slice(bytes);
+            }
+            said.extend_from_slice(bytes);
+        };
+        match self.outside.run(&command, self.kill, &mut hear) {
+            Err(ExecError::NotFoundOutside { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(ExitStatus::Exited(0)) => Ok(Some(String::from_utf8_lossy(&told).into_owned())),
+            Ok(ExitStatus::Exited(_) | ExitStatus::Signaled(_)) => {
+                let reason = String::from_utf8_lossy(&said).trim().to_owned();
+                Err(EngineError::Loading { who: args[0].to_owned(), reason, help: None })
+            }
         }
     }
 }

@@ -1,12 +1,16 @@
-//! How steps reach the network of the machine that builds: proxies, and authorities that only this machine trusts.
+//! How steps reach the network: by one that leads outside and not to this machine, or by this machine's own; proxies, and
+//! authorities that only this machine trusts.
 //!
 //! In: what the user's settings say. It reaches every command that has a network and is in no key, no image and no layer:
 //! it says how to reach, not what. Passwords of proxies are struck out of what a command writes, as secrets are.
 //! Source: buildkit's `ProxyEnv`; podman's `--http-proxy`.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
-use rb_llb::ProxyEnv;
+use percent_encoding::percent_decode_str;
+use rb_exec::{Network, NetworkError, Router};
+use rb_llb::{NetworkMode, ProxyEnv};
 use rb_session::Secret;
 
 /// What commands are lent of this machine's ways to the network.
@@ -16,6 +20,8 @@ pub struct StepNetwork {
     pub proxies: ProxyEnv,
     /// Certificates of authorities in PEM, trusted beside those that an image trusts.
     pub authorities: Vec<u8>,
+    /// Steps that ask for nothing else have this machine's network, with its services: the user said so.
+    pub on_host: bool,
 }
 
 impl fmt::Debug for StepNetwork {
@@ -25,11 +31,20 @@ impl fmt::Debug for StepNetwork {
         out.debug_struct("StepNetwork")
             .field("proxies", &proxies)
             .field("authority_bytes", &self.authorities.len())
+            .field("on_host", &self.on_host)
             .finish()
     }
 }
 
 impl StepNetwork {
+    /// Returns the network of a step that asks for one.
+    pub(crate) fn mode(&self, asked: NetworkMode) -> NetworkMode {
+        match asked {
+            NetworkMode::Sandbox if self.on_host => NetworkMode::Host,
+            asked => asked,
+        }
+    }
+
     /// Returns the proxies of a step: its own before this machine's.
     pub(crate) fn proxies_under(&self, own: Option<&ProxyEnv>) -> ProxyEnv {
         let Some(own) = own else { return self.proxies.clone() };
@@ -40,6 +55,30 @@ impl StepNetwork {
             ftp_proxy: or(&own.ftp_proxy, &self.proxies.ftp_proxy),
             no_proxy: or(&own.no_proxy, &self.proxies.no_proxy),
             all_proxy: or(&own.all_proxy, &self.proxies.all_proxy),
+        }
+    }
+}
+
+/// Networks for commands of this process, all of one router, which is started for the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Networks(Mutex<Option<Router>>);
+
+impl Networks {
+    /// Makes what a command runs in. Where it cannot be made, that is an error: nothing else stands in for it.
+    pub(crate) fn make(&self, mode: NetworkMode) -> Result<Network, NetworkError> {
+        Ok(match mode {
+            NetworkMode::Host => Network::Host,
+            NetworkMode::None => Network::None,
+            NetworkMode::Sandbox => Network::Member(self.router()?.join()?),
+        })
+    }
+
+    fn router(&self) -> Result<Router, NetworkError> {
+        // It is either there or not, whoever panicked.
+        let mut router = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*router {
+            Some(router) => Ok(router.clone()),
+            None => Ok(router.insert(Router::start()?).clone()),
         }
     }
 }
@@ -83,7 +122,7 @@ pub(crate) fn passwords(proxies: &ProxyEnv) -> Vec<Secret> {
     let addresses = [&proxies.http_proxy, &proxies.https_proxy, &proxies.ftp_proxy, &proxies.all_proxy];
     let mut found: Vec<Vec<u8>> = Vec::new();
     for password in addresses.into_iter().filter_map(|address| password(address)) {
-        found.extend([password.as_bytes().to_vec(), percent_decoded(password)]);
+        found.extend([password.as_bytes().to_vec(), percent_decode_str(password).collect()]);
     }
     found.sort_unstable();
     found.dedup();
@@ -96,26 +135,6 @@ fn password(address: &str) -> Option<&str> {
     // A password that was not encoded may hold any of these.
     let user = authority.rsplit_once('@').or_else(|| rest.rsplit_once('@'))?.0;
     user.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let Some((first, rest)) = bytes.split_first() {
-        let pair = digit(rest.first()).zip(digit(rest.get(1)));
-        match pair.filter(|_| *first == b'%') {
-            Some((high, low)) => {
-                decoded.push((high * 16 + low) as u8);
-                bytes = rest.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]
@@ -141,13 +160,14 @@ mod tests {
         for none in ["", "http://proxy:3128", "http://user@proxy", "http://user:@proxy", "http://proxy/a%"] {
             assert!(found(none).is_empty(), "{none}");
         }
-        assert_eq!(percent_decoded("%4%zz%41%"), b"%4%zzA%");
+        // What is not quite encoded stays as it is.
+        assert_eq!(found("http://u:%4%zz%41%@p"), ["%4%zz%41%", "%4%zzA%"]);
     }
 
     #[test]
     fn a_steps_own_proxies_count_before_the_machines() {
         let machine = ProxyEnv { no_proxy: "a".to_owned(), all_proxy: "all".to_owned(), ..proxy("http://m") };
-        let network = StepNetwork { proxies: machine, authorities: Vec::new() };
+        let network = StepNetwork { proxies: machine, ..StepNetwork::default() };
         let merged = network.proxies_under(Some(&ProxyEnv { no_proxy: "b".to_owned(), ..proxy("http://s") }));
         let said: Vec<_> = variables(&merged).collect();
         let expected = [
@@ -172,7 +192,8 @@ mod tests {
 
     #[test]
     fn nothing_of_it_is_printed() {
-        let network = StepNetwork { proxies: proxy("http://u:hunter2@p"), authorities: b"PEM".to_vec() };
-        assert_eq!(format!("{network:?}"), "StepNetwork { proxies: 1, authority_bytes: 3 }");
+        let network =
+            StepNetwork { proxies: proxy("http://u:hunter2@p"), authorities: b"PEM".to_vec(), on_host: true };
+        assert_eq!(format!("{network:?}"), "StepNetwork { proxies: 1, authority_bytes: 3, on_host: true }");
     }
 }

@@ -15,6 +15,7 @@ use rb_api::Export;
 use rb_exporters::{Epoch, ExportError, Packing as How};
 use rb_llb::{Graph, Op, Vertex};
 use rb_oci::{Compression, Digest};
+use rb_snapshot::Tally;
 use rb_store::SnapshotId;
 
 use crate::graph::Output;
@@ -31,6 +32,8 @@ pub(crate) struct Packing {
     /// Held by whoever packs.
     alone: Mutex<()>,
     cancelled: AtomicBool,
+    /// Counts the layer at hand.
+    tally: Arc<Tally>,
 }
 
 #[derive(Default)]
@@ -94,6 +97,11 @@ impl Packing {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns where the layer at hand is counted, for who waits for it.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
     /// Ends all packing; that of a layer at hand ends soon.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -120,12 +128,14 @@ impl Packing {
 
     /// Packs a tree with what it stands on: that was there before, or was packed just now.
     fn pack(&self, parts: &Parts, top: SnapshotId, format: Format) -> Result<(), ExportError> {
-        for id in parts.snapshots.chain(Some(top))? {
+        for id in parts.snapshots.layer_tops(Some(top))? {
             let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+            self.tally.begin_part(1, 1);
             let how = How {
                 compression: format.compression,
                 force: format.force,
                 cancelled: Some(&self.cancelled),
+                tally: Some(&self.tally),
             };
             rb_exporters::pack_layer(&parts.store, &parts.snapshots, id, format.epoch, how)?;
         }

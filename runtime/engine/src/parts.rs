@@ -1,5 +1,7 @@
 //! The parts of the runtime that ops work with.
 
+use std::sync::{Arc, OnceLock};
+
 use rb_exec::Privileges;
 use rb_exporters::Precious;
 use rb_registry::Registry;
@@ -8,8 +10,9 @@ use rb_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::claims::Claims;
-use crate::network::StepNetwork;
-use crate::ops::Turns;
+use crate::host::HostPrograms;
+use crate::network::{Networks, StepNetwork};
+use crate::ops::{StepTerms, Turns};
 
 /// Store, snapshots, caches, and what this process may do.
 pub(crate) struct Parts {
@@ -22,6 +25,12 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     /// How commands reach the network.
     pub(crate) network: StepNetwork,
+    /// Those commands run in.
+    pub(crate) networks: Networks,
+    /// On which terms they run, unless they say so themselves.
+    pub(crate) steps: StepTerms,
+    /// The user's own machine, where it is lent.
+    pub(crate) host: OnceLock<Arc<dyn HostPrograms>>,
     /// What no export replaces.
     pub(crate) precious: Precious,
     /// Room for layers that are unpacked at once.

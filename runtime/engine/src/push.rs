@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rb_api::{Event, EventKind, EventSink, Export, ExportResult, ImageName, LogStream, PushedImage};
+use rb_api::{
+    Event, EventKind, EventSink, Export, ExportResult, ImageName, LogStream, Progress, PushedImage,
+};
 use rb_oci::{Descriptor, Digest, Platform, Reference, Repository};
 use rb_registry::{Notice, Pushed, Registry, Watch};
 use rb_store::Store;
@@ -21,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::images::content::{Content, InStore, digest_of, run_blocking, unwrapped};
-use crate::images::tree::{ImageTree, is_foreign, manifest_for, refuse_other};
+use crate::images::tree::{ImageTree, is_foreign, manifest_for, refuse_other, whole};
 use crate::parts::Parts;
 
 /// Blobs under way at once. Fewer than the client allows for one host: a blob may come from the registry that it goes to.
@@ -33,15 +35,13 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// Which platforms of an image are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Platforms {
-    /// All that are here, or else the one for this machine.
+    /// All; that one is not here is an error.
     #[default]
-    Here,
+    All,
     /// The nearest to one; a manifest that is all there is, whatever it is for.
     Nearest(Platform),
     /// One; that there is only another is an error.
     One(Platform),
-    /// All; that one is not here is an error.
-    All,
 }
 
 /// A way to name what is pushed.
@@ -144,24 +144,16 @@ pub(crate) async fn tree_for(
     root: &Descriptor,
     platforms: &Platforms,
 ) -> Result<ImageTree, EngineError> {
-    let platform = match platforms {
-        Platforms::All => return ImageTree::of(content, root).await,
-        Platforms::Nearest(platform) => platform.clone(),
+    let manifest = match platforms {
+        Platforms::All => return whole(content, root).await,
+        Platforms::Nearest(platform) => manifest_for(content, root, platform).await?,
         Platforms::One(platform) => {
             let manifest = manifest_for(content, root, platform).await?;
             refuse_other(content, &manifest, platform).await?;
-            return ImageTree::of(content, &manifest).await;
-        }
-        Platforms::Here => {
-            match ImageTree::of(content, root).await {
-                Ok(tree) if tree.is_complete(content)? => return Ok(tree),
-                Ok(_) | Err(EngineError::Store(rb_store::StoreError::UnknownBlob(_))) => {}
-                Err(error) => return Err(error),
-            }
-            Platform::host()
+            manifest
         }
     };
-    ImageTree::of(content, &manifest_for(content, root, &platform).await?).await
+    ImageTree::of(content, &manifest).await
 }
 
 /// Pushes an image from wherever it lies.
@@ -173,8 +165,18 @@ pub(crate) async fn tree_to(
     naming: Naming,
     events: &EventSink,
 ) -> Result<Vec<PushedImage>, EngineError> {
+    let root = digest_of(tree.root())?;
     let mut repositories: Vec<&Repository> = Vec::new();
     for reference in to {
+        if let Some(digest) = reference.digest().filter(|digest| *digest != root) {
+            return Err(EngineError::Image {
+                what: format!("`{}`", reference.familiar()),
+                reason: format!("cannot be pushed to: the image is {root}, and that is {digest}"),
+                help: Some(
+                    "a digest is what an image is; leave it out, or name the image that has it".to_owned(),
+                ),
+            });
+        }
         if !repositories.contains(&reference.repository()) {
             repositories.push(reference.repository());
         }
@@ -363,7 +365,7 @@ impl Told {
         for kind in [
             EventKind::Added { name, step: false },
             EventKind::Started,
-            EventKind::Progress { current: 0, total: Some(total) },
+            EventKind::Progress(Progress::bytes("pushing", 0, Some(total))),
         ] {
             (self.events)(Event { vertex, kind });
         }
@@ -389,7 +391,7 @@ impl Watch for Told {
             }
             when.insert(*blob, now);
         }
-        let kind = EventKind::Progress { current: done, total: Some(total) };
+        let kind = EventKind::Progress(Progress::bytes("pushing", done, Some(total)));
         (self.events)(Event { vertex: self.vertex(blob), kind });
     }
 

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rb_api::{EventSink, PullPolicy};
-use rb_exec::{
-    ExitStatus, ExtraMount, Forward, KillSwitch, Network, Output, Spec, Stdin, Stdio, Terminal, UserSpec,
-};
+use rb_exec::{ExitStatus, ExtraMount, Forward, KillSwitch, Output, Spec, Stdin, Stdio, Terminal, UserSpec};
+use rb_llb::NetworkMode;
 use rb_oci::{ImageConfig, Platform, Reference};
 use rb_snapshot::{Active, Editor, SnapshotError};
 
@@ -33,8 +32,8 @@ pub struct RunRequest {
     pub user: Option<String>,
     /// Whether a registry is asked for it.
     pub pull: PullPolicy,
-    /// No network but the command's own loopback.
-    pub network_none: bool,
+    /// What network it has.
+    pub network: NetworkMode,
     /// What it is given beside the image.
     pub given: RunGiven,
 }
@@ -58,6 +57,8 @@ pub struct RunGiven {
     pub stdin: bool,
     /// A terminal of its own.
     pub terminal: Option<Terminal>,
+    /// An init of ours is its parent.
+    pub init: bool,
 }
 
 /// An image whose files are here.
@@ -150,15 +151,17 @@ impl LocalEngine {
         spec.env = with_env.env;
         spec.cwd = request.workdir.clone().or_else(|| config.working_dir.clone()).unwrap_or_default();
         spec.user = UserSpec(request.user.clone().or_else(|| config.user.clone()).unwrap_or_default());
-        spec.network = if request.network_none { Network::None } else { Network::Host };
+        spec.network = parts.networks.make(request.network).map_err(rb_exec::ExecError::from)?;
         let stdin = if given.stdin { Stdin::Inherit } else { Stdin::Null };
         spec.stdio = Stdio { stdin, output: Output::Inherit };
         spec.terminal = given.terminal.clone();
         spec.mounts = given.mounts.clone();
         spec.forwards = given.forwards.clone();
+        spec.init = given.init;
         spec.hostname = given.hostname.clone();
         spec.hosts = given.hosts.clone();
         spec.readonly_root = given.readonly_root;
+        parts.steps.lay_down(&mut spec);
         if given.terminal.is_some() {
             // As docker, whatever this terminal is: images know it.
             set_under(&mut spec.env, [("TERM", "xterm".to_owned())]);
@@ -166,7 +169,7 @@ impl LocalEngine {
         if let Some(workdir) = &request.workdir {
             make_workdir(&active, workdir)?;
         }
-        if spec.network == Network::Host {
+        if !spec.network.is_none() {
             let proxies = variables(&parts.network.proxies);
             set_under(&mut spec.env, proxies.map(|(name, value)| (name, value.to_owned())));
             if let Some(mut authorities) = Authorities::of(&parts) {

@@ -4,7 +4,7 @@
 //! **Invariant:** vertices reach the solver's job inputs first, whatever calls run at once: binding and adding happen
 //! under one lock.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_api::{
@@ -15,14 +15,15 @@ use rb_diag::chain;
 use rb_exporters::Epoch;
 use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
 use rb_llb::Definition;
-use rb_solver::{Failure, JobHandle, Mode};
+use rb_solver::{Failure, Mode};
 
 use crate::error::EngineError;
 use crate::exports::Need;
 use crate::fetch::{self, Told};
 use crate::graph::{Graphs, Output};
 use crate::job::JobContext;
-use crate::ops::LlbOp;
+use crate::ops::Nesting;
+use crate::progress::{self, Gauge};
 use crate::value::{Product, Root, Tree, Value};
 use crate::watch::Watch;
 use crate::{LocalEngine, exports, gateway, look, push};
@@ -30,16 +31,16 @@ use crate::{LocalEngine, exports, gateway, look, push};
 #[async_trait]
 impl Engine for LocalEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        let JobOptions { session, no_cache, pull, allow_insecure, epoch_seconds, course } = options;
+        let JobOptions { session, no_cache, pull, allow_insecure, allow_host_network, epoch_seconds, course } =
+            options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
         let watch = Arc::new(Watch::new(events));
-        Arc::new(LocalJob {
-            handle: self.solver().job_in(mode_of(course), Vec::new(), watch.clone()),
-            context: Arc::new(context.with_insecure(allow_insecure).with_pull(pull).on_course(course)),
-            watch,
-            epoch: Epoch(epoch_seconds),
-            binding: Mutex::default(),
-        })
+        let handle = self.solver().job_in(mode_of(course), Vec::new(), watch.clone());
+        let nesting = Arc::new(Nesting::new(handle, watch.clone()));
+        let context = context.with_insecure(allow_insecure).with_host_network(allow_host_network);
+        let context = context.with_pull(pull).on_course(course);
+        context.nest(&nesting);
+        Arc::new(LocalJob { nesting, context: Arc::new(context), watch, epoch: Epoch(epoch_seconds) })
     }
 
     async fn idle(&self) {
@@ -51,12 +52,10 @@ impl Engine for LocalEngine {
 
 /// A job of this process.
 struct LocalJob {
-    handle: JobHandle<LlbOp>,
+    nesting: Arc<Nesting>,
     context: Arc<JobContext>,
     watch: Arc<Watch>,
     epoch: Epoch,
-    /// Held while vertices are bound and added.
-    binding: Mutex<()>,
 }
 
 impl Drop for LocalJob {
@@ -83,15 +82,23 @@ impl Job for LocalJob {
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
         let are_written = !request.exports.is_empty();
-        let write = move || {
-            let _alone = packing.alone();
-            exports::write(&parts, &request.exports, &made, epoch)
+        let gauge = Arc::new(Gauge::new("packing"));
+        let write = {
+            let gauge = Arc::clone(&gauge);
+            move || {
+                gauge.follow("packing", packing.tally());
+                let _alone = packing.alone();
+                exports::write(&parts, &request.exports, &made, epoch, &gauge)
+            }
         };
-        let told = are_written.then(|| Told::begin(self.watch.events(), OUTPUTS));
-        let written = crate::blocking(write).await;
-        if let Some(told) = told {
+        let written = if are_written {
+            let told = Told::begin(self.watch.events(), OUTPUTS);
+            let written = progress::told(&told.listener(), &gauge, || true, crate::blocking(write)).await;
             told.end(&written);
-        }
+            written
+        } else {
+            crate::blocking(write).await
+        };
         let exports = written.map_err(|error| job_error(&error))?;
         let pushed = push::written(&self.context.parts, &targets, &exports, self.watch.events()).await;
         let pushed = pushed.map_err(|error| engine_error(&error))?;
@@ -121,7 +128,7 @@ impl Job for LocalJob {
             Graphs::of(roots.iter().map(|root| &root.definition)).map_err(|error| engine_error(&error))?;
         self.add(&graphs);
         let edges: Vec<Output> = graphs.roots().into_iter().flatten().collect();
-        let failures = match self.handle.solve(&edges).await {
+        let failures = match self.nesting.handle().solve(&edges).await {
             Ok(_) => Vec::new(),
             Err(error @ rb_solver::SolveError::Failed { .. }) => error.failures(),
             Err(error) => return Err(solve_error(error, &self.context, &self.watch)),
@@ -155,7 +162,7 @@ impl LocalJob {
         let roots = graphs.roots();
         drop(graphs);
         let edges: Vec<Output> = roots.iter().flatten().copied().collect();
-        let solved = self.handle.solve(&edges).await;
+        let solved = self.nesting.handle().solve(&edges).await;
         let mut values = solved.map_err(|error| solve_error(error, &self.context, &self.watch))?.into_iter();
         let product = |root: &Option<Output>| match root {
             None => Product::Here(Value::Tree(Tree::scratch())),
@@ -166,8 +173,7 @@ impl LocalJob {
 
     /// Adds what the job does not know yet.
     fn add(&self, graphs: &Graphs) {
-        let _one_at_a_time = self.binding.lock().expect("no holder panics");
-        self.handle.extend(graphs.bind(&self.context, &self.watch));
+        self.nesting.add(graphs, &self.context);
     }
 
     async fn tree(&self, product: Product) -> Result<Tree, SolveError> {
@@ -241,7 +247,11 @@ pub(crate) fn failure_error(failure: Failure, job: &JobContext, watch: &Watch) -
     }
     let engine = source.get_ref().downcast_ref::<EngineError>();
     let log_tail = match engine {
-        Some(EngineError::Exit { log_tail, .. } | EngineError::NoRoom { log_tail, .. }) => log_tail.clone(),
+        Some(
+            EngineError::Exit { log_tail, .. }
+            | EngineError::NoRoom { log_tail, .. }
+            | EngineError::Nested { log_tail, .. },
+        ) => log_tail.clone(),
         _ => job.take_tail(&vertex),
     };
     SolveError::Vertex {

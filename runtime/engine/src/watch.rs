@@ -169,7 +169,7 @@ impl Observer for Watch {
                 };
                 EventKind::Log { stream, bytes }
             }
-            Seen::Progress { current, total } => EventKind::Progress { current, total },
+            Seen::Progress(progress) => crate::progress::event(progress),
             Seen::Done { duration } => {
                 self.end(&vertex, Ended::Executed);
                 EventKind::Done { duration }

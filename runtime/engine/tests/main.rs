@@ -53,6 +53,7 @@ impl Bench {
             no_cache: false,
             pull: PullPolicy::default(),
             allow_insecure: false,
+            allow_host_network: false,
             epoch_seconds: 1_587_038_400,
             course: rb_api::Course::default(),
         }
@@ -71,6 +72,7 @@ impl Bench {
                 merge: false,
                 optional: false,
                 confine: None,
+                follow: false,
             }],
         }
     }
@@ -114,6 +116,7 @@ fn open(dir: &Path) -> LocalEngine {
         allowed_binds: Vec::new(),
         registry: Registry::new(RegistryOptions::default(), Arc::new(Anonymous)),
         network: Default::default(),
+        steps: Default::default(),
         precious: Vec::new(),
     };
     LocalEngine::open(options).expect("opens")

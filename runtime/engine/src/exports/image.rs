@@ -1,16 +1,19 @@
 //! Images of an export: a manifest for each platform, and an index where there are several.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rb_api::{Export, ExportResult, ImageFormat, PlatformImage};
 use rb_exporters::{Epoch, ExportError, ImageOptions, IndexOptions};
 use rb_oci::index::{JSON_LIMIT_BYTES, config_platform};
 use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, Platform};
+use rb_snapshot::Tally;
 use rb_sources::layout::digest_of;
 
 use crate::error::EngineError;
 use crate::parts::Parts;
+use crate::progress::Gauge;
 use crate::value::Root;
 
 /// An image that is among the blobs, and has no name yet.
@@ -58,11 +61,14 @@ pub(super) fn make(
     roots: &[Root],
     format: &ImageFormat,
     epoch: Epoch,
+    gauge: &Gauge,
 ) -> Result<Made, EngineError> {
+    let options = options(format, gauge.begin("packing"));
+    let epoch = format.epoch_seconds.map_or(epoch, Epoch);
     let mut manifests = Vec::with_capacity(images.len());
     let mut made = Vec::with_capacity(images.len());
     for image in images {
-        let manifest = manifest(parts, super::root(roots, image.root)?, &image.config, format, epoch)?;
+        let manifest = manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?;
         made.push(described(parts, &manifest)?);
         manifests.push((platform_of(&image.config), manifest));
     }
@@ -117,26 +123,25 @@ fn manifest(
     parts: &Parts,
     root: &Root,
     config: &ImageConfig,
-    format: &ImageFormat,
+    options: &ImageOptions,
     epoch: Epoch,
 ) -> Result<Descriptor, EngineError> {
-    let epoch = format.epoch_seconds.map_or(epoch, Epoch);
     let mut config = config.clone();
     let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch.0).unwrap_or_default());
     config.created = Some(humantime::format_rfc3339_seconds(made).to_string());
-    let (store, options) = (&parts.store, options(format));
+    let store = &parts.store;
     match root {
         Root::Tree(tree) if tree.host.is_some() => Err(EngineError::HostImage),
         Root::Tree(tree) => {
             let snapshots = &parts.snapshots;
-            Ok(rb_exporters::export_image(store, snapshots, tree.snapshot, &config, epoch, &options)?)
+            Ok(rb_exporters::export_image(store, snapshots, tree.snapshot, &config, epoch, options)?)
         }
-        Root::Image(image, _) => Ok(rb_exporters::export_layers(store, &image.layers, &config, &options)?),
+        Root::Image(image, _) => Ok(rb_exporters::export_layers(store, &image.layers, &config, options)?),
     }
 }
 
-/// Returns how the exporter is to write an image.
-fn options(format: &ImageFormat) -> ImageOptions {
+/// Returns how the exporter is to write an image; `tally` hears how far it is.
+fn options(format: &ImageFormat, tally: Arc<Tally>) -> ImageOptions {
     let ImageFormat {
         compression,
         force_compression,
@@ -153,5 +158,6 @@ fn options(format: &ImageFormat) -> ImageOptions {
         types: *types,
         annotations: annotations.clone(),
         descriptor_annotations: descriptor_annotations.clone(),
+        tally: Some(tally),
     }
 }

@@ -12,14 +12,14 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rb_oci::{Descriptor, Digest, Repository};
-use rb_registry::BlobSink;
+use rb_registry::{BlobSink, RegistryError};
 use rb_solver::OpError;
-use rb_sources::unpack;
+use rb_sources::{SourceError, unpack};
 use rb_store::{PartialBlob, Store};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::{Listener, Progress, claim, digest_of};
+use super::layers::Crew;
+use super::{Listener, Progress, Waits, claim, digest_of};
 use crate::error::EngineError;
 use crate::parts::Parts;
 use crate::pinned::Origin;
@@ -44,22 +44,24 @@ pub(super) async fn start(
     origin: &Origin,
     wanted: &[&Descriptor],
     listener: &Listener,
-    tasks: &mut JoinSet<Result<(), OpError>>,
+    crew: &mut Crew,
 ) -> Result<Arrivals, OpError> {
     let missing = {
         let (parts, wanted) = (Arc::clone(parts), wanted.iter().copied().cloned().collect::<Vec<_>>());
-        crate::blocking(move || missing(&parts.store, wanted)).await?
+        let origin = origin.clone();
+        crate::blocking(move || missing(&parts.store, wanted).map_err(|error| blamed(error, &origin))).await?
     };
     let total = missing.values().map(Descriptor::size).sum();
     let told: Arc<dyn rb_registry::Watch> = Arc::new(Progress::new(listener.clone(), total));
     let mut arrivals = Arrivals::new();
     for (digest, descriptor) in missing {
-        let (parts, origin, told) = (Arc::clone(parts), origin.clone(), Arc::clone(&told));
+        let (parts, origin, told, waits) =
+            (Arc::clone(parts), origin.clone(), Arc::clone(&told), Arc::clone(&crew.waits));
         let (sender, arrival) = watch::channel(Arrival::Awaited);
         arrivals.insert(digest, arrival);
-        tasks.spawn(async move {
+        crew.tasks.spawn(async move {
             let sender = Arc::new(sender);
-            bring(&parts, &origin, &descriptor, told, &sender).await?;
+            bring(&parts, &origin, &descriptor, (told, &waits), &sender).await?;
             sender.send_replace(Arrival::There);
             Ok(())
         });
@@ -78,16 +80,27 @@ fn missing(store: &Store, wanted: Vec<Descriptor>) -> Result<BTreeMap<Digest, De
     Ok(missing)
 }
 
+/// Says of a descriptor that is wrong of a blob which is here, that the registry sent it.
+fn blamed(error: EngineError, origin: &Origin) -> EngineError {
+    match (error, origin) {
+        (EngineError::Source(SourceError::Blob { digest, reason }), Origin::Registry(repository)) => {
+            let (host, what) = (repository.host().to_owned(), format!("manifest that names blob {digest}"));
+            RegistryError::Content { host, what, reason }.into()
+        }
+        (error, _) => error,
+    }
+}
+
 /// Brings one blob, or waits for who does.
 async fn bring(
     parts: &Arc<Parts>,
     origin: &Origin,
     descriptor: &Descriptor,
-    told: Arc<dyn rb_registry::Watch>,
+    (told, waits): (Arc<dyn rb_registry::Watch>, &Waits),
     arrival: &Arc<watch::Sender<Arrival>>,
 ) -> Result<(), OpError> {
     let digest = digest_of(descriptor)?;
-    let claimed = claim(parts, Digest::of(format!("fetching {digest}"))).await?;
+    let claimed = claim(parts, Digest::of(format!("fetching {digest}")), waits).await?;
     let store = parts.store.clone();
     let folder = match origin {
         Origin::Layout(folder) => Some(folder.clone()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rb_oci::{Descriptor, Digest};
-use rb_snapshot::ContentKey;
+use rb_snapshot::{ContentKey, Counted, Tally};
 use rb_solver::OpError;
 use rb_sources::unpack::{self, Aside, PackedLayer};
 use rb_store::SnapshotId;
@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::arrivals::Arrival;
-use super::{Alive, claim, digest_of};
+use super::{Alive, Waits, claim, digest_of};
 use crate::claims::Claimed;
 use crate::error::EngineError;
 use crate::parts::Parts;
@@ -32,6 +32,7 @@ use crate::pinned::ownership;
 /// Tasks of one image, of which the first that fails ends the others. Dropped, all end.
 pub(super) struct Crew {
     pub(super) tasks: JoinSet<Result<(), OpError>>,
+    pub(super) waits: Arc<Waits>,
     held: Held,
     ended: mpsc::Receiver<Infallible>,
     stop: Stop,
@@ -56,15 +57,15 @@ impl Drop for Stop {
 
 impl Crew {
     /// A crew without work; its threads hold `alive`.
-    pub(super) fn new(alive: Alive) -> Self {
+    pub(super) fn new(alive: Alive, waits: Waits) -> Self {
         let (crew, ended) = mpsc::channel(1);
         let held = Held { _caller: alive, _crew: crew };
-        Self { tasks: JoinSet::new(), held, ended, stop: Stop::default() }
+        Self { tasks: JoinSet::new(), waits: Arc::new(waits), held, ended, stop: Stop::default() }
     }
 
     /// Waits for all, and for the threads of those that were ended.
     pub(super) async fn finish(self) -> Result<(), OpError> {
-        let Self { mut tasks, held, mut ended, stop } = self;
+        let Self { mut tasks, waits: _, held, mut ended, stop } = self;
         let mut first = Ok(());
         while let Some(done) = tasks.join_next().await {
             let done = match done {
@@ -170,16 +171,18 @@ struct Layer {
     diff_id: Digest,
     content: ContentKey,
     stopped: Arc<AtomicBool>,
+    tally: Arc<Tally>,
     held: Held,
 }
 
-/// Starts to unpack `layers` onto `base`, a task for each.
+/// Starts to unpack `layers` onto `base`, a task for each; `tally` counts what is read of their blobs.
 pub(super) fn start(
     parts: &Arc<Parts>,
     base: Option<SnapshotId>,
     layers: &[(Descriptor, Digest)],
     keys: &[ContentKey],
     arrivals: &super::arrivals::Arrivals,
+    tally: &Arc<Tally>,
     crew: &mut Crew,
 ) -> Result<Arc<Tower>, OpError> {
     let floors = layers.iter().map(|_| watch::channel(Floor::Unbuilt).0).collect();
@@ -194,23 +197,30 @@ pub(super) fn start(
             diff_id: *diff_id,
             content: *content,
             stopped: Arc::clone(&crew.stop.0),
+            tally: Arc::clone(tally),
             held: crew.held.clone(),
         };
-        crew.tasks.spawn(async move { Arc::new(layer).run(arrival).await });
+        let waits = Arc::clone(&crew.waits);
+        crew.tasks.spawn(async move { Arc::new(layer).run(arrival, &waits).await });
     }
     Ok(tower)
 }
 
 impl Layer {
-    async fn run(self: Arc<Self>, arrival: Option<watch::Receiver<Arrival>>) -> Result<(), OpError> {
+    async fn run(
+        self: Arc<Self>,
+        arrival: Option<watch::Receiver<Arrival>>,
+        waits: &Waits,
+    ) -> Result<(), OpError> {
         let mut arrival = arrival;
         // Who is not there yet needs no claim and no room among those that work.
         until(&mut arrival, |arrival| !matches!(arrival, Arrival::Awaited)).await?;
         let unpacking = Digest::of(format!("unpacking {}", self.content.to_digest()));
-        let claimed = Arc::new(claim(&self.parts, unpacking).await?);
+        let claimed = Arc::new(claim(&self.parts, unpacking, waits).await?);
         let known = self
             .work(&claimed, |layer| Ok(layer.parts.store.snapshot_by_content(layer.content.as_bytes())?));
         if let Some(snapshot) = known.await? {
+            self.tally.add(0, self.descriptor.size());
             self.tower.becomes(self.number, Floor::Committed(snapshot));
             return Ok(());
         }
@@ -267,6 +277,7 @@ impl Layer {
 
     fn aside(&self, blob: impl std::io::Read + Send + 'static) -> Result<Option<Aside>, EngineError> {
         let stopped = || self.stopped.load(Ordering::Relaxed);
+        let blob = Counted::new(blob, Arc::clone(&self.tally));
         Ok(unpack::aside(&self.parts.snapshots, self.packed(), blob, ownership(&self.parts), &stopped)?)
     }
 

@@ -4,16 +4,16 @@
 //! nothing is handed on that its digest does not prove, here or where it goes: whoever takes a blob's bytes hashes them.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use rb_oci::index::{self, JSON_LIMIT_BYTES};
+use rb_oci::index::JSON_LIMIT_BYTES;
 use rb_oci::{Descriptor, Digest, Repository};
 use rb_registry::{BlobSink, BlobSource, Registry, RegistryError};
 use rb_sources::{SourceError, layout};
-use rb_store::{BlobWriter, Store, StoreError};
+use rb_store::{PartialBlob, Store, StoreError};
 use tokio::runtime::Handle;
 
 use crate::error::EngineError;
@@ -29,8 +29,23 @@ pub(crate) trait Content: Send + Sync {
     fn has(&self, descriptor: &Descriptor) -> Result<bool, EngineError>;
     /// Repositories that may have a blob.
     fn known_in(&self, digest: &Digest) -> Result<Vec<Repository>, EngineError>;
+    /// Says that a document is not what it should be, so that who has to act is told: who runs a registry, or whose image it is.
+    fn wrong(&self, what: String, reason: String) -> EngineError {
+        EngineError::Image { what, reason, help: None }
+    }
     /// Puts a blob into the store, unless it is there.
     async fn keep(&self, store: &Store, descriptor: &Descriptor) -> Result<(), EngineError>;
+    /// Says whether a blob is in the store. That it is not as long as its descriptor says is the descriptor's fault.
+    fn is_kept(&self, store: &Store, descriptor: &Descriptor) -> Result<bool, EngineError> {
+        let digest = digest_of(descriptor)?;
+        match store.blob_size(&digest)? {
+            Some(size) if size != descriptor.size() => {
+                let reason = format!("is {size} bytes, its descriptor says {}", descriptor.size());
+                Err(self.wrong(format!("blob {digest}"), reason))
+            }
+            size => Ok(size.is_some()),
+        }
+    }
 }
 
 /// What a document is: registries keep manifests and configs in different places.
@@ -93,7 +108,7 @@ impl Content for InStore {
     async fn keep(&self, store: &Store, descriptor: &Descriptor) -> Result<(), EngineError> {
         let digest = digest_of(descriptor)?;
         match self.elsewhere(&digest)? {
-            Some(repository) if !store.has_blob(&digest)? => {
+            Some(repository) if !self.is_kept(store, descriptor)? => {
                 fetch(&self.registry, &repository, descriptor, store).await
             }
             _ => Ok(()),
@@ -127,9 +142,14 @@ impl Content for InRegistry {
         Ok(vec![self.repository.clone()])
     }
 
+    fn wrong(&self, what: String, reason: String) -> EngineError {
+        let host = self.repository.host().to_owned();
+        RegistryError::Content { host, what, reason: format!("it {reason}") }.into()
+    }
+
     async fn keep(&self, store: &Store, descriptor: &Descriptor) -> Result<(), EngineError> {
         let digest = digest_of(descriptor)?;
-        if !store.has_blob(&digest)? {
+        if !self.is_kept(store, descriptor)? {
             fetch(&self.registry, &self.repository, descriptor, store).await?;
         }
         store.put_origin(&digest, &self.repository.to_string())?;
@@ -174,7 +194,7 @@ impl Content for InLayout {
 
     async fn keep(&self, store: &Store, descriptor: &Descriptor) -> Result<(), EngineError> {
         let digest = digest_of(descriptor)?;
-        if store.has_blob(&digest)? {
+        if self.is_kept(store, descriptor)? {
             return Ok(());
         }
         let (store, folder, descriptor) = (store.clone(), self.folder.clone(), descriptor.clone());
@@ -213,43 +233,35 @@ async fn read(
     })
 }
 
-/// Fetches a blob into the store.
+/// Fetches a blob into the store; what an earlier process had of it is not fetched again.
 async fn fetch(
     registry: &Registry,
     repository: &Repository,
     descriptor: &Descriptor,
     store: &Store,
 ) -> Result<(), EngineError> {
-    let digest = digest_of(descriptor)?;
-    let sink = StoreSink { store: store.clone(), writer: Some(store.blob_writer()?) };
-    let sink = registry.blob(repository, descriptor, sink).await?;
-    run_blocking(move || {
-        if let Some(writer) = sink.writer {
-            writer.commit(Some(digest))?;
-        }
-        Ok(())
-    })
-    .await
+    let (digest, size, store) = (digest_of(descriptor)?, descriptor.size(), store.clone());
+    let part = run_blocking(move || Ok(Part(store.partial_blob(&digest, size)?))).await?;
+    let Part(blob) = registry.blob(repository, descriptor, part).await?;
+    // The client has proven it.
+    run_blocking(move || Ok(blob.commit(&digest)?)).await
 }
 
-/// Writes what is pulled into the store.
-struct StoreSink {
-    store: Store,
-    writer: Option<BlobWriter>,
-}
+/// What has come of a blob, on the disk for whoever wants it next.
+pub(crate) struct Part(pub(crate) PartialBlob);
 
-impl BlobSink for StoreSink {
+impl BlobSink for Part {
+    fn kept(&mut self, tell: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+        self.0.read(tell)?;
+        Ok(self.0.size_bytes())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.writer {
-            Some(writer) => io::Write::write_all(writer, bytes),
-            None => Err(io::Error::other("the blob was not begun")),
-        }
+        self.0.write_all(bytes)
     }
 
     fn restart(&mut self) -> io::Result<()> {
-        self.writer = None;
-        self.writer = Some(self.store.blob_writer().map_err(io::Error::other)?);
-        Ok(())
+        self.0.restart()
     }
 }
 
@@ -289,42 +301,52 @@ impl BlobSource for LayoutBlob {
     }
 }
 
-/// A blob of another registry, fetched into a file when it is wanted: it may have to be sent again, and from the middle.
+/// A blob of another registry, fetched into a file when it is wanted: it may have to be sent again, and from the middle. The
+/// file stays until the blob is where it goes, so that whoever is ended before that fetches no byte twice.
 struct Spool {
     registry: Registry,
     repository: Repository,
     descriptor: Descriptor,
-    path: PathBuf,
-    is_here: Mutex<bool>,
+    store: Store,
+    here: Mutex<Option<PartialBlob>>,
     threads: Handle,
 }
 
 impl Spool {
     /// Must be made within a runtime.
     fn new(registry: Registry, repository: Repository, descriptor: Descriptor, store: &Store) -> Self {
-        let (path, threads) = (store.temp_path(), Handle::current());
-        Self { registry, repository, descriptor, path, is_here: Mutex::new(false), threads }
+        let (store, threads) = (store.clone(), Handle::current());
+        Self { registry, repository, descriptor, store, here: Mutex::default(), threads }
+    }
+
+    fn here(&self) -> MutexGuard<'_, Option<PartialBlob>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kept whole, the error says whoever sends the blob what really went wrong.
+    fn fetch(&self) -> io::Result<PartialBlob> {
+        let digest = digest_of(&self.descriptor).map_err(io::Error::other)?;
+        let part = self.store.partial_blob(&digest, self.descriptor.size()).map_err(io::Error::other)?;
+        let fetched = self.registry.blob(&self.repository, &self.descriptor, Part(part));
+        Ok(self.threads.block_on(fetched).map_err(io::Error::other)?.0)
     }
 }
 
 impl BlobSource for Spool {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut is_here = self.is_here.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*is_here {
-            let file = File::create(&self.path)?;
-            let fetched = self.registry.blob(&self.repository, &self.descriptor, file);
-            // Kept whole, so that who sends the blob can say what really went wrong.
-            self.threads.block_on(fetched).map_err(io::Error::other)?;
-            *is_here = true;
+        let mut here = self.here();
+        if here.is_none() {
+            *here = Some(self.fetch()?);
         }
-        at(Some(File::open(&self.path)?), offset)
+        at(here.as_ref().map(PartialBlob::reader).transpose().map_err(io::Error::other)?, offset)
     }
-}
 
-impl Drop for Spool {
-    fn drop(&mut self) {
-        // It may not have been wanted; and a later start removes what stays.
-        drop(std::fs::remove_file(&self.path));
+    fn taken(&self) {
+        if let Some(mut blob) = self.here().take()
+            && let Err(error) = blob.restart()
+        {
+            tracing::debug!(%error, "a blob that is not needed any more stays for a while");
+        }
     }
 }
 
@@ -340,13 +362,4 @@ pub(crate) fn unwrapped(error: RegistryError) -> EngineError {
 pub(crate) fn behind(error: &io::Error) -> Option<EngineError> {
     let error = error.get_ref()?.downcast_ref::<RegistryError>()?;
     Some(error.clone().into())
-}
-
-/// Returns the digest of a descriptor that comes out of a document; those that cannot be checked are refused.
-pub(crate) fn checked(descriptor: &Descriptor) -> Result<Digest, EngineError> {
-    index::digest_of(descriptor).map_err(|error| EngineError::Image {
-        what: "a manifest of the image".to_owned(),
-        reason: format!("names a blob that cannot be checked: {error}"),
-        help: None,
-    })
 }

@@ -1,7 +1,7 @@
 //! Copying images between registries, layouts, archives and the store.
 //!
-//! In: two [`Place`]s, in skopeo's words. Out: the digest that the copy has: the documents are never changed, so it is that of
-//! the original. Nothing is unpacked. From and to registries and layouts, blobs go one by one and those that are there are
+//! In: two [`Place`]s, in skopeo's words. Out: the digest that the copy has: that of the original, whose documents are not
+//! changed unless other media types are asked for. Nothing is unpacked. From and to registries and layouts, blobs go one by one and those that are there are
 //! left out; archives go through the store, where their blobs stay as those of an image without a name.
 //! Source: containers/image, "transports".
 
@@ -11,13 +11,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rb_api::{EventSink, PushedImage};
-use rb_oci::{Descriptor, Digest, Reference};
+use rb_oci::{Descriptor, Digest, MediaTypes, Reference};
+use rb_snapshot::Tally;
 use rb_sources::{bundle, layout};
 use tokio::task::JoinSet;
 
 use super::content::{Content, InLayout, InRegistry, InStore, What, digest_of, run_blocking};
 use super::tree::{ImageTree, parse};
-use super::{SaveFormat, full_name, layout_out};
+use super::{SaveFormat, full_name, layout_out, translate};
 use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::push::{self, Naming, Platforms};
@@ -100,6 +101,8 @@ pub struct Copied {
     pub digest: Digest,
     /// Where a registry got it.
     pub pushed: Vec<PushedImage>,
+    /// Whether it is of Docker's media types.
+    pub is_dockers: bool,
 }
 
 /// An image, found.
@@ -109,17 +112,22 @@ struct Found {
 }
 
 impl LocalEngine {
-    /// Copies an image.
+    /// Copies an image; in these media types, if some are named.
     pub async fn copy_image(
         &self,
         from: &Place,
         to: &Place,
         platforms: &Platforms,
+        types: Option<MediaTypes>,
         events: &EventSink,
     ) -> Result<Copied, EngineError> {
         let Found { content, root } = self.place(from).await?;
         let tree = push::tree_for(&*content, &root, platforms).await?;
-        let digest = digest_of(tree.root())?;
+        let tree = match types {
+            Some(types) => translate::translated(tree, types)?,
+            None => tree,
+        };
+        let (digest, is_dockers) = (digest_of(tree.root())?, translate::is_dockers(&tree));
         let mut pushed = Vec::new();
         match to {
             Place::Registry(reference) => {
@@ -140,7 +148,8 @@ impl LocalEngine {
                 let (engine, file) = (self.clone(), file.clone());
                 run_blocking(move || {
                     if is_stream(&file) {
-                        return Ok(rb_exporters::write_oci_tar(&engine.parts.store, &images, io::stdout())?);
+                        let (store, tally) = (&engine.parts.store, Tally::default());
+                        return Ok(rb_exporters::write_oci_tar(store, &images, io::stdout(), &tally)?);
                     }
                     super::refuse_missing_folder(&file)?;
                     engine.write_images(&images, SaveFormat::OciTar, &file)
@@ -148,7 +157,7 @@ impl LocalEngine {
                 .await?;
             }
         }
-        Ok(Copied { digest, pushed })
+        Ok(Copied { digest, pushed, is_dockers })
     }
 
     /// Finds an image, and what its blobs are read from.
@@ -243,12 +252,12 @@ impl LocalEngine {
         let Found { content, root } = self.place(place).await?;
         let manifest = super::tree::manifest_for(&*content, &root, platform).await?;
         let bytes = content.document(&manifest, What::Manifest).await?;
-        let parsed: rb_oci::ImageManifest = parse(&digest_of(&manifest)?, &bytes)?;
+        let parsed: rb_oci::ImageManifest = parse(&*content, &digest_of(&manifest)?, &bytes)?;
         let config = content.document(parsed.config(), What::Config).await?;
         let platforms = match rb_oci::index::is_index(&root) {
             true => {
                 let bytes = content.document(&root, What::Manifest).await?;
-                let index: rb_oci::ImageIndex = parse(&digest_of(&root)?, &bytes)?;
+                let index: rb_oci::ImageIndex = parse(&*content, &digest_of(&root)?, &bytes)?;
                 let named = index.manifests().iter().filter_map(rb_oci::index::named_platform);
                 named.map(|platform| platform.to_string()).collect()
             }
@@ -264,7 +273,7 @@ impl LocalEngine {
             index: rb_oci::index::is_index(&root).then_some(root),
             platforms,
             manifest,
-            config: parse(&digest_of(parsed.config())?, &config)?,
+            config: parse(&*content, &digest_of(parsed.config())?, &config)?,
             layers: parsed.layers().clone(),
         })
     }

@@ -52,15 +52,15 @@ pub(super) fn add(
         if fs::metadata(&path).is_ok_and(|found| found.len() == descriptor.size()) {
             continue;
         }
-        put_blob(content.blob(descriptor)?.as_ref(), digest, &path).map_err(|error| {
-            match super::content::behind(&error) {
-                Some(behind) => behind,
-                None if error.kind() == io::ErrorKind::InvalidData => {
-                    refused(format!("cannot take blob {digest}: {error}"), None)
-                }
-                None => failed(error),
+        let source = content.blob(descriptor)?;
+        put_blob(&*source, digest, &path).map_err(|error| match super::content::behind(&error) {
+            Some(behind) => behind,
+            None if error.kind() == io::ErrorKind::InvalidData => {
+                refused(format!("cannot take blob {digest}: {error}"), None)
             }
+            None => failed(error),
         })?;
+        source.taken();
     }
     for (descriptor, bytes) in &tree.documents {
         put(&blobs.join(digest_of(descriptor)?.hex()), bytes).map_err(failed)?;

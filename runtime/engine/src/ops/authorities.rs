@@ -41,6 +41,12 @@ const MOST_BYTES: u64 = 16 << 20;
 const BEGIN: &[u8] = b"\n# Authorities of the machine that builds: begin\n";
 const END: &[u8] = b"\n# Authorities of the machine that builds: end\n";
 
+/// Returns the bundle of this machine itself; empty where there is none.
+pub(super) fn system_bundle() -> Vec<u8> {
+    let found = BUNDLES.iter().find_map(|path| std::fs::read(Path::new("/").join(path)).ok());
+    found.unwrap_or_default()
+}
+
 /// What a step is shown.
 pub(crate) struct Authorities {
     marked: Vec<u8>,

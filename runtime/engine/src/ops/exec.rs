@@ -1,21 +1,23 @@
-//! Running a command: mounts are made of inputs, `caches` and `secrets`, the sandbox runs, changed trees become results.
+//! Running a command: mounts are made of inputs, `caches`, `secrets` and `agents`, the sandbox runs on the step's `terms`,
+//! changed trees become results.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rb_exec::{
-    Bind, ExecError, ExitStatus, ExtraMount, KillSwitch, Network, OverlayMount, Rlimit, RootDriver,
+    Bind, Emulator, ExecError, ExecOutcome, ExitStatus, ExtraMount, KillSwitch, OverlayMount, RootDriver,
     RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
 use rb_oci::{Digest, Hasher};
-use rb_snapshot::{Active, DriverKind, Follow};
+use rb_snapshot::{Active, DriverKind, Follow, Tally};
 use rb_solver::{Context, OpError};
 
 use super::authorities::Authorities;
+use super::terms::{Terms, in_words};
 use super::times::Times;
-use super::{caches, mounts, secrets, unsupported};
+use super::{agents, caches, mounts, secrets, unsupported};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
 use crate::network::{self, StepNetwork};
@@ -39,18 +41,18 @@ pub(super) fn slow_inputs(op: &ExecOp, inputs: usize) -> Vec<bool> {
     (0..inputs).map(|index| used(index).next().is_some() && used(index).all(narrow)).collect()
 }
 
-/// Digests the parts of an input that the step sees.
+/// Digests the parts of an input, which has an index, that the step sees; `tally` hears how much that is.
 pub(super) fn content(
     parts: &Parts,
     op: &ExecOp,
-    index: usize,
-    value: &Value,
+    (index, value): (usize, &Value),
+    tally: &Tally,
 ) -> Result<Digest, EngineError> {
     let view = mounts::view(parts, value)?;
     let mut hasher = Hasher::default();
     for mount in op.mounts.iter().filter(|mount| mount.input == Some(index)) {
         let selector = if mount.selector.is_empty() { "/" } else { &mount.selector };
-        hasher.update(view.content_digest(selector, Follow::Yes)?.as_bytes());
+        hasher.update(view.content_digest_counted(selector, Follow::Yes, tally)?.as_bytes());
     }
     if let Value::Tree(Tree { host: Some(host), .. }) = value {
         hasher.update(host.key.as_bytes());
@@ -58,21 +60,53 @@ pub(super) fn content(
     Ok(hasher.finish().0)
 }
 
-/// Runs the command to its end, or to the end of interest in it.
+/// How a step is run, beside what its op says.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) terms: Terms,
+    pub(super) emulator: Option<Emulator>,
+}
+
+/// Runs the command to its end, or to the end of interest in it; again, if it fails and its terms say so.
 pub(super) async fn run(
     cx: &Context,
     op: &ExecOp,
     inputs: Vec<Value>,
     job: &Arc<JobContext>,
+    way: Way,
 ) -> Result<Vec<Value>, OpError> {
+    for attempt in 1.. {
+        let failed = match attempt_at(cx, op, &inputs, job, &way).await? {
+            Err(failed @ EngineError::Exit { .. }) if !cx.is_cancelled() => failed,
+            done => return done.map_err(crate::op_error),
+        };
+        let Some(pause) = way.terms.pause_after(attempt) else { return Err(crate::op_error(failed)) };
+        let line = format!("{}: {failed}; the next begins in {pause:?}\n", way.terms.which(attempt));
+        cx.log(rb_solver::Stream::Stderr, Bytes::from(line));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = cx.cancelled() => break,
+        }
+    }
+    Err(OpError::cancelled())
+}
+
+async fn attempt_at(
+    cx: &Context,
+    op: &ExecOp,
+    inputs: &[Value],
+    job: &Arc<JobContext>,
+    way: &Way,
+) -> Result<Result<Vec<Value>, EngineError>, OpError> {
     let kill = KillSwitch::new();
     let mut given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
     given.hide(network::passwords(&proxies(op, &job.parts.network)));
-    let held = caches::hold(cx, op, &inputs, &job.parts, job.session.cache_scope()).await?;
+    let held = caches::hold(cx, op, inputs, &job.parts, job.session.cache_scope()).await?;
     let work = {
         let (op, job, kill, cx) = (op.clone(), Arc::clone(job), kill.clone(), cx.clone());
+        let (inputs, way) = (inputs.to_vec(), way.clone());
         // The caches are given back when the thread has ended, and every process of the sandbox with it.
-        crate::blocking(move || run_blocking(&cx, &op, &inputs, &job, Lent { given, held }, &kill))
+        crate::blocking(move || Ok(run_blocking(&cx, &op, &inputs, &job, Lent { given, held, way }, &kill)))
     };
     tokio::pin!(work);
     tokio::select! {
@@ -96,6 +130,7 @@ struct Writable {
 struct Lent {
     given: secrets::Given,
     held: caches::Held,
+    way: Way,
 }
 
 fn run_blocking(
@@ -119,12 +154,14 @@ fn run_blocking(
     let mut times = Times::new(&parts.snapshots, directories)?;
     // For this run only; they are gone when it has ended.
     let mut today = Vec::new();
-    let reaches_out = network_of(op.network) == Network::Host;
+    let reaches_out = op.network != NetworkMode::None;
     let mut authorities = reaches_out.then(|| Authorities::of(parts)).flatten();
     let mut writables = Vec::new();
     let mut read_only_outputs = Vec::new();
     let mut root = None;
+    let agents = agents::lend(op, &*job.session)?;
     let mut extra = std::mem::take(&mut lent.given.mounts);
+    extra.extend(agents.mounts.iter().cloned());
     for mount in &op.mounts {
         match &mount.kind {
             MountKind::Tmpfs { size_bytes } => {
@@ -197,8 +234,7 @@ fn run_blocking(
                 }));
             }
             // Among what was lent, unless it is optional and not there.
-            MountKind::Secret(_) => {}
-            MountKind::Ssh(_) => return Err(unsupported(SSH, None)),
+            MountKind::Secret(_) | MountKind::Ssh(_) => {}
         }
     }
     let (root, readonly_root) =
@@ -216,17 +252,18 @@ fn run_blocking(
     spec.user = UserSpec(op.meta.user.clone());
     spec.hostname =
         if op.meta.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.meta.hostname.clone() };
-    spec.network = network_of(op.network);
+    spec.network = parts.networks.make(parts.network.mode(op.network)).map_err(ExecError::from)?;
     spec.hosts = hosts(op)?;
-    spec.rlimits = op.meta.ulimits.iter().map(limit).collect();
+    lent.way.terms.lay_down(op, &parts.steps, &mut spec);
+    spec.emulator = lent.way.emulator.clone();
     times.begin()?;
-    let status = run_logged(cx, &spec, job, &lent.given, kill);
+    let outcome = run_logged(cx, &spec, job, &lent.given, kill);
     times.end()?;
-    let status = status?;
-    drop(today);
+    let outcome = outcome?;
+    drop((today, agents));
     // Others need not wait until the results are kept.
     drop(lent.held);
-    check_exit(op, status, cx, job)?;
+    check_exit(op, &outcome, &spec, &lent.way.terms, cx, job)?;
     times.unshow(writables.iter().map(|writable| &writable.active))?;
     if let Some(authorities) = &authorities {
         writables.iter().try_for_each(|writable| authorities.remove(&writable.active))?;
@@ -234,36 +271,26 @@ fn run_blocking(
     collect(parts, writables, read_only_outputs)
 }
 
-/// This version has no network namespace that reaches outside, so a sandboxed network is the host's (README, limits).
-fn network_of(mode: NetworkMode) -> Network {
-    match mode {
-        NetworkMode::Sandbox | NetworkMode::Host => Network::Host,
-        NetworkMode::None => Network::None,
-    }
-}
-
-const SSH: &str = "an ssh mount";
-
 /// Refuses what this version cannot do, and what the job does not allow. Asked before a result is looked up, so that no
 /// stored result stands in for what is refused.
 pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
     if op.security == SecurityMode::Insecure && !job.allow_insecure {
         return Err(EngineError::InsecureStep);
     }
+    if op.network == NetworkMode::Host && !job.allow_host_network && !job.parts.network.on_host {
+        return Err(EngineError::HostNetworkStep);
+    }
     if !op.cdi_devices.is_empty() {
         return Err(unsupported("a device in a step", None));
-    }
-    if op.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Ssh(_))) {
-        return Err(unsupported(SSH, None));
     }
     Ok(())
 }
 
 /// How a step reaches the network: as its definition says, then as this machine does, if the step has one at all.
 fn proxies(op: &ExecOp, machine: &StepNetwork) -> ProxyEnv {
-    match network_of(op.network) {
-        Network::Host => machine.proxies_under(op.meta.proxy_env.as_ref()),
-        Network::None => op.meta.proxy_env.clone().unwrap_or_default(),
+    match op.network {
+        NetworkMode::Sandbox | NetworkMode::Host => machine.proxies_under(op.meta.proxy_env.as_ref()),
+        NetworkMode::None => op.meta.proxy_env.clone().unwrap_or_default(),
     }
 }
 
@@ -294,12 +321,6 @@ fn host_binds(host: Option<&HostMounts>) -> impl Iterator<Item = ExtraMount> + u
     })
 }
 
-/// A limit of the process; -1 is none.
-fn limit(limit: &rb_llb::Ulimit) -> Rlimit {
-    let number = |value| u64::try_from(value).unwrap_or(u64::MAX);
-    Rlimit { name: limit.name.clone(), soft: number(limit.soft), hard: number(limit.hard) }
-}
-
 fn hosts(op: &ExecOp) -> Result<Vec<(String, std::net::IpAddr)>, EngineError> {
     let parse = |entry: &rb_llb::HostAddress| {
         let address = entry.ip.parse().map_err(|_| EngineError::Definition {
@@ -317,7 +338,7 @@ fn run_logged(
     job: &JobContext,
     given: &secrets::Given,
     kill: &KillSwitch,
-) -> Result<ExitStatus, EngineError> {
+) -> Result<ExecOutcome, EngineError> {
     let mut tail = LogTail::default();
     let mut say = |stream, bytes: &[u8]| {
         tail.push(bytes);
@@ -331,11 +352,20 @@ fn run_logged(
     stdout.finish(&mut |bytes| say(rb_solver::Stream::Stdout, bytes));
     stderr.finish(&mut |bytes| say(rb_solver::Stream::Stderr, bytes));
     job.keep_tail(cx.vertex(), tail);
-    Ok(outcome?.status)
+    Ok(outcome?)
 }
 
-fn check_exit(op: &ExecOp, status: ExitStatus, cx: &Context, job: &JobContext) -> Result<(), EngineError> {
+fn check_exit(
+    op: &ExecOp,
+    outcome: &ExecOutcome,
+    spec: &Spec,
+    terms: &Terms,
+    cx: &Context,
+    job: &JobContext,
+) -> Result<(), EngineError> {
+    let status = outcome.status;
     let fine = match status {
+        _ if outcome.timed_out => false,
         ExitStatus::Exited(code) if op.meta.valid_exit_codes.is_empty() => code == 0,
         ExitStatus::Exited(code) => op.meta.valid_exit_codes.contains(&code),
         ExitStatus::Signaled(_) => false,
@@ -347,21 +377,14 @@ fn check_exit(op: &ExecOp, status: ExitStatus, cx: &Context, job: &JobContext) -
         return Err(EngineError::Exec(ExecError::Cancelled));
     }
     let log_tail = job.take_tail(&cx.vertex());
-    let outcome = format!("the command {}", in_words(status));
+    let (outcome, help) = terms.outcome(outcome, spec);
     let store = &job.parts.store;
     let left_bytes = rustix::fs::statvfs(store.root()).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
     if lacked_room(left_bytes, store.check_space().is_err(), &log_tail) {
         return Err(EngineError::NoRoom { outcome, root: store.root().to_owned(), log_tail });
     }
-    let help = hint(status, &log_tail, &job.parts);
+    let help = help.or_else(|| hint(status, &log_tail, &job.parts));
     Err(EngineError::Exit { outcome, log_tail, help })
-}
-
-fn in_words(status: ExitStatus) -> String {
-    match status {
-        ExitStatus::Exited(code) => format!("ended with exit code {code}"),
-        ExitStatus::Signaled(signal) => format!("was killed by signal {signal}"),
-    }
 }
 
 /// Tells whether a command failed for want of room: there is none, or it said so and removed what it had begun.

@@ -1,17 +1,20 @@
 //! File operations: written straight into the layer, without mounting and without a process.
 //!
 //! A copy out of the user's folder is remembered by what it did and where it came from. The next time, when some files
-//! have changed, the others are taken over from the layer it left then. That is a hint and enters no key: it makes the
-//! same tree sooner.
+//! have changed, the others are taken over from the layer it left then: linked, or, if they are nearly all, left where they
+//! are, with a layer of what differs on top (`rb_snapshot::Snapshots::reuse_on`). That is a hint and enters no key: it
+//! makes the same tree sooner.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rb_llb::{CopyAction, CopyMode, FileAction, FileActionKind, FileOp, Owner, UserSpec};
 use rb_oci::{Digest, Hasher};
-use rb_snapshot::{Active, ChangeKind, CopyOptions, Diff, Editor, Follow, Reuse, SnapshotId, users};
+use rb_snapshot::{
+    Active, ChangeKind, CopyOptions, Diff, Editor, Follow, Reuse, SnapshotError, SnapshotId, Tally, users,
+};
 
-use super::mounts;
+use super::{mounts, unpack};
 use crate::error::EngineError;
 use crate::parts::Parts;
 use crate::value::{Tree, Value};
@@ -43,13 +46,13 @@ fn owner_inputs(action: &FileAction) -> impl Iterator<Item = usize> + use<> {
     [input(user), input(group)].into_iter().flatten()
 }
 
-/// Digests what the copies of this op read of an input.
+/// Digests what the copies of this op read of an input, which has an index; `tally` hears how much that is.
 pub(super) fn content(
     parts: &Parts,
     op: &FileOp,
     inputs: usize,
-    index: usize,
-    value: &Value,
+    (index, value): (usize, &Value),
+    tally: &Tally,
 ) -> Result<Digest, EngineError> {
     if let Value::Local(_) = value {
         // A look at the user's folder holds just what its patterns keep, and is digested already.
@@ -68,7 +71,7 @@ pub(super) fn content(
             hasher.update(name);
             let follow = if copy.follow_symlink { Follow::Yes } else { Follow::No };
             match view.lookup(&path, follow)? {
-                Some(_) => hasher.update(view.content_digest(&path, follow)?.as_bytes()),
+                Some(_) => hasher.update(view.content_digest_counted(&path, follow, tally)?.as_bytes()),
                 None => hasher.update(&[0; 32]),
             }
         }
@@ -92,8 +95,8 @@ struct Writing {
     earlier: Option<Reuse>,
 }
 
-/// Layers of fewer changes are copied as soon as they are linked.
-const WORTH_LINKING: usize = 64;
+/// Layers of fewer changes are copied as soon as they are taken over.
+const WORTH_REMEMBERING: usize = 8;
 
 /// The op as far as its stages need to know it.
 struct Job<'a> {
@@ -132,15 +135,15 @@ impl<'a> Job<'a> {
         Some(hasher.finish().0)
     }
 
-    /// Returns the layer that the actions from `begun` on left an earlier time.
-    fn earlier(&self, begun: usize) -> Result<Option<Reuse>, EngineError> {
+    /// Returns the layer that the actions from `begun` on left an earlier time, for one on `base`.
+    fn earlier(&self, begun: usize, base: &Tree) -> Result<Option<Reuse>, EngineError> {
         let Some(hint) = self.hint(begun) else { return Ok(None) };
         // Its files are looked at as they are linked: nobody needs to look at all of them before.
         let record = self.parts.store.stored_record(&hint)?;
         let Some(snapshot) = record.and_then(|record| record.snapshots.first().copied()) else {
             return Ok(None);
         };
-        Ok(self.parts.snapshots.reuse(snapshot)?)
+        Ok(self.parts.snapshots.reuse_on(snapshot, base.snapshot)?)
     }
 
     fn remember(&self, begun: usize, snapshot: SnapshotId) {
@@ -179,7 +182,7 @@ impl<'a> Job<'a> {
             let keeps_times = copies.iter().any(|copy| copy.timestamp.is_none());
             mounts::commit_with_manifest(self.parts, active, &diff, base.content, keeps_times)?
         };
-        if diff.changes.len() >= WORTH_LINKING {
+        if diff.changes.len() >= WORTH_REMEMBERING {
             self.remember(begun, snapshot);
         }
         Ok(Tree { snapshot: Some(snapshot), content, host: base.host })
@@ -200,26 +203,49 @@ fn refuse_below_host(base: &Tree, diff: &Diff) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Does all actions in order and returns the trees that are outputs.
-pub(super) fn run(parts: &Parts, op: &FileOp, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
+/// Does all actions in order and returns the trees that are outputs; `tally` hears what is copied, `stopped` is asked
+/// where it may take long.
+pub(super) fn run(
+    parts: &Parts,
+    op: &FileOp,
+    inputs: &[Value],
+    tally: &Tally,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Vec<Value>, EngineError> {
     let job = Job::new(parts, op, inputs);
+    match act(&job, inputs, tally, stopped) {
+        Err(EngineError::Snapshot(error @ SnapshotError::EarlierChanged { .. })) => {
+            tracing::debug!(error = rb_diag::chain(&error), "all is copied");
+            act(&Job { hint: None, ..job }, inputs, tally, stopped)
+        }
+        done => done,
+    }
+}
+
+fn act(
+    job: &Job<'_>,
+    inputs: &[Value],
+    tally: &Tally,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Vec<Value>, EngineError> {
+    let (parts, op) = (job.parts, job.op);
     let mut stages: Vec<Option<Stage>> = Vec::new();
     let mut outputs = BTreeMap::new();
     for (number, action) in op.actions.iter().enumerate() {
         let secondary = match action.secondary_input {
             None => Value::Tree(Tree::scratch()),
-            Some(index) => value_at(&job, index, inputs, &mut stages)?,
+            Some(index) => value_at(job, index, inputs, &mut stages)?,
         };
         let owners = owner_inputs(action)
-            .map(|index| Ok((index, value_at(&job, index, inputs, &mut stages)?)))
+            .map(|index| Ok((index, value_at(job, index, inputs, &mut stages)?)))
             .collect::<Result<BTreeMap<_, _>, EngineError>>()?;
         let used_again = op.actions.iter().skip(number + 1).any(|later| {
             later.input == action.input
                 || later.secondary_input == action.input
                 || owner_inputs(later).any(|input| Some(input) == action.input)
         });
-        let writing = begin(&job, number, action.input, inputs, &mut stages, used_again)?;
-        apply(parts, action, &writing, &secondary, &owners)?;
+        let writing = begin(job, number, action.input, inputs, &mut stages, used_again)?;
+        apply(parts, action, &writing, &secondary, &owners, tally, stopped)?;
         stages.push(Some(Stage::Writing(Box::new(writing))));
         if let Some(output) = action.output {
             outputs.insert(output, inputs.len() + number);
@@ -230,11 +256,11 @@ pub(super) fn run(parts: &Parts, op: &FileOp, inputs: &[Value]) -> Result<Vec<Va
         let reason = "the outputs of a file operation are not numbered from 0".to_owned();
         return Err(EngineError::Definition { reason });
     }
-    outputs.values().map(|index| value_at(&job, *index, inputs, &mut stages)).collect()
+    outputs.values().map(|index| value_at(job, *index, inputs, &mut stages)).collect()
 }
 
 fn no_input(index: usize) -> EngineError {
-    EngineError::Definition { reason: format!("a file action uses input {index}, which is not there") }
+    super::no_input("a file action", index)
 }
 
 /// Returns an input, or what an earlier action made, as a finished value.
@@ -279,7 +305,8 @@ fn begin(
         Some(index) => mounts::tree(job.parts, &value_at(job, index, inputs, stages)?, "/")?,
     };
     let active = job.parts.snapshots.prepare(base.snapshot)?;
-    Ok(Writing { active, base, begun: number, earlier: job.earlier(number)? })
+    let earlier = job.earlier(number, &base)?;
+    Ok(Writing { active, base, begun: number, earlier })
 }
 
 fn apply(
@@ -288,6 +315,8 @@ fn apply(
     writing: &Writing,
     secondary: &Value,
     owners: &BTreeMap<usize, Value>,
+    tally: &Tally,
+    stopped: &dyn Fn() -> bool,
 ) -> Result<(), EngineError> {
     let editor = Editor::new(&writing.active)?;
     match &action.kind {
@@ -306,23 +335,25 @@ fn apply(
         FileActionKind::Rm(rm) => editor.remove(&rm.path, rm.allow_not_found, rm.allow_wildcard)?,
         FileActionKind::Copy(copy) => {
             let owner = owner(parts, copy.owner.as_ref(), owners)?;
-            let options = CopyOptions { owner, reuse: writing.earlier.as_ref(), ..copy_options(copy)? };
-            mounts::copy_from(&editor, parts, secondary, &copy.src, &copy.dest, options)?;
+            let (reuse, tally) = (writing.earlier.as_ref(), Some(tally));
+            let options = CopyOptions { owner, reuse, tally, ..copy_options(copy) };
+            if copy.attempt_unpack {
+                unpack::copy(parts, &editor, secondary, copy, &options, stopped)?;
+            } else {
+                mounts::copy_from(&editor, parts, secondary, &copy.src, &copy.dest, options)?;
+            }
         }
     }
     Ok(())
 }
 
-fn copy_options(copy: &CopyAction) -> Result<CopyOptions<'static>, EngineError> {
-    if copy.attempt_unpack {
-        return Err(super::unsupported("unpacking an archive with a copy", None));
-    }
+fn copy_options(copy: &CopyAction) -> CopyOptions<'static> {
     let (mode, mode_str) = match &copy.mode {
         CopyMode::Keep => (None, None),
         CopyMode::Bits(bits) => (Some(*bits), None),
         CopyMode::Symbolic(text) => (None, Some(text.clone())),
     };
-    Ok(CopyOptions {
+    CopyOptions {
         follow_symlink: copy.follow_symlink,
         dir_copy_contents: copy.dir_copy_contents,
         create_dest_path: copy.create_dest_path,
@@ -333,9 +364,10 @@ fn copy_options(copy: &CopyAction) -> Result<CopyOptions<'static>, EngineError> 
         timestamp: copy.timestamp,
         include_patterns: copy.include_patterns.clone(),
         exclude_patterns: copy.exclude_patterns.clone(),
+        required_paths: copy.required_paths.clone(),
         always_replace: copy.always_replace,
         ..CopyOptions::default()
-    })
+    }
 }
 
 /// Settles an owner to ids; names are looked up in the passwd and group files of the tree the definition names.

@@ -8,41 +8,53 @@
 //! | --- | --- | --- |
 //! | `local://` | names, kinds, modes, contents of the files kept | none |
 //! | `docker-image://`, `oci-layout://` | chain id of the layers: that is the tree, whatever the name or config | none |
+//! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
+//! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
 //! | exec | the op's bytes but inputs and proxy variables | the selected part of a read-only mount |
 //! | file | the op's bytes but inputs | the paths a copy reads |
+//! | merge, diff | the op's bytes but inputs | none |
+//! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |
 //!
-//! Never in a key: what a cache mount holds, secrets' values, whether privileged steps are allowed. A definition's own bytes
-//! are: ids of caches and secrets, where they are mounted, that a step is privileged.
+//! Never in a key: what a cache mount holds, secrets' values, ssh agents, whether privileged steps are allowed, on which `terms`
+//! a step runs. A definition's own bytes are: ids of caches, secrets and agents, where they are mounted, that a step is privileged.
 //!
 //! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out.
 
+mod agents;
 mod authorities;
+mod build;
 mod caches;
+mod diff;
 mod exec;
 mod file;
+mod merge;
 mod mounts;
 mod secrets;
 mod source;
+mod terms;
 mod times;
+mod unpack;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_api::Course;
-use rb_llb::{Op as LlbKind, Vertex};
-use rb_oci::{Digest, Platform};
+use rb_llb::{Op as LlbKind, Vertex, VertexMeta};
+use rb_oci::Digest;
 use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
 
 use crate::error::EngineError;
+use crate::fetch::Listener;
 use crate::job::JobContext;
 use crate::parts::Parts;
+use crate::progress::{self, Gauge};
 use crate::value::{Product, Tree, Value};
 
 /// One vertex of a definition, bound to its job.
 pub(crate) struct LlbOp {
     vertex: Vertex,
-    ignore_cache: bool,
+    meta: VertexMeta,
     /// It is work that people count, and takes a place while it runs.
     is_step: bool,
     job: Arc<JobContext>,
@@ -50,8 +62,13 @@ pub(crate) struct LlbOp {
 }
 
 impl LlbOp {
-    pub(crate) fn new(vertex: Vertex, ignore_cache: bool, is_step: bool, job: Arc<JobContext>) -> Self {
-        Self { vertex, ignore_cache, is_step, job, source: source::Pinned::default() }
+    pub(crate) fn new(vertex: Vertex, meta: &VertexMeta, is_step: bool, job: Arc<JobContext>) -> Self {
+        Self { vertex, meta: meta.clone(), is_step, job, source: source::Pinned::default() }
+    }
+
+    /// Returns who is to run the programs of this step, if the processor does not.
+    fn emulator(&self) -> Result<Option<rb_exec::Emulator>, OpError> {
+        terms::emulator(&self.vertex, &self.job.parts.steps.emulators).map_err(crate::op_error)
     }
 
     /// Returns what can be read: an image is fetched.
@@ -66,9 +83,12 @@ impl LlbOp {
 }
 
 pub(crate) use authorities::Authorities;
+pub(crate) use build::Nesting;
 pub(crate) use caches::Turns;
 pub(crate) use caches::marks::settle;
 pub(crate) use exec::stack_of;
+pub(crate) use source::Asked;
+pub use terms::StepTerms;
 
 /// Returns a value as a tree of the store; a look at the user's folder is copied into one.
 pub(crate) fn as_tree(parts: &Parts, value: &Value) -> Result<Tree, EngineError> {
@@ -80,19 +100,9 @@ pub(crate) fn unsupported(what: impl Into<String>, help: Option<&str>) -> Engine
     EngineError::Unsupported { what: what.into(), help: help.map(ToOwned::to_owned) }
 }
 
-/// Refuses a step for a machine of another kind: it would run this machine's programs under the other one's name.
-fn refuse_foreign(vertex: &Vertex) -> Result<(), EngineError> {
-    let Some(platform) = &vertex.platform else { return Ok(()) };
-    let native = Platform::host();
-    let (os, architecture) = (platform.os.as_str(), platform.architecture.as_str());
-    let runs =
-        architecture == native.architecture || (native.architecture == "amd64" && architecture == "386");
-    if os == native.os && runs {
-        return Ok(());
-    }
-    let help =
-        format!("this machine runs steps for {native}; what only copies files builds for any platform");
-    Err(unsupported(format!("a step for {os}/{architecture}"), Some(&help)))
+/// The error for an input that an op names and does not have.
+fn no_input(what: &str, index: usize) -> EngineError {
+    EngineError::Definition { reason: format!("{what} uses input {index}, which is not there") }
 }
 
 #[async_trait]
@@ -100,20 +110,24 @@ impl Op for LlbOp {
     type Value = Product;
 
     async fn cache_map(&self, cx: &Context) -> Result<CacheMap, OpError> {
-        let ignore_cache = self.ignore_cache || self.job.no_cache;
+        let ignore_cache = self.meta.ignore_cache || self.job.no_cache;
         let (digest, content): (Digest, Vec<bool>) = match &self.vertex.op {
             LlbKind::Source(op) => (self.source.pin(cx, op, &self.vertex, &self.job).await?, Vec::new()),
             LlbKind::Exec(op) => {
                 exec::refuse(op, &self.job).map_err(crate::op_error)?;
-                refuse_foreign(&self.vertex).map_err(crate::op_error)?;
+                terms::refuse_foreign(&self.vertex).map_err(crate::op_error)?;
                 (exec::digest(&self.vertex, op), exec::slow_inputs(op, self.vertex.inputs.len()))
             }
             LlbKind::File(op) => (self.vertex.op_digest(), file::slow_inputs(op, self.vertex.inputs.len())),
-            LlbKind::Merge(_) => return Err(crate::op_error(unsupported("the operation `merge`", None))),
-            LlbKind::Diff(_) => return Err(crate::op_error(unsupported("the operation `diff`", None))),
-            LlbKind::Build(_) => return Err(crate::op_error(unsupported("the operation `build`", None))),
+            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
+                (self.vertex.op_digest(), vec![false; self.vertex.inputs.len()])
+            }
         };
-        let ignore_cache = ignore_cache && !matches!(self.vertex.op, LlbKind::Source(_));
+        let ignore_cache = match self.vertex.op {
+            LlbKind::Source(_) => false,
+            LlbKind::Build(_) => true,
+            LlbKind::Exec(_) | LlbKind::File(_) | LlbKind::Merge(_) | LlbKind::Diff(_) => ignore_cache,
+        };
         let inputs = content.into_iter().map(|content| CacheInput { selector: None, content }).collect();
         Ok(CacheMap { digest, inputs, ignore_cache, taint_dependents: false })
     }
@@ -126,32 +140,50 @@ impl Op for LlbOp {
         let value = self.here(cx, value.clone()).await?;
         let (op, job) = (self.vertex.op.clone(), Arc::clone(&self.job));
         let inputs = self.vertex.inputs.len();
-        crate::blocking(move || match &op {
-            LlbKind::File(op) => file::content(&job.parts, op, inputs, index, &value),
-            LlbKind::Exec(op) => exec::content(&job.parts, op, index, &value),
+        let gauge = Gauge::new("reading");
+        let tally = gauge.tally();
+        let work = crate::blocking(move || match &op {
+            LlbKind::File(op) => file::content(&job.parts, op, inputs, (index, &value), &tally),
+            LlbKind::Exec(op) => exec::content(&job.parts, op, (index, &value), &tally),
             LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Ok(value.key()),
-        })
-        .await
+        });
+        progress::told(&Listener::of(cx), &gauge, || true, work).await
     }
 
     async fn run(&self, cx: &Context, products: Vec<Product>) -> Result<Vec<Product>, OpError> {
-        if let LlbKind::Source(op) = &self.vertex.op {
-            return self.source.make(op, &self.job).await.map(|product| vec![product]);
-        }
         let mut inputs = Vec::with_capacity(products.len());
         for product in products {
             // Others may run while an image is on its way.
             inputs.push(cx.aside(self.here(cx, product)).await?);
         }
         let values = match &self.vertex.op {
-            LlbKind::Exec(op) => exec::run(cx, op, inputs, &self.job).await?,
-            LlbKind::File(op) => {
-                let (op, job) = (op.clone(), Arc::clone(&self.job));
-                crate::blocking(move || file::run(&job.parts, &op, &inputs)).await?
+            LlbKind::Exec(op) => {
+                let terms = terms::Terms::of(&self.meta).map_err(crate::op_error)?;
+                exec::run(cx, op, inputs, &self.job, exec::Way { terms, emulator: self.emulator()? }).await?
             }
-            // Refused by `cache_map`, which the solver asks first.
-            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
-                return Err(OpError::cancelled());
+            LlbKind::File(op) => {
+                let (op, job, listener) = (op.clone(), Arc::clone(&self.job), Listener::of(cx));
+                let gauge = Gauge::new("copying");
+                let (tally, cx) = (gauge.tally(), cx.clone());
+                let stopped = move || cx.is_cancelled();
+                let work = crate::blocking(move || file::run(&job.parts, &op, &inputs, &tally, &stopped));
+                progress::told(&listener, &gauge, || true, work).await?
+            }
+            LlbKind::Merge(op) => {
+                let (op, job) = (op.clone(), Arc::clone(&self.job));
+                vec![crate::blocking(move || merge::run(&job.parts, &op, &inputs)).await?]
+            }
+            LlbKind::Diff(op) => {
+                let (op, job) = (op.clone(), Arc::clone(&self.job));
+                vec![crate::blocking(move || diff::run(&job.parts, &op, &inputs)).await?]
+            }
+            LlbKind::Build(op) => {
+                return build::run(cx, op, self.vertex.digest, inputs, &self.job)
+                    .await
+                    .map(|made| vec![made]);
+            }
+            LlbKind::Source(op) => {
+                return self.source.make(cx, op, &self.job).await.map(|product| vec![product]);
             }
         };
         self.job.packing.made(&self.job.parts, &self.vertex.digest, &values);
@@ -166,16 +198,18 @@ impl Op for LlbOp {
         match self.vertex.op {
             // Such as the folder that an answer is written to: a frontend's own plumbing, made in no time.
             LlbKind::File(_) if !self.is_step => Weight::Free,
-            LlbKind::Exec(_) | LlbKind::File(_) => Weight::Slot,
-            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Weight::Free,
+            LlbKind::Exec(_) | LlbKind::File(_) | LlbKind::Merge(_) | LlbKind::Diff(_) => Weight::Slot,
+            // A build waits for other vertices, which take places of their own.
+            LlbKind::Source(_) | LlbKind::Build(_) => Weight::Free,
         }
     }
 
     fn is_shared(&self) -> bool {
         match &self.vertex.op {
-            LlbKind::Exec(_) | LlbKind::File(_) => true,
-            // What of an image is work is shared by `fetch`, and done for whom it concerns.
-            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => false,
+            LlbKind::Exec(_) | LlbKind::File(_) | LlbKind::Merge(_) | LlbKind::Diff(_) => true,
+            // What of an image is work is shared by `fetch`, and done for whom it concerns; so it is with the vertices of
+            // a definition that is built.
+            LlbKind::Source(_) | LlbKind::Build(_) => false,
         }
     }
 }

@@ -100,14 +100,9 @@ pub(super) fn commit_with_manifest(
     active.keep_manifest(&Manifest::of(diff, keeps_times))?;
     let own = active.id;
     let (snapshot, content) = parts.snapshots.commit(active, diff, base)?;
-    if keeps_times
-        && snapshot != own
-        && let Some(mut older) = parts.snapshots.manifest(snapshot)?
-        && !older.keeps_times
-    {
-        // It was made by a copy that gave its files a time, and now stands for what was made without.
-        older.keeps_times = true;
-        parts.snapshots.replace_manifest(snapshot, &older)?;
+    if keeps_times && snapshot != own {
+        // It may have been made by a copy that gave its files a time, and now stands for what was made without.
+        parts.snapshots.keep_times(snapshot)?;
     }
     Ok((snapshot, content))
 }

@@ -1,29 +1,37 @@
 //! Sources: what a name in the graph stands for today, and its tree.
 
+mod asked;
+mod blob;
+mod git;
+mod http;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_api::PullPolicy;
+use rb_api::{Course, PullPolicy};
 use rb_exec::KillSwitch;
 use rb_llb::{SourceOp, Vertex, attr, extension};
 use rb_oci::{Digest, Hasher, Platform, Reference};
-use rb_snapshot::{ContentKey, Editor};
+use rb_snapshot::{ContentKey, Editor, Tally};
 use rb_solver::{Context, OpError};
-use rb_sources::SourceError;
 use rb_sources::host::{self, HostBase, HostContent};
 use rb_sources::layout::{self, Wanted};
 use rb_sources::local::{self, LocalRequest, LocalTree};
+use rb_sources::{SingleFile, SourceError};
 use tokio::sync::OnceCell;
 
-use super::{exec, unsupported};
+use super::{exec, mounts, unsupported};
 use crate::error::EngineError;
 use crate::fetch::{self, Listener};
 use crate::job::JobContext;
 use crate::names::NamedImage;
 use crate::parts::Parts;
-use crate::pinned::PinnedImage;
+use crate::pinned::{PinnedImage, ownership};
+use crate::progress::{self, Gauge};
 use crate::value::{HostMounts, Product, Tree, Value};
+
+pub(crate) use asked::Asked;
 
 /// What a source was found to be; looked at once per job.
 #[derive(Default)]
@@ -33,6 +41,9 @@ enum Found {
     Local(Arc<LocalTree>),
     Image(Arc<PinnedImage>, ContentKey),
     Host(Tree),
+    Web(http::WebSource),
+    Blob(blob::BlobSource),
+    Git(git::GitSource),
 }
 
 impl Pinned {
@@ -49,12 +60,31 @@ impl Pinned {
             Found::Local(tree) => tagged("local", tree.content.as_bytes()),
             Found::Image(_, content) => tagged("image", content.as_bytes()),
             Found::Host(tree) => tagged("host", tree.key().as_bytes()),
+            // One and the same file, wherever it comes from.
+            Found::Web(source) => tagged("file", source.file.key().as_bytes()),
+            Found::Blob(source) => tagged("file", source.file.key().as_bytes()),
+            Found::Git(source) => tagged("git", source.key().as_bytes()),
         })
     }
 
     /// Returns the tree; of an image that is not unpacked, what it takes to fetch it.
-    pub(super) async fn make(&self, op: &SourceOp, job: &Arc<JobContext>) -> Result<Product, OpError> {
+    pub(super) async fn make(
+        &self,
+        cx: &Context,
+        op: &SourceOp,
+        job: &Arc<JobContext>,
+    ) -> Result<Product, OpError> {
         match self.0.get() {
+            // A look fetches nothing.
+            Some(Found::Web(_) | Found::Blob(_) | Found::Git(_)) if job.course == Course::Look => {
+                Err(OpError::withheld())
+            }
+            Some(Found::Web(source)) => single(job, http::bring(cx, job, source).await?).await,
+            Some(Found::Blob(source)) => {
+                blob::bring(cx, job, source).await?;
+                single(job, source.file.clone()).await
+            }
+            Some(Found::Git(source)) => Ok(Product::Here(Value::Tree(git::make(cx, job, source).await?))),
             Some(Found::Local(tree)) => Ok(Product::Here(Value::Local(Arc::clone(tree)))),
             Some(Found::Host(tree)) => Ok(Product::Here(Value::Tree(tree.clone()))),
             Some(Found::Image(image, content)) => {
@@ -71,6 +101,21 @@ impl Pinned {
     }
 }
 
+/// Makes the tree of one file, whose blob is in the store.
+async fn single(job: &Arc<JobContext>, file: SingleFile) -> Result<Product, OpError> {
+    let job = Arc::clone(job);
+    let tree = crate::blocking(move || {
+        let parts = &job.parts;
+        let active = parts.snapshots.prepare(None)?;
+        file.write(&parts.store, &Editor::new(&active)?, ownership(parts))?;
+        let diff = rb_snapshot::diff(&active)?;
+        let (snapshot, content) =
+            mounts::commit_with_manifest(parts, active, &diff, ContentKey::empty(), true)?;
+        Ok(Tree { snapshot: Some(snapshot), content, host: None })
+    });
+    Ok(Product::Here(Value::Tree(tree.await?)))
+}
+
 fn tagged(kind: &str, bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(kind.as_bytes());
@@ -84,7 +129,12 @@ async fn look(cx: &Context, op: &SourceOp, vertex: &Vertex, job: &Arc<JobContext
     let (name, attrs, job) = (name.to_owned(), op.attrs.clone(), Arc::clone(job));
     let platform = vertex.platform.as_ref().map_or_else(Platform::host, Platform::from);
     match scheme {
-        "local" => crate::blocking(move || look_local(&job, &name, &attrs)).await,
+        "local" => {
+            let gauge = Gauge::new("reading");
+            let tally = gauge.tally();
+            let work = crate::blocking(move || look_local(&job, &name, &attrs, &tally));
+            progress::told(&Listener::of(cx), &gauge, || true, work).await
+        }
         "oci-layout" => crate::blocking(move || look_layout(&job, &name, &attrs, &platform)).await,
         extension::HOST_SCHEME => {
             let kill = KillSwitch::new();
@@ -102,6 +152,11 @@ async fn look(cx: &Context, op: &SourceOp, vertex: &Vertex, job: &Arc<JobContext
             }
         }
         "docker-image" => look_image(cx, &job, &name, &attrs, &platform).await,
+        "http" | "https" => http::look(cx, &job, op).await.map(Found::Web),
+        "docker-image+blob" | "oci-layout+blob" => {
+            blob::look(&job, op).map(Found::Blob).map_err(crate::op_error)
+        }
+        "git" => git::look(cx, &job, op).await.map(Found::Git),
         other => Err(crate::op_error(unsupported(format!("a source `{other}://`"), None))),
     }
 }
@@ -155,18 +210,31 @@ fn limited(
     Ok(Found::Image(Arc::new(image), content))
 }
 
-fn look_local(job: &JobContext, name: &str, attrs: &BTreeMap<String, String>) -> Result<Found, EngineError> {
+fn look_local(
+    job: &JobContext,
+    name: &str,
+    attrs: &BTreeMap<String, String>,
+    tally: &Tally,
+) -> Result<Found, EngineError> {
     let lent = job.session.local(name).ok_or_else(|| SourceError::NotLent { name: name.to_owned() })?;
     let mut include = patterns(attrs, attr::LOCAL_INCLUDE_PATTERNS)?;
-    if !include.is_empty() {
-        include.extend(rb_sources::follow(&lent.path, &patterns(attrs, attr::LOCAL_FOLLOW_PATHS)?)?);
+    let followed = patterns(attrs, attr::LOCAL_FOLLOW_PATHS)?;
+    if !followed.is_empty() {
+        match rb_sources::follow(&lent.path, &followed)? {
+            Some(found) => include.extend(found),
+            // One of them leads to the folder itself.
+            None => include.clear(),
+        }
+    }
+    if attrs.get(attr::LOCAL_METADATA_TRANSFER).is_some_and(|value| value == "true") {
+        return Err(unsupported("a folder of which only the names are wanted", None));
     }
     let mut exclude = patterns(attrs, attr::LOCAL_EXCLUDE_PATTERNS)?;
     let asked = |path: &String| include.contains(path);
     let hidden = lent.hidden.iter().filter(|hidden| !(hidden.by_name && asked(&hidden.path)));
     exclude.extend(hidden.filter_map(|hidden| rb_sources::literal(Path::new(&hidden.path))));
     let request = LocalRequest { folder: lent.path, include, exclude, normalise_modes: lent.normalise_modes };
-    Ok(Found::Local(Arc::new(local::scan(&job.parts.store, &request)?)))
+    Ok(Found::Local(Arc::new(local::scan(&job.parts.store, &request, tally)?)))
 }
 
 fn patterns(attrs: &BTreeMap<String, String>, name: &str) -> Result<Vec<String>, EngineError> {

@@ -244,7 +244,7 @@ impl Memory {
 /// Returns the files that copies with their own times and steps brought into the tree, with their content.
 fn brought(snapshots: &Snapshots, tree: &Tree) -> Result<Vec<(PathBuf, ContentDigest, i64)>, EngineError> {
     let mut files = Vec::new();
-    for id in snapshots.chain(tree.snapshot)? {
+    for id in snapshots.layer_tops(tree.snapshot)? {
         let Some(manifest) = snapshots.manifest(id)?.filter(|manifest| manifest.keeps_times) else {
             continue;
         };

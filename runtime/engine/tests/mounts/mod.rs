@@ -5,9 +5,11 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
+mod agents;
 mod caches;
 mod privileged;
 mod secrets;
+mod terms;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use rb_api::{
     SolveResult,
 };
 use rb_diag::SourceMap;
-use rb_engine::{EngineOptions, LocalEngine, StepNetwork};
+use rb_engine::{EngineOptions, LocalEngine, StepNetwork, StepTerms};
 use rb_llb::{ExecMeta, ExecOp, Mount, MountKind, NodeMeta, State};
 use rb_registry::{Anonymous, Registry, RegistryOptions};
 use rb_session::LocalSession;
@@ -34,6 +36,7 @@ pub(crate) struct Kit {
     pub(crate) session: LocalSession,
     pub(crate) allow_insecure: bool,
     pub(crate) network: StepNetwork,
+    pub(crate) steps: StepTerms,
     logs: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -43,7 +46,15 @@ const ELSEWHERE: &str = "RB_ENGINE_TEST_STATE";
 impl Kit {
     fn at(dir: PathBuf, owned: Option<tempfile::TempDir>) -> Self {
         let (session, logs) = (LocalSession::default(), Arc::default());
-        Self { dir, _owned: owned, session, allow_insecure: false, network: StepNetwork::default(), logs }
+        Self {
+            dir,
+            _owned: owned,
+            session,
+            allow_insecure: false,
+            network: StepNetwork::default(),
+            steps: StepTerms::default(),
+            logs,
+        }
     }
 
     /// Nothing if this user cannot run sandboxes beside threads.
@@ -79,7 +90,16 @@ impl Kit {
         let registry = Registry::new(RegistryOptions::default(), Arc::new(Anonymous));
         let root = self.state();
         let network = self.network.clone();
-        let options = EngineOptions { root, privileges, jobs, allowed_binds, registry, network, precious };
+        let options = EngineOptions {
+            root,
+            privileges,
+            jobs,
+            allowed_binds,
+            registry,
+            network,
+            steps: self.steps.clone(),
+            precious,
+        };
         LocalEngine::open(options).expect("opens")
     }
 
@@ -107,6 +127,7 @@ impl Kit {
             merge: false,
             optional: false,
             confine: None,
+            follow: false,
         };
         let request = SolveRequest {
             roots: states.iter().map(root).collect(),
@@ -117,6 +138,7 @@ impl Kit {
             no_cache: false,
             pull: PullPolicy::default(),
             allow_insecure: self.allow_insecure,
+            allow_host_network: false,
             epoch_seconds: 0,
             course: rb_api::Course::default(),
         };

@@ -7,9 +7,9 @@ use rb_api::{Engine as _, Job, JobOptions, PullPolicy, Root, SolveError, SolveRe
 use rb_diag::{ErrorKind, SourceMap};
 use rb_engine::LocalEngine;
 use rb_frontend::Query;
-use rb_llb::{ExecOp, MountKind, SecurityMode, SshMount, State};
+use rb_llb::{ExecOp, SecurityMode, State};
 
-use super::{Kit, mount, runtime, step};
+use super::{Kit, runtime, step};
 
 fn privileged(script: &str) -> State {
     step(script, vec![], ExecOp { security: SecurityMode::Insecure, ..ExecOp::default() }).0
@@ -37,6 +37,7 @@ fn job(kit: &Kit, engine: &LocalEngine, allow_insecure: bool) -> Arc<dyn Job> {
         no_cache: false,
         pull: PullPolicy::default(),
         allow_insecure,
+        allow_host_network: false,
         epoch_seconds: 0,
         course: rb_api::Course::default(),
     };
@@ -104,14 +105,4 @@ fn a_privileged_step_may_do_what_this_process_may() {
     let (plain, _) =
         step("! mount -t tmpfs x /out 2>/dev/null; ls /dev > /out/said", vec![], ExecOp::default());
     assert!(!kit.said(&plain).contains("kmsg"));
-}
-
-#[test]
-fn agents_are_refused_by_name() {
-    let Some(kit) = Kit::new() else { return };
-    let agent = mount("/agent", MountKind::Ssh(SshMount::default()));
-    let error = kit.try_solve(&[step("true", vec![(agent, State::scratch())], ExecOp::default()).0]);
-    let error = error.unwrap_err();
-    assert_eq!(error.kind(), Some(ErrorKind::Input));
-    assert!(error.to_string().contains("an ssh mount"), "{error}");
 }

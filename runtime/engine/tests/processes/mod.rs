@@ -74,6 +74,7 @@ async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> 
         no_cache: false,
         pull: PullPolicy::default(),
         allow_insecure: false,
+        allow_host_network: false,
         epoch_seconds: 0,
         course: rb_api::Course::default(),
     };
@@ -229,6 +230,7 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
             no_cache: false,
             pull: PullPolicy::default(),
             allow_insecure: false,
+            allow_host_network: false,
             epoch_seconds: 0,
             course: rb_api::Course::default(),
         };

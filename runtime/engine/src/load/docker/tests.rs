@@ -70,6 +70,7 @@ fn sockets_are_looked_for_where_they_are() {
         loader,
         docker_host: host.map(str::to_owned),
         runtime_directory: Some(dir.path().to_owned()),
+        containerd_address: None,
     };
     let found = socket(&places(None, Some("unix:///x/d.sock"))).expect("is one");
     assert_eq!(found, Some("/x/d.sock".into()));
