@@ -12,6 +12,10 @@ use rb_syntax::{
 
 use crate::resolve::{FunctionReference, ProjectReference, Reference, Resolved};
 
+mod keyword;
+
+pub(crate) use keyword::keyword;
+
 /// Returns a statement's line.
 pub(crate) fn describe(stmt: &Stmt<Resolved>) -> String {
     let mut line = Line::default();
@@ -112,6 +116,11 @@ impl Line {
             }
             StmtKind::Healthcheck(Healthcheck::None) => self.push("NONE"),
             StmtKind::Healthcheck(Healthcheck::Probe(probe)) => self.probe(probe),
+            StmtKind::GitClone(clone) => {
+                self.option("branch", &clone.branch);
+                self.flag(clone.keep_times, "keep-ts");
+                self.all(&[clone.url.clone(), clone.destination.clone()]);
+            }
             StmtKind::Host(entry) => self.all(&[entry.name.clone(), entry.address.clone()]),
             StmtKind::Cache(cache) => self.cache(cache),
             StmtKind::SaveArtifact(save) => self.artifact(save),
@@ -150,7 +159,8 @@ impl Line {
     }
 
     fn run(&mut self, run: &Run) {
-        let Run { flags, push, entrypoint, network, interactive, later, command } = run;
+        // Terms change no result, so an image's history does not tell of them either.
+        let Run { flags, push, entrypoint, network, timeout: _, retry: _, interactive, later, command } = run;
         self.option("network", network);
         self.step_flags(flags);
         self.flag(*push, "push");
@@ -340,42 +350,6 @@ impl Line {
         self.option("cache-from", cache_from);
         self.flag(*without_labels, "without-earthly-labels");
         self.all(names);
-    }
-}
-
-/// Returns the keyword of a statement.
-pub(crate) fn keyword(kind: &StmtKind<Resolved>) -> &str {
-    match kind {
-        StmtKind::From(_) => "FROM",
-        StmtKind::Locally(_) => "LOCALLY",
-        StmtKind::Run(_) => "RUN",
-        StmtKind::Copy(_) => "COPY",
-        StmtKind::Arg(_) => "ARG",
-        StmtKind::Let(_) => "LET",
-        StmtKind::Set(_) => "SET",
-        StmtKind::Env(_) => "ENV",
-        StmtKind::Workdir(_) => "WORKDIR",
-        StmtKind::User(_) => "USER",
-        StmtKind::Entrypoint(_) => "ENTRYPOINT",
-        StmtKind::Cmd(_) => "CMD",
-        StmtKind::Shell(_) => "SHELL",
-        StmtKind::Expose(_) => "EXPOSE",
-        StmtKind::Volume(_) => "VOLUME",
-        StmtKind::Label(_) => "LABEL",
-        StmtKind::Healthcheck(_) => "HEALTHCHECK",
-        StmtKind::StopSignal(_) => "STOPSIGNAL",
-        StmtKind::Host(_) => "HOST",
-        StmtKind::Cache(_) => "CACHE",
-        StmtKind::SaveArtifact(_) => "SAVE ARTIFACT",
-        StmtKind::SaveImage(_) => "SAVE IMAGE",
-        StmtKind::Build(_) => "BUILD",
-        StmtKind::Do(_) => "DO",
-        StmtKind::Import(_) => "IMPORT",
-        StmtKind::Project(_) => "PROJECT",
-        StmtKind::If(_) => "IF",
-        StmtKind::For(_) => "FOR",
-        StmtKind::Wait(_) => "WAIT",
-        StmtKind::Later(later) => &later.name,
     }
 }
 

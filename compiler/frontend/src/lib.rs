@@ -35,6 +35,8 @@ pub struct TargetRequest {
     pub wanted: WantedTarget,
     /// Arguments given for it, and for each of several.
     pub args: BTreeMap<String, String>,
+    /// The word that names it, as the user typed it: a near name is spelled alike.
+    pub typed: Option<String>,
 }
 
 /// Which targets are meant.
@@ -56,7 +58,7 @@ pub enum WantedTarget {
 impl TargetRequest {
     /// Asks for one target.
     pub fn one(target: TargetRef, args: BTreeMap<String, String>) -> Self {
-        Self { wanted: WantedTarget::One(target), args }
+        Self { wanted: WantedTarget::One(target), args, typed: None }
     }
 }
 

@@ -141,7 +141,10 @@ impl Workspace for MapWorld {
                 return Ok(self.sources.add(path, String::from_utf8_lossy(content).into_owned()));
             }
         }
-        Err(missing(format!("a Buildfile in `{}`", project.dir())))
+        Err(missing(match project.dir() {
+            "" => "a Buildfile here".to_owned(),
+            dir => format!("a Buildfile in `{dir}`"),
+        }))
     }
 
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError> {

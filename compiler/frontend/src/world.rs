@@ -20,7 +20,8 @@ pub trait World: Send + Sync {
 /// The user's tree. Paths are `/`-separated and relative to a project's folder; answers are stable within one job.
 #[async_trait]
 pub trait Workspace: Send + Sync {
-    /// Reads the build file of a project: `Buildfile`, else `Earthfile`, else `build.earth`.
+    /// Reads the build file of a project: `Buildfile`, else `Earthfile`, else `build.earth`. Where there is none, the error
+    /// names `a Buildfile in …`, as the user knows the place.
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError>;
     /// Reads a file whole (at most 16 MiB).
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError>;

@@ -2,10 +2,14 @@
 //!
 //! The host source (`host://…`) is a read-only base made of the machine's own toolchain. Its vertex asks for the
 //! capability [`CAP_HOST`], which no other engine has, so another engine refuses it before it starts.
+//!
+//! The [`Terms`] of a command are texts of its description, which other engines pass over: there it runs once, for as long as
+//! it likes. They change no result, so they are in no digest.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::Op;
+use crate::{LlbError, Op, VertexMeta};
 
 /// Scheme of the host source.
 pub const HOST_SCHEME: &str = "host";
@@ -18,6 +22,49 @@ pub const HOST_BIND_PREFIX: &str = "host.bind.";
 
 /// Prefix of attributes that hold a command whose output is part of the key, numbered from 0.
 pub const HOST_FINGERPRINT_PREFIX: &str = "host.fingerprint.";
+
+/// Key of [`VertexMeta::description`]: how many milliseconds an attempt may take.
+pub const EXEC_TIMEOUT: &str = "rb.exec.timeout-ms";
+
+/// Key of [`VertexMeta::description`]: how often a command that failed is run again.
+pub const EXEC_RETRIES: &str = "rb.exec.retries";
+
+/// On which terms a command runs. Of equal vertices the terms of the last count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long an attempt may take.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again.
+    pub retries: u32,
+}
+
+impl Terms {
+    /// Adds them to a description.
+    pub fn describe(&self, description: &mut BTreeMap<String, String>) {
+        let timeout = self.timeout.map(|timeout| (EXEC_TIMEOUT, timeout.as_millis().to_string()));
+        let retries = (self.retries > 0).then(|| (EXEC_RETRIES, self.retries.to_string()));
+        let both = timeout.into_iter().chain(retries);
+        description.extend(both.map(|(key, value)| (key.to_owned(), value)));
+    }
+
+    /// Reads those of a vertex.
+    ///
+    /// # Errors
+    /// They are no numbers.
+    pub fn of(meta: &VertexMeta) -> Result<Self, LlbError> {
+        let number = |key: &str| -> Result<Option<u64>, LlbError> {
+            let parse = |text: &String| {
+                text.parse().map_err(|_| LlbError::Invalid("the terms of a command are no numbers"))
+            };
+            meta.description.get(key).map(parse).transpose()
+        };
+        let retries = number(EXEC_RETRIES)?.unwrap_or(0);
+        Ok(Self {
+            timeout: number(EXEC_TIMEOUT)?.map(Duration::from_millis),
+            retries: u32::try_from(retries).unwrap_or(u32::MAX),
+        })
+    }
+}
 
 /// Returns the name of the attribute of bind `number`.
 pub fn host_bind(number: usize) -> String {
@@ -53,6 +100,17 @@ pub fn is_extension(op: &Op) -> bool {
 mod tests {
     use super::*;
     use crate::SourceOp;
+
+    #[test]
+    fn terms_come_back_as_they_were_described() {
+        let terms = Terms { timeout: Some(Duration::from_millis(1500)), retries: 3 };
+        let mut meta = VertexMeta::default();
+        terms.describe(&mut meta.description);
+        assert_eq!(Terms::of(&meta), Ok(terms));
+        assert_eq!(Terms::of(&VertexMeta::default()), Ok(Terms::default()));
+        meta.description.insert(EXEC_RETRIES.to_owned(), "often".to_owned());
+        assert!(Terms::of(&meta).is_err());
+    }
 
     #[test]
     fn only_the_host_source_is_an_extension() {

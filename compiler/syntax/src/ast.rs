@@ -14,8 +14,9 @@ use serde::Serialize;
 
 pub use calls::{Call, CallArg, Do, Import};
 pub use commands::{
-    Arg, ArgType, Assignment, Base, CacheStmt, CommandLine, CopySource, CopyStmt, FromStmt, Healthcheck,
-    Heredoc, HostEntry, Interactive, Label, Locally, Probe, Run, SaveArtifact, SaveImage, StepFlags, Toggle,
+    Arg, ArgType, Assignment, Base, CacheStmt, CommandLine, CopySource, CopyStmt, FromStmt, GitClone,
+    Healthcheck, Heredoc, HostEntry, Interactive, Label, Locally, Probe, Run, SaveArtifact, SaveImage,
+    StepFlags, Toggle,
 };
 pub use control::{Branch, Condition, For, If, Later};
 
@@ -162,6 +163,8 @@ pub enum StmtKind<S: Stage> {
     StopSignal(Word),
     /// `HOST name address`
     Host(HostEntry),
+    /// `GIT CLONE …`
+    GitClone(GitClone),
     /// `CACHE …`
     Cache(CacheStmt),
     /// `SAVE ARTIFACT …`

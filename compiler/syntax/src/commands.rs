@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Import,
     Cache,
     Host,
+    GitClone,
     Project,
     If,
     ElseIf,
@@ -48,10 +49,9 @@ pub(crate) enum Command {
 pub(crate) const OLD_FUNCTION: &str = "COMMAND";
 
 /// Commands that are read, kept and refused where they are reached.
-pub(crate) const LATER: [&str; 13] = [
+pub(crate) const LATER: [&str; 12] = [
     "FROM DOCKERFILE",
     "FROM BUILDPACKS",
-    "GIT CLONE",
     "ADD",
     "ONBUILD",
     "WITH DOCKER",
@@ -69,7 +69,7 @@ const ONE_ONLY: [&str; 4] = ["SERVICE", "TEST", "AFTER", "MATRIX"];
 
 impl Command {
     /// Every command but those of [`LATER`].
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Version,
         Self::From,
         Self::Locally,
@@ -97,6 +97,7 @@ impl Command {
         Self::Import,
         Self::Cache,
         Self::Host,
+        Self::GitClone,
         Self::Project,
         Self::If,
         Self::ElseIf,
@@ -136,6 +137,7 @@ impl Command {
             Self::Import => "IMPORT",
             Self::Cache => "CACHE",
             Self::Host => "HOST",
+            Self::GitClone => "GIT CLONE",
             Self::Project => "PROJECT",
             Self::If => "IF",
             Self::ElseIf => "ELSE IF",
@@ -172,6 +174,11 @@ pub(crate) fn edition(number: &str) -> Option<Edition> {
         "1" => Edition::One,
         _ => return None,
     })
+}
+
+/// Returns the names of all statements, with those that are only read, of any edition.
+pub fn statements() -> impl Iterator<Item = &'static str> {
+    Command::ALL.into_iter().map(Command::name).chain(LATER)
 }
 
 /// Returns every command of `edition`, for "did you mean".

@@ -31,6 +31,7 @@ use rb_diag::SourceFile;
 
 pub use ast::*;
 pub use codes::CODES;
+pub use commands::statements;
 pub use json::to_json;
 pub use tree::{Node, Tree, tree};
 

@@ -1,18 +1,18 @@
-//! Mounts of steps: CACHE, `--mount`, `--secret`.
+//! Mounts of steps: CACHE, `--mount`, `--secret`, `--ssh`.
 //!
 //! A cache without an id belongs to its target: its id begins with `//` and holds the target, the path and the
 //! platform; which workspace it is of is the engine's to add, since two checkouts must not share it and yet their keys
 //! be equal. Source: earthly-language section 4, RUN and CACHE; 8.6; language-lessons 1.8.
 
 use rb_diag::{Diagnostic, Span, nearest};
-use rb_llb::{CacheSharing, SecretEnv, SecretMount};
+use rb_llb::{CacheSharing, SecretEnv, SecretMount, SshMount};
 use rb_syntax::{CacheStmt, Edition, StepFlags, Word};
 
 use super::frame::Frame;
 use super::run::later;
 use super::{Evaluator, Fallible};
 use crate::codes;
-use crate::lower::{self, Secret, Step, Tmpfs, paths};
+use crate::lower::{self, Agent, Secret, Step, Tmpfs, paths};
 use crate::word::Escapes;
 
 /// A directory that the later steps of a recipe share with other builds.
@@ -25,7 +25,11 @@ const OLD_SECRET: &str = "+secrets/";
 const KINDS: [&str; 5] = ["cache", "tmpfs", "secret", "ssh", "bind"];
 
 /// Keys of `--mount`.
-const KEYS: [&str; 10] = ["type", "target", "id", "sharing", "mode", "chmod", "size", "from", "uid", "gid"];
+const KEYS: [&str; 11] =
+    ["type", "target", "id", "sharing", "mode", "chmod", "size", "from", "uid", "gid", "required"];
+
+/// The agent that `--ssh` means, as BuildKit names it.
+const DEFAULT_AGENT: &str = "default";
 
 impl Evaluator<'_> {
     /// `CACHE …`
@@ -51,7 +55,7 @@ impl Evaluator<'_> {
         };
         frame.caches.retain(|cache| cache.target != target);
         let persist = stmt.persist || frame.persists_caches();
-        frame.caches.push(CacheMount { target, id, sharing, mode, persist });
+        frame.caches.push(CacheMount { target, id, sharing, mode, owner: None, persist });
         Ok(())
     }
 
@@ -66,6 +70,11 @@ impl Evaluator<'_> {
         step.caches = frame.caches.clone();
         for word in &flags.mounts {
             self.mount(frame, word, step).await?;
+        }
+        let is_default = |agent: &Agent| agent.target.is_none() && agent.agent.id == DEFAULT_AGENT;
+        if flags.ssh.is_some() && !step.agents.iter().any(is_default) {
+            let agent = SshMount { id: DEFAULT_AGENT.to_owned(), mode: 0o600, ..SshMount::default() };
+            step.agents.insert(0, Agent { target: None, agent });
         }
         for word in &flags.secrets {
             let text = self.expand(frame, word, Escapes::Remove).await?;
@@ -121,7 +130,8 @@ impl Evaluator<'_> {
                     .map_or(Ok(CacheSharing::Locked), |text| sharing(text, word.span))?;
                 let mode = chmod.map_or(Ok(default_mode(frame)), |text| mode(text, word.span))?;
                 step.caches.retain(|cache| cache.target != target);
-                step.caches.push(CacheMount { target, id, sharing, mode, persist: false });
+                let owner = options.owner(word.span)?;
+                step.caches.push(CacheMount { target, id, sharing, mode, owner, persist: false });
             }
             "tmpfs" => {
                 let size_bytes = options.get("size").map_or(Ok(0), |text| size(text, word.span))?;
@@ -135,10 +145,19 @@ impl Evaluator<'_> {
                 }
                 let path = options.get("target").map_or_else(|| format!("/run/secrets/{id}"), str::to_owned);
                 let mode = chmod.map_or(Ok(0o444), |text| mode(text, word.span))?;
-                let secret = SecretMount { id, uid: 0, gid: 0, mode, optional: false };
+                let (uid, gid) = options.owner(word.span)?.unwrap_or_default();
+                let optional = options.get("required") == Some("false");
+                let secret = SecretMount { id, uid, gid, mode, optional };
                 step.secrets.push(Secret::File { target: target(Some(&path))?, secret });
             }
-            "ssh" | "ssh-experimental" => return Err(later("an ssh mount", word.span)),
+            "ssh" | "ssh-experimental" => {
+                let id = options.get("id").filter(|id| !id.is_empty()).unwrap_or(DEFAULT_AGENT).to_owned();
+                let target = options.get("target").map(|path| target(Some(path))).transpose()?;
+                let mode = chmod.map_or(Ok(0o600), |text| mode(text, word.span))?;
+                let (uid, gid) = options.owner(word.span)?.unwrap_or_default();
+                let optional = options.get("required") == Some("false");
+                step.agents.push(Agent { target, agent: SshMount { id, uid, gid, mode, optional } });
+            }
             "bind" | "bind-experimental" => return Err(later("a bind mount", word.span)),
             other => {
                 let found = bad_mount(format!("`{other}` is not a kind of mount"), word.span);
@@ -175,7 +194,7 @@ impl<'a> Options<'a> {
             match key {
                 // How Docker writes that a mount may not be written; a cache is always writable here.
                 "ro" | "readonly" | "rw" | "readwrite" => {}
-                "from" | "uid" | "gid" => return Err(later(&format!("`{key}` of a mount"), at)),
+                "from" => return Err(later("`from` of a mount", at)),
                 key if KEYS.contains(&key) => options.push((key, value)),
                 key => {
                     let near = nearest(key, KEYS).map(|near| format!("{near}=…"));
@@ -186,6 +205,19 @@ impl<'a> Options<'a> {
             }
         }
         Ok(Self(options))
+    }
+
+    /// Returns `uid` and `gid`, if either is given.
+    fn owner(&self, at: Span) -> Fallible<Option<(u32, u32)>> {
+        let id = |key: &str| -> Fallible<Option<u32>> {
+            let bad = |text: &str| {
+                bad_mount(format!("`{text}` is not a {key}"), at)
+                    .with_help(format!("write a number: `{key}=1000`"))
+            };
+            self.get(key).map(|text| text.parse().map_err(|_| bad(text))).transpose()
+        };
+        let (uid, gid) = (id("uid")?, id("gid")?);
+        Ok((uid.is_some() || gid.is_some()).then(|| (uid.unwrap_or(0), gid.unwrap_or(0))))
     }
 
     fn get(&self, key: &str) -> Option<&'a str> {

@@ -35,6 +35,7 @@ impl Evaluator<'_> {
             StmtKind::Arg(arg) => Box::pin(self.argument(frame, arg)),
             StmtKind::Let(assignment) => Box::pin(self.declare(frame, assignment)),
             StmtKind::Set(assignment) => Box::pin(self.assign(frame, assignment)),
+            StmtKind::GitClone(clone) => Box::pin(self.git_clone(frame, stmt, clone)),
             StmtKind::Cache(cache) => Box::pin(self.cache(frame, cache, stmt.span)),
             StmtKind::SaveArtifact(save) => Box::pin(self.save_artifact(frame, stmt, save)),
             StmtKind::SaveImage(save) => Box::pin(self.save_image(frame, stmt, save)),
@@ -137,6 +138,7 @@ fn works_on_base(kind: &StmtKind<Resolved>) -> bool {
         | StmtKind::Healthcheck(_)
         | StmtKind::StopSignal(_)
         | StmtKind::Host(_)
+        | StmtKind::GitClone(_)
         | StmtKind::Cache(_)
         | StmtKind::SaveArtifact(_)
         | StmtKind::SaveImage(_) => true,

@@ -21,6 +21,7 @@ mod expand;
 mod files;
 mod frame;
 mod functions;
+mod git_clone;
 mod ignore;
 mod inputs;
 mod locally;

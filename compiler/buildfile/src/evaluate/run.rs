@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use rb_diag::{Diagnostic, Span, Spanned, nearest};
+use rb_llb::extension::Terms;
 use rb_llb::{NetworkMode, NodeMeta, SecurityMode};
 use rb_syntax::{CommandLine, Edition, Interactive, Run, StepFlags, Stmt, Word};
 
@@ -18,11 +19,19 @@ use crate::lower::{self, SCRIPT, Step};
 use crate::resolve::Resolved;
 use crate::word::{self, Escapes};
 
+/// What is tried again more often will not work.
+const MOST_RETRIES: u32 = 100;
+
 impl Evaluator<'_> {
     /// `RUN …`
     pub(super) async fn run(&self, frame: &mut Frame, stmt: &Stmt<Resolved>, run: &Run) -> Fallible<()> {
         refuse_what_comes_later(run)?;
         if frame.locally.is_some() {
+            if let Some(word) = run.timeout.as_ref().or(run.retry.as_ref()) {
+                return Err(Diagnostic::error(codes::IN_LOCALLY, "this flag has no meaning in LOCALLY")
+                    .with_label(word.span, "")
+                    .with_help("programs of this machine may do it: `timeout 30s …`"));
+            }
             return self.run_locally(frame, stmt, run).await;
         }
         if run.push && !self.pushes(frame, run, stmt.span)? {
@@ -37,8 +46,10 @@ impl Evaluator<'_> {
             Some(word) => self.network(frame, word).await?,
             None => NetworkMode::Sandbox,
         };
+        let terms = self.terms(frame, run).await?;
         let ignore_cache = run.push || self.toggle(frame, &run.flags.no_cache).await?;
-        let meta = NodeMeta { ignore_cache, ..frame.meta(stmt) };
+        let mut meta = NodeMeta { ignore_cache, ..frame.meta(stmt) };
+        terms.describe(&mut meta.description);
         frame.state = lower::run(&frame.state, step, &frame.platform, meta);
         frame.remember(stmt, Layer::One);
         Ok(())
@@ -69,9 +80,6 @@ impl Evaluator<'_> {
         command: &CommandLine,
         at: Span,
     ) -> Fallible<Step> {
-        if let Some(span) = flags.ssh {
-            return Err(later("an ssh agent in a step", span));
-        }
         check_passed(frame, &flags.env)?;
         let security = match flags.privileged {
             Some(span) => self.privileged(span)?,
@@ -151,6 +159,30 @@ impl Evaluator<'_> {
                     "write `--network=none` or `--network=host`, or drop it for the engine's default",
                 )),
         }
+    }
+
+    /// Reads on which terms a step runs: `--timeout`, `--retry`.
+    async fn terms(&self, frame: &Frame, run: &Run) -> Fallible<Terms> {
+        let mut terms = Terms::default();
+        if let Some(word) = &run.timeout {
+            let text = self.expand(frame, word, Escapes::Remove).await?;
+            let read = humantime::parse_duration(&text).ok().filter(|time| time.as_millis() > 0);
+            terms.timeout = Some(read.ok_or_else(|| {
+                Diagnostic::error(codes::BAD_FLAG, format!("`{text}` is not a length of time"))
+                    .with_label(word.span, "")
+                    .with_help("write `--timeout=30s`, `--timeout=1m30s` or `--timeout=2h`")
+            })?);
+        }
+        if let Some(word) = &run.retry {
+            let text = self.expand(frame, word, Escapes::Remove).await?;
+            let read = text.parse().ok().filter(|times| *times <= MOST_RETRIES);
+            terms.retries = read.ok_or_else(|| {
+                Diagnostic::error(codes::BAD_FLAG, format!("`{text}` is not how often to try again"))
+                    .with_label(word.span, "")
+                    .with_help(format!("write a number, at most {MOST_RETRIES}: `--retry=3`"))
+            })?;
+        }
+        Ok(terms)
     }
 
     /// Returns the image's ENTRYPOINT with the words of a RUN, or with CMD where there are none.

@@ -2,7 +2,7 @@
 
 use rb_llb::{
     CacheSharing, ExecBuilder, ExecMeta, HostAddress, MkdirAction, MkfileAction, MountOptions, NetworkMode,
-    NodeMeta, SecretEnv, SecretMount, SecurityMode, State,
+    NodeMeta, Owner, SecretEnv, SecretMount, SecurityMode, SshMount, State, UserSpec,
 };
 use rb_oci::Platform;
 
@@ -36,6 +36,7 @@ pub(crate) struct Step {
     /// Paths of memory.
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) secrets: Vec<Secret>,
+    pub(crate) agents: Vec<Agent>,
     /// What lies at [`SCRIPT`].
     pub(crate) script: Option<String>,
 }
@@ -47,6 +48,8 @@ pub(crate) struct Cache {
     pub(crate) id: String,
     pub(crate) sharing: CacheSharing,
     pub(crate) mode: u32,
+    /// User and group of a new one.
+    pub(crate) owner: Option<(u32, u32)>,
     /// What lies in it is copied into the step's own filesystem.
     pub(crate) persist: bool,
 }
@@ -63,6 +66,13 @@ pub(crate) struct Tmpfs {
 pub(crate) enum Secret {
     Variable(SecretEnv),
     File { target: String, secret: SecretMount },
+}
+
+/// The socket of an ssh agent; no path is BuildKit's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agent {
+    pub(crate) target: Option<String>,
+    pub(crate) agent: SshMount,
 }
 
 /// Runs a command on `base`.
@@ -95,15 +105,19 @@ pub(crate) fn answer(base: &State, step: Step, platform: &Platform, meta: NodeMe
 }
 
 fn builder(base: &State, step: Step) -> ExecBuilder {
-    let Step { args, env, cwd, user, network, security, hosts, caches, tmpfs, secrets, script } = step;
+    let Step { args, env, cwd, user, network, security, hosts, caches, tmpfs, secrets, agents, script } =
+        step;
     let process = ExecMeta { args, env, cwd, user, extra_hosts: hosts, ..ExecMeta::default() };
     let mut exec = ExecBuilder::new(base, process).network(network).security(security);
-    for Cache { target, id, sharing, mode, persist: _ } in caches {
+    for Cache { target, id, sharing, mode, owner, persist: _ } in caches {
         let directory = MkdirAction {
             path: "/cache".to_owned(),
             mode,
             make_parents: false,
-            owner: None,
+            owner: owner.map(|(user, group)| Owner {
+                user: Some(UserSpec::Id(user)),
+                group: Some(UserSpec::Id(group)),
+            }),
             timestamp: None,
         };
         let empty = State::scratch().mkdir(directory, NodeMeta::named("[internal] an empty cache"));
@@ -117,6 +131,9 @@ fn builder(base: &State, step: Step) -> ExecBuilder {
             Secret::Variable(secret) => exec.secret_env(secret),
             Secret::File { target, secret } => exec.secret(target, secret),
         };
+    }
+    for Agent { target, agent } in agents {
+        exec = exec.ssh(target.unwrap_or_default(), agent);
     }
     let Some(text) = script else { return exec };
     let file = MkfileAction {

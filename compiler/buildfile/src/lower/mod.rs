@@ -17,7 +17,7 @@ use rb_llb::{
 };
 use rb_oci::Platform;
 
-pub(crate) use exec::{ANSWER_EXIT, ANSWER_OUTPUT, Cache, SCRIPT, Secret, Step, Tmpfs, answer, run};
+pub(crate) use exec::{ANSWER_EXIT, ANSWER_OUTPUT, Agent, Cache, SCRIPT, Secret, Step, Tmpfs, answer, run};
 
 /// What a step finds as PATH where nothing else sets it. Source: BuildKit's `system.DefaultPathEnvUnix`.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,6 +36,34 @@ pub fn local_name(project: &ProjectRef) -> String {
 /// A pinned image.
 pub(crate) fn image(image: &ResolvedImage, platform: &Platform, meta: NodeMeta) -> State {
     State::source(image.identifier.clone(), image.attrs.clone(), Some(platform), meta)
+}
+
+/// A repository of git elsewhere, with its `.git`. Secrets of the session have the names that BuildKit's client gives them.
+pub(crate) fn repository(url: &str, reference: &str, meta: NodeMeta) -> State {
+    let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // `git@host:path`; behind a scheme, a colon divides a port.
+    let short = scheme.is_none() && authority.contains('@') && authority.contains(':');
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let place = if short { format!("{}{path}", host.replacen(':', "/", 1)) } else { format!("{host}{path}") };
+    let mut identifier = format!("git://{place}");
+    if !reference.is_empty() {
+        identifier.push_str(&format!("#{reference}"));
+    }
+    let full = if scheme.is_none() && !short { format!("https://{url}") } else { url.to_owned() };
+    let mut attrs: BTreeMap<String, String> = [
+        (attr::GIT_KEEP_DIR, "true"),
+        (attr::GIT_FULL_URL, full.as_str()),
+        (attr::GIT_AUTH_HEADER_SECRET, "GIT_AUTH_HEADER"),
+        (attr::GIT_AUTH_TOKEN_SECRET, "GIT_AUTH_TOKEN"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    if short || scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("ssh")) {
+        attrs.insert(attr::GIT_MOUNT_SSH_SOCK.to_owned(), "default".to_owned());
+    }
+    State::source(identifier, attrs, None, meta)
 }
 
 /// This machine's own tools; the order in which binds and fingerprints were written does not count.

@@ -108,7 +108,7 @@ impl File {
         &self,
         target: &TargetRef,
         at: Option<Span>,
-        written: Option<&Word>,
+        written: Option<&str>,
     ) -> Diagnostic {
         let names = || self.buildfile.targets.iter().map(|recipe| recipe.name.value.as_str());
         let functions = self.buildfile.functions.iter().map(|recipe| recipe.name.value.as_str());
@@ -132,7 +132,7 @@ impl File {
         &self,
         function: &FunctionRef,
         at: Option<Span>,
-        written: Option<&Word>,
+        written: Option<&str>,
     ) -> Diagnostic {
         let names = || self.buildfile.functions.iter().map(|recipe| recipe.name.value.as_str());
         let targets = self.buildfile.targets.iter().map(|recipe| recipe.name.value.as_str());
@@ -199,8 +199,8 @@ pub(super) fn like<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> 
 }
 
 /// Writes a reference to `name` as the one at hand is written; without one, from the workspace's root.
-fn spell(project: &ProjectRef, name: &str, written: Option<&Word>) -> String {
-    let plain = written.map(|word| word.raw.as_str()).filter(|raw| !raw.contains(['"', '\'', '$']));
+fn spell(project: &ProjectRef, name: &str, written: Option<&str>) -> String {
+    let plain = written.filter(|raw| !raw.contains(['"', '\'', '$']));
     match plain.and_then(|raw| Some(&raw[..dividing_plus(raw)?])) {
         Some(place) => format!("{place}+{name}"),
         None => TargetRef { project: project.clone(), name: name.to_owned() }.to_string(),

@@ -63,6 +63,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A target that was asked for, with the arguments given for it.
 pub(crate) type Entry = (TargetRef, BTreeMap<String, String>);
 
+/// The same, and the word that names it, where that is no pattern.
+type Asked = (Entry, Option<String>);
+
 /// Reads what the targets that were asked for reach, and checks it. Returns what patterns among them mean, too.
 pub(crate) async fn resolve<'w>(
     workspace: &'w dyn Workspace,
@@ -81,9 +84,12 @@ pub(crate) async fn resolve<'w>(
         failed: BTreeMap::new(),
         graph: Graph::new(),
     };
-    let entries = walk.entries(requests).await;
-    let mut queue: VecDeque<Step> =
-        entries.iter().map(|(target, _)| Step { node: Node::Target(target.clone()), from: None }).collect();
+    let asked = walk.asked(requests).await;
+    let first = |((target, _), typed): &Asked| {
+        let node = Node::Target(target.clone());
+        Step { node, from: None, typed: typed.clone() }
+    };
+    let mut queue: VecDeque<Step> = asked.iter().map(first).collect();
     while let Some(step) = queue.pop_front() {
         queue.extend(walk.step(step).await);
     }
@@ -94,7 +100,7 @@ pub(crate) async fn resolve<'w>(
         errors.into_iter().partition(|found| found.severity == Severity::Warning);
     lock(&program.warnings).extend(warnings);
     if errors.is_empty() {
-        return Ok((program, entries));
+        return Ok((program, asked.into_iter().map(|(entry, _)| entry).collect()));
     }
     errors.sort_by_key(|error| error.labels.first().map(|label| label.span));
     errors.dedup();
@@ -117,6 +123,8 @@ struct Step {
     node: Node,
     /// The call that leads there.
     from: Option<Origin>,
+    /// The word of the command line that names it.
+    typed: Option<String>,
 }
 
 #[derive(Clone)]
@@ -129,11 +137,14 @@ struct Origin {
 
 impl Walk<'_, '_> {
     /// Returns the targets that were asked for.
-    async fn entries(&mut self, requests: &[TargetRequest]) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for TargetRequest { wanted, args } in requests {
+    async fn asked(&mut self, requests: &[TargetRequest]) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for TargetRequest { wanted, args, typed } in requests {
             let targets = match wanted {
-                WantedTarget::One(target) => vec![target.clone()],
+                WantedTarget::One(target) => {
+                    asked.push(((target.clone(), args.clone()), typed.clone()));
+                    continue;
+                }
                 WantedTarget::Each { project, glob, name } => {
                     let (project, glob, name) = (project.clone(), glob.clone(), name.clone());
                     let pattern = Pattern { project, glob, name, via: Via::default() };
@@ -149,13 +160,13 @@ impl Walk<'_, '_> {
                     }
                 }
             };
-            entries.extend(targets.into_iter().map(|target| (target, args.clone())));
+            asked.extend(targets.into_iter().map(|target| ((target, args.clone()), None)));
         }
-        entries
+        asked
     }
 
     /// Looks at one recipe and returns those it calls.
-    async fn step(&mut self, Step { node, from }: Step) -> Vec<Step> {
+    async fn step(&mut self, Step { node, from, typed }: Step) -> Vec<Step> {
         let at = from.as_ref().map(|from| from.span);
         let imported = |error: Diagnostic| {
             let caller = from.as_ref().and_then(|from| from.imported.as_ref());
@@ -187,8 +198,8 @@ impl Walk<'_, '_> {
             // Inside a file that is checked whole every call was checked as it was read.
             let checked = file.is_checked_whole() && at.is_some_and(|span| span.source == file.source.id);
             if !file.broken && !checked {
-                let written = from.as_ref().map(|from| &from.written);
-                self.errors.push(unknown(&file, &node, at, written));
+                let written = from.as_ref().map(|from| from.written.raw.as_str());
+                self.errors.push(unknown(&file, &node, at, written.or(typed.as_deref())));
             }
             return Vec::new();
         }
@@ -213,7 +224,7 @@ impl Walk<'_, '_> {
             && target.name != BASE
         {
             let base = Node::Target(TargetRef { project: file.project.clone(), name: BASE.to_owned() });
-            steps.push(Step { node: base.clone(), from: None });
+            steps.push(Step { node: base.clone(), from: None, typed: None });
             sure.push((base, first.span));
         }
         for need in needs(file.body(node.name()).unwrap_or_default()) {
@@ -242,7 +253,7 @@ impl Walk<'_, '_> {
             for callee in callees {
                 let imported = need.imported.then(|| Arc::clone(file));
                 let from = Origin { span: need.span, written: need.written.clone(), imported };
-                steps.push(Step { node: callee.clone(), from: Some(from) });
+                steps.push(Step { node: callee.clone(), from: Some(from), typed: None });
                 if !need.conditional {
                     sure.push((callee, need.span));
                 }
@@ -261,7 +272,7 @@ fn labelled(error: Diagnostic, at: Option<Span>, text: &str) -> Diagnostic {
     }
 }
 
-fn unknown(file: &File, node: &Node, at: Option<Span>, written: Option<&Word>) -> Diagnostic {
+fn unknown(file: &File, node: &Node, at: Option<Span>, written: Option<&str>) -> Diagnostic {
     match node {
         Node::Target(target) => file.unknown_target(target, at, written),
         Node::Function(function) => file.unknown_function(function, at, written),
@@ -419,12 +430,12 @@ fn replace_name(text: &str, name: &str) -> Option<String> {
 fn unknown_names(file: &File) -> Diagnostics {
     let missing = |need: file::Need<'_>| match need.callee {
         Callee::Target(target) if target.project == file.project && file.recipe(&target.name).is_none() => {
-            Some(file.unknown_target(target, Some(need.span), Some(need.written)))
+            Some(file.unknown_target(target, Some(need.span), Some(&need.written.raw)))
         }
         Callee::Function(function)
             if function.project == file.project && file.function(&function.name).is_none() =>
         {
-            Some(file.unknown_function(function, Some(need.span), Some(need.written)))
+            Some(file.unknown_function(function, Some(need.span), Some(&need.written.raw)))
         }
         Callee::Target(_) | Callee::Function(_) | Callee::Pattern(_) => None,
     };

@@ -29,8 +29,8 @@ async fn no_buildfile(
         Some(span) => error.with_label(span, "leads there"),
         None => error,
     };
-    let help = match cause {
-        WorldError::NotFound { help, .. } => help,
+    let (what, help) = match cause {
+        WorldError::NotFound { what, help } => (what, help),
         WorldError::Failed { .. } | WorldError::Step { .. } => {
             let error = Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind());
             let help = match cause.kind() {
@@ -40,11 +40,9 @@ async fn no_buildfile(
             return label(error.with_help(help));
         }
     };
-    let place = match project.dir() {
-        "" => "here".to_owned(),
-        dir => format!("in `{dir}`"),
-    };
-    let error = label(Diagnostic::error(codes::NO_BUILDFILE, format!("there is no Buildfile {place}")));
+    // Where it is looked for is said as the user sees it: `a Buildfile in …`.
+    let what = what.strip_prefix("a ").unwrap_or(what);
+    let error = label(Diagnostic::error(codes::NO_BUILDFILE, format!("there is no {what}")));
     match (near_folder(workspace, project).await, help) {
         (Some(near), _) => error.with_help(format!("did you mean `{near}`?")),
         (None, Some(help)) => error.with_help(help.clone()),

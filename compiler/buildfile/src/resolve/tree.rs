@@ -216,6 +216,7 @@ impl Tree<'_> {
             StmtKind::Healthcheck(check) => StmtKind::Healthcheck(check),
             StmtKind::StopSignal(signal) => StmtKind::StopSignal(signal),
             StmtKind::Host(entry) => StmtKind::Host(entry),
+            StmtKind::GitClone(clone) => StmtKind::GitClone(clone),
             StmtKind::Cache(cache) => StmtKind::Cache(cache),
             StmtKind::SaveArtifact(save) => StmtKind::SaveArtifact(save),
             StmtKind::SaveImage(save) => StmtKind::SaveImage(save),

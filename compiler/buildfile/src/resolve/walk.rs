@@ -58,6 +58,7 @@ fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
         | StmtKind::Healthcheck(_)
         | StmtKind::StopSignal(_)
         | StmtKind::Host(_)
+        | StmtKind::GitClone(_)
         | StmtKind::Cache(_)
         | StmtKind::SaveArtifact(_)
         | StmtKind::SaveImage(_)

@@ -342,7 +342,7 @@ pub(crate) fn request(text: &str) -> BuildRequest {
             },
             None => WantedTarget::One(TargetRef { project: root.join(dir), name: name.to_owned() }),
         };
-        targets.push(TargetRequest { wanted, args: BTreeMap::new() });
+        targets.push(TargetRequest { wanted, args: BTreeMap::new(), typed: Some(word.to_owned()) });
     }
     BuildRequest {
         targets,

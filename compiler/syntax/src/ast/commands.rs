@@ -85,6 +85,10 @@ pub struct Run {
     pub entrypoint: bool,
     /// `--network=none|host`; the engine's default where not given.
     pub network: Option<Word>,
+    /// `--timeout=30s` of `VERSION 1`: how long it may take.
+    pub timeout: Option<Word>,
+    /// `--retry=N` of `VERSION 1`: how often it is run again if it fails.
+    pub retry: Option<Word>,
     /// `--interactive`, `--interactive-keep`
     pub interactive: Option<Interactive>,
     /// `--aws`, `--oidc`, `--raw-output` and others of later versions: name and place.
@@ -137,6 +141,19 @@ pub struct CopyStmt<S: Stage> {
     pub chmod: Option<Word>,
     /// `--chown=USER[:GROUP]`
     pub chown: Option<Word>,
+}
+
+/// `GIT CLONE [--branch=…] [--keep-ts] address directory`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GitClone {
+    /// `--branch=NAME`: a branch or tag; the one that is checked out there where not given.
+    pub branch: Option<Word>,
+    /// `--keep-ts`
+    pub keep_times: bool,
+    /// Where the repository is.
+    pub url: Word,
+    /// Where its files go.
+    pub destination: Word,
 }
 
 /// One source of a COPY.

@@ -50,7 +50,7 @@ pub struct For<S: Stage> {
 }
 
 /// A command or block that this version reads and refuses where it is reached: FROM DOCKERFILE, FROM BUILDPACKS,
-/// GIT CLONE, ADD, ONBUILD, WITH DOCKER, TRY; in `VERSION 1` also SERVICE, TEST, AFTER, MATRIX.
+/// ADD, ONBUILD, WITH DOCKER, TRY; in `VERSION 1` also SERVICE, TEST, AFTER, MATRIX.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Later<S: Stage> {
     /// The keyword, one space between two words: `WITH DOCKER`.

@@ -193,6 +193,7 @@ fn command(rule: Rule) -> Option<Command> {
         Rule::import => Command::Import,
         Rule::cache => Command::Cache,
         Rule::host => Command::Host,
+        Rule::git_clone => Command::GitClone,
         Rule::project => Command::Project,
         Rule::if_begin => Command::If,
         Rule::else_if => Command::ElseIf,

@@ -1,6 +1,7 @@
 //! Which command has which flags, and since when.
 //!
-//! Source: earthly-language, "Commands"; `--bind`, `--fingerprint` and `--env` are our own.
+//! Source: earthly-language, "Commands"; `--bind`, `--fingerprint`, `--env`, `--timeout` and
+//! `--retry` are our own.
 
 use super::{FlagSpec, FlagTable, Takes};
 use crate::Edition;
@@ -54,6 +55,8 @@ pub(crate) const RUN: FlagTable = FlagTable {
     owner: "RUN",
     flags: &[
         value("network"),
+        FlagSpec { since: Edition::One, ..value("timeout") },
+        FlagSpec { since: Edition::One, ..value("retry") },
         NO_CACHE,
         switch("push"),
         switch("entrypoint"),
@@ -134,6 +137,9 @@ pub(crate) const IMPORT: FlagTable = FlagTable { owner: "IMPORT", flags: &[ALLOW
 /// Flags of `CACHE`.
 pub(crate) const CACHE: FlagTable =
     FlagTable { owner: "CACHE", flags: &[value("sharing"), value("chmod"), value("id"), switch("persist")] };
+/// Flags of `GIT CLONE`.
+pub(crate) const GIT_CLONE: FlagTable =
+    FlagTable { owner: "GIT CLONE", flags: &[value("branch"), switch("keep-ts")] };
 /// Flags of `HEALTHCHECK`.
 pub(crate) const HEALTHCHECK: FlagTable = FlagTable {
     owner: "HEALTHCHECK",

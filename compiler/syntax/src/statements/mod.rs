@@ -12,6 +12,7 @@ mod command_line;
 mod control;
 mod copy;
 mod from;
+mod git_clone;
 mod healthcheck;
 mod import;
 mod label;
@@ -129,6 +130,7 @@ impl Reader<'_> {
             Command::Import => StmtKind::Import(self.import(only_words(parts))?),
             Command::Cache => StmtKind::Cache(self.cache(only_words(parts))?),
             Command::Host => StmtKind::Host(self.host(only_words(parts))?),
+            Command::GitClone => StmtKind::GitClone(self.git_clone(only_words(parts))?),
             Command::Project => StmtKind::Project(self.project(only_words(parts))?),
             Command::Version
             | Command::If

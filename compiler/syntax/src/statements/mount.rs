@@ -13,12 +13,25 @@ use crate::{Word, codes};
 const TYPES: [&str; 7] = ["cache", "tmpfs", "secret", "bind", "ssh", "bind-experimental", "ssh-experimental"];
 
 /// Keys that take a value.
-const KEYS: [&str; 11] =
-    ["type", "target", "dst", "destination", "source", "src", "id", "sharing", "mode", "chmod", "size"];
+const KEYS: [&str; 13] = [
+    "type",
+    "target",
+    "dst",
+    "destination",
+    "source",
+    "src",
+    "id",
+    "sharing",
+    "mode",
+    "chmod",
+    "size",
+    "uid",
+    "gid",
+];
 /// Keys that may stand alone.
-const SWITCHES: [&str; 2] = ["ro", "readonly"];
+const SWITCHES: [&str; 3] = ["ro", "readonly", "required"];
 /// Keys that Dockerfiles have.
-const FOREIGN: [&str; 4] = ["from", "uid", "gid", "required"];
+const FOREIGN: [&str; 1] = ["from"];
 
 const SHARING: [&str; 3] = ["locked", "shared", "private"];
 
@@ -116,6 +129,10 @@ fn check_field(key: &str, value: Option<&str>) -> Result<(), Problem> {
             format!("`{key}` of the mount cannot be `{}`", shown(value)),
             "write the mode in octal digits: `mode=0644`",
         )),
+        "uid" | "gid" if value.parse::<u32>().is_err() => Err(Problem::new(
+            format!("`{key}` of the mount cannot be `{}`", shown(value)),
+            format!("write a number: `{key}=1000`"),
+        )),
         _ => Ok(()),
     }
 }
@@ -154,6 +171,8 @@ mod tests {
             "type=secret,id=+secrets/x,target=/root/.npmrc,mode=0400",
             "type=bind-experimental,source=a,target=/b,ro",
             "type=ssh-experimental",
+            "type=ssh,id=github,target=/agent,uid=1000,gid=1000,mode=0600,required",
+            "type=secret,id=x,required=false",
             "$MOUNT",
             "type=cach$E,nonsense",
         ] {
@@ -171,6 +190,7 @@ mod tests {
         one("type=cache", "a mount of type `cache` needs a `target`", 0);
         one("type=bind,from=+x", "mounts have no `from` here", 10);
         one("type=tmpfs,target=/x,mode=rwx", "`mode` of the mount cannot be `rwx`", 21);
+        one("type=ssh,uid=me", "`uid` of the mount cannot be `me`", 9);
         one("type=secret,id", "`id` of the mount has no value", 12);
     }
 }

@@ -33,6 +33,8 @@ impl Reader<'_> {
             push: flags.is_on("push"),
             entrypoint,
             network: flags.value("network"),
+            timeout: flags.value("timeout"),
+            retry: flags.value("retry"),
             interactive: self.interactive(&flags),
             later: later.map(|(name, span)| Spanned::new(name.to_owned(), span)).collect(),
             command,
