@@ -46,9 +46,15 @@ def run(command: list, cwd: Path | None = None, env: dict | None = None) -> Samp
     peak = Peak(child.pid)
     peak.start()
     said = bytearray()
-    with os.fdopen(reader, "rb") as output:
-        while piece := output.read1(65536):
-            said = (said + piece)[-8192:]
+    try:
+        with os.fdopen(reader, "rb") as output:
+            while piece := output.read1(65536):
+                said = (said + piece)[-8192:]
+    except BaseException:
+        # Nobody waits for it any more, and it would go on where its state is being removed.
+        child.kill()
+        child.wait()
+        raise
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.monotonic() - begun
     peak.join()

@@ -18,6 +18,7 @@ class Tool:
     """A tool with its state below `work`."""
 
     name = ""
+    title = ""
 
     def __init__(self, work: Path, registry: str):
         self.state = work / "state" / self.name
@@ -53,6 +54,7 @@ class Rb(Tool):
     """`rb` itself: no daemon, nothing left running but what writes results through to the disk."""
 
     name = "rb"
+    title = "rb"
 
     def __init__(self, work: Path, registry: str, binary: Path):
         super().__init__(work, registry)
@@ -78,6 +80,10 @@ class Rb(Tool):
         out = [] if output is None else ["-o", spelled(output)]
         return run([self.binary, "-q", "--no-output", *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
 
+    def call(self, words: list, folder: Path) -> Sample:
+        """Measures a command in a folder."""
+        return run([self.binary, *words], cwd=folder, env={"RB_ROOT": str(self.state)})
+
 
 def command_lines():
     """Yields the words of each process, ended by NUL."""
@@ -93,6 +99,7 @@ class BuildKit(Tool):
     """A buildkitd of its own, with its Dockerfile frontend, over `buildctl`."""
 
     name = "buildkit"
+    title = "BuildKit"
 
     def __init__(self, work: Path, registry: str, folder: Path):
         super().__init__(work, registry)
@@ -141,9 +148,10 @@ class BuildKit(Tool):
 
 
 class Buildah(Tool):
-    """Buildah with its layers cached, overlayfs, and crun; runc where cgroups are of both versions, which crun refuses."""
+    """Buildah with its layers cached, all stages at once, overlayfs, and crun; runc where cgroups are of both versions, which crun refuses."""
 
     name = "buildah"
+    title = "Buildah"
     runtime = "runc" if Path("/sys/fs/cgroup/unified").exists() else "crun"
 
     def version(self) -> str:
@@ -164,10 +172,8 @@ class Buildah(Tool):
 
     def build(self, folder: Path, target: str, output: dict | None) -> Sample:
         words = [*self.command(), "build", "--layers", "--quiet", "--isolation", "oci", "--runtime", self.runtime, "--network", "host"]
-        words += ["--tls-verify=false", "--target", target, "--ignorefile", folder / ".dockerignore"]
+        words += ["--tls-verify=false", "--jobs", "0", "--target", target, "--ignorefile", folder / ".dockerignore"]
         kind = None if output is None else output["type"]
-        if kind == "tar":
-            words += ["--output", spelled(output)]
         sample = run([*words, "--tag", "bench", folder])
         if kind in ("oci", "image"):
             to = f"oci-archive:{output['dest']}" if kind == "oci" else f"docker://{output['name']}"
@@ -177,6 +183,14 @@ class Buildah(Tool):
             written = run([*push, "bench", to])
             sample = Sample(sample.wall + written.wall, sample.cpu + written.cpu, max(sample.memory, written.memory))
         return sample
+
+    def tree(self, folder: Path, target: str, path: Path) -> None:
+        """As of every tool; the tar of its own `--output` lacks what a last RUN wrote that was cached."""
+        self.build(folder, target, None)
+        container = subprocess.check_output([*self.command(), "from", "--pull-never", "bench"], text=True).strip()
+        mounted = subprocess.check_output([*self.command(), "mount", container], text=True).strip()
+        subprocess.run(["tar", "--numeric-owner", "-cf", path, "-C", mounted, "."], check=True)
+        subprocess.run([*self.command(), "rm", container], check=True, capture_output=True)
 
 
 def chosen(names: list, work: Path, registry: str, rb: Path, buildkit: Path | None) -> tuple[list, list]:

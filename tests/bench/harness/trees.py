@@ -1,12 +1,15 @@
 """Trees of results, compared before a time counts.
 
 In: a tar that a tool wrote of its result. Out: path → (type, mode, owner, link, digest of the bytes). Times do not count: the tools
-clamp them differently.
+clamp them differently; nor does the file that tells programs of Buildah's where they are: Buildah takes it away after a step, also where
+the base has it.
 """
 
 import hashlib
 import tarfile
 from pathlib import Path
+
+OF_BUILDAH = "run/.containerenv"
 
 
 def read(path: Path) -> dict:
@@ -15,7 +18,7 @@ def read(path: Path) -> dict:
     with tarfile.open(path) as archive:
         for entry in archive:
             name = entry.name.removeprefix("./").strip("/")
-            if not name or name == ".":
+            if not name or name in (".", OF_BUILDAH):
                 continue
             digest = hashlib.sha256()
             if entry.isreg():

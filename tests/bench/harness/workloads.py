@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import bare
 from .images import Registry, busybox, files
 
 
@@ -18,6 +19,8 @@ class Phase:
 
     `cold`: each tool forgets everything before each run. `built`: it forgets, then builds without being timed, so that the output
     alone is timed. Else each tool goes on from what the last run left. `change` alters the folder before each round, for all tools.
+    `steps`: what is told is the time of one of so many steps beside its command; `without` is the target that lacks them. `call`: a
+    command of rb's alone, no build. `budget` is what `rb` may take, in seconds; `faster`, how many times as fast as BuildKit it is to be.
     """
 
     name: str
@@ -26,6 +29,11 @@ class Phase:
     built: bool = False
     change: Callable[[int], None] | None = None
     output: dict | None = None
+    steps: int = 0
+    without: str = ""
+    call: list | None = None
+    budget: float | None = None
+    faster: float | None = None
 
 
 class Workload:
@@ -33,6 +41,7 @@ class Workload:
 
     name = ""
     about = ""
+    title = ""
 
     def __init__(self, folder: Path, registry: Registry, scale: float):
         self.folder, self.registry, self.scale = folder, registry, scale
@@ -44,6 +53,10 @@ class Workload:
 
     def phases(self) -> list:
         raise NotImplementedError
+
+    def notes(self, runs: int) -> list:
+        """Returns what else is to be said, each a sentence or two."""
+        return []
 
     def write(self, buildfile: str, dockerfile: str) -> None:
         (self.folder / "Buildfile").write_text("VERSION 1\n" + buildfile)
@@ -65,9 +78,45 @@ class Workload:
                 file.write(b"run %d" % run)
 
 
+class Start(Workload):
+    name = "start"
+    about = "commands that build nothing"
+
+    def make(self) -> None:
+        targets = "".join(f"t{number}:\n    FROM scratch\n    COPY Buildfile /\n" for number in range(20))
+        self.write(targets, "FROM scratch AS t0\n")
+
+    def phases(self) -> list:
+        return [Phase("`rb --version`", call=["--version"], budget=0.010), Phase("`rb ls`, 20 targets", call=["ls"], budget=0.010)]
+
+
+class Steps(Workload):
+    name = "steps"
+    about = "steps that do nothing, one after the other"
+    title = "one RUN beside its command's own time"
+
+    def make(self) -> None:
+        self.count = max(int(40 * self.scale), 5)
+        base = self.registry.push("steps", [busybox], self.folder)
+        (self.folder / "file").write_text("x")
+        # Each is another step: what is equal is run once.
+        runs = [f"RUN true {number}\n" for number in range(self.count)]
+        self.write(
+            f"none:\n    FROM {base}\n    COPY file /file\nall:\n    FROM +none\n" + "".join(f"    {line}" for line in runs),
+            f"FROM {base} AS none\nCOPY file /file\nFROM none AS all\n" + "".join(runs),
+        )
+
+    def phases(self) -> list:
+        return [Phase("", steps=self.count, without="none", budget=0.010)]
+
+    def notes(self, runs: int) -> list:
+        return [bare.runtimes(self.folder, runs)]
+
+
 class Unchanged(Workload):
     name = "unchanged"
     about = "60 instructions in 12 stages, tiny context"
+    title = "60 instructions in 12 stages"
 
     def make(self) -> None:
         base = self.registry.push("unchanged", [busybox], self.folder)
@@ -82,12 +131,13 @@ class Unchanged(Workload):
         self.write(buildfile, dockerfile)
 
     def phases(self) -> list:
-        return [Phase("all steps run", cold=True), Phase("nothing changed")]
+        return [Phase("all steps run", cold=True), Phase("nothing changed", budget=0.050)]
 
 
 class Parallel(Workload):
     name = "parallel"
     about = "8 branches: 4 wait 2 s, 4 compute; then one that reads all"
+    title = "8 branches, 4 of which wait for 2 s and 4 compute"
 
     def make(self) -> None:
         base = self.registry.push("parallel", [busybox], self.folder)
@@ -108,6 +158,7 @@ class Parallel(Workload):
 class Copy(Workload):
     name = "copy"
     about = "20,000 files of 10 kB each, copied"
+    title = "20,000 files of 10 kB copied"
 
     def make(self) -> None:
         self.count = int(20_000 * self.scale)
@@ -118,8 +169,8 @@ class Copy(Workload):
         some = range(0, self.count, 100)
         return [
             Phase("first build", cold=True),
-            Phase("nothing changed"),
-            Phase("one file changed", change=lambda run: self.touch("src", [7], run)),
+            Phase("nothing changed", budget=0.120),
+            Phase("one file changed", change=lambda run: self.touch("src", [7], run), faster=10),
             Phase("1 % of the files changed", change=lambda run: self.touch("src", some, run)),
         ]
 
@@ -127,6 +178,7 @@ class Copy(Workload):
 class Context(Workload):
     name = "context"
     about = "100,000 files, 600 MB; the target needs 1,000 of them"
+    title = "1,000 files copied of a folder of 100,000"
 
     def make(self) -> None:
         count = int(1_000 * self.scale)
@@ -145,6 +197,7 @@ class Context(Workload):
 class Export(Workload):
     name = "export"
     about = "6 layers, 600 MB, half incompressible"
+    title = "6 layers, 600 MB, half incompressible"
 
     def make(self) -> None:
         words = b"".join(b"%08x the quick brown fox\n" % number for number in range(40_000))
@@ -181,6 +234,7 @@ class Export(Workload):
 class Many(Workload):
     name = "many"
     about = "60 targets over 10 libraries, 3,000 files"
+    title = "60 targets over 10 libraries"
 
     def make(self) -> None:
         base = self.registry.push("many", [busybox], self.folder)
@@ -190,8 +244,9 @@ class Many(Workload):
             steps = f"COPY lib{library} /lib\n{{}}RUN cat /lib/*/* | md5sum > /out\n"
             buildfile += f"lib{library}:\n    FROM {base}\n    " + steps.replace("{}", "    ") + "    SAVE ARTIFACT /out\n"
             dockerfile += f"FROM {base} AS lib{library}\n" + steps.replace("{}", "")
-        for app in range(60):
-            self.fill(f"app{app}", 33, 500) if app < 60 else None
+        apps = max(int(60 * self.scale), 6)
+        for app in range(apps):
+            self.fill(f"app{app}", 33, 500)
             uses = [app % 10, (app // 10 + app) % 10]
             buildfile += f"app{app}:\n    FROM {base}\n    COPY app{app} /app\n"
             dockerfile += f"FROM {base} AS app{app}\nCOPY app{app} /app\n"
@@ -201,10 +256,10 @@ class Many(Workload):
             run = "RUN cat /app/*/* /lib?* | md5sum > /out\n"
             buildfile += f"    {run}    SAVE ARTIFACT /out\n"
             dockerfile += run
-        copies = "".join(f"    COPY +app{app}/out /{app}\n" for app in range(60))
+        copies = "".join(f"    COPY +app{app}/out /{app}\n" for app in range(apps))
         self.write(
             buildfile + "all:\n    FROM scratch\n" + copies,
-            dockerfile + "FROM scratch AS all\n" + "".join(f"COPY --from=app{app} /out /{app}\n" for app in range(60)),
+            dockerfile + "FROM scratch AS all\n" + "".join(f"COPY --from=app{app} /out /{app}\n" for app in range(apps)),
         )
         (self.folder / "README").write_text("0")
 
@@ -219,6 +274,7 @@ class Many(Workload):
 class Base(Workload):
     name = "base"
     about = "a base of 12 layers, 600 MB, one of them most of it, from a registry"
+    title = "a base of 12 layers, 600 MB, from a registry"
 
     def make(self) -> None:
         sizes = [360] + [20] * 10 + [40]
@@ -235,7 +291,7 @@ class Base(Workload):
         return [Phase("FROM and COPY", target="copy", cold=True), Phase("FROM and RUN", target="run", cold=True)]
 
 
-ALL = {kind.name: kind for kind in (Unchanged, Parallel, Copy, Context, Export, Many, Base)}
+ALL = {kind.name: kind for kind in (Start, Steps, Unchanged, Parallel, Many, Copy, Context, Export, Base)}
 
 
 def remove(workload: Workload) -> None:
