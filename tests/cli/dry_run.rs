@@ -65,7 +65,7 @@ fn nothing_is_known_at_first_and_all_at_last() {
     );
     let run = env.rb(["--dry-run", "+app"]).expect(0);
     assert!(
-        run.stdout.ends_with("dry run: 0 steps would run, 8 cached; nothing was run or written\n"),
+        run.stdout.ends_with("dry run: 0 steps would run, 8 cached; no step was run, no output written\n"),
         "{}",
         run.stdout
     );

@@ -7,7 +7,8 @@ const TEXT: &str = "VERSION 1\n\
     asks:\n    FROM @host\n    COPY in /in\n    ARG N=$(wc -l < /in)\n    RUN echo $N > /n\n    SAVE ARTIFACT /n AS LOCAL n\n\
     waits:\n    WAIT\n        BUILD +t\n    END\n    FROM @host\n    RUN echo after > /after\n    SAVE ARTIFACT /after AS LOCAL after\n\
     here:\n    LOCALLY\n    RUN touch ran-here\n\
-    always:\n    FROM @host\n    RUN --no-cache date\n";
+    always:\n    FROM @host\n    RUN --no-cache date\n\
+    decides:\n    FROM @host\n    COPY in /in\n    IF grep -q one /in\n        RUN echo yes\n    END\n";
 
 fn env() -> TestEnv {
     let env = TestEnv::new();
@@ -42,6 +43,14 @@ fn nothing_runs_and_every_step_is_named_with_its_reason() {
 fn questions_waits_and_commands_of_this_machine_count() {
     let env = env();
     env.rb(["--expect-cached", "+asks"]).expect(1).says("would have to run");
+    // All that a question needs is there, and it was never asked: it is told with its line.
+    env.rb(["+t"]).expect(0);
+    let run = env.rb(["--expect-cached", "+asks", "+decides"]).expect(1);
+    run.says("would have to run")
+        .says("Buildfile:11")
+        .says("$(wc -l < /in)")
+        .says("Buildfile:30")
+        .says("IF grep");
     env.rb(["+asks", "+waits"]).expect(0);
     for name in ["n", "after", "out"] {
         std::fs::remove_file(env.project().join(name)).expect("removes");

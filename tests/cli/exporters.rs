@@ -1,6 +1,7 @@
 //! Where images and files go: formats, compressions, several at once, what is told of them, and who takes them over.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::Command;
 
 use rb_oci::Digest;
@@ -186,6 +187,12 @@ fn what_was_made_is_told_to_other_programs() {
     let details = env.rb(["image", "inspect", "app:1"]).expect(0).stdout;
     assert_eq!(json(&details)[0]["manifest"]["digest"], images[0]["containerimage.digest"]);
 
+    // Both may go to stdout, where the other is not.
+    let streamed = json(&env.rb(["--metadata-file", "-", "+image"]).expect(0).stdout);
+    assert_eq!(streamed["image.name"], "app:1");
+    let id = streamed["containerimage.config.digest"].as_str().expect("a digest").to_owned();
+    assert_eq!(env.rb(["--iidfile", "-", "+image"]).expect(0).stdout, format!("{id}\n"));
+    assert!(!env.has("-"));
     env.rb(["--iidfile=id2", "+plain"]).expect(2).says("--iidfile");
     assert!(!env.has("id2"));
     env.rb(["--metadata-file=m2.json", "-o", "files", "+plain"]).expect(0);
@@ -236,6 +243,56 @@ fn a_folder_is_merged_or_replaced_and_what_is_equal_stays() {
 }
 
 #[test]
+fn a_link_that_is_typed_is_followed_and_one_in_the_way_of_a_build_file_is_replaced() {
+    let env = TestEnv::new();
+    let text = "VERSION 1\nt:\n    FROM scratch\n    COPY one /d/one\n    SAVE ARTIFACT /d AS LOCAL saved\n    SAVE ARTIFACT /d/one AS LOCAL one-saved\n    SAVE IMAGE app\n";
+    env.write("Buildfile", text)
+        .write("one", "1\n")
+        .write("real/own", "mine")
+        .write("real/files/own", "mine");
+    for (target, link) in [
+        ("real/files", "files"),
+        ("real/a.tar", "a.tar"),
+        ("real/b.tar", "b.tar"),
+        ("real/layout", "layout"),
+        ("real", "saved"),
+        ("real/own", "one-saved"),
+    ] {
+        symlink(target, env.project().join(link)).expect("links");
+    }
+    env.write("real/a.tar", "old");
+    let mode = |path: &str| std::fs::metadata(env.project().join(path)).expect("is there").mode() & 0o777;
+    std::fs::set_permissions(env.project().join("real/a.tar"), Permissions::from_mode(0o640))
+        .expect("chmods");
+    std::fs::create_dir(env.project().join("real/layout")).expect("makes");
+    let outputs = [
+        "type=local,dest=files",
+        "type=tar,dest=a.tar",
+        "type=oci,dest=b.tar",
+        "type=oci,tar=false,dest=layout",
+    ];
+    let mut args: Vec<&str> = outputs.iter().flat_map(|output| ["-o", *output]).collect();
+    args.push("+t");
+    env.rb(&args).expect(0);
+    let is_link = |path: &str| env.project().join(path).is_symlink();
+    assert!(["files", "a.tar", "b.tar", "layout"].iter().all(|link| is_link(link)));
+    assert_eq!(
+        (env.read("real/files/d/one"), env.read("real/files/own")),
+        ("1\n".to_owned(), "mine".to_owned())
+    );
+    assert!(env.has("real/b.tar") && env.has("real/layout/oci-layout"));
+    assert!(std::fs::read(env.project().join("real/a.tar")).expect("reads").len() > 1024);
+    assert_eq!(mode("real/a.tar"), 0o640);
+    // What a build file names is replaced, and what the links led to is as it was.
+    assert!(!is_link("saved") && !is_link("one-saved") && env.has("saved/one"));
+    assert_eq!(env.read("real/own"), "mine");
+    // A link to what is dear is as dear as that.
+    symlink(env.project(), env.project().join("real/back")).expect("links");
+    env.rb(["-o", "type=local,dest=real/back,mode=delete", "+t"]).expect(2).says("the workspace");
+    assert!(env.has("Buildfile"));
+}
+
+#[test]
 fn an_image_is_loaded_only_where_somebody_takes_it() {
     let env = project();
     let socket = format!("unix://{}", env.project().join("none.sock").display());
@@ -273,6 +330,12 @@ fn what_cannot_be_written_is_told_before_anything_is() {
         (&["-o", "type=local,dest=file,mode=delete"], "dest=file is a file"),
         (&["-o", "type=oci,dest=."], "is a folder"),
         (&["-o", "type=image,name=Bad"], "name=Bad\n       ^^^"),
+        (&["--metadata-file", "-", "--iidfile=-"], "`--metadata-file -` and `--iidfile -` both write"),
+        (
+            &["--metadata-file", "-", "-o", "type=oci,dest=-"],
+            "`--metadata-file -` and `-o dest=-` both write",
+        ),
+        (&["--iidfile", "-", "-q"], "`--iidfile -` and `--quiet` both write"),
         (&["--metadata-file", "missing/m"], "its folder does not exist"),
         (&["--iidfile", "missing/id"], "its folder does not exist"),
         (&["--metadata-file", "."], "it is a folder"),

@@ -21,6 +21,12 @@ fn help_explains_commands_topics_and_targets() {
     let text = env.rb(["help", "environment"]).expect(0).stdout;
     assert!(text.contains("RB_ROOT") && text.contains("SOURCE_DATE_EPOCH"), "{text}");
     assert!(env.rb(["help", "network.ca"]).expect(0).stdout.starts_with("network.ca: authorities"));
+    assert!(env.rb(["help", "RUN"]).expect(0).stdout.starts_with("RUN command\n"));
+    same(&["help", "save", "image"], &["help", "SAVE IMAGE"]);
+    let text = env.rb(["help", "rb::resolve::unknown_target"]).expect(0).stdout;
+    assert!(text.contains("No target of that name"), "{text}");
+    same(&["help", "unknown_target"], &["help", "rb::resolve::unknown_target"]);
+    env.rb(["help", "RNU"]).expect(2).says("did you mean `rb help RUN`?");
     env.rb(["help", "enviroment"]).expect(2).says("did you mean `rb help environment`?");
     env.rb(["help", "image", "puhs"]).expect(2).says("did you mean `rb help image push`?");
 }

@@ -46,6 +46,52 @@ fn a_typo_in_a_target_names_the_nearest_before_anything_runs() {
 }
 
 #[test]
+fn a_near_target_is_spelled_as_the_word_that_was_typed() {
+    let env = TestEnv::new();
+    env.write("rb.toml", "")
+        .write("app/Buildfile", "VERSION 1\nimage:\n    FROM scratch\n")
+        .write("app/sub/x", "");
+    env.write("plain/x", "").write("app/none/x", "");
+    let says = |folder: &str, word: &str, near: &str| {
+        let mut command = env.command([word]);
+        let output = command.current_dir(env.project().join(folder)).output().expect("rb runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(near), "`{near}` is not in:\n{said}");
+    };
+    for (folder, word, near) in [
+        ("app", "+imge", "did you mean `+image`?"),
+        ("app/sub", "+imge", "did you mean `+image`?"),
+        ("app/sub", "..+imge", "did you mean `..+image`?"),
+        ("app/sub", "//app+imge", "did you mean `//app+image`?"),
+        ("", "app+imge", "did you mean `app+image`?"),
+    ] {
+        says(folder, word, near);
+    }
+    // A folder without a build file is named as it is seen from here.
+    says("app", "./none+t", "there is no Buildfile in `none`");
+    says("app/sub", "../../plain+t", "there is no Buildfile in `../../plain`");
+    says("plain", "+t", "there is no Buildfile here");
+    std::fs::remove_file(env.project().join("rb.toml")).expect("removes");
+    says("", "./plain+t", "there is no Buildfile in `plain`");
+    env.rb(["ls", "plain"]).expect(2).says("there is no Buildfile in `plain`");
+}
+
+#[test]
+fn a_failure_in_a_shared_function_names_the_calls_that_lead_there() {
+    let env = TestEnv::new();
+    let lib = "VERSION 1\nOUTER:\n    FUNCTION\n    DO +INNER\nINNER:\n    FUNCTION\n    RUN exit 3\n";
+    let app = "VERSION 1\nIMPORT ../stdlib/thing\nt:\n    FROM @host\n    DO thing+OUTER\n";
+    env.write("rb.toml", "").write("stdlib/thing/Buildfile", lib).write("app/Buildfile", app);
+    // Each call with the file that it stands in, and the line that failed.
+    env.rb(["./app+t"])
+        .expect(1)
+        .says("stdlib/thing/Buildfile:7")
+        .says("called from DO +INNER, stdlib/thing/Buildfile:4")
+        .says("called from DO thing+OUTER, app/Buildfile:5");
+}
+
+#[test]
 fn a_missing_file_names_the_nearest_before_anything_runs() {
     let env = TestEnv::new();
     env.write("Buildfile", host("    RUN echo ran-first\n    COPY mian.c /\n")).write("main.c", "");

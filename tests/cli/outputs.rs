@@ -42,6 +42,35 @@ fn one_artifact_is_written_and_nothing_else() {
 }
 
 #[test]
+fn several_artifacts_go_into_a_folder() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nof:\n    FROM @host\n    ARG v=1\n    RUN echo $v > /v && echo w > /w\n    SAVE ARTIFACT /v $v/v\n    SAVE ARTIFACT /w\n",
+    );
+    env.write("sub/Earthfile", TEXT).write("file", "");
+    // Several targets, one of them in two ways; what they share is built once, and nothing else is written.
+    let words = ["-a", "+of/1/v", "./sub+t/bin/app", "out", "+of/2", "--v=2"];
+    env.rb(words).expect(0).says("wrote out/v").says("wrote out/app").says("wrote out/2");
+    assert_eq!(
+        (env.read("out/v"), env.read("out/app"), env.read("out/2/v")),
+        ("1\n".into(), "app\n".into(), "2\n".into())
+    );
+    assert!(!env.has("sub/out"));
+    env.rb(["--dry-run", "-a", "+of/w", "./sub+t/*", "new"]).expect(0);
+    env.rb(["-k", "-a", "+of/w", "+of/1/v"]).expect(0);
+    assert_eq!((env.read("w"), env.read("v")), ("w\n".into(), "1\n".into()));
+    env.rb(["-a", "+of/w", "+of/w", "--v=3"])
+        .expect(2)
+        .says("`+of/w` and `+of --v=3/w`")
+        .says("both be written to `./w`");
+    env.rb(["-a", "./sub+t/*", "+of/*", "--v=lib", "x"]).expect(2).says("both be written to `x/lib`");
+    env.rb(["-a", "+of/w", "+of/1/v", "file"]).expect(2).says("`file` is none");
+    env.rb(["-a", "+of/w", "./sub+t/bin/ap", "x"]).expect(2).says("did you mean `./sub+t/bin/app`?");
+    assert!(!env.has("x") && !env.has("new"));
+}
+
+#[test]
 fn images_alone_and_nothing_at_all() {
     let env = TestEnv::new();
     env.write("Buildfile", TEXT);

@@ -162,7 +162,7 @@ fn outputs_take_all_platforms_or_say_which() {
 }
 
 #[test]
-fn a_name_runs_for_this_machine_and_steps_of_others_are_refused() {
+fn a_name_runs_for_this_machine_and_steps_of_others_need_an_emulator() {
     let (host, other) = platforms();
     let env = TestEnv::new();
     if !env.busybox_layout("base") {
@@ -183,7 +183,12 @@ fn a_name_runs_for_this_machine_and_steps_of_others_are_refused() {
     assert!(run.stdout.contains(&format!("FOR={host}\n")), "{}", run.stdout);
     env.rb(["--platform", &other, "run", "+image"]).expect(2).says(&other);
     env.write("Buildfile", env.read("Buildfile").replace(&format!("FROM --platform={host} oci"), "FROM oci"));
-    env.rb(["--platform", &other, "+step"]).expect(2).says(&other);
+    // Whatever emulators this machine has.
+    let architecture = other.strip_prefix("linux/").expect("is of Linux");
+    env.write("config.toml", format!("[emulators]\n{architecture} = \"/nowhere/qemu\"\n"));
+    let config = env.project().join("config.toml");
+    let config = [("RB_CONFIG", config.to_str().expect("is text"))];
+    env.rb_with(&config, ["--platform", &other, "+step"]).expect(2).says(architecture).says("/nowhere/qemu");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Every kind of archive, loaded into podman.
+//! Every kind of archive, loaded into podman; and images handed to it, of which it reads what it lacks.
 
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::env::{TestEnv, is_root};
+use crate::push::noise;
 
 /// podman with a store of its own, gone with the test's folder.
 struct Podman<'a>(&'a TestEnv);
@@ -44,6 +45,28 @@ fn project() -> TestEnv {
     env
 }
 
+pub(crate) const LARGE: usize = 2 << 20;
+
+/// A project whose image has a large layer below a small one.
+pub(crate) fn two_layers() -> TestEnv {
+    let env = TestEnv::new();
+    let text = "VERSION 1\nlower:\n    FROM scratch\n    COPY large /large\nimage:\n    FROM +lower\n    COPY small /small\n    \
+                SAVE IMAGE app:1\n";
+    env.write("Buildfile", text).write("large", noise(5, LARGE)).write("small", "1\n");
+    env
+}
+
+/// Overwrites the largest blob of the state directory.
+pub(crate) fn spoil_largest_blob(env: &TestEnv) {
+    let blobs = std::fs::read_dir(env.state().join("blobs/sha256")).expect("lists");
+    let sized = blobs
+        .map(|blob| blob.expect("lists"))
+        .map(|blob| (blob.metadata().expect("stats").len(), blob.path()));
+    let (size, path) = sized.max().expect("has one");
+    assert!(size >= LARGE as u64, "{size}");
+    std::fs::write(path, vec![b'x'; usize::try_from(size).expect("fits")]).expect("writes");
+}
+
 fn check(podman: &Podman<'_>, name: &str, what: &str) {
     let found: Value = serde_json::from_str(&podman.run(&["image", "inspect", name])).expect("JSON");
     assert_eq!(found[0]["Config"]["Labels"]["a"], "b", "{what}");
@@ -77,14 +100,8 @@ fn podman_loads_every_kind_of_archive() {
     check(&podman, "app:1", "saved.tar");
 }
 
-#[test]
-fn images_are_handed_to_podman() {
-    if !ready() {
-        return;
-    }
-    let env = project();
-    let podman = Podman(&env);
-    // Its store is named by its own file of settings, as a user would.
+/// Writes a file of settings that names this store, as a user would, and returns its path.
+fn store_settings(env: &TestEnv) -> String {
     let at = |name: &str| env.project().join(name).display().to_string();
     let settings = format!(
         "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
@@ -92,13 +109,67 @@ fn images_are_handed_to_podman() {
         at("podman/run")
     );
     env.write("storage.conf", settings);
-    let variables = [("CONTAINERS_STORAGE_CONF", at("storage.conf"))];
-    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    at("storage.conf")
+}
+
+#[test]
+fn images_are_handed_to_podman() {
+    if !ready() {
+        return;
+    }
+    let env = project();
+    let podman = Podman(&env);
+    let settings = store_settings(&env);
+    let variables = [("CONTAINERS_STORAGE_CONF", settings.as_str())];
     env.rb_with(&variables, ["--load=podman", "+image"]).expect(0).says("loaded into podman");
     check(&podman, "app:1", "--load");
+    // By its name alone, as podman writes it whichever way an image comes.
+    let names = podman.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert_eq!(names, "localhost/app:1\n");
     let other = if rb_oci::Platform::host().architecture == "arm64" { "amd64" } else { "arm64" };
     let both = format!("{},linux/{other}", rb_oci::Platform::host());
     let run = env.rb_with(&variables, ["--platform", &both, "--load=podman", "+image"]).expect(0);
     run.says("alone is loaded").says("loaded into podman");
     check(&podman, "app:1", "--load of an index");
+}
+
+#[test]
+fn podman_reads_no_layer_that_it_has() {
+    if !ready() {
+        return;
+    }
+    let env = two_layers();
+    let podman = Podman(&env);
+    let settings = store_settings(&env);
+    let variables = [("CONTAINERS_STORAGE_CONF", settings.as_str())];
+    env.rb_with(&variables, ["--load=podman", "+image"]).expect(0);
+    env.write("small", "2\n");
+    spoil_largest_blob(&env);
+    env.rb_with(&variables, ["--load=podman", "+image"]).expect(0).says("loaded into podman");
+    let files = podman.mounted("app:1");
+    assert_eq!(std::fs::read_to_string(files.join("small")).expect("reads"), "2\n");
+    assert!(std::fs::read(files.join("large")).expect("reads") == noise(5, LARGE));
+    podman.run(&["image", "unmount", "app:1"]);
+    // It would have noticed.
+    podman.run(&["rmi", "--all", "--force"]);
+    env.rb_with(&variables, ["--load=podman", "+image"]).expect(3).says("damaged");
+}
+
+#[test]
+fn a_podman_that_reads_no_layout_is_given_an_archive() {
+    if !ready() {
+        return;
+    }
+    let env = project();
+    let podman = Podman(&env);
+    let settings = store_settings(&env);
+    env.write("bin/podman", "#!/bin/sh\n[ \"$1\" = pull ] && exit 125\nexec /usr/bin/podman \"$@\"\n");
+    let program = env.project().join("bin/podman");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("modes");
+    let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", env.project().join("bin").display());
+    let variables = [("CONTAINERS_STORAGE_CONF", settings.as_str()), ("PATH", &path)];
+    env.rb_with(&variables, ["--load=podman", "+image"]).expect(0).says("loaded into podman");
+    check(&podman, "app:1", "an archive");
+    let names = podman.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert_eq!(names, "localhost/app:1\n");
 }

@@ -4,6 +4,7 @@
 //! devices and a C compiler. The state directory and the project's `here` lie on a disk that loses what was not
 //! written, the project itself on one that loses nothing; each time the machine comes up under another boot id.
 
+mod dice;
 mod disk;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use rb_oci::Digest;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::env::TestEnv;
+use dice::Dice;
 use disk::{Disk, Machine};
 
 /// Files that are copied.
@@ -61,18 +63,6 @@ all:
     BUILD +kept --round=$round
     BUILD +image
 ";
-
-/// xorshift64*, so that a seed tells the whole story.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
 
 /// The files of the project, and what they are made of.
 struct Project(BTreeMap<String, Vec<u8>>);

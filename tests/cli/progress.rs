@@ -60,6 +60,34 @@ fn json_is_json_and_quiet_is_quiet() {
 }
 
 #[test]
+fn a_long_export_is_seen_to_go_on() {
+    let env = TestEnv::new();
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM scratch\n    COPY text /text\n    SAVE IMAGE app\n");
+    // Words at random, so that the best of compressions takes its time.
+    let mut state = 1_u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:x} ", state >> 48)
+    };
+    let mut text = String::new();
+    while text.len() < 8 << 20 {
+        text.push_str(&word());
+    }
+    env.write("text", &text);
+    let output = "type=oci,dest=app.tar,compression=zstd,compression-level=19";
+    let said = env.rb(["--progress=json", "-o", output, "+t"]).expect(0).stderr;
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let outputs = lines.iter().find(|line| line["name"] == "writing outputs").expect("is told");
+    let packed: Vec<(u64, u64)> = lines
+        .iter()
+        .filter(|line| line["vertex"] == outputs["vertex"] && line["doing"] == "packing")
+        .map(|line| (line["current"].as_u64().expect("bytes"), line["total"].as_u64().expect("bytes")))
+        .collect();
+    assert!(!packed.is_empty(), "{said}");
+    assert!(packed.iter().all(|(done, all)| done <= all && *all == text.len() as u64), "{packed:?}");
+}
+
+#[test]
 fn github_gets_groups_annotations_and_a_summary() {
     let env = TestEnv::new();
     env.write(

@@ -216,6 +216,24 @@ fn who_is_not_known_is_told_what_to_do() {
 }
 
 #[test]
+fn a_digest_that_is_not_the_images_is_refused_before_anything_is_sent() {
+    let Some(place) = Place::new(&Wants::default()) else { return };
+    let server = place.behind(|_, _| None);
+    place.saves("app");
+    place.env.rb(["+image"]).expect(0);
+    let other = rb_oci::Digest::of("another").to_string();
+    for to in [format!("{}/app@{other}", server.host), format!("{}/app:1@{other}", server.host)] {
+        place.env.rb(["image", "push", "app", &to]).expect(2).says("cannot be pushed to").says(&other);
+        place.env.rb(["image", "copy", "app", &format!("docker://{to}")]).expect(2).says(&other);
+    }
+    assert_eq!(server.asked().len(), 0);
+    let digest = digest_of(&place.env.rb(["image", "push", "app", &place.name("app:1")]).expect(0));
+    let pushed = place.env.rb(["image", "push", "app", &format!("{}/by@{digest}", server.host)]).expect(0);
+    assert_eq!(digest_of(&pushed), digest);
+    place.env.rb(["image", "pull", "-q", &format!("{}/by@{digest}", server.host)]).expect(0);
+}
+
+#[test]
 fn a_bad_line_and_a_busy_registry_do_not_stop_a_push() {
     let Some(place) = Place::new(&Wants::default()) else { return };
     place.saves("app");

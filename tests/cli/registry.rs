@@ -15,6 +15,7 @@ use crate::env::TestEnv;
 
 mod faults;
 mod layers;
+mod lies;
 mod secured;
 
 #[path = "../../runtime/registry/tests/support/mod.rs"]
@@ -300,7 +301,7 @@ fn a_bad_line_is_overcome_and_bad_bytes_are_told() {
     tampered[1000] ^= 1;
     other.blobs.lock().unwrap().insert(layer.clone(), tampered);
     let run = other.env.rb(["+t"]);
-    assert!(run.code == 2 && run.stderr.contains("sent a wrong blob"), "{run:?}");
+    assert!(run.code == 3 && run.stderr.contains("sent a wrong blob"), "{run:?}");
     assert!(!other.has_blob(&layer) && other.snapshots() == 0);
 }
 

@@ -30,10 +30,26 @@ pub(crate) fn made(who: Who) -> Option<TestEnv> {
     Some(env)
 }
 
+#[test]
+fn an_init_waits_for_orphans_and_passes_signals_on() {
+    let Some(env) = made(Who::Tester) else { return };
+    let script = "test $$ != 1 && busybox cut -d' ' -f4 /proc/$$/stat; exit 5";
+    assert_eq!(env.rb(shell(&["--init"], script)).expect(5).stdout, "1\n");
+    // A key reaches the program, once.
+    let script = "n=0; trap 'n=$((n + 1))' INT; echo ready; until test $n -gt 0; do sleep 0.05; done; sleep 0.5; exit $((6 + n))";
+    let mut seat = Seat::take(&env, &shell(&["-it", "--init"], script));
+    seat.sees("ready");
+    seat.types("\u{3}");
+    assert_eq!(seat.code(), 7);
+}
+
 /// The words of `rb run OPTIONS made sh -c SCRIPT`.
 pub(crate) fn shell<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
     [&["run"], options, &["made", "sh", "-c", script]].concat()
 }
+
+/// After so long something does not come any more, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A terminal, and `rb` before it.
 struct Seat {
@@ -61,7 +77,7 @@ impl Seat {
     /// Waits until something is on the screen.
     #[track_caller]
     fn sees(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         while !self.heard.contains(text) {
             match self.ours.read(&mut buffer) {
@@ -89,7 +105,7 @@ impl Seat {
     }
 
     fn code(&mut self) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.rb.try_wait().expect("waits") {
                 return status.code().unwrap_or(-1);
@@ -271,7 +287,7 @@ fn leads(who: Who) {
     env.rb(words).expect(3).says(&format!("cannot listen on {at}"));
     drop(taken);
     let mut rb = env.spawn(words);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     let mut heard = String::new();
     while heard.is_empty() {
         assert!(Instant::now() < deadline, "nobody answers");

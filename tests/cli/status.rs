@@ -1,5 +1,6 @@
 //! `rb status`: who waits for what, asked from outside.
 
+use std::io::BufRead as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,43 @@ fn one_process_waits_for_another_and_says_for_which() {
     ends_well(second);
     assert_eq!(env.rb(["status"]).expect(0).stdout, "nothing is running\n");
     assert_eq!(sockets(&env), 0);
+}
+
+#[test]
+fn a_build_says_which_process_it_waits_for_and_that_it_is_stopped() {
+    let env = TestEnv::new();
+    if !env.busybox_layout("base") {
+        return;
+    }
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM oci-layout:./base:test\n    RUN true\n");
+    env.rb(["image", "ls"]).expect(0);
+    // Somebody who is stopped is bringing its layer.
+    let blob = |digest: &Value| {
+        let digest = digest.as_str().expect("a digest").replace(':', "/");
+        serde_json::from_str::<Value>(&env.read(&format!("base/blobs/{digest}"))).expect("JSON")
+    };
+    let index: Value = serde_json::from_str(&env.read("base/index.json")).expect("JSON");
+    let layer = blob(&index["manifests"][0]["digest"])["layers"][0]["digest"].clone();
+    let key = rb_oci::Digest::of(format!("fetching {}", layer.as_str().expect("a digest")));
+    let mut holder = std::process::Command::new("sleep").arg("1000").spawn().expect("starts");
+    let id = rustix::process::Pid::from_child(&holder);
+    rustix::process::kill_process(id, rustix::process::Signal::STOP).expect("stops");
+    std::fs::create_dir_all(env.state().join("claims")).expect("makes");
+    let claim = env.state().join("claims").join(key.hex());
+    std::fs::write(&claim, format!("{}\n", holder.id())).expect("writes");
+    let held = std::fs::File::open(&claim).expect("opens");
+    held.lock().expect("locks");
+    let mut child = env.spawn(["--progress=plain", "+t"]);
+    let mut lines = std::io::BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let waits = format!("waiting for process {} (stopped: `kill -CONT {}`", holder.id(), holder.id());
+    assert!(lines.by_ref().any(|line| line.expect("reads").contains(&waits)));
+    held.unlock().expect("unlocks");
+    holder.kill().expect("ends");
+    holder.wait().expect("ends");
+    let rest: Vec<String> = lines.map(|line| line.expect("reads")).collect();
+    assert!(child.wait().expect("ends").success(), "{rest:?}");
+    // However many blobs and layers wait for it, it is said once.
+    assert!(!rest.iter().any(|line| line.contains("waiting for")), "{rest:?}");
 }
 
 #[test]

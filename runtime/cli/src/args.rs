@@ -8,11 +8,13 @@
 //! `--NAME=value` behind it belongs to the target. Options have Earthly's names where Earthly has them; called as
 //! `earthly`, the few words that mean something else there are read as Earthly does ([`as_earthly`]).
 
+mod artifacts;
 mod build;
 mod cache;
 mod calls;
 mod course;
 mod image;
+mod limits;
 mod llb;
 mod login;
 mod logs;
@@ -25,16 +27,18 @@ use std::path::Path;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub(crate) use build::{BuildOptions, Hidden, ProgressChoice, PullChoice};
+pub(crate) use artifacts::ArtifactCalls;
+pub(crate) use build::{BuildOptions, Hidden, ProgressChoice, PullChoice, StepNetworkChoice};
 pub(crate) use cache::CacheCommand;
-pub(crate) use calls::{ArgsError, ArtifactCall, TargetCall, texts};
+pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
 pub(crate) use image::{
-    ImageCommand, ImageCopyArgs, ImageInspectArgs, ImageLoadArgs, ImageLsArgs, ImagePushArgs, ImageSaveArgs,
-    ListFormat, SaveChoice,
+    ImageCommand, ImageCopyArgs, ImageInspectArgs, ImageLoadArgs, ImageLsArgs, ImagePullArgs, ImagePushArgs,
+    ImageSaveArgs, ListFormat, SaveChoice, TypesChoice,
 };
+pub(crate) use limits::{Cpus, LimitOptions};
 pub(crate) use llb::{CompileArgs, SolveArgs};
-pub(crate) use login::{LoginArgs, LogoutArgs};
+pub(crate) use login::{LoginArgs, LogoutArgs, RegistryArgs};
 pub(crate) use logs::LogsArgs;
 pub(crate) use look::{
     AstArgs, CompletionArgs, ConfigArgs, DocArgs, DoctorArgs, HelpArgs, LsArgs, StatusArgs,
@@ -116,7 +120,7 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Print the script by which a shell completes words
     Completion(CompletionArgs),
-    /// Explain a command, a topic or a target
+    /// Explain a command, topic, statement, error code or target
     Help(HelpArgs),
     /// The first word that is no command, and all words behind it.
     #[command(external_subcommand)]

@@ -59,6 +59,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
     option("RB_NO_CACHE", "EARTHLY_NO_CACHE", "as --no-cache, if true"),
     option("RB_NO_OUTPUT", "EARTHLY_NO_OUTPUT", "as --no-output, if true"),
     consent("RB_ALLOW_PRIVILEGED", "EARTHLY_ALLOW_PRIVILEGED", "as --allow-privileged, if true"),
+    plain("RB_ALLOW_HOST_NETWORK", "as --allow-host-network, if true"),
+    plain("RB_STEP_NETWORK", "as --step-network"),
     plain("RB_ALLOW_BIND", "as --allow-bind: folders with colons in between"),
     option("RB_PLATFORMS", "EARTHLY_PLATFORMS", "as --platform"),
     option(
@@ -71,6 +73,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
     consent("RB_ARG_FILE_PATH", "EARTHLY_ARG_FILE_PATH", "as --arg-file-path"),
     consent("RB_SECRET_FILE_PATH", "EARTHLY_SECRET_FILE_PATH", "as --secret-file-path"),
     consent("RB_ENV_FILE_PATH", "EARTHLY_ENV_FILE_PATH", "as --env-file-path"),
+    common(
+        "SSH_AUTH_SOCK",
+        "EARTHLY_SSH_AUTH_SOCK",
+        "socket of the ssh agent that steps are lent as `default`",
+    ),
     plain("SOURCE_DATE_EPOCH", "as --epoch"),
     plain("RB_CONFIG", "your settings [default: rb/config.toml in $XDG_CONFIG_HOME or $HOME/.config]"),
     common("HTTP_PROXY", "http_proxy", "proxy for http://"),

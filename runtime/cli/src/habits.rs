@@ -15,13 +15,34 @@ const INSTEAD: &[(&[&str], &str)] = &[
     (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
     (&["--target"], "name the target itself: `rb +TARGET`"),
     (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
+    (&["--ssh-auth-sock"], "`--ssh default=SOCKET` in front of the target names another agent"),
+    (
+        &["--cpu-shares", "--cpu-quota", "--cpu-period"],
+        "`--cpus 1.5` limits the processors' time of each step",
+    ),
     (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
+    (
+        &["--env-file"],
+        "values for ARGs stand in `.arg`, or --arg-file-path FILE; `rb run --env-file FILE` gives a program variables",
+    ),
+    (
+        &["-e", "--env"],
+        "`rb +TARGET --NAME=value` gives an ARG; `rb run -e NAME=value` gives a program a variable",
+    ),
+    (
+        &["-v", "--volume", "--mount"],
+        "`COPY` in the Buildfile takes files; `rb run -v ./folder:/place` shows a program a folder",
+    ),
+    (&["--tty", "--rm"], "options of a program stand behind `rb run`: `rb run -it +TARGET sh`"),
+    (&["-n", "--just-print"], "`rb --dry-run +TARGET` shows what would run"),
+    (&["-B", "--always-make", "--rerun-tasks"], "`rb --no-cache +TARGET` runs every step"),
+    (&["-l", "--list", "--list-targets"], "`rb ls` lists the targets"),
+    (&["-C", "--directory"], "a target names its folder: `rb DIR+TARGET`"),
 ];
 
 /// Options without a substitute.
 const NONE_YET: &[&str] = &[
     "-i",
-    "-m",
     "--add-host",
     "--allow",
     "--attest",
@@ -35,7 +56,6 @@ const NONE_YET: &[&str] = &[
     "--cache-from",
     "--cache-to",
     "--call",
-    "--cgroup-parent",
     "--check",
     "--config",
     "--conversion-parallelism",
@@ -51,7 +71,6 @@ const NONE_YET: &[&str] = &[
     "--interactive",
     "--label",
     "--max-remote-cache",
-    "--memory",
     "--no-auto-skip",
     "--no-buildkit-update",
     "--no-cache-filter",
@@ -63,14 +82,10 @@ const NONE_YET: &[&str] = &[
     "--satellite",
     "--save-inline-cache",
     "--sbom",
-    "--shm-size",
-    "--ssh",
-    "--ssh-auth-sock",
     "--tls-enabled",
     "--tlscacert",
     "--tlscert",
     "--tlskey",
-    "--ulimit",
     "--use-inline-cache",
     "--version-flag-overrides",
 ];
@@ -88,16 +103,8 @@ const OF_RUN: &[(&[&str], &str)] = &[
         "leave it out: a program runs once, apart from all others",
     ),
     (
-        &["--init"],
-        "leave it out: signals mean to a program what they do outside, and all it leaves behind ends with it",
-    ),
-    (
         &["--privileged", "--cap-add", "--cap-drop", "--security-opt", "--device", "--gpus"],
         "leave it out: a program has docker's usual privileges; steps of a build may have all (`RUN --privileged`)",
-    ),
-    (
-        &["-m", "--memory", "--cpus", "--cpu-shares", "--pids-limit", "--shm-size", "--ulimit"],
-        "leave it out: a program may have all of the machine",
     ),
     (
         &["-l", "--label", "--cidfile", "--link"],
@@ -122,7 +129,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["load", "import"], "did you mean `rb image load`?"),
     (&["history", "inspect"], "did you mean `rb image inspect`?"),
     (
-        &["ps", "top", "stats"],
+        &["ps", "top", "stats", "container", "containers"],
         "did you mean `rb status`? a program of `rb run` is a process like others: `ps`",
     ),
     (
@@ -145,11 +152,59 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["info", "bootstrap"], "did you mean `rb doctor`?"),
     (&["version"], "did you mean `rb --version`?"),
     (&["buildx", "bake", "builder"], "targets need none: `rb +TARGET`"),
+    (&["list", "targets", "tasks"], "did you mean `rb ls`?"),
+    (
+        &["clean", "clear", "gc", "du", "df", "reset"],
+        "did you mean `rb cache`? `rb config root` says where all is kept; removing that directory forgets everything",
+    ),
+    (&["shell", "sh", "bash", "debug"], "`rb run -it +TARGET sh` opens a shell in what a target has made"),
+    (
+        &["graph", "tree", "plan", "why", "explain"],
+        "`rb --dry-run +TARGET` says what would run and why, `rb compile +TARGET` shows the graph",
+    ),
+    (
+        &["fmt", "format", "lint", "check", "validate"],
+        "`rb ast DIR >/dev/null` tells what is wrong in a Buildfile",
+    ),
+    (&["init", "new"], "write a file `Buildfile`: `rb help language` shows one"),
+    (
+        &[
+            "account",
+            "org",
+            "orgs",
+            "sat",
+            "satellite",
+            "satellites",
+            "billing",
+            "web",
+            "cloud",
+            "project",
+            "projects",
+        ],
+        "everything runs on this machine: there is nothing to sign up for",
+    ),
+    (&["secret", "vault"], "`rb --secret NAME +TARGET` lends one to a build: `rb help secrets`"),
+    (&["registry", "auth"], "`rb login HOST` logs in; more in `rb help registries`"),
+    (&["update", "upgrade", "self-update"], "install the newer version over this one; what is stored stays"),
     (&["search"], "registries are searched in a browser; `rb image pull NAME` takes what is found"),
     (&["docker-build"], "Dockerfiles come later"),
 ];
 
-/// An option that is not known, in words.
+/// Commands that others have below one of ours, and what `rb` has instead.
+const BELOW: &[(&str, &[&str], &str)] = &[
+    (
+        "cache",
+        &["prune", "clean", "clear", "gc", "rm", "reset", "ls", "list", "du"],
+        "nothing is removed by itself: `rb config root` says where all is kept; removing that directory forgets everything and breaks nothing",
+    ),
+    ("image", &["prune"], "`rb image rm NAME` removes an image; its layers stay, for builds"),
+    ("image", &["history"], "did you mean `rb image inspect`?"),
+    ("image", &["build"], "targets need no command: `rb +TARGET`"),
+    ("image", &["import"], "did you mean `rb image load`?"),
+    ("image", &["export"], "did you mean `rb image save`?"),
+];
+
+/// An option or a command that is not known, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Habit {
     /// One line.
@@ -184,6 +239,15 @@ pub(crate) fn of_arguments(option: &str) -> Option<Habit> {
     name.contains(|letter: char| letter.is_ascii_uppercase() || letter == '_').then(|| Habit {
         message: format!("`--{name}` is no option of rb"),
         help: Some(format!("build arguments stand behind their target: `rb +TARGET --{name}=value`")),
+    })
+}
+
+/// Tells of a command that others have below `parent`.
+pub(crate) fn of_below(parent: &str, word: &str) -> Option<Habit> {
+    let (_, _, help) = BELOW.iter().find(|(of, words, _)| *of == parent && words.contains(&word))?;
+    Some(Habit {
+        message: format!("there is no command `rb {parent} {word}`"),
+        help: Some((*help).to_owned()),
     })
 }
 
@@ -237,7 +301,7 @@ mod tests {
         let argument = of_arguments("--MODE=debug").expect("is an argument");
         assert_eq!(argument.message, "`--MODE` is no option of rb");
         assert_eq!((of_arguments("--no-cahce"), of_arguments("-X")), (None, None));
-        assert!(of_run("--memory=1g").is_some_and(|help| help.contains("all of the machine")));
+        assert!(of_run("--gpus=all").is_some_and(|help| help.contains("usual privileges")));
     }
 
     #[test]
@@ -275,6 +339,18 @@ mod tests {
                 assert!(command.find_subcommand(word).is_some(), "{help}");
             }
         }
+    }
+
+    #[test]
+    fn none_is_a_command_below_ours() {
+        let table = Args::command();
+        for (parent, words, _) in BELOW {
+            let parent = table.find_subcommand(parent).expect("is a command");
+            assert!(words.iter().all(|word| parent.find_subcommand(word).is_none()), "{words:?}");
+        }
+        let said = of_below("image", "history").expect("is known").help;
+        assert_eq!(said.as_deref(), Some("did you mean `rb image inspect`?"));
+        assert_eq!((of_below("image", "puhs"), of_below("config", "prune")), (None, None));
     }
 
     #[test]

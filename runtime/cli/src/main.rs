@@ -5,6 +5,7 @@
 //! runtime.
 
 mod args;
+mod codes;
 mod commands;
 mod complete;
 mod env_file;

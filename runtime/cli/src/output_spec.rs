@@ -215,6 +215,11 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 impl OutputSpec {
+    /// Tells whether it goes to standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.dest() == Some(Dest::Stdout)
+    }
+
     /// Returns where it goes, if that is no store.
     fn dest(&self) -> Option<Dest> {
         match self {

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rb_oci::Digest;
-use rb_session::{HiddenFile, LocalDir, Secret, Session};
+use rb_session::{HiddenFile, LocalDir, Secret, Session, SshAgent};
 
 use crate::settings::given::OwnFile;
 use crate::world::inside;
@@ -21,12 +21,18 @@ pub(crate) struct WorkspaceSession {
     root: PathBuf,
     secrets: BTreeMap<String, Secret>,
     own_files: Vec<OwnFile>,
+    agents: BTreeMap<String, SshAgent>,
 }
 
 impl WorkspaceSession {
     /// Lends what lies below `root`, which has no links, and what is reached from it by `..`; and these secrets.
     pub(crate) fn new(root: PathBuf, secrets: BTreeMap<String, Secret>, own_files: Vec<OwnFile>) -> Self {
-        Self { root, secrets, own_files }
+        Self { root, secrets, own_files, agents: BTreeMap::new() }
+    }
+
+    /// Lends these ssh agents, too.
+    pub(crate) fn with_agents(self, agents: BTreeMap<String, SshAgent>) -> Self {
+        Self { agents, ..self }
     }
 
     fn folder(&self, dir: &str) -> Option<PathBuf> {
@@ -61,6 +67,10 @@ impl Session for WorkspaceSession {
 
     fn secret(&self, id: &str) -> Option<Secret> {
         self.secrets.get(id).cloned()
+    }
+
+    fn ssh(&self, id: &str) -> Option<SshAgent> {
+        self.agents.get(id).cloned()
     }
 
     fn cache_scope(&self) -> String {

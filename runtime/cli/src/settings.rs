@@ -12,6 +12,7 @@ pub(crate) mod in_force;
 pub(crate) mod keys;
 mod network;
 pub(crate) mod registry;
+pub(crate) mod steps;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -19,9 +20,9 @@ use std::path::PathBuf;
 
 use rb_api::PullPolicy;
 use rb_diag::{Diagnostics, chain};
-use rb_engine::StepNetwork;
+use rb_engine::{StepNetwork, StepTerms};
 use rb_oci::Platform;
-use rb_session::Secret;
+use rb_session::{Secret, SshAgent, SshKeyError};
 
 use crate::args::{BuildOptions, OutputOptions, ProgressChoice, PullChoice};
 use crate::env_file::Trouble;
@@ -113,6 +114,14 @@ pub(crate) struct Settings {
     pub(crate) registry: RegistrySettings,
     /// How steps and programs reach the network.
     pub(crate) network: StepNetwork,
+    /// Steps may ask for this machine's network.
+    pub(crate) allow_host_network: bool,
+    /// On which terms steps and programs run.
+    pub(crate) steps: StepTerms,
+    /// Ssh agents by id.
+    pub(crate) agents: BTreeMap<String, SshAgent>,
+    /// The socket of the user's own.
+    pub(crate) own_agent: Option<PathBuf>,
     /// Progress and colours.
     pub(crate) display: Display,
     /// Where a run on GitHub puts what it has to say.
@@ -152,6 +161,14 @@ pub(crate) enum SettingsError {
     Authority { file: String, trouble: &'static str },
     #[error("the value of {name} is not valid UTF-8")]
     NotText { name: String },
+    #[error("there is no ssh agent: SSH_AUTH_SOCK is not set")]
+    NoAgent,
+    #[error("no ssh agent answers at `{}`: {reason}", socket.display())]
+    DeadAgent { socket: PathBuf, reason: String },
+    #[error("the ssh agent `{id}` is given twice")]
+    AgentTwice { id: String },
+    #[error("`{file}` {problem}")]
+    Key { file: String, problem: SshKeyError },
     #[error("the secret `{name}` is given twice, by {first} and by {second}")]
     SecretTwice { name: String, first: String, second: String },
 }
@@ -206,6 +223,14 @@ impl SettingsError {
             Self::Authority { .. } => {
                 Some("name a file of certificates in PEM, `-----BEGIN CERTIFICATE-----` and so on".to_owned())
             }
+            Self::NoAgent | Self::DeadAgent { .. } => Some(
+                "start one, `eval $(ssh-agent) && ssh-add`, or name a key: `--ssh default=KEYFILE`"
+                    .to_owned(),
+            ),
+            Self::AgentTwice { id } => {
+                Some(format!("several keys are one agent: `--ssh {id}=KEYFILE,KEYFILE`"))
+            }
+            Self::Key { file, problem } => Some(steps::help_with_key(file, *problem)),
             Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
             Self::Config { .. }
             | Self::Unreadable { .. }
@@ -345,6 +370,10 @@ pub(crate) fn settle(
         epoch_seconds: epoch.unwrap_or(DEFAULT_EPOCH_SECONDS),
         registry,
         network,
+        allow_host_network: options.allow_host_network || environment.flag("RB_ALLOW_HOST_NETWORK")?,
+        steps: steps::terms(&options.limits, &config),
+        agents: steps::agents(options, environment)?,
+        own_agent: steps::own_agent(environment),
         display: display(options, environment)?,
         github: GitHub::of(environment),
         warnings,

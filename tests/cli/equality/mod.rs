@@ -67,7 +67,7 @@ impl Random {
 }
 
 /// Copies a folder with its modes, times, links and hard links, to where nothing is.
-pub(super) fn copy_as_it_is(from: &Path, to: &Path) {
+pub(crate) fn copy_as_it_is(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp starts");
     assert!(copied.success(), "{from:?} cannot be copied to {to:?}");
 }
@@ -89,6 +89,8 @@ struct Tally {
     failed: AtomicU64,
     steps: AtomicU64,
     steps_clean: AtomicU64,
+    /// Layers of which only what differs from an earlier one was written.
+    continued: AtomicU64,
 }
 
 struct Story {
@@ -156,6 +158,9 @@ impl Story {
                 )
             })?;
         }
+        let store = rb_store::Store::open(&self.env.state()).expect("opens");
+        let continued = store.snapshots().expect("reads").iter().filter(|row| row.continues).count();
+        tally.continued.fetch_add(continued as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -372,12 +377,13 @@ fn a_cached_build_gives_what_a_clean_build_gives() {
     });
     let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
     eprintln!(
-        "stories {first} to {}: {} states compared, {} of them fail to build; {} steps run, {} in clean builds; {:.0?}",
+        "stories {first} to {}: {} states compared, {} of them fail to build; {} steps run, {} in clean builds; {} layers continued; {:.0?}",
         first.wrapping_add(many - 1),
         count(&tally.builds),
         count(&tally.failed),
         count(&tally.steps),
         count(&tally.steps_clean),
+        count(&tally.continued),
         started.elapsed(),
     );
     let differences = differences.into_inner().expect("nobody panics");

@@ -81,11 +81,12 @@ pub(super) fn fill(folder: &Path, random: &mut Random) {
             add(&path, random);
         }
     }
-    if random.one_in(4) {
-        // So many that the digests of files are remembered with their times.
-        fs::create_dir(folder.join("many")).expect("makes folders");
+    if random.one_in(3) {
+        // So many that the digests of files are remembered with their times, and that one more changes little.
+        let many = folder.join(*random.pick(&["many", "src/many"]));
+        fs::create_dir(&many).expect("makes folders");
         for number in 0..80 {
-            fs::write(folder.join(format!("many/{number}.txt")), content(random)).expect("writes");
+            fs::write(many.join(format!("{number}.txt")), content(random)).expect("writes");
         }
     }
     if random.one_in(3) {

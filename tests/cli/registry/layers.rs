@@ -121,7 +121,7 @@ fn one_layer_that_is_wrong_ends_all_and_nothing_half_made_stays() {
     wrong[100_000] ^= 1;
     place.blobs.lock().unwrap().insert(layers[5].clone(), wrong);
     place.target(&format!("{}:tower", place.name()), "    SAVE ARTIFACT /d/all AS LOCAL all\n");
-    place.env.rb(["+t"]).expect(2).says("sent a wrong blob");
+    place.env.rb(["+t"]).expect(3).says("sent a wrong blob").says("ask who runs");
     assert!(!place.has_blob(&layers[5]));
     for folder in std::fs::read_dir(place.env.state().join("snapshots")).expect("lists") {
         let work = folder.expect("lists").path().join("work");

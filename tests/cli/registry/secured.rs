@@ -27,10 +27,13 @@ fn there_and_back(host: &str, prepare: impl Fn(&TestEnv) -> Vec<String>) {
     let data = noise(3, 300_000);
     let pull = |name: &str| {
         let env = TestEnv::new();
-        // A command of the image store has no options of builds.
-        if prepare(&env).is_empty() {
-            run(&env, &["image", "pull", name]);
-        }
+        let mut args = vec!["image".to_owned(), "pull".to_owned(), "-q".to_owned(), name.to_owned()];
+        args.extend(prepare(&env));
+        let pulled = env.rb(args).expect(0);
+        assert!(
+            pulled.stdout.trim().parse::<rb_oci::Digest>().is_ok() && pulled.stderr.is_empty(),
+            "{pulled:?}"
+        );
         env.write(
             "Buildfile",
             format!("VERSION 1\nt:\n    FROM {name}\n    SAVE ARTIFACT /data AS LOCAL out\n"),
@@ -74,6 +77,36 @@ fn an_authority_of_ones_own_is_trusted_by_option_or_settings() {
         write_at_home(env, ".config/rb/config.toml", &settings);
         Vec::new()
     });
+}
+
+#[test]
+fn commands_that_ask_a_registry_trust_an_authority_by_option() {
+    let wants = Wants { tls: true, password: true, realm: None };
+    let Some((_folder, registry)) = registry(&wants) else { return };
+    let ca = registry.ca().display().to_string();
+    let env = TestEnv::new();
+    let name = format!("{}/team/app:1", registry.host);
+    env.write("f", "f");
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM scratch\n    COPY f /f\n    SAVE IMAGE app:1\n");
+    env.rb(["+t"]).expect(0);
+    let login = ["login", registry.host.as_str(), "-u", "rb", "-p", "secret"];
+    env.rb(login).expect(2).says("cannot be trusted").says("--ca");
+    let at = format!("docker://{name}");
+    let copy = format!("docker://{}/team/copy:1", registry.host);
+    for command in [
+        &login[..],
+        &["image", "push", "app:1", &name],
+        &["image", "copy", &at, &copy],
+        &["image", "inspect", &at],
+        &["image", "inspect", "--remote", &name],
+        &["image", "pull", &name],
+    ] {
+        env.rb(command.iter().copied().chain(["--ca", &ca])).expect(0);
+    }
+    env.rb(["image", "pull", &name]).expect(2).says("cannot be trusted");
+    let missing = env.rb(["image", "pull", &name, "--ca", "/nonexistent/ca.pem"]);
+    assert!(missing.code != 0 && missing.stderr.contains("/nonexistent/ca.pem"), "{missing:?}");
+    env.rb(["login", &registry.host, "-u", "rb", "-p", "secret", "--ca", "/nonexistent/ca.pem"]).expect(2);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use rb_oci::Platform;
+use serde::Deserialize;
 
+use super::LimitOptions;
 use crate::settings;
 
 /// Options of everything that builds.
@@ -19,7 +21,7 @@ pub(crate) struct BuildOptions {
     #[arg(long, help_heading = "Build")]
     pub(crate) no_cache: bool,
     /// Steps at once [default: one per processor]
-    #[arg(long, short, value_name = "N", help_heading = "Build")]
+    #[arg(long, short, value_name = "N", value_parser = count, help_heading = "Build")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Let `FROM @host --bind` show this folder
     ///
@@ -70,6 +72,20 @@ pub(crate) struct BuildOptions {
         help_heading = "Network"
     )]
     pub(crate) http_proxy: Option<bool>,
+    /// Network of steps that name none [default: sandbox]
+    ///
+    /// `sandbox` leads outside and not to this machine: not to what listens here, be it on localhost. `host` is this machine's.
+    #[arg(
+        long,
+        value_name = "sandbox|host",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Network"
+    )]
+    pub(crate) step_network: Option<StepNetworkChoice>,
+    /// Let `RUN --network=host` have the host's network
+    #[arg(long, help_heading = "Network")]
+    pub(crate) allow_host_network: bool,
     /// Run what is marked `--push`, and push images
     #[arg(long, help_heading = "Build")]
     pub(crate) push: bool,
@@ -89,6 +105,12 @@ pub(crate) struct BuildOptions {
     /// `NAME` alone passes this shell's value on.
     #[arg(long, short, value_name = "NAME[=VALUE]", help_heading = "Secrets and files")]
     pub(crate) secret: Vec<Hidden>,
+    /// Lend an ssh agent to steps that ask for it
+    ///
+    /// They can have it list its keys and sign. `ID` alone is the one that SSH_AUTH_SOCK names; a SOCKET is another, KEYFILEs are
+    /// keys of OpenSSH without a passphrase. Targets that ask for `default` get that of SSH_AUTH_SOCK anyway.
+    #[arg(long, value_name = "ID[=SOCKET|KEYFILE,...]", help_heading = "Secrets and files")]
+    pub(crate) ssh: Vec<String>,
     /// Lend a file's content as a secret
     #[arg(long, value_name = "NAME=PATH", help_heading = "Secrets and files")]
     pub(crate) secret_file: Vec<String>,
@@ -116,6 +138,8 @@ pub(crate) struct BuildOptions {
         help_heading = "Build"
     )]
     pub(crate) epoch: Option<i64>,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
     /// How to show progress, on stderr
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Display")]
     pub(crate) progress: Option<ProgressChoice>,
@@ -129,6 +153,11 @@ pub(crate) struct BuildOptions {
     /// In the words that --progress=json and the records of builds have.
     #[arg(long, short = 'V', help_heading = "Display")]
     pub(crate) verbose: bool,
+}
+
+/// Reads a number of things of which there is at least one.
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number, 1 or more".to_owned())
 }
 
 /// A word that is never shown.
@@ -173,16 +202,20 @@ impl BuildOptions {
             pull: self.pull.or(outer.pull),
             ca: [outer.ca, self.ca].concat(),
             http_proxy: self.http_proxy.or(outer.http_proxy),
+            step_network: self.step_network.or(outer.step_network),
+            allow_host_network: self.allow_host_network || outer.allow_host_network,
             push: self.push || outer.push,
             ci: self.ci || outer.ci,
             strict: self.strict || outer.strict,
             allow_privileged: self.allow_privileged || outer.allow_privileged,
             secret: [outer.secret, self.secret].concat(),
+            ssh: [outer.ssh, self.ssh].concat(),
             secret_file: [outer.secret_file, self.secret_file].concat(),
             arg_file_path: self.arg_file_path.or(outer.arg_file_path),
             secret_file_path: self.secret_file_path.or(outer.secret_file_path),
             env_file_path: self.env_file_path.or(outer.env_file_path),
             epoch: self.epoch.or(outer.epoch),
+            limits: self.limits.over(outer.limits),
             progress: self.progress.or(outer.progress),
             quiet: self.quiet || outer.quiet,
             verbose: self.verbose || outer.verbose,
@@ -200,6 +233,16 @@ pub(crate) enum PullChoice {
     Missing,
     /// For nothing: what is not here is an error
     Never,
+}
+
+/// Networks of steps that ask for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StepNetworkChoice {
+    /// One that leads outside and not to this machine
+    Sandbox,
+    /// That of this machine
+    Host,
 }
 
 /// Ways to show progress.

@@ -1,8 +1,7 @@
-//! Words that name a target or an artifact, with what stands behind them.
+//! Words that name a target, with what stands behind them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
 
 use super::is_option;
 use crate::habits;
@@ -14,41 +13,6 @@ pub(crate) struct TargetCall {
     pub(crate) word: String,
     /// `--NAME=value`; of two the later counts.
     pub(crate) args: BTreeMap<String, String>,
-}
-
-/// An artifact of a target, and where it goes, as typed behind `--artifact`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ArtifactCall {
-    /// The target.
-    pub(crate) call: TargetCall,
-    /// Absolute path among its artifacts; `/` for all of them.
-    pub(crate) path: String,
-    /// Where to write it.
-    pub(crate) dest: PathBuf,
-}
-
-impl ArtifactCall {
-    /// Reads `[DIR]+target/path [DEST] [--NAME=value]…`; without a place it goes here under its own name.
-    pub(crate) fn parse(words: &[OsString]) -> Result<Self, ArgsError> {
-        let mut dest = None;
-        let mut call = TargetCall::read(texts(words)?, Some(&mut dest))?;
-        if let Some(word) = dest.as_ref().filter(|dest: &&String| dest.starts_with('+')) {
-            return Err(ArgsError::SecondArtifact { word: word.clone() });
-        }
-        let plus = call.word.find('+').unwrap_or_default();
-        let slash = call.word.get(plus..).and_then(|rest| rest.find('/')).map(|slash| plus + slash);
-        let Some(path) = slash.map(|slash| call.word.split_off(slash)) else {
-            return Err(ArgsError::NoArtifact { word: call.word });
-        };
-        let path = if path == "/*" { "/".to_owned() } else { path };
-        if path.contains(['*', '?', '[']) {
-            return Err(ArgsError::ArtifactPattern { target: call.word, path });
-        }
-        if Path::new(&path).components().any(|part| part == std::path::Component::ParentDir) {
-            return Err(ArgsError::NoArtifact { word: format!("{}{path}", call.word) });
-        }
-        Ok(Self { call, path, dest: PathBuf::from(dest.unwrap_or_else(|| "./".to_owned())) })
-    }
 }
 
 /// What cannot be read as a target with arguments.
@@ -68,9 +32,7 @@ pub(crate) enum ArgsError {
     StrayWord { word: String, target: String },
     #[error("`{word}` names no artifact")]
     NoArtifact { word: String },
-    #[error("`{word}` is a second artifact, and --artifact takes one")]
-    SecondArtifact { word: String },
-    #[error("`{target}{path}` is a pattern, and --artifact takes one artifact")]
+    #[error("`{target}{path}` is a pattern, and --artifact takes names")]
     ArtifactPattern { target: String, path: String },
 }
 
@@ -90,9 +52,9 @@ impl ArgsError {
                 Some("names are letters, digits and `_`, and start with no digit".to_owned())
             }
             Self::UnknownOption { help, .. } => help.clone(),
-            Self::OptionBehind { word } if word == "--" => {
-                Some("leave it out: all that stands behind a target is its arguments, `--NAME=value`".to_owned())
-            }
+            Self::OptionBehind { word } if word == "--" => Some(
+                "leave it out: all that stands behind a target is its arguments, `--NAME=value`".to_owned(),
+            ),
             Self::OptionBehind { word } => Some(match habits::of_builders(word) {
                 Some(habit) => habit.help.unwrap_or(habit.message),
                 None => format!(
@@ -103,14 +65,10 @@ impl ArgsError {
                 Some(format!("one target at a time here: let a target `BUILD` both, or name `{word}` alone"))
             }
             Self::NoArtifact { .. } => Some(
-                "write `rb --artifact [DIR]+TARGET/PATH [DEST]`, with a path as SAVE ARTIFACT gives it"
+                "write `rb --artifact [DIR]+TARGET/PATH… [DEST]`, with a path as SAVE ARTIFACT gives it"
                     .to_owned(),
             ),
-            Self::SecondArtifact { .. } => Some(
-                "`SAVE ARTIFACT … AS LOCAL` in the targets writes any number: `rb +a +b`; for a place of that name write `./+…`"
-                    .to_owned(),
-            ),
-            Self::ArtifactPattern { target, .. } => Some(format!("name one, or all of them: `{target}/*`")),
+            Self::ArtifactPattern { target, .. } => Some(format!("name each, or all of them: `{target}/*`")),
             Self::StrayWord { .. } => {
                 Some("build arguments are written `--NAME=value`, targets `[DIR]+NAME`".to_owned())
             }
@@ -173,7 +131,10 @@ impl TargetCall {
     }
 
     /// Reads the words; one that is no argument goes to `place`, if it is free.
-    fn read(words: Vec<String>, mut place: Option<&mut Option<String>>) -> Result<Self, ArgsError> {
+    pub(super) fn read(
+        words: Vec<String>,
+        mut place: Option<&mut Option<String>>,
+    ) -> Result<Self, ArgsError> {
         let mut rest = words.into_iter();
         let word = rest.next().unwrap_or_default();
         let mut args = BTreeMap::new();
@@ -233,7 +194,7 @@ pub(crate) fn texts(words: &[OsString]) -> Result<Vec<String>, ArgsError> {
 }
 
 /// Tells whether a word is `--NAME` alone, so that the next one is its value.
-fn is_option_name(word: &str) -> bool {
+pub(super) fn is_option_name(word: &str) -> bool {
     word.strip_prefix("--").is_some_and(|body| !body.contains('=') && is_name(body))
 }
 

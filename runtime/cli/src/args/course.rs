@@ -10,9 +10,10 @@ pub(crate) struct CourseOptions {
     /// With all that does not need what failed; what went well is written, and every failure is told once, at the end.
     #[arg(long, short, help_heading = "Build")]
     pub(crate) keep_going: bool,
-    /// Show what would run; run and write nothing
+    /// Show what would run; run no step, write nothing
     ///
-    /// And what is cached, and what would be written.
+    /// And what is cached, and what would be written. What it looks up on the way, digests of files and what names of images
+    /// stand for, is kept in the state directory, as by any build.
     #[arg(long, conflicts_with_all = ["expect_cached", "keep_going"], help_heading = "Build")]
     pub(crate) dry_run: bool,
     /// Fail unless every step is cached

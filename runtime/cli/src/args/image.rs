@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 use rb_oci::Platform;
 
+use super::{BuildOptions, RegistryArgs};
+
 /// `rb image`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -20,13 +22,7 @@ pub(crate) enum ImageCommand {
         name: String,
     },
     /// Pull an image into the store, and print the digest of its manifest
-    Pull {
-        /// Platform of the image [default: this machine's]
-        #[arg(long, value_name = "OS/ARCH")]
-        platform: Option<Platform>,
-        /// Name, with a tag or a digest
-        name: String,
-    },
+    Pull(ImagePullArgs),
     /// Push an image to a registry, and print what it is there
     Push(ImagePushArgs),
     /// Copy an image between registries, layouts, archives and the store
@@ -37,14 +33,15 @@ pub(crate) enum ImageCommand {
     Load(ImageLoadArgs),
     /// Write the files of an image into a folder
     #[command(after_help = "\
-Owners and times are kept; as a user without subordinate ids all files are that user's. Extended attributes are not kept.")]
+Owners, times and hard links are kept; as a user without subordinate ids all files are that user's. Extended attributes are \
+not kept.")]
     Unpack {
         /// Platform of the image [default: this machine's]
         #[arg(long, value_name = "OS/ARCH")]
         platform: Option<Platform>,
         /// Name or digest
         image: String,
-        /// A folder that is empty or not there
+        /// A folder that is empty or not there, or a link to such
         #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
@@ -58,6 +55,43 @@ Owners and times are kept; as a user without subordinate ids all files are that 
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+impl ImageCommand {
+    /// Returns what of a command's options builds have, too.
+    pub(crate) fn options(&self) -> BuildOptions {
+        let nobody = RegistryArgs::default();
+        let (registry, quiet) = match self {
+            Self::Pull(args) => (&args.registry, args.quiet),
+            Self::Push(args) => (&args.registry, args.quiet),
+            Self::Copy(args) => (&args.registry, args.quiet),
+            Self::Inspect(args) => (&args.registry, false),
+            Self::Load(args) => (&nobody, args.quiet),
+            Self::Ls(_) | Self::Tag { .. } | Self::Save(_) | Self::Unpack { .. } | Self::Rm { .. } => {
+                (&nobody, false)
+            }
+        };
+        BuildOptions { ca: registry.ca.clone(), quiet, ..BuildOptions::default() }
+    }
+}
+
+/// `rb image pull`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  rb image pull debian:12
+  rb run $(rb image pull -q ghcr.io/me/app:1)    what was pulled, by its digest")]
+pub(crate) struct ImagePullArgs {
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print the digest alone
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Name, with a tag or a digest
+    pub(crate) name: String,
 }
 
 /// `rb image ls`
@@ -98,6 +132,8 @@ pub(crate) struct ImageInspectArgs {
     /// Always so.
     #[arg(long, hide = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
     /// Names, digests, or places as `rb image copy` takes them
     #[arg(required = true)]
     pub(crate) images: Vec<String>,
@@ -116,12 +152,17 @@ pub(crate) struct ImagePushArgs {
     /// Of an index, only the image for this platform
     #[arg(long, value_name = "OS/ARCH", conflicts_with = "all_platforms")]
     pub(crate) platform: Option<Platform>,
-    /// All platforms of an index; that one is not here is an error
+    /// All platforms of an index [default]; that one is not here is an error
     #[arg(long)]
     pub(crate) all_platforms: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print what it is there alone
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Name or digest in the store
     pub(crate) image: String,
     /// Names in registries [default: its own]
@@ -137,7 +178,7 @@ Places, as skopeo writes them:
   oci:FOLDER[:NAME]          an image of an OCI layout
   oci-archive:FILE[:NAME]    an image of an archive
   docker-archive:FILE[:NAME] an image of what docker saved; both, if written
-FILE may be `-`: a standard stream. An index of the store is copied whole.
+FILE may be `-`: a standard stream.
 
 Examples:
   rb image copy docker://busybox docker://registry.example.com/busybox
@@ -146,15 +187,26 @@ Examples:
 pub(crate) struct ImageCopyArgs {
     /// Of an index, the image for this platform
     ///
-    /// Unless given, that of this machine; of an index of the store, all.
+    /// Unless given, that of this machine; an index of the store is copied whole, and that one of its platforms is not here is
+    /// an error.
     #[arg(long, value_name = "OS/ARCH", conflicts_with = "all")]
     pub(crate) platform: Option<Platform>,
     /// The whole index, with all platforms
     #[arg(long, short, visible_alias = "all-platforms")]
     pub(crate) all: bool,
+    /// Media types of the copy [default: as they are]
+    ///
+    /// In others it has another digest. umoci, and skopeo by name, find OCI's alone in a layout.
+    #[arg(long, short, value_name = "TYPES", value_enum)]
+    pub(crate) format: Option<TypesChoice>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Print what it is there alone
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Where it is
     pub(crate) from: String,
     /// Where it goes
@@ -189,6 +241,9 @@ pub(crate) struct ImageLoadArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print names and digests alone
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 /// Formats of `rb image save`.
@@ -202,6 +257,16 @@ pub(crate) enum SaveChoice {
     /// The same tar file: it holds Docker's manifest as well, as those of `docker save` hold both
     #[value(alias = "docker")]
     DockerArchive,
+}
+
+/// Media types of an image's documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TypesChoice {
+    /// OCI's
+    Oci,
+    /// Docker's: manifests of version 2, schema 2
+    #[value(alias = "v2s2")]
+    Docker,
 }
 
 /// Formats of lists.

@@ -1,8 +1,18 @@
-//! Words of `rb login` and `rb logout`.
+//! Words of `rb login` and `rb logout`, and those of all that asks a registry.
 
-use clap::Args as ClapArgs;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueHint};
 
 use super::Hidden;
+
+/// How a command that asks a registry reaches it: what is not in the user's settings.
+#[derive(Debug, Default, Clone, PartialEq, Eq, ClapArgs)]
+pub(crate) struct RegistryArgs {
+    /// Trust the authorities in this PEM file, beside those of the system
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Vec<PathBuf>,
+}
 
 /// `rb login`
 #[derive(Debug, ClapArgs)]
@@ -23,6 +33,8 @@ pub(crate) struct LoginArgs {
     /// Read the password from stdin
     #[arg(long, requires = "username")]
     pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
     /// The registry [default: docker.io]
     pub(crate) host: Option<String>,
 }

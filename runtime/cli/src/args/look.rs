@@ -86,6 +86,8 @@ Examples:
   rb help image push                    a command, as `rb image push --help`
   rb help environment                   a topic
   rb help RB_JOBS                       a variable, or a key of config.toml
+  rb help RUN                           a statement of Buildfiles
+  rb help rb::resolve::cycle            the code of an error
   rb help +app                          a target, as `rb +app --help`
   rb help --man /usr/local/share/man    man pages: rb(1), rb-image-push(1), rb-environment(7)…")]
 pub(crate) struct HelpArgs {
@@ -95,8 +97,8 @@ pub(crate) struct HelpArgs {
     /// Print the reference of all commands, keys and variables as Markdown
     #[arg(long, conflicts_with = "words")]
     pub(crate) markdown: bool,
-    /// A command, a topic or a target
-    #[arg(value_name = "COMMAND|TOPIC|TARGET")]
+    /// A command, topic, statement, setting, code of an error, or target
+    #[arg(value_name = "WORD")]
     pub(crate) words: Vec<String>,
 }
 

@@ -37,11 +37,13 @@ pub(crate) struct OutputOptions {
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
     pub(crate) annotation: Vec<Annotation>,
     /// Write digests and names of images, as JSON
+    ///
+    /// `-` is stdout.
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Write the id of the image, as docker shows it
     ///
-    /// That is the digest of its config.
+    /// That is the digest of its config. `-` is stdout.
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub(crate) iidfile: Option<PathBuf>,
     /// Save no image and write no local artifact
@@ -49,9 +51,9 @@ pub(crate) struct OutputOptions {
     /// --push counts all the same.
     #[arg(long, help_heading = "Output")]
     pub(crate) no_output: bool,
-    /// Write one artifact: `rb -a +TARGET/PATH [DEST]`
+    /// Write artifacts: `rb -a +TARGET/PATH… [DEST]`
     ///
-    /// And nothing else.
+    /// And nothing else. One takes the name DEST, unless that is a folder or ends in `/`; several go into the folder DEST.
     #[arg(
         long,
         short,
@@ -76,6 +78,6 @@ pub(crate) enum LoadChoice {
     Docker,
     /// podman
     Podman,
-    /// containerd, by `ctr`
+    /// containerd, by `ctr` (CONTAINERD_ADDRESS)
     Containerd,
 }

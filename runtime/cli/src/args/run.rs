@@ -86,7 +86,7 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         alias = "net",
-        value_name = "host|none",
+        value_name = "host|sandbox|none",
         value_enum,
         hide_possible_values = true,
         default_value = "host",
@@ -127,6 +127,11 @@ pub(crate) struct RunArgs {
     /// After SIGINT, SIGTERM or SIGHUP; unless given, it may take its time.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Program")]
     pub(crate) stop_timeout: Option<Duration>,
+    /// Give the program an init as its parent
+    ///
+    /// It ends what processes leave behind that are gone, and passes signals on.
+    #[arg(long, help_heading = "Program")]
+    pub(crate) init: bool,
     /// Keep nothing of the run; so it is anyway
     #[arg(long, help_heading = "Program")]
     pub(crate) rm: bool,
@@ -148,6 +153,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) enum NetworkChoice {
     /// That of this machine
     Host,
+    /// One that leads outside and not to this machine
+    Sandbox,
     /// Only a loopback of its own
     None,
 }
@@ -263,7 +270,7 @@ impl FromStr for Tmpfs {
     }
 }
 
-fn size_of(text: &str) -> Result<u64, String> {
+pub(super) fn size_of(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|next: char| next.is_ascii_alphabetic());
     let shift = match lower.get(digits.len()..).unwrap_or_default() {

@@ -143,23 +143,6 @@ fn options_count_on_both_sides_of_a_command() {
 }
 
 #[test]
-fn an_artifact_has_a_path_and_may_have_a_place() {
-    let call = |words: &[&str]| ArtifactCall::parse(&words.iter().map(OsString::from).collect::<Vec<_>>());
-    let got = call(&["./d+t/bin/app", "out/", "--A=1"]).expect("parses");
-    assert_eq!(
-        (got.call.word.as_str(), got.path.as_str(), got.dest.as_path()),
-        ("./d+t", "/bin/app", Path::new("out/"))
-    );
-    assert_eq!(got.call.args.len(), 1);
-    let all = call(&["+t/*"]).expect("parses");
-    assert_eq!((all.path.as_str(), all.dest.as_path()), ("/", Path::new("./")));
-    assert_eq!(call(&["+t"]), Err(ArgsError::NoArtifact { word: "+t".to_owned() }));
-    assert!(matches!(call(&["+t/*.so"]), Err(ArgsError::ArtifactPattern { .. })));
-    assert!(matches!(call(&["+t/../x"]), Err(ArgsError::NoArtifact { .. })));
-    assert!(matches!(call(&["+t/x", "a", "b"]), Err(ArgsError::StrayWord { .. })));
-}
-
-#[test]
 fn earthly_has_words_of_its_own() {
     let read = |words: &[&str]| as_earthly(words.iter().map(OsString::from).collect());
     assert_eq!(

@@ -3,7 +3,7 @@
 //! In: what the engine wrote, and `--load`, `--metadata-file`, `--iidfile`. Out: those files, each whole or not at all, and a
 //! line for what was handed over. Source: docker buildx build reference, "--metadata-file", "--iidfile".
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_api::{ExportResult, SolveResult};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::workbench::Workbench;
 use crate::args::{LoadChoice, OutputOptions};
 use crate::environment::Environment;
+use crate::output_spec::OutputSpec;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
 
@@ -29,8 +30,9 @@ pub(super) struct Loaded {
 
 /// Refuses files that cannot be written, before anything is built.
 pub(super) fn check_files(settings: &Settings, output: &OutputOptions) -> Result<(), Failure> {
+    check_stdout(settings, output)?;
     for (option, path) in [("--metadata-file", &output.metadata_file), ("--iidfile", &output.iidfile)] {
-        let Some(path) = path else { continue };
+        let Some(path) = path.as_ref().filter(|path| !is_stdout(path)) else { continue };
         let place = settings.cwd.join(path);
         let refused = |what: String, help: &str| {
             Err(Failure::input(format!("{option} {}: {what}", path.display()), Some(help.to_owned())))
@@ -49,6 +51,32 @@ pub(super) fn check_files(settings: &Settings, output: &OutputOptions) -> Result
         }
     }
     Ok(())
+}
+
+/// Tells whether a file of ours is standard output.
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Refuses that two things go to standard output, of which neither could be read.
+fn check_stdout(settings: &Settings, output: &OutputOptions) -> Result<(), Failure> {
+    let files = [("--metadata-file -", &output.metadata_file), ("--iidfile -", &output.iidfile)];
+    let is_there = |path: &Option<PathBuf>| path.as_deref().is_some_and(is_stdout);
+    let mut there: Vec<&str> =
+        files.iter().filter(|(_, path)| is_there(path)).map(|(option, _)| *option).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let archive = output.output.iter().any(OutputSpec::is_stdout);
+    there.extend(archive.then_some("-o dest=-"));
+    there.extend((settings.display.mode == ProgressMode::Quiet && !archive).then_some("--quiet"));
+    match there.as_slice() {
+        [one, other, ..] => Err(Failure::input(
+            format!("`{one}` and `{other}` both write to standard output"),
+            Some("give one of them a file; progress goes to stderr, `2>/dev/null` hides it".to_owned()),
+        )),
+        [_] | [] => Ok(()),
+    }
 }
 
 /// Hands images over: with `--load` all that were saved, else those at `loads`, places among the last `count` results. Of an
@@ -110,6 +138,7 @@ pub(super) async fn load(
         },
         docker_host: text("DOCKER_HOST"),
         runtime_directory: text("XDG_RUNTIME_DIR").map(Into::into),
+        containerd_address: text("CONTAINERD_ADDRESS").filter(|address| !address.is_empty()),
     };
     let kill = KillSwitch::new();
     // Dropping the future, as a signal does, ends what was started.
@@ -166,7 +195,7 @@ pub(super) fn write_files(
         all.remove("destination");
         all.insert("rb.images".to_owned(), images.iter().cloned().map(Value::Object).collect());
         let text = format!("{:#}\n", Value::Object(all));
-        write_whole(&settings.cwd.join(path), text.as_bytes())?;
+        write(settings, path, &text)?;
     }
     if let Some(path) = &output.iidfile {
         let Some(ExportResult::Image { config, digest, .. }) =
@@ -176,7 +205,8 @@ pub(super) fn write_files(
             return Err(Failure::input("--iidfile: the build makes no image", Some(help.to_owned())));
         };
         // An index has no config; as buildx, its own digest then.
-        write_whole(&settings.cwd.join(path), config.unwrap_or(*digest).to_string().as_bytes())?;
+        let id = config.unwrap_or(*digest).to_string();
+        write(settings, path, &if is_stdout(path) { format!("{id}\n") } else { id })?;
     }
     Ok(())
 }
@@ -215,6 +245,14 @@ fn described(descriptor: &Descriptor) -> Value {
             annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>().into();
     }
     value
+}
+
+/// Writes a text where it is to go: to a file, or to standard output.
+fn write(settings: &Settings, path: &Path, text: &str) -> Result<(), Failure> {
+    match is_stdout(path) {
+        true => report::print(text.as_bytes()),
+        false => write_whole(&settings.cwd.join(path), text.as_bytes()),
+    }
 }
 
 /// Writes a file beside its place and renames it: that which a symlink leads to, and the symlink stays.

@@ -12,7 +12,8 @@ use rb_api::{Course, Engine, EventSink, Job, JobOptions, SolveRequest, SolveResu
 use rb_buildfile::{BuildfileFrontend, load_project};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_frontend::{
-    BuildPlan, BuildRequest, Effect, Frontend, Gateway, PlannedOutput, TargetRequest, World as _,
+    BuildPlan, BuildRequest, Effect, Frontend, Gateway, PlannedOutput, TargetKey, TargetOutput,
+    TargetRequest, WantedTarget, World as _,
 };
 use rb_oci::{Platform, Reference};
 use rb_session::Session;
@@ -21,15 +22,13 @@ use super::exports::Wanted;
 use super::gateway::{BuildGateway, Settling};
 use super::workbench::Workbench;
 use crate::args::TargetCall;
+use crate::codes::PUSH;
 use crate::output_spec::Annotation;
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure, summary};
 use crate::session::WorkspaceSession;
 use crate::settings::{ProgressMode, Settings, check_platform};
 use crate::world::{DiskWorkspace, Host, SystemWorld, Withheld, wanted};
-
-/// Code of [`unpushable`].
-const PUSH: &str = "rb::cli::push";
 
 /// Tells what a build did, on stderr; quiet ones print digests on stdout. `failed` says that some of it went wrong.
 pub(super) fn tell(
@@ -77,14 +76,17 @@ impl<'a> Build<'a> {
         let targets = wanted.into_iter().zip(calls).map(|(wanted, call)| {
             let mut args = settings.args.clone();
             args.extend(call.args.clone());
-            TargetRequest { wanted, args }
+            TargetRequest { wanted, args, typed: Some(call.word.clone()) }
         });
         let targets = targets.collect();
         let secret_files = settings.own_files.iter().filter(|file| file.secret).map(|file| file.path.clone());
         let workspace = DiskWorkspace::new(root.clone(), settings.cwd.clone());
         let workspace = Arc::new(workspace.with_secret_files(secret_files.collect()));
         let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
-        let session = Arc::new(WorkspaceSession::new(root.clone(), secrets, own_files));
+        let agents =
+            crate::settings::steps::with_own_agent(settings.agents.clone(), settings.own_agent.as_deref());
+        let session = WorkspaceSession::new(root.clone(), secrets, own_files).with_agents(agents);
+        let session = Arc::new(session);
         let (course, annotations) = (Course::Stop, Vec::new());
         Ok(Self { settings, root, targets, course, workspace, session, annotations })
     }
@@ -102,6 +104,21 @@ impl<'a> Build<'a> {
     /// Returns the root of its workspace.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Returns what a plan has of the request at this place, one for each platform; nothing of what could not be planned.
+    pub(super) fn made_for(&self, at: usize, plan: &BuildPlan) -> Vec<Arc<TargetOutput>> {
+        let Some(TargetRequest { wanted: WantedTarget::One(target), args, .. }) = self.targets.get(at) else {
+            return Vec::new();
+        };
+        let given = |name: &String| args.get(name).or_else(|| self.settings.defaults.get(name));
+        // Of what was given, a key has what reaches the target.
+        let fits = |key: &TargetKey| {
+            key.target == *target && key.args.iter().all(|(name, value)| given(name) == Some(value))
+        };
+        let fitting = || plan.targets.iter().filter(|made| fits(&made.key));
+        let most = fitting().map(|made| made.key.args.len()).max();
+        fitting().filter(|made| Some(made.key.args.len()) == most).cloned().collect()
     }
 
     /// Returns the texts read so far.
@@ -359,6 +376,7 @@ pub(super) fn open_job(
         no_cache: settings.no_cache,
         pull: settings.pull,
         allow_insecure: settings.build.allow_privileged,
+        allow_host_network: settings.allow_host_network,
         epoch_seconds: settings.epoch_seconds,
         course,
     };

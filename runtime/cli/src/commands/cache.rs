@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use rb_store::{BadSnapshot, GoneReason, Progress, Verified};
+use rb_engine::{BrokenImage, Verified};
+use rb_store::{BadSnapshot, GoneReason, Progress};
 use serde_json::{Value, json};
 
 use super::workbench::Workbench;
@@ -74,7 +75,7 @@ fn told(Progress { read_bytes, all_bytes }: Progress, mode: ProgressMode) -> Str
     }
 }
 
-fn lines(found: &Verified) -> String {
+fn lines(Verified { stored: found, broken_images, absent_platforms }: &Verified) -> String {
     let mut out = format!(
         "read {} ({}) and {} ({})\n",
         counted(found.snapshots, "layer"),
@@ -97,10 +98,21 @@ fn lines(found: &Verified) -> String {
     for (digest, size_bytes) in &found.damaged_blobs {
         out += &format!("blob {} ({}) is damaged: dropped\n", digest.short(), human_bytes(*size_bytes));
     }
-    out += if found.is_sound() {
-        "nothing is damaged\n"
-    } else {
-        "the next build makes again what it needs of this\n"
+    for BrokenImage { name, missing } in broken_images {
+        let missing: Vec<String> =
+            missing.iter().map(|(what, digest)| format!("{what} {}", digest.short())).collect();
+        out += &format!("image {name} lacks {}\n", missing.join(", "));
+    }
+    for (name, platform) in absent_platforms {
+        out += &format!("image {name} is an index of which {platform} is not here\n");
+    }
+    if !found.is_sound() {
+        out += "the next build makes again what it needs of this\n";
+    }
+    out += match (found.is_sound(), broken_images.is_empty()) {
+        (true, true) => "nothing is damaged\n",
+        (false, true) => "",
+        (_, false) => "build, pull or load these images again, or remove them: `rb image rm NAME`\n",
     };
     out
 }
@@ -109,7 +121,22 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn as_json(found: &Verified) -> Value {
+fn as_json(verified: &Verified) -> Value {
+    let found = &verified.stored;
+    let images: Vec<Value> = verified
+        .broken_images
+        .iter()
+        .map(|BrokenImage { name, missing }| {
+            let missing: Vec<Value> =
+                missing.iter().map(|(what, digest)| json!({ "what": what, "digest": digest })).collect();
+            json!({ "name": name, "missing": missing })
+        })
+        .collect();
+    let absent: Vec<Value> = verified
+        .absent_platforms
+        .iter()
+        .map(|(name, platform)| json!({ "name": name, "platform": platform }))
+        .collect();
     let layers: Vec<Value> = found
         .bad_snapshots
         .iter()
@@ -129,12 +156,13 @@ fn as_json(found: &Verified) -> Value {
         .map(|(digest, size_bytes)| json!({ "digest": digest, "size_bytes": size_bytes }))
         .collect();
     json!({
-        "sound": found.is_sound(),
+        "sound": verified.is_sound(),
         "layers": {
             "read": found.snapshots, "read_bytes": found.snapshot_bytes,
             "not_comparable": found.unknown_snapshots, "dropped": layers,
         },
         "blobs": { "read": found.blobs, "read_bytes": found.blob_bytes, "dropped": blobs },
+        "images": { "broken": images, "absent_platforms": absent },
     })
 }
 
@@ -153,7 +181,7 @@ mod tests {
             children,
             children_bytes: 1_000_000 * children as u64,
         };
-        Verified {
+        let stored = rb_store::Verified {
             blobs: 1,
             blob_bytes: 17,
             damaged_blobs: vec![(Digest::of("blob"), 17)],
@@ -161,6 +189,12 @@ mod tests {
             snapshot_bytes: 5_000_000,
             unknown_snapshots: 1,
             bad_snapshots: vec![bad(3, GoneReason::Corrupt, 2), bad(7, GoneReason::Lost, 0)],
+        };
+        let missing = vec![("config", Digest::of("config"))];
+        Verified {
+            stored,
+            broken_images: vec![BrokenImage { name: "app:1".to_owned(), missing }],
+            absent_platforms: vec![("many:1".to_owned(), "linux/arm64".to_owned())],
         }
     }
 
@@ -172,7 +206,10 @@ mod tests {
         layer 3 (4.1 kB) is damaged: dropped, with 2 built on it (2.0 MB)
         layer 7 (4.1 kB) is gone from the disk: dropped
         blob fa2c8cc4f281 (17 B) is damaged: dropped
+        image app:1 lacks config b79606fb3afe
+        image many:1 is an index of which linux/arm64 is not here
         the next build makes again what it needs of this
+        build, pull or load these images again, or remove them: `rb image rm NAME`
         ");
         let nothing = "read 0 layers (0 B) and 0 blobs (0 B)\nnothing is damaged\n";
         assert_eq!(lines(&Verified::default()), nothing);
@@ -180,7 +217,7 @@ mod tests {
 
     #[test]
     fn programs_are_told_the_same() {
-        insta::assert_snapshot!(as_json(&found()), @r#"{"blobs":{"dropped":[{"digest":"sha256:fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8","size_bytes":17}],"read":1,"read_bytes":17},"layers":{"dropped":[{"dropped_with_it":2,"dropped_with_it_bytes":2000000,"id":3,"reason":"damaged","size_bytes":4096},{"dropped_with_it":0,"dropped_with_it_bytes":0,"id":7,"reason":"lost","size_bytes":4096}],"not_comparable":1,"read":5,"read_bytes":5000000},"sound":false}"#);
+        insta::assert_snapshot!(as_json(&found()), @r#"{"blobs":{"dropped":[{"digest":"sha256:fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8","size_bytes":17}],"read":1,"read_bytes":17},"images":{"absent_platforms":[{"name":"many:1","platform":"linux/arm64"}],"broken":[{"missing":[{"digest":"sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","what":"config"}],"name":"app:1"}]},"layers":{"dropped":[{"dropped_with_it":2,"dropped_with_it_bytes":2000000,"id":3,"reason":"damaged","size_bytes":4096},{"dropped_with_it":0,"dropped_with_it_bytes":0,"id":7,"reason":"lost","size_bytes":4096}],"not_comparable":1,"read":5,"read_bytes":5000000},"sound":false}"#);
         assert_eq!(as_json(&Verified::default())["sound"], true);
     }
 

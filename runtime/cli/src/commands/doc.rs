@@ -19,12 +19,18 @@ pub(super) fn execute(environment: &Environment, doc: &DocArgs) -> Result<u8, Fa
     let prefix = describe::prefix(Some(word.as_ref()));
     let text = overview(&offers, doc.long, &prefix);
     if text.is_empty() {
-        let help = format!(
-            "a comment above a target that begins with its name documents it; `rb ls {word}` lists all"
-        );
-        return Err(Failure::input("no target here has a comment", Some(help.replace("  ", " "))));
+        return Err(undocumented(word));
     }
     report::print(text.as_bytes()).map(|()| 0)
+}
+
+fn undocumented(word: &str) -> Failure {
+    let (place, list) = match word {
+        "" => ("here".to_owned(), "rb ls".to_owned()),
+        word => (format!("in `{word}`"), format!("rb ls {word}")),
+    };
+    let help = format!("a comment above a target that begins with its name documents it; `{list}` lists all");
+    Failure::input(format!("no target {place} has a comment"), Some(help))
 }
 
 fn overview(offers: &Offers, long: bool, prefix: &str) -> String {
@@ -84,6 +90,21 @@ fn base(offers: &Offers) -> TargetSummary {
 mod tests {
     use super::*;
     use crate::commands::describe::tests::listed;
+
+    #[test]
+    fn what_lists_the_others_is_a_command_that_can_be_typed() {
+        let said = |word| match undocumented(word) {
+            Failure::Said { message, help, .. } => (message, help.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        };
+        let (message, help) = said("");
+        assert!(
+            message.ends_with("no target here has a comment") && help.contains("; `rb ls` lists all"),
+            "{help}"
+        );
+        let (message, help) = said("./lib");
+        assert!(message.contains("in `./lib`") && help.contains("; `rb ls ./lib` lists all"), "{help}");
+    }
 
     #[test]
     fn what_has_a_comment_is_shown() {

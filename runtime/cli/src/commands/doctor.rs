@@ -33,6 +33,7 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
     let entered = checks.iter().chain(&state).all(|check| check.verdict != Verdict::Missing);
     let works = entered && host.is_usable();
     checks.extend(host.checks().into_iter().cloned());
+    checks.push(rb_exec::probe_platforms(&rb_exec::Emulators { named: config.emulators.clone() }));
     checks.extend(state);
     let text = if doctor.json {
         format!("{:#}\n", as_json(&checks, &root, &config.files, works))

@@ -161,6 +161,7 @@ impl Wanted {
                     merge: false,
                     optional: artifact.optional,
                     confine: confine(root, Path::new(&local.path)),
+                    follow: false,
                 }));
                 Ok(())
             }
@@ -224,6 +225,7 @@ impl Wanted {
             merge: false,
             optional: false,
             confine: None,
+            follow: false,
         }));
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! there. Then the cache is asked what solving the rest would do ([`rb_api::Job::look`]). `--dry-run` shows that; with
 //! `--expect-cached` the same job goes on where nothing would run, so that nothing can.
 //! **Invariant:** no step runs, no command on this machine either, and nothing is written or pushed, unless all was found.
-//! What is asked for all the same is what sources are: files, what names of images stand for, fingerprints of `@host`.
+//! What is asked for all the same is what sources are: files, what names of images stand for, fingerprints of `@host`. The
+//! answers are kept in the state directory, as those of any build.
 
 use std::path::Path;
 
@@ -79,7 +80,9 @@ pub(super) async fn solve_cached(
     for effect in &effects {
         started.want_effect(effect, &mut wanted)?;
     }
-    let definitions: Vec<_> = wanted.asked().request.roots.into_iter().map(|root| root.definition).collect();
+    let mut definitions: Vec<_> =
+        wanted.asked().request.roots.into_iter().map(|root| root.definition).collect();
+    definitions.extend(started.gateway.unanswered());
     let (mut failures, mut unknown) = (Vec::new(), 0);
     for Outlook { vertex, name, step, fate } in outlooks {
         match fate {
@@ -120,7 +123,7 @@ pub(super) async fn solve_cached(
         let steps = if unknown == 1 { "1 more depends".to_owned() } else { format!("{unknown} more depend") };
         message = format!("{message}, and {steps} on what comes of that");
     }
-    let help = Some("nothing was run and nothing was written; without --expect-cached they run".to_owned());
+    let help = Some("no step was run and no output written; without --expect-cached they run".to_owned());
     failures.push(Failure::Said { kind: ErrorKind::Build, message, help });
     Err(Failure::several(failures))
 }
@@ -133,7 +136,7 @@ async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, 
         started.want_effect(effect, &mut wanted)?;
     }
     let mut own = started.wanted(&planned.plan)?;
-    (order.choose)(&planned.plan, &mut own, &started.build.sources(), &|_| true)?;
+    (order.choose)(started.build, &planned.plan, &mut own, &|_| true)?;
     let (Asked { request: first, .. }, Asked { request: then, .. }) = (wanted.asked(), own.asked());
     let roots = [first.roots, then.roots].concat();
     let looked = started.job.look(&roots).await;
@@ -214,7 +217,7 @@ fn summary(seen: &Foresight) -> String {
     let cached = count(|fate| matches!(fate, Fate::Cached(_) | Fate::NotNeeded));
     let steps = if runs == 1 { "1 step".to_owned() } else { format!("{runs} steps") };
     let unknown = if unknown == 0 { String::new() } else { format!(", {unknown} unknown") };
-    format!("dry run: {steps} would run{unknown}, {cached} cached; nothing was run or written")
+    format!("dry run: {steps} would run{unknown}, {cached} cached; no step was run, no output written")
 }
 
 /// Returns what would be written by an export, a line each.

@@ -66,6 +66,8 @@ struct Course {
     failures: Vec<Failure>,
     /// Effects that wait.
     looked: Vec<Effect>,
+    /// Graphs of what was asked and not answered.
+    unanswered: Vec<Definition>,
 }
 
 impl BuildGateway {
@@ -101,6 +103,11 @@ impl BuildGateway {
     /// Takes the effects that wait, in order.
     pub(super) fn looked(&self) -> Vec<Effect> {
         std::mem::take(&mut self.course().looked)
+    }
+
+    /// Takes the graphs of questions that the cache does not answer.
+    pub(super) fn unanswered(&self) -> Vec<Definition> {
+        std::mem::take(&mut self.course().unanswered)
     }
 
     /// Takes what effects have written and pushed, in order.
@@ -181,6 +188,8 @@ impl BuildGateway {
             }
             SolveError::Withheld { vertex, .. } => {
                 let message = self.withheld.note(error.to_string());
+                let asked = definitions();
+                self.course().unanswered.extend(asked);
                 WorldError::Step { vertex: *vertex, kind: ErrorKind::Build, message }
             }
             SolveError::NoSuchFile { path } => WorldError::NotFound { what: format!("`{path}`"), help: None },

@@ -27,7 +27,14 @@ pub(super) fn execute(environment: &Environment, asked: &HelpArgs) -> Result<u8,
             return doc::of_target(environment, &asked.words);
         }
         [word] if let Some(topic) = help::topic(word) => topic.text(),
-        [word] if let Some(text) = help::entry(word) => text,
+        [word] if let Some(text) = help::entry(word).or_else(|| help::code(word)) => text,
+        // Commands have small letters, statements capitals; a word that is no command may be a statement in small ones.
+        words
+            if is_statement(words)
+                && let Some(text) = help::statement(words) =>
+        {
+            text
+        }
         words => return of_command(words),
     };
     report::print(text.as_bytes()).map(|()| 0)
@@ -47,9 +54,16 @@ fn overview() -> String {
         "rb [OPTIONS] [DIR]+TARGET [--NAME=VALUE]... builds a target; what else rb does:\n\n\
          Commands:\n{commands}\n\
          Topics:\n{topics}\n\
-         `rb help WORD` explains one, `rb help +TARGET` a target of yours. `rb -h` lists\n\
-         the options of a build, `rb --help` says all of them.\n"
+         `rb help WORD` explains one, and `rb help RUN` a statement, `rb help CODE` the\n\
+         code of an error, `rb help +TARGET` a target of yours. `rb -h` lists the options\n\
+         of a build, `rb --help` says all of them.\n"
     )
+}
+
+/// Tells whether words mean a statement rather than a command.
+fn is_statement(words: &[String]) -> bool {
+    let table = Args::command();
+    words.first().is_some_and(|word| table.find_subcommand(word).is_none())
 }
 
 /// Prints the help of a command, as `--help` behind it does.
@@ -73,13 +87,20 @@ fn unknown(command: &Command, before: &[String], word: &str) -> Failure {
     let commands = command.get_subcommands().map(Command::get_name);
     let topics = TOPICS.iter().map(|topic| topic.name).filter(|_| before.is_empty());
     let said: String = before.iter().map(|word| format!(" {word}")).collect();
+    let words = [before, &[word.to_owned()]].concat();
+    let statement = || help::near_statement(&words).map(|near| format!("did you mean `rb help {near}`?"));
+    let is_shouted = word.starts_with(|first: char| first.is_ascii_uppercase());
     let help = match nearest(word, commands.chain(topics)) {
+        _ if let Some(near) = help::near_code(word) => format!("did you mean `rb help {near}`?"),
+        _ if is_shouted && let Some(near) = statement() => near,
         Some(near) => format!("did you mean `rb help{said} {near}`?"),
-        None if before.is_empty() => "`rb help` lists commands and topics".to_owned(),
+        None if before.is_empty() => {
+            statement().unwrap_or_else(|| "`rb help` lists commands and topics".to_owned())
+        }
         None => format!("`rb help{said}` says what there is"),
     };
     let message = if before.is_empty() {
-        format!("`{word}` is neither a command nor a topic")
+        format!("`{word}` is no command, topic, statement, setting or code")
     } else {
         format!("`rb{said}` has no command `{word}`")
     };
@@ -121,6 +142,9 @@ mod tests {
             ("`rb image` has no command `puhs`", "did you mean `rb help image push`?")
         );
         assert_eq!(said(&["zzzzzzzz"]).1, "`rb help` lists commands and topics");
+        assert_eq!(said(&["RUNN"]).1, "did you mean `rb help RUN`?");
+        assert_eq!(said(&["wrokdir"]).1, "did you mean `rb help WORKDIR`?");
+        assert_eq!(said(&["rb::resolve::cylce"]).1, "did you mean `rb help rb::resolve::cycle`?");
     }
 
     #[test]

@@ -27,7 +27,8 @@ const LIMIT_BYTES: u64 = 64 << 10;
 /// Logs in.
 pub(super) fn login(environment: &Environment, login: &LoginArgs, display: Display) -> Result<u8, Failure> {
     let host = host_of(login.host.as_deref())?;
-    let settings = crate::settings::registry(environment)?;
+    let mut settings = crate::settings::registry(environment)?;
+    settings.ca_files.extend(login.registry.ca.iter().map(|file| environment.cwd.join(file)));
     let outside = Arc::new(Outside::start()?);
     if login.password.is_some() {
         let told = "a password on the command line can be seen by other users of this machine, and stays in your \

@@ -148,7 +148,7 @@ fn list(builds: impl Iterator<Item = (usize, Build)>, asked: &Asked) -> Result<u
     for (number, build) in builds {
         let size: u64 = build.steps.iter().map(Step::size_bytes).sum();
         let began = utc(i64::try_from(build.began.as_secs()).unwrap_or_default());
-        let ended = build.outcome.clone().unwrap_or_else(|| "-".to_owned());
+        let ended = build.told();
         let count = build.steps.len().to_string();
         rows.push(vec![
             format!("@{number}"),
@@ -161,11 +161,10 @@ fn list(builds: impl Iterator<Item = (usize, Build)>, asked: &Asked) -> Result<u
         if asked.build.unwrap_or(1) == number {
             steps.extend(build.steps.iter().filter(|step| asked.is_met(step)).map(|step| {
                 let name = clean(&step.name, false);
-                let ended = step.ended.clone().unwrap_or_else(|| "-".to_owned());
                 vec![
                     step.number.to_string(),
                     fit(&name, cells).into_owned(),
-                    ended,
+                    clean(&step.told(), false),
                     human_bytes(step.size_bytes()),
                 ]
             }));
@@ -235,8 +234,8 @@ impl Out {
     fn heading(&mut self, step: &Step) -> Result<(), Failure> {
         let blank = if self.last.is_some() { "\n" } else { "" };
         let open = if std::mem::take(&mut self.is_open) { "\n" } else { "" };
-        let ended = step.ended.as_ref().filter(|ended| *ended != "done");
-        let ended = ended.map_or_else(String::new, |ended| format!(" ({})", clean(ended, false)));
+        let ended = step.ended.as_ref().map(|_| step.told()).filter(|told| told != "done");
+        let ended = ended.map_or_else(String::new, |ended| format!(" ({})", clean(&ended, false)));
         self.last = Some(step.number);
         report::print(format!("{open}{blank}==> {}{ended} <==\n", clean(&step.name, false)).as_bytes())
     }
@@ -299,7 +298,7 @@ mod tests {
     }
 
     fn step(number: usize, name: &str) -> Step {
-        Step { number, name: name.to_owned(), ended: None, path: "/none".into() }
+        Step { number, name: name.to_owned(), ended: None, cut: false, path: "/none".into() }
     }
 
     #[test]

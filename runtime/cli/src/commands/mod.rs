@@ -6,6 +6,7 @@
 mod after;
 pub(crate) mod anew;
 mod apart;
+mod artifacts;
 mod ast;
 mod build;
 mod cache;
@@ -34,6 +35,8 @@ mod targets;
 mod units;
 mod workbench;
 
+use std::ffi::OsString;
+
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
@@ -43,7 +46,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{
-    self, Args, ArtifactCall, BuildOptions, Command, CourseOptions, OutputOptions, TargetCall, texts,
+    self, Args, ArtifactCalls, BuildOptions, Command, CourseOptions, OutputOptions, TargetCall, texts,
 };
 use crate::complete;
 use crate::environment::Environment;
@@ -64,7 +67,7 @@ pub(crate) fn main() -> u8 {
     let args = match Args::try_parse_from(&argv) {
         Ok(args) => args,
         Err(error) => {
-            if let Some(habit) = habit(&error) {
+            if let Some(habit) = habit(&error, &argv) {
                 return end(
                     Err(habit.into()),
                     Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false },
@@ -109,11 +112,21 @@ pub(crate) fn main() -> u8 {
     }
 }
 
-/// Tells of an option that is unknown here and known elsewhere.
-fn habit(error: &clap::Error) -> Option<Habit> {
-    match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => {
+/// Tells of an option or a command that is unknown here and known elsewhere.
+fn habit(error: &clap::Error, argv: &[OsString]) -> Option<Habit> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let option = text(ContextKind::InvalidArg)?;
             habits::of_builders(option).or_else(|| habits::of_arguments(option))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = text(ContextKind::InvalidSubcommand)?;
+            let at = argv.iter().position(|typed| *typed == word)?;
+            habits::of_below(argv.get(at.checked_sub(1)?)?.to_str()?, word)
         }
         _ => None,
     }
@@ -192,11 +205,11 @@ fn options_of(args: &Args) -> BuildOptions {
         Some(Command::Run(run)) => run.build.clone(),
         Some(Command::Compile(compile)) => compile.build.clone(),
         Some(Command::Solve(solve)) => solve.build.clone(),
+        Some(Command::Image(image)) => image.options(),
         Some(
             Command::Ls(_)
             | Command::Doc(_)
             | Command::Ast(_)
-            | Command::Image(_)
             | Command::Cache(_)
             | Command::Status(_)
             | Command::Logs(_)
@@ -234,9 +247,12 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         } else if is_alone && build == (BuildOptions { verbose: true, ..BuildOptions::default() }) {
             start::version()
         } else {
+            let swallowed = build.secret.iter().any(|secret| secret.reveal().starts_with('+'))
+                || build.build_arg.iter().any(|given| given.starts_with('+'));
+            let more = if swallowed { "; --secret and --build-arg take the word behind them" } else { "" };
             Err(Failure::input(
                 "no target was named",
-                Some("name one: `rb [OPTIONS] [DIR]+TARGET`".to_owned()),
+                Some(format!("name one: `rb [OPTIONS] [DIR]+TARGET`{more}")),
             ))
         };
     };
@@ -254,7 +270,7 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             }
             let settings = settle(&build, &output, environment)?;
             if output.artifact {
-                targets::artifact(&settings, &ArtifactCall::parse(&words)?, course)
+                artifacts::execute(&settings, &ArtifactCalls::parse(&words)?, course)
             } else if output.image {
                 targets::image(&settings, &TargetCall::parse_all(&words)?, &output, course)
             } else {
@@ -293,7 +309,8 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         }
         Command::Image(image) => {
             refuse_options("image", &build, &output)?;
-            image::execute(&settings::settle(&build, &output, Given::default(), environment)?, &image)
+            let options = image.options().over(build);
+            image::execute(&settings::settle(&options, &output, Given::default(), environment)?, &image)
         }
         Command::Cache(cache) => {
             refuse_options("cache", &build, &output)?;
@@ -375,8 +392,9 @@ mod tests {
     #[test]
     fn options_of_other_builders_are_told_by_name() {
         let said = |word: &str| {
-            let error = Args::try_parse_from(["rb", word, "+t"]).expect_err("no option of ours");
-            habit(&error).map(|habit| habit.message)
+            let argv = ["rb", word, "+t"].map(OsString::from);
+            let error = Args::try_parse_from(&argv).expect_err("no option of ours");
+            habit(&error, &argv).map(|habit| habit.message)
         };
         for (word, option) in
             [("--config=x", "--config"), ("-i", "-i"), ("--buildkit-host=x", "--buildkit-host")]
@@ -386,5 +404,9 @@ mod tests {
         }
         assert_eq!(said("-f"), Some("`-f` is not part of this version of rb".to_owned()));
         assert_eq!(said("--no-cahce"), None);
+        let argv = ["rb", "-q", "cache", "prune"].map(OsString::from);
+        let error = Args::try_parse_from(&argv).expect_err("no command of ours");
+        let told = habit(&error, &argv).map(|habit| habit.message);
+        assert_eq!(told.as_deref(), Some("there is no command `rb cache prune`"));
     }
 }

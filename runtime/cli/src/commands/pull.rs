@@ -3,20 +3,16 @@
 //! stdout gets the digest of the manifest, by which the store knows it; stderr, what the registry calls it.
 
 use rb_api::PullPolicy;
-use rb_oci::Platform;
 
 use super::run::Shown;
 use super::workbench::Workbench;
+use crate::args::ImagePullArgs;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
 
 /// Pulls an image.
-pub(super) fn pull(
-    settings: &Settings,
-    bench: &Workbench,
-    name: &str,
-    platform: Option<&Platform>,
-) -> Result<(), Failure> {
+pub(super) fn pull(settings: &Settings, bench: &Workbench, args: &ImagePullArgs) -> Result<(), Failure> {
+    let (name, platform) = (args.name.as_str(), args.platform.as_ref());
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("pull {name}"));
     let pulled =

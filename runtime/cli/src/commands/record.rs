@@ -143,9 +143,9 @@ impl Recorder {
                 | EventKind::Missed { .. }
                 | EventKind::Shared { .. }
                 | EventKind::Started
-                | EventKind::Progress { .. } => {}
+                | EventKind::Progress(_) => {}
             }
-            if !matches!(event.kind, EventKind::Log { .. } | EventKind::Progress { .. }) {
+            if !matches!(event.kind, EventKind::Log { .. } | EventKind::Progress(_)) {
                 lock(&heard).take(&event, Instant::now());
             }
             next(event);
@@ -259,7 +259,7 @@ impl Step {
                 self.verdict = Some(Verdict::Cancelled);
                 self.duration = self.started.map(|started| now.saturating_duration_since(started));
             }
-            EventKind::Added { .. } | EventKind::Log { .. } | EventKind::Progress { .. } => {}
+            EventKind::Added { .. } | EventKind::Log { .. } | EventKind::Progress(_) => {}
         }
     }
 

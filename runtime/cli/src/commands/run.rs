@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rb_api::{EventSink, ExportResult, PullPolicy};
 use rb_engine::{EngineError, LocalEngine, RunRequest, Runnable};
 use rb_exec::{ExecError, ExitStatus, KillSwitch, RawMode};
+use rb_llb::NetworkMode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::anew;
@@ -42,7 +43,11 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
         workdir: run.workdir.clone(),
         user: run.user.clone(),
         pull: settings.pull,
-        network_none: run.network == NetworkChoice::None,
+        network: match run.network {
+            NetworkChoice::Host => NetworkMode::Host,
+            NetworkChoice::Sandbox => NetworkMode::Sandbox,
+            NetworkChoice::None => NetworkMode::None,
+        },
         given,
     };
     if run.words.first().is_some_and(|word| TargetCall::is_target(word)) {

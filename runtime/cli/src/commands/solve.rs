@@ -48,6 +48,10 @@ pub(super) fn execute(settings: &Settings, solve: &SolveArgs, output: &OutputOpt
     for (id, secret) in &settings.secrets {
         session = session.with_secret(id, secret.clone());
     }
+    // A definition may be anybody's: it is lent what was named.
+    for (id, agent) in &settings.agents {
+        session = session.with_ssh(id, agent.clone());
+    }
     let [platform] = settings.platforms.as_slice() else {
         let help = Some("name the one that it is for".to_owned());
         return Err(Failure::input("a definition is for one platform", help));

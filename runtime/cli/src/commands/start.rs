@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::habits::{of_commands, of_pull};
 use crate::help::TOPICS;
 use crate::report::{self, Failure};
-use crate::world::Place;
+use crate::world::{BUILDFILE_NAMES, Place};
 
 /// `rb` alone: short help, and what can be built here.
 pub(super) fn welcome(environment: &Environment) -> Result<u8, Failure> {
@@ -39,6 +39,18 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
             None => "rb builds targets: `rb +TARGET`; Dockerfiles come later".to_owned(),
         };
         return Failure::input("there is no command `build`", Some(help));
+    }
+    // A build file is named by its folder.
+    let named = Path::new(word);
+    let is_file = named.file_name().is_some_and(|name| BUILDFILE_NAMES.iter().any(|known| name == *known));
+    if is_file && environment.cwd.join(word).is_file() {
+        let dir = word.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let first =
+            targets_of(environment, Path::new(if dir.is_empty() { "." } else { dir })).into_iter().next();
+        let target = first.map_or_else(|| "TARGET".to_owned(), |first| first.name);
+        let list = if dir.is_empty() { "rb ls".to_owned() } else { format!("rb ls {dir}") };
+        let help = format!("name a target in it, such as `rb {dir}+{target}`; `{list}` lists them");
+        return Failure::input(format!("`{word}` is a file"), Some(help));
     }
     if environment.cwd.join(word).is_dir() {
         let (dir, of) = match word.trim_end_matches('/') {
@@ -70,9 +82,16 @@ pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failu
         (None, Some(command)) => format!("did you mean `rb {command}`?"),
         (None, None) if let Some(help) = of_pull(word) => help,
         (None, None) if let Some(topic) = near_topic(word) => format!("`rb help {topic}` explains that word"),
-        (None, None) => {
-            "targets are written with a `+`: `rb [DIR]+TARGET`; `rb --help` lists the commands".to_owned()
-        }
+        (None, None) => match names().next() {
+            Some(first) => {
+                format!(
+                    "targets are written with a `+`: `rb +{first}`; `rb ls` lists them, `rb help` the commands"
+                )
+            }
+            None => {
+                "targets are written with a `+`: `rb [DIR]+TARGET`; `rb help` lists the commands".to_owned()
+            }
+        },
     };
     Failure::input(format!("`{word}` is neither a command nor a target"), Some(help))
 }
@@ -115,5 +134,13 @@ mod tests {
         };
         assert_eq!(help(&["build", "."]), "rb builds targets: `rb +TARGET`; Dockerfiles come later");
         assert_eq!(help(&["build", "--push", "+app"]), "targets need none: `rb +app`");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(dir.path().join("Buildfile"), "VERSION 1\napp:\n    FROM scratch\n").expect("writes");
+        let folder = dir.path().display();
+        let told = help(&[&format!("{folder}/Buildfile")]);
+        assert_eq!(
+            told,
+            format!("name a target in it, such as `rb {folder}+app`; `rb ls {folder}` lists them")
+        );
     }
 }

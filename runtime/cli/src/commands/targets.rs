@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rb_api::{Course, SolveResult};
-use rb_diag::{SourceMap, nearest};
-use rb_frontend::{BuildPlan, PlannedOutput, SavedArtifact, TargetOutput};
+use rb_frontend::{BuildPlan, PlannedOutput, TargetOutput};
 
 use super::build::{self, Build, Fits, Started};
 use super::exports::{Asked, Wanted};
@@ -18,7 +17,7 @@ use super::gateway::Settling;
 use super::record;
 use super::workbench::Workbench;
 use super::{after, foresight, units};
-use crate::args::{ArtifactCall, CourseOptions, OutputOptions, TargetCall};
+use crate::args::{CourseOptions, OutputOptions, TargetCall};
 use crate::output_spec;
 use crate::progress::Progress;
 use crate::report::{self, Failure, summary};
@@ -37,7 +36,7 @@ pub(super) struct Order<'a> {
 }
 
 /// See [`Order::choose`].
-type Choose<'a> = dyn Fn(&BuildPlan, &mut Wanted, &SourceMap, Fits<'_>) -> Result<(), Failure> + Sync + 'a;
+type Choose<'a> = dyn Fn(&Build<'_>, &BuildPlan, &mut Wanted, Fits<'_>) -> Result<(), Failure> + Sync + 'a;
 
 /// What came of a build.
 pub(super) struct Done {
@@ -61,50 +60,14 @@ pub(super) fn execute(
     output_spec::check(&output.output, &settings.cwd, report::is_terminal())?;
     refuse_several(calls, output)?;
     let settling = if settings.no_output { Settling::Make } else { Settling::Write };
-    let choose = |plan: &BuildPlan, wanted: &mut Wanted, sources: &SourceMap, fits: Fits<'_>| {
+    let choose = |build: &Build<'_>, plan: &BuildPlan, wanted: &mut Wanted, fits: Fits<'_>| {
         let platforms = meant(plan, fits);
         for spec in output.output.iter().filter(|_| !platforms.is_empty()) {
-            wanted.output_of(spec, &platforms, &settings.cwd, sources)?;
+            wanted.output_of(spec, &platforms, &settings.cwd, &build.sources())?;
         }
         Ok(())
     };
     carry_out(&Order { settings, calls, output, course, settling, choose: &choose })
-}
-
-/// Builds a target and writes one of its artifacts, and nothing else.
-pub(super) fn artifact(
-    settings: &Settings,
-    artifact: &ArtifactCall,
-    course: CourseOptions,
-) -> Result<u8, Failure> {
-    if artifact.call.word.contains(['*', '?', '[']) && !settings.cwd.join(folder_of(&artifact.call)).is_dir()
-    {
-        let help = "name one target: `rb --artifact [DIR]+TARGET/PATH [DEST]`".to_owned();
-        return Err(Failure::input(
-            "--artifact writes one artifact, and a pattern may mean several targets",
-            Some(help),
-        ));
-    }
-    let choose = |plan: &BuildPlan, wanted: &mut Wanted, sources: &SourceMap, fits: Fits<'_>| {
-        let platforms = meant(plan, fits);
-        if platforms.len() > 1 {
-            let help = Some("name one platform, or `-o type=local` for folders of all".to_owned());
-            return Err(Failure::input("--artifact writes the files of one platform", help));
-        }
-        for target in platforms {
-            let path = artifact.path.trim_end_matches('/');
-            if !target.artifacts.iter().any(|saved| holds(saved, path)) {
-                return Err(no_artifact(&target, path));
-            }
-            let destination = settings.cwd.join(&artifact.dest);
-            let typed = artifact.dest.as_os_str().as_encoded_bytes();
-            let into = typed.ends_with(b"/") || typed.ends_with(b".") || destination.is_dir();
-            wanted.artifact(&target, path, destination, into, sources)?;
-        }
-        Ok(())
-    };
-    let (calls, output) = (std::slice::from_ref(&artifact.call), &OutputOptions::default());
-    carry_out(&Order { settings, calls, output, course, settling: Settling::Make, choose: &choose })
 }
 
 /// Builds targets and saves their own images, and nothing else.
@@ -115,7 +78,7 @@ pub(super) fn image(
     course: CourseOptions,
 ) -> Result<u8, Failure> {
     refuse_several(calls, output)?;
-    let choose = |plan: &BuildPlan, wanted: &mut Wanted, sources: &SourceMap, fits: Fits<'_>| {
+    let choose = |build: &Build<'_>, plan: &BuildPlan, wanted: &mut Wanted, fits: Fits<'_>| {
         for target in meant(plan, fits) {
             if target.images.is_empty() {
                 let help =
@@ -125,7 +88,7 @@ pub(super) fn image(
             }
             for image in &target.images {
                 let output = PlannedOutput::Image { label: target.key.to_string(), image: image.clone() };
-                wanted.planned(&output, Path::new("/"), sources)?;
+                wanted.planned(&output, Path::new("/"), &build.sources())?;
             }
         }
         Ok(())
@@ -157,12 +120,12 @@ fn refuse_several(calls: &[TargetCall], output: &OutputOptions) -> Result<(), Fa
     Err(Failure::input(format!("{option} is for one target, {named}"), Some(help.to_owned())))
 }
 
-fn folder_of(call: &TargetCall) -> &str {
+pub(super) fn folder_of(call: &TargetCall) -> &str {
     call.word.rsplit_once('+').map_or("", |(dir, _)| dir)
 }
 
 /// Does what is asked for.
-fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
+pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
     if order.course.dry_run {
         return foresight::show(order);
     }
@@ -231,7 +194,7 @@ impl Started<'_> {
         bench: &Workbench,
     ) -> Result<Done, Failure> {
         let mut wanted = self.wanted(plan)?;
-        (order.choose)(plan, &mut wanted, &self.build.sources(), &|_| true)?;
+        (order.choose)(self.build, plan, &mut wanted, &|_| true)?;
         self.hold_back(plan, &|_| true);
         wanted.check_annotations(self.gateway.has_index())?;
         let Asked { request, loads, notes } = wanted.asked();
@@ -243,30 +206,4 @@ impl Started<'_> {
         let (held, left_out) = (self.gateway.held_back(), plan.held.clone());
         Ok(Done { result, loaded, held, left_out, title })
     }
-}
-
-/// Tells whether something may lie at `path` because of one SAVE ARTIFACT; "" is the folder of all.
-fn holds(saved: &SavedArtifact, path: &str) -> bool {
-    let below = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    below(path, &saved.path) || below(&saved.path, path)
-}
-
-fn no_artifact(target: &TargetOutput, path: &str) -> Failure {
-    let names: Vec<&str> = target.artifacts.iter().map(|saved| saved.path.trim_start_matches('/')).collect();
-    let path = path.trim_start_matches('/');
-    let label = &target.key.target;
-    let help = match nearest(path, names.iter().copied()) {
-        Some(near) => format!("did you mean `{label}/{near}`?"),
-        None if names.is_empty() => format!("SAVE ARTIFACT in `{label}` gives one"),
-        None => format!(
-            "it saves {}",
-            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
-    };
-    let what = if path.is_empty() { "no artifact".to_owned() } else { format!("no artifact `{path}`") };
-    Failure::input(format!("`{label}` saves {what}"), Some(help))
 }

@@ -27,10 +27,9 @@ pub(super) async fn solve(
     let Planned { plan, failures: found, stopped: _ } = started.plan_all().await?;
     let mut failures = Vec::new();
     add_failures(&mut failures, found);
-    let sources = started.build.sources();
     let wanted_of = |fits: &(dyn Fn(&str) -> bool + Sync)| -> Result<Wanted, Failure> {
         let mut wanted = started.wanted_of(&plan, fits)?;
-        (order.choose)(&plan, &mut wanted, &sources, fits)?;
+        (order.choose)(started.build, &plan, &mut wanted, fits)?;
         Ok(wanted)
     };
     let all = wanted_of(&|_| true)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rb_api::Engine;
 use rb_api::EventSink;
-use rb_engine::{EngineError, EngineOptions, LocalEngine, StatusServer};
+use rb_engine::{EngineError, EngineOptions, HostPrograms, LocalEngine, StatusServer};
 use rb_exec::{ExecError, Outside};
 use rb_registry::Registry;
 use tokio::runtime::Runtime;
@@ -69,10 +69,12 @@ impl Workbench {
             allowed_binds: settings.allowed_binds.clone(),
             registry: Registry::new(settings.registry.options(), Arc::new(credentials)),
             network: settings.network.clone(),
+            steps: settings.steps.clone(),
             precious: precious(settings, workspace),
         };
         let guard = threads.enter();
         let engine = LocalEngine::open(options)?;
+        engine.lend_programs(Arc::clone(&outside) as Arc<dyn HostPrograms>);
         let status = engine.serve_status(asked.title());
         if let Err(error) = &status {
             tracing::warn!(error = chain(error), "`rb status` will not hear of this process");

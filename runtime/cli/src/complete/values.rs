@@ -7,7 +7,7 @@ use super::targets::Tree;
 use super::{Answer, Candidate, first_line};
 use crate::args::TargetCall;
 use crate::environment::Environment;
-use crate::help::TOPICS;
+use crate::help::{TOPICS, first_words};
 use crate::output_spec::TYPES;
 use crate::settings;
 use crate::settings::keys;
@@ -67,7 +67,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (_, "platform") => Wanted::Platform,
         (_, "http_proxy") => Wanted::Bool,
         (_, "volume") => Wanted::MountedFile,
-        (_, "secret_file") => Wanted::NamedFile,
+        (_, "secret_file" | "ssh") => Wanted::NamedFile,
         (_, "local" | "oci_layout") => Wanted::NamedFolder,
         _ => match arg.get_value_hint() {
             ValueHint::DirPath => Wanted::Folder,
@@ -124,10 +124,14 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
             let topics = TOPICS.iter().filter(|topic| commands.find_subcommand(topic.name).is_none());
             let topics = topics.map(|topic| Candidate::new(topic.name, topic.about));
             let topics = topics.filter(|found| found.word.starts_with(text));
+            // Statements are many, and in capitals.
+            let statements =
+                first_words().into_iter().filter(|word| !text.is_empty() && word.starts_with(text));
             Answer::Words(
                 super::commands(&commands, text)
                     .into_iter()
                     .chain(topics)
+                    .chain(statements.map(|word| Candidate::new(word, "statement")))
                     .chain(tree.documented(text))
                     .collect(),
             )
@@ -245,6 +249,14 @@ mod tests {
         "jobs",
         "build_arg",
         "secret",
+        "memory",
+        "memory_swap",
+        "cpus",
+        "cpuset_cpus",
+        "pids_limit",
+        "shm_size",
+        "ulimit",
+        "cgroup_parent",
         "epoch",
         "annotation",
         "env",

@@ -1,14 +1,19 @@
 //! `rb help`: texts of topics, and the list of them.
 //!
 //! A topic's text stands in `topics/` in the words and at the width that it is shown in, or is made of the table that it is
-//! about. Man pages ([`man`]) and the reference are made of the same.
+//! about. Man pages ([`man`]) and the reference are made of the same. Statements are looked up in the description of the
+//! language ([`language`]), codes of errors in the tables of those who find them ([`codes`]).
 
+mod codes;
+mod language;
 mod man;
 mod tables;
 
 use crate::environment::VARIABLES;
 use crate::settings::keys;
 
+pub(crate) use codes::{code, near_code};
+pub(crate) use language::{first_words, near as near_statement, statement};
 pub(crate) use man::pages;
 pub(crate) use tables::{codes, is_option, wrapped};
 
@@ -45,6 +50,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         about: "How targets are named and found",
         text: Text::Written(include_str!("topics/targets.txt")),
     },
+    Topic { name: "language", about: "The statements of a Buildfile", text: Text::Made(language::overview) },
     Topic {
         name: "arguments",
         about: "Values for the ARGs of a target, and who says them",
@@ -137,7 +143,9 @@ mod tests {
                     rest.split('`').next().unwrap_or_default().split_whitespace().collect();
                 match words.as_slice() {
                     ["help", word, ..] => {
-                        let known = super::topic(word).is_some() || commands.iter().any(|name| name == word);
+                        let known = super::topic(word).is_some()
+                            || commands.iter().any(|name| name == word)
+                            || ["NAME", "RUN"].contains(word);
                         assert!(known, "{}: {word}", topic.name);
                     }
                     [word, ..] if word.starts_with(['+', '-', '.']) => {}

@@ -2,13 +2,14 @@
 //!
 //! Every line has `event`, `vertex` and `at_ms` (since the start); further fields by event: `name` and `step`
 //! (`added`), `key` (`cached`: `fast`, `content` or `slow`), `reason` and `miss` (`missed`: in words, and as an object with
-//! `why` and what belongs to that, see [`rb_api::Miss`]), `with` (`shared`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `current` and
-//! `total` (`progress`), `duration_ms` (`done`), `message` (`failed`), `lines` and `bytes` (`skipped`: output that came faster
+//! `why` and what belongs to that, see [`rb_api::Miss`]), `with` (`shared`), `stream` and `text` (`log`; bytes that are not UTF-8 become U+FFFD), `doing` (`copying`,
+//! `packing layer 2 of 6`), `current` and `total` in bytes, and where files are counted `files` and `total_files` (`progress`; totals
+//! are null where they are not known), `duration_ms` (`done`), `message` (`failed`), `lines` and `bytes` (`skipped`: output that came faster
 //! than it was read here; its log on disk is whole). Lines of other kinds: [`crate::report`].
 
 use std::time::Instant;
 
-use rb_api::{Event, EventKind, LogStream};
+use rb_api::{Event, EventKind, LogStream, Progress};
 use rb_oci::Digest;
 use serde_json::{Value, json};
 
@@ -54,8 +55,12 @@ impl Renderer for Json {
                 };
                 ("log", json!({ "stream": stream, "text": String::from_utf8_lossy(bytes) }))
             }
-            EventKind::Progress { current, total } => {
-                ("progress", json!({ "current": current, "total": total }))
+            EventKind::Progress(Progress { doing, current, total, files }) => {
+                let mut more = json!({ "doing": doing, "current": current, "total": total });
+                if let Some((done, all)) = files {
+                    (more["files"], more["total_files"]) = (json!(done), json!(all));
+                }
+                ("progress", more)
             }
             EventKind::Done { duration } => ("done", json!({ "duration_ms": duration.as_millis() as u64 })),
             EventKind::Failed { message } => ("failed", json!({ "message": message })),
@@ -95,6 +100,11 @@ mod tests {
             },
             EventKind::Cached { key: CacheKey::Slow },
             EventKind::Log { stream: LogStream::Stderr, bytes: b"a\nb\xff".to_vec().into() },
+            EventKind::Progress(Progress::bytes("unpacking", 5, None)),
+            EventKind::Progress(Progress {
+                files: Some((1, Some(2))),
+                ..Progress::bytes("copying", 5, Some(6))
+            }),
             EventKind::Done { duration: Duration::from_millis(12) },
         ] {
             json.event(&Event { vertex, kind }, start + Duration::from_millis(7), &mut out);
@@ -110,6 +120,10 @@ mod tests {
             }),
             json!({ "event": "cached", "key": "slow" }),
             json!({ "event": "log", "stream": "stderr", "text": "a\nb\u{fffd}" }),
+            json!({ "event": "progress", "doing": "unpacking", "current": 5, "total": null }),
+            json!({
+                "event": "progress", "doing": "copying", "current": 5, "total": 6, "files": 1, "total_files": 2,
+            }),
             json!({ "event": "done", "duration_ms": 12 }),
         ]) {
             let mut expected = expected;
@@ -118,6 +132,6 @@ mod tests {
             }
             assert_eq!(*line, expected);
         }
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 7);
     }
 }

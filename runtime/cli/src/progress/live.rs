@@ -19,8 +19,8 @@ use rb_api::{Event, EventKind};
 use rb_oci::Digest;
 
 use super::steps::{Status, Step, Steps};
-use super::text::{fit, human_bytes, human_duration, width};
-use super::{Renderer, Size};
+use super::text::{fit, human_duration, width};
+use super::{Renderer, Size, amount};
 
 /// The renderer.
 pub(super) struct Live {
@@ -83,16 +83,8 @@ impl Live {
             let _infallible = write!(heading, "{separator}{count} {word}");
         }
         let mut lines = vec![fit(&heading, room).into_owned()];
-        let mut running: Vec<(&Step, Instant)> = self
-            .steps
-            .iter()
-            .filter_map(|step| match step.status {
-                Status::Running(since) => Some((step, since)),
-                Status::Waiting | Status::Cached | Status::Done(_) | Status::Failed | Status::Cancelled => {
-                    None
-                }
-            })
-            .collect();
+        let at_work = |step| Some((step, Step::at_work(step)?));
+        let mut running: Vec<(&Step, Instant)> = self.steps.iter().filter_map(at_work).collect();
         running.sort_by_key(|(_, since)| *since);
         let most = size.rows.saturating_sub(2).max(1);
         let shown = if running.len() > most { most.saturating_sub(1) } else { running.len() };
@@ -113,7 +105,9 @@ impl Live {
     /// Returns the line of what waits, if something does and there is room for a name.
     fn waiting(&self, room: usize) -> Option<String> {
         const MOST: usize = 20;
-        let waiting = self.steps.iter().filter(|step| step.counted && step.status == Status::Waiting);
+        // What has said why it waits has a line of its own.
+        let is_silent = |step: &&Step| step.status == Status::Waiting && step.last_line.is_empty();
+        let waiting = self.steps.iter().filter(|step| step.counted).filter(is_silent);
         let names: Vec<String> =
             waiting.take(MOST).map(|step| named(&self.steps.called(step), step)).collect();
         let line = format!("  waiting: {}", names.join(", "));
@@ -170,15 +164,17 @@ fn named(target: &str, step: &Step) -> String {
     if target.is_empty() { step.what.clone() } else { format!("{target} {}", step.what) }
 }
 
-/// Returns the line of a running step: name, time, bytes, last output; the name gets at most half of a wide line.
+/// Returns the line of a running step: name, time, how far it is, last output; the name gets at most half of a wide line, and what
+/// is said of how far it is leaves it as much.
 fn step_line(target: &str, step: &Step, since: Instant, now: Instant, room: usize) -> String {
     let name = named(target, step);
     let elapsed = human_duration(now.saturating_duration_since(since));
     let mut tail = format!("  {elapsed:>5}");
-    if let Some((current, total)) = step.bytes {
-        let _infallible = write!(tail, "  {}", human_bytes(current));
-        if let Some(total) = total {
-            let _infallible = write!(tail, " of {}", human_bytes(total));
+    if let Some(progress) = &step.progress {
+        let least = width(&name).min(room / 2);
+        let spare = room.saturating_sub(2 + width(&tail) + least + 2);
+        if let Some(form) = amount::forms(progress).into_iter().find(|form| width(form) <= spare) {
+            let _infallible = write!(tail, "  {form}");
         }
     }
     let for_name = room.saturating_sub(2 + width(&tail));
@@ -236,7 +232,7 @@ impl Renderer for Live {
 
 #[cfg(test)]
 mod tests {
-    use rb_api::{CacheKey, CacheVerdict, LogStream, Miss};
+    use rb_api::{CacheKey, CacheVerdict, LogStream, Miss, Progress};
 
     use super::*;
 
@@ -252,17 +248,21 @@ mod tests {
             ("c", "+web | RUN npm ci", true),
             ("d", "context", false),
             ("e", "+app | COPY . .", true),
+            ("f", "+deps --MODE=release | COPY --dir src tests .", true),
         ] {
             tell(vertex, EventKind::Added { name: name.to_owned(), step });
         }
         tell("a", EventKind::Cached { key: CacheKey::Fast });
-        for vertex in ["b", "c", "d"] {
+        for vertex in ["b", "c", "d", "f"] {
             tell(vertex, EventKind::Started);
         }
         let log =
             "\u{1b}[32mCompiling\u{1b}[0m 日本語テキスト v1.0.0 (registry+https://example.org/index)\n\n";
         tell("b", EventKind::Log { stream: LogStream::Stderr, bytes: log.to_owned().into() });
-        tell("d", EventKind::Progress { current: 4_200_000, total: Some(16_000_000) });
+        tell("d", EventKind::Progress(Progress::bytes("fetching", 4_200_000, Some(16_000_000))));
+        let files = Some((1_204, Some(20_000)));
+        let copied = Progress { files, ..Progress::bytes("copying", 12_345_678, Some(200_000_000)) };
+        tell("f", EventKind::Progress(copied));
         (live, start + Duration::from_millis(12_340))
     }
 
@@ -303,10 +303,21 @@ mod tests {
     #[test]
     fn a_low_terminal_shows_what_fits() {
         insta::assert_snapshot!(view(80, 4), @r"
-        +image  12.3s  2 running, 1 cached, 1 waiting
+        +image  12.3s  3 running, 1 cached, 1 waiting
           +app RUN cargo build --release --locke…  12.3s  Compiling 日本語テキスト v1.…
-          and 2 more
+          and 3 more
         ");
+    }
+
+    #[test]
+    fn who_is_waited_for_is_said() {
+        let (mut live, now) = at_work();
+        let text = "waiting for process 42, which is making the same\n";
+        let said = EventKind::Log { stream: LogStream::Stderr, bytes: text.into() };
+        live.event(&Event { vertex: Digest::of("e"), kind: said }, now, &mut Vec::new());
+        let lines = live.lines(now + Duration::from_secs(3), Size { columns: 100, rows: 24 });
+        let last = lines.last().map(String::as_str);
+        assert_eq!(last, Some("  +app COPY . .   3.0s  waiting for process 42, which is making the same"));
     }
 
     #[test]
@@ -318,10 +329,26 @@ mod tests {
         assert!(!String::from_utf8_lossy(&first).contains('A'), "nothing above the first frame is touched");
         let mut second = Vec::new();
         live.frame(now, size, &mut second);
-        assert!(second.starts_with(b"\x1b[5A\r+image"));
+        assert!(second.starts_with(b"\x1b[6A\r+image"));
         let mut end = Vec::new();
         live.finish(now, size, &mut end);
-        assert_eq!(end, b"\x1b[5A\r\x1b[J");
+        assert_eq!(end, b"\x1b[6A\r\x1b[J");
+    }
+
+    #[test]
+    fn what_is_fetched_before_a_step_runs_is_seen_and_gone_when_it_does() {
+        let start = Instant::now();
+        let mut live = Live::new("+app", false, start);
+        let mut tell = |kind: EventKind| {
+            live.event(&Event { vertex: Digest::of("a"), kind }, start, &mut Vec::new());
+            live.lines(start, Size { columns: 80, rows: 24 }).join("\n")
+        };
+        let fetched = |bytes| EventKind::Progress(Progress::bytes("fetching\u{1b}[2J", bytes, Some(16)));
+        tell(EventKind::Added { name: "+app | RUN make".to_owned(), step: true });
+        assert_eq!(tell(fetched(4)), "+app  0.00s  1 waiting\n  +app RUN make  0.00s  fetching: 4 B of 16 B");
+        assert_eq!(tell(fetched(16)), "+app  0.00s  1 waiting\n  +app RUN make  0.00s");
+        tell(fetched(5));
+        assert_eq!(tell(EventKind::Started), "+app  0.00s  1 running\n  +app RUN make  0.00s");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! **Invariant:** an event costs little and is never waited for, however slow the terminal is: what floods it is left out
 //! of the view and counted. A stderr that is gone silences us, nothing more.
 
+mod amount;
 mod github;
 mod json;
 mod live;

@@ -2,7 +2,7 @@
 //!
 //! A step is announced as it begins (`+app | --> RUN make`) or is found (`+app | *cached* --> RUN make`), and where that is
 //! asked for a line follows that says why (`+app | (runs: never built before)`); each line
-//! of its output follows as it comes. One that is silent for long says that it is still there, so that neither people nor
+//! of its output follows as it comes. One that is silent for long says that it is still there, and how far it is, so that neither people nor
 //! a CI that ends silent jobs take it for dead. Targets stand right-aligned, as wide as the widest so far. Nothing is drawn
 //! over, so it suits files and pipes.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rb_api::{Event, EventKind};
 use rb_oci::Digest;
 
+use super::amount::forms;
 use super::queue::Skipped;
 use super::steps::{Status, Step, Steps};
 use super::text::{clean, human_bytes, human_count, human_duration, is_plain, overwritten, width};
@@ -57,18 +58,23 @@ impl Plain {
         self.last_beat = Some(now);
         let mut silent = Vec::new();
         for step in self.steps.iter_mut() {
-            let Status::Running(since) = step.status else { continue };
+            let Some(since) = step.at_work() else { continue };
             let limit = if step.beats == 0 { SILENCE } else { AGAIN };
-            if step.counted && now.saturating_duration_since(step.heard) >= limit && chosen(step) {
+            let is_running = matches!(step.status, Status::Running(_));
+            let is_told = step.counted && is_running || step.progress.is_some();
+            if is_told && now.saturating_duration_since(step.heard) >= limit && chosen(step) {
                 (step.heard, step.beats) = (now, step.beats + 1);
-                silent.push((step.vertex, since, step.what.clone()));
+                let who = if step.target.is_empty() { String::new() } else { format!("--> {}: ", step.what) };
+                let at = if is_running { "running" } else { "getting ready" };
+                let elapsed = human_duration(now.saturating_duration_since(since));
+                let far = step.progress.as_ref().and_then(|progress| forms(progress).into_iter().next());
+                let far = far.map_or_else(String::new, |far| format!(" ({far})"));
+                silent.push((step.vertex, format!("{who}still {at} after {elapsed}{far}")));
             }
         }
-        let style = Style::of(self.colours);
-        for (vertex, since, what) in silent {
-            let elapsed = human_duration(now.saturating_duration_since(since));
-            let text = format!("{}--> {what}: still running after {elapsed}{}", style.dim, style.end);
-            self.line(&vertex, &text, out);
+        let Style { dim, end, .. } = Style::of(self.colours);
+        for (vertex, text) in silent {
+            self.line(&vertex, &format!("{dim}{text}{end}"), out);
         }
     }
 
@@ -171,7 +177,7 @@ impl Renderer for Plain {
             | EventKind::Missed { .. }
             | EventKind::Shared { .. }
             | EventKind::Log { .. }
-            | EventKind::Progress { .. }
+            | EventKind::Progress(_)
             | EventKind::Cancelled => return,
         };
         let is_reason = matches!(event.kind, EventKind::Started | EventKind::Cached { .. });

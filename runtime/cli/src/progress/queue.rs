@@ -3,7 +3,8 @@
 //! In: events, at whatever pace. Out: items in order, taken all at once. Output of commands is kept up to
 //! [`MOST_BYTES`]; what comes while as much is waiting is counted and left out of the view but for its last piece, so
 //! that the end of a flood is always seen. Logs on disk hear of everything before it comes here.
-//! **Invariant:** putting never waits for the screen; nothing but output is ever left out.
+//! Of the progress of a vertex the latest is kept.
+//! **Invariant:** putting never waits for the screen; nothing but output and progress is ever left out.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -66,6 +67,8 @@ pub(super) struct Queue {
     items: Vec<Item>,
     waiting_bytes: usize,
     lags: BTreeMap<Digest, Lag>,
+    /// Where the progress of each vertex waits.
+    progress: BTreeMap<Digest, usize>,
 }
 
 impl Queue {
@@ -98,9 +101,20 @@ impl Queue {
             EventKind::Added { .. }
             | EventKind::Cached { .. }
             | EventKind::Missed { .. }
-            | EventKind::Shared { .. }
-            | EventKind::Started
-            | EventKind::Progress { .. } => {}
+            | EventKind::Shared { .. } => {}
+            // What is told of it afterwards stays behind it.
+            EventKind::Started => drop(self.progress.remove(&event.vertex)),
+            EventKind::Progress(_) => match self.progress.entry(event.vertex) {
+                Entry::Occupied(place) => {
+                    if let Some(item) = self.items.get_mut(*place.get()) {
+                        *item = Item::Event(event, at);
+                    }
+                    return was_empty;
+                }
+                Entry::Vacant(place) => {
+                    place.insert(self.items.len());
+                }
+            },
         }
         self.items.push(Item::Event(event, at));
         was_empty
@@ -112,6 +126,7 @@ impl Queue {
             self.end_lag(vertex, lag);
         }
         self.waiting_bytes = 0;
+        self.progress.clear();
         std::mem::take(&mut self.items)
     }
 
@@ -132,6 +147,8 @@ impl Queue {
 mod tests {
     use std::time::Duration;
 
+    use rb_api::Progress;
+
     use super::*;
 
     fn log(vertex: &str, bytes: &'static [u8]) -> Event {
@@ -149,6 +166,31 @@ mod tests {
             Item::Skipped { skipped, .. } => format!("skipped {} {}", skipped.lines, skipped.bytes),
         };
         items.into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn of_progress_the_latest_is_kept() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let far = |bytes| EventKind::Progress(Progress::bytes("copying", bytes, None));
+        for (vertex, kind) in [
+            ("a", far(1)),
+            ("b", far(2)),
+            ("a", far(3)),
+            ("a", EventKind::Started),
+            ("a", far(4)),
+            ("b", far(5)),
+            ("a", far(6)),
+        ] {
+            queue.put(Event { vertex: Digest::of(vertex), kind }, now);
+        }
+        let far = |item: &Item| match item {
+            Item::Event(Event { kind: EventKind::Progress(progress), .. }, _) => progress.current,
+            _ => 0,
+        };
+        assert_eq!(queue.take().iter().map(far).collect::<Vec<_>>(), [3, 5, 0, 6]);
+        let kind = EventKind::Progress(Progress::bytes("copying", 7, None));
+        queue.put(Event { vertex: Digest::of("a"), kind }, now);
+        assert_eq!(queue.take().iter().map(far).collect::<Vec<_>>(), [7]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rb_api::{CacheKey, Event, EventKind};
+use rb_api::{CacheKey, Event, EventKind, Progress};
 use rb_oci::Digest;
 
+use super::amount::is_complete;
 use super::text::{Lines, clean, fit};
 
 /// A target with its arguments is cut to so many cells.
@@ -19,6 +20,8 @@ const TARGET_CELLS: usize = 40;
 pub(super) enum Status {
     /// Part of the job, not begun.
     Waiting,
+    /// What it needs is looked at or fetched since.
+    Preparing(Instant),
     /// At work since.
     Running(Instant),
     /// The result was there.
@@ -48,8 +51,8 @@ pub(super) struct Step {
     pub(super) last_line: String,
     /// Why it runs, or how its result was found.
     pub(super) why: String,
-    /// Bytes so far, and in all where known.
-    pub(super) bytes: Option<(u64, Option<u64>)>,
+    /// How far it is with what it is at, until that is done.
+    pub(super) progress: Option<Progress>,
     /// When it last began, ended or wrote something.
     pub(super) heard: Instant,
     /// How often it was told to be still there since.
@@ -133,7 +136,7 @@ impl Steps {
         let mut counts = Counts::default();
         for step in self.all.iter().filter(|step| step.counted) {
             match step.status {
-                Status::Waiting => counts.waiting += 1,
+                Status::Waiting | Status::Preparing(_) => counts.waiting += 1,
                 Status::Running(_) => counts.running += 1,
                 Status::Cached => counts.cached += 1,
                 Status::Done(_) => counts.done += 1,
@@ -155,7 +158,7 @@ impl Step {
             status: Status::Waiting,
             last_line: String::new(),
             why: String::new(),
-            bytes: None,
+            progress: None,
             heard: now,
             beats: 0,
             lines: Lines::default(),
@@ -163,7 +166,7 @@ impl Step {
     }
 
     fn take(&mut self, kind: &EventKind, now: Instant) {
-        if !matches!(kind, EventKind::Progress { .. }) {
+        if !matches!(kind, EventKind::Progress(_)) {
             self.heard = now;
         }
         match kind {
@@ -178,7 +181,7 @@ impl Step {
             }
             EventKind::Missed { reason } => self.why = format!("runs: {}", clean(&reason.text, false)),
             EventKind::Shared { .. } => {}
-            EventKind::Started => self.status = Status::Running(now),
+            EventKind::Started => (self.status, self.progress) = (Status::Running(now), None),
             EventKind::Log { bytes, .. } => {
                 // Only the end matters for the last line; a flood is not looked at in full.
                 let tail = bytes.get(bytes.len().saturating_sub(2048)..).unwrap_or(bytes);
@@ -189,10 +192,26 @@ impl Step {
                     self.last_line = clean(&String::from_utf8_lossy(line), false).trim().to_owned();
                 }
             }
-            EventKind::Progress { current, total } => self.bytes = Some((*current, *total)),
+            EventKind::Progress(progress) => {
+                if self.status == Status::Waiting {
+                    self.status = Status::Preparing(now);
+                }
+                let doing = clean(&progress.doing, false).into();
+                let progress = Progress { doing, ..progress.clone() };
+                self.progress = (!is_complete(&progress)).then_some(progress);
+            }
             EventKind::Done { duration } => self.status = Status::Done(*duration),
             EventKind::Failed { .. } => self.status = Status::Failed,
             EventKind::Cancelled => self.status = Status::Cancelled,
+        }
+    }
+
+    /// Returns since when something is done for it, while it is; or since when it has said what it waits for.
+    pub(super) fn at_work(&self) -> Option<Instant> {
+        match self.status {
+            Status::Preparing(since) | Status::Running(since) => Some(since),
+            Status::Waiting if !self.last_line.is_empty() => Some(self.heard),
+            Status::Waiting | Status::Cached | Status::Done(_) | Status::Failed | Status::Cancelled => None,
         }
     }
 

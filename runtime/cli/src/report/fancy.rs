@@ -8,7 +8,11 @@ use std::fmt;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use rb_diag::{Diagnostic, SourceMap};
 
+use super::narrow::narrowed;
 use crate::progress::{clean, fill};
+
+/// Where so many columns are, as where there is no terminal, lines of a file are shown whole.
+pub(super) const WIDE: usize = 100;
 
 /// Writes control characters, except newline and tab, as `\xNN`.
 pub(super) fn visible(text: &str) -> String {
@@ -168,18 +172,28 @@ impl miette::Diagnostic for Drawn<'_> {
 /// Draws a finding; the text ends with a newline. Names and texts come from anywhere, so no control character of
 /// theirs gets to the terminal.
 pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> String {
+    let is_narrow = columns < WIDE;
     let columns = columns.clamp(40, 120);
+    let snippet = finding.snippet.as_ref().map(|snippet| Snippet {
+        name: visible(&snippet.name),
+        text: same_length(&snippet.text),
+        labels: snippet.labels.iter().map(|(range, text)| (range.clone(), visible(text))).collect(),
+    });
+    let (snippet, said) = match snippet {
+        Some(snippet) if is_narrow => {
+            let (snippet, said) = narrowed(snippet, columns);
+            (Some(snippet), said)
+        }
+        snippet => (snippet, Vec::new()),
+    };
+    let notes = said.into_iter().chain(finding.notes.iter().map(|note| visible(note))).collect();
     let finding = &Finding {
         code: finding.code,
         warning: finding.warning,
         // Beside it stands `  × `.
         message: fill(&visible(&finding.message), columns - 4, ""),
-        snippet: finding.snippet.as_ref().map(|snippet| Snippet {
-            name: visible(&snippet.name),
-            text: same_length(&snippet.text),
-            labels: snippet.labels.iter().map(|(range, text)| (range.clone(), visible(text))).collect(),
-        }),
-        notes: finding.notes.iter().map(|note| visible(note)).collect(),
+        snippet,
+        notes,
         help: finding.help.as_deref().map(visible),
         log: finding.log,
         whole_log: finding.whole_log.as_deref().map(visible),

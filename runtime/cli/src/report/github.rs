@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use rb_api::SolveError;
 use rb_diag::{Diagnostic, Severity, SourceMap};
 
-use super::{Failure, place, step_name};
+use super::{Failure, fancy, place, step_name};
 use crate::environment::Environment;
 use crate::progress::clean;
 
@@ -205,7 +205,7 @@ impl Failure {
             }
             Self::Solve { error, definitions } => match error.as_ref() {
                 SolveError::Vertex { vertex, name, kind: _, message, help: _, log_tail } => {
-                    let title = format!("{} failed", step_name(name));
+                    let title = format!("{} failed", step_name(name, fancy::WIDE));
                     let place = place::of_vertex(vertex, definitions).map(|place| {
                         let line = place.text.get(..place.range.start).unwrap_or_default();
                         let column =

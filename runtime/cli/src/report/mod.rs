@@ -7,6 +7,7 @@
 mod about;
 mod fancy;
 pub(crate) mod github;
+mod narrow;
 mod place;
 mod several;
 pub(crate) mod summary;
@@ -202,7 +203,7 @@ fn solve_error(
             // What came before the job knows the same way from its beginning.
             notes.retain(|note| !about.trail.contains(note));
             notes.extend(about.trail.iter().cloned());
-            let name = step_name(name);
+            let name = step_name(name, columns);
             let title = if snippet.is_some() {
                 format!("{name} failed")
             } else {
@@ -224,7 +225,7 @@ fn solve_error(
                 text: place.text,
                 labels: vec![(place.range, why.to_owned())],
             });
-            let title = format!("{} would have to run", step_name(name));
+            let title = format!("{} would have to run", step_name(name, columns));
             let title = if snippet.is_some() { title } else { format!("{title}: {why}") };
             Finding { snippet, ..Finding::of_message(title, None) }
         }
@@ -257,10 +258,13 @@ pub(crate) fn stopping(interrupt: Interrupt, display: Display) -> String {
 }
 
 /// Shows `+app | RUN make all` as "+app: `RUN make all`", in one line.
-fn step_name(name: &str) -> String {
+fn step_name(name: &str, columns: usize) -> String {
+    // What stands in backquotes is not broken, so on a narrow terminal it is shorter.
+    let most =
+        |before: usize| if columns < fancy::WIDE { columns.saturating_sub(before + 16).max(16) } else { 60 };
     match clean(name, false).split_once(" | ") {
-        Some((target, what)) => format!("{target}: `{}`", fit(what, 60)),
-        None => format!("`{}`", fit(name, 60)),
+        Some((target, what)) => format!("{target}: `{}`", fit(what, most(target.chars().count()).min(60))),
+        None => format!("`{}`", fit(name, most(0).min(60))),
     }
 }
 

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Findings, chain};
+use rb_exec::Machine;
 use rb_registry::HostOptions;
 use serde::Deserialize;
 use toml::Spanned;
@@ -18,6 +19,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys;
 use super::registry::{check_host, resolve, usual_name};
+use crate::args::StepNetworkChoice;
+use crate::codes::{BAD_VALUE, UNKNOWN_KEY, UNREADABLE};
 use crate::environment::Environment;
 use crate::world::{ReadError, read_regular};
 
@@ -26,10 +29,6 @@ const SYSTEM_FILE: &str = "/etc/rb/config.toml";
 
 /// Largest file that is read.
 pub(super) const LIMIT_BYTES: u64 = 1 << 20;
-
-const BAD_VALUE: &str = "rb::config::bad_value";
-const UNKNOWN_KEY: &str = "rb::config::unknown_key";
-const UNREADABLE: &str = "rb::config::unreadable";
 
 /// What the files set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) root: Option<PathBuf>,
     /// Proxies.
     pub(crate) network: Network,
+    /// Emulators by OCI's name of the machine that they stand in for, absolute.
+    pub(crate) emulators: BTreeMap<String, PathBuf>,
     /// Registries by their names in images.
     pub(crate) hosts: BTreeMap<String, HostOptions>,
 }
@@ -55,6 +56,8 @@ pub(crate) struct Network {
     pub(crate) no_proxy: Option<String>,
     /// PEM files, beside this file or absolute.
     pub(crate) ca: Option<Vec<PathBuf>>,
+    /// Network of steps that ask for none.
+    pub(crate) steps: Option<StepNetworkChoice>,
 }
 
 impl std::fmt::Debug for Network {
@@ -71,6 +74,7 @@ struct Written {
     jobs: Option<NonZeroUsize>,
     root: Option<Spanned<PathBuf>>,
     network: Network,
+    emulators: BTreeMap<String, PathBuf>,
     registry: BTreeMap<Spanned<String>, WrittenRegistry>,
 }
 
@@ -96,6 +100,7 @@ struct Said {
     jobs: Option<NonZeroUsize>,
     root: Option<PathBuf>,
     network: Network,
+    emulators: BTreeMap<String, PathBuf>,
     hosts: BTreeMap<String, SaidOfHost>,
 }
 
@@ -112,6 +117,8 @@ struct SaidOfHost {
 impl Said {
     /// Fills what is not said here with what is said below.
     fn or(self, below: Self) -> Self {
+        let mut emulators = below.emulators;
+        emulators.extend(self.emulators);
         let mut hosts = below.hosts;
         for (host, said) in self.hosts {
             let other = hosts.remove(&host).unwrap_or_default();
@@ -132,7 +139,9 @@ impl Said {
                 https_proxy: self.network.https_proxy.or(below.network.https_proxy),
                 no_proxy: self.network.no_proxy.or(below.network.no_proxy),
                 ca: self.network.ca.or(below.network.ca),
+                steps: self.network.steps.or(below.network.steps),
             },
+            emulators,
             hosts,
         }
     }
@@ -190,6 +199,7 @@ fn load_from(
     config.jobs = all.jobs;
     config.root = all.root;
     config.network = all.network;
+    config.emulators = all.emulators;
     config.hosts = all.hosts.into_iter().map(|(host, said)| (host, settings_of(said))).collect();
     Ok(config)
 }
@@ -269,6 +279,10 @@ impl Reader {
             let DeValue::Table(inner) = value.get_ref() else { continue };
             match key.get_ref().as_ref() {
                 "network" => self.check_keys(inner, &keys::names("network"), " in [network]"),
+                "emulators" => {
+                    let known: Vec<&str> = Machine::all().map(Machine::architecture).collect();
+                    self.check_keys(inner, &known, " in [emulators]");
+                }
                 "registry" => {
                     for (host, registry) in inner {
                         let place = format!(" in [registry.\"{}\"]", host.get_ref());
@@ -297,9 +311,11 @@ impl Reader {
     }
 
     fn said(&mut self, written: Written, folder: &Path, home: Option<&Path>) -> Said {
-        let Written { jobs, root, network, registry } = written;
+        let Written { jobs, root, network, emulators, registry } = written;
         let ca = network.ca.map(|files| files.iter().map(|file| resolve(file, folder, home)).collect());
-        let mut said = Said { jobs, network: Network { ca, ..network }, ..Said::default() };
+        let emulators = emulators.into_iter().map(|(name, path)| (name, resolve(&path, folder, home)));
+        let emulators = emulators.collect();
+        let mut said = Said { jobs, network: Network { ca, ..network }, emulators, ..Said::default() };
         if let Some(root) = root {
             let path = resolve(root.get_ref(), Path::new(""), home);
             if !path.is_absolute() {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::registry::usual_name;
 use super::{SettingsError, config, keys, network, read_config, registry};
-use crate::args::BuildOptions;
+use crate::args::{BuildOptions, StepNetworkChoice};
 use crate::environment::Environment;
 use crate::world::{read_regular, scrub};
 
@@ -103,6 +103,14 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     let files = network::ca_files(options, &config, environment);
     if !from.is_empty() {
         add("network.ca", Value::List(files.iter().map(shown_path).collect()), from.join(", "));
+    }
+    let (steps, said) = network::steps(options, &config, environment)?;
+    if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("network", "steps")) {
+        let steps = match steps {
+            StepNetworkChoice::Sandbox => "sandbox",
+            StepNetworkChoice::Host => "host",
+        };
+        add("network.steps", Value::Text(steps.to_owned()), from);
     }
     for (host, said) in &config.hosts {
         let keypair =

@@ -94,6 +94,26 @@ pub(crate) const KEYS: &[Key] = &[
         example: "ca = [\"company.pem\"]",
     },
     Key {
+        table: "network",
+        name: "steps",
+        kind: "`sandbox` or `host`",
+        default: "sandbox",
+        meaning: "network of steps that ask for none: one that does not lead to this machine, or this machine's",
+        variable: Some("RB_STEP_NETWORK"),
+        option: Some("--step-network"),
+        example: "steps = \"sandbox\"",
+    },
+    Key {
+        table: "emulators",
+        name: "arm64",
+        kind: "static program",
+        default: "what this machine has registered, else qemu-aarch64-static where packages put it",
+        meaning: "runs steps for another machine; so for amd64, arm, riscv64, ppc64le, s390x, 386, loong64, mips64le",
+        variable: None,
+        option: None,
+        example: "arm64 = \"/opt/qemu/qemu-aarch64-static\"",
+    },
+    Key {
         table: REGISTRY,
         name: "mirrors",
         kind: "list of hosts",
@@ -146,7 +166,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// Tables of the file.
-pub(super) const TABLES: [&str; 2] = ["network", "registry"];
+pub(super) const TABLES: [&str; 3] = ["network", "emulators", "registry"];
 
 /// Keys of a keypair.
 pub(super) const KEYPAIR_KEYS: [&str; 2] = ["key", "cert"];

@@ -6,8 +6,10 @@
 //! **Invariant:** nothing of a project has a word in this.
 //! Source: docker's "Use a proxy server with the Docker CLI"; podman's `--http-proxy`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use rb_engine::StepNetwork;
 use rb_llb::ProxyEnv;
 use serde::Deserialize;
@@ -15,9 +17,9 @@ use serde::Deserialize;
 use super::SettingsError;
 use super::config::Config;
 use super::registry::RegistrySettings;
-use crate::args::BuildOptions;
+use crate::args::{BuildOptions, StepNetworkChoice};
 use crate::environment::Environment;
-use crate::world::{ReadError, read_regular};
+use crate::world::{ReadError, read_regular, scrub};
 
 /// Largest file that is read.
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -42,7 +44,44 @@ pub(super) fn settle(
     } else {
         proxies(config, environment, &of_docker(registry.docker_config.as_deref(), warnings))
     };
-    Ok(StepNetwork { proxies, authorities: authorities.into_bytes() })
+    let on_host = steps(options, config, environment)?.0 == StepNetworkChoice::Host;
+    let of_steps = [&proxies.http_proxy, &proxies.https_proxy, &proxies.all_proxy];
+    if let Some(proxy) = of_steps.into_iter().find(|proxy| is_here(proxy)).filter(|_| !on_host) {
+        warnings.push(format!(
+            "the proxy {} is on this machine, which steps do not reach: give them its network by `--step-network=host`",
+            scrub(proxy)
+        ));
+    }
+    Ok(StepNetwork { proxies, authorities: authorities.into_bytes(), on_host })
+}
+
+/// Whether a proxy is at this machine's loopback, which is another one in a step.
+fn is_here(proxy: &str) -> bool {
+    let rest = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let host = match place.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => place.split(':').next().unwrap_or(place),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Returns the network of steps that ask for none, and who says so: an option, a variable, or nobody but the file.
+pub(super) fn steps(
+    options: &BuildOptions,
+    config: &Config,
+    environment: &Environment,
+) -> Result<(StepNetworkChoice, Option<&'static str>), SettingsError> {
+    const VARIABLE: &str = "RB_STEP_NETWORK";
+    let parse = |text: &str| StepNetworkChoice::from_str(text, false).ok();
+    if let Some(typed) = options.step_network {
+        return Ok((typed, Some("--step-network")));
+    }
+    match environment.parsed(VARIABLE, parse)? {
+        Some(said) => Ok((said, Some(VARIABLE))),
+        None => Ok((config.network.steps.unwrap_or(StepNetworkChoice::Sandbox), None)),
+    }
 }
 
 /// Returns the files of authorities, those of the settings first.
@@ -144,6 +183,28 @@ mod tests {
     use crate::environment::tests::environment;
 
     use super::*;
+
+    #[test]
+    fn a_proxy_that_steps_do_not_reach_is_told() {
+        for here in ["http://localhost:3128", "http://u:p@127.0.0.1:1/x", "[::1]:8", "127.9.9.9"] {
+            assert!(is_here(here), "{here}");
+        }
+        for other in ["", "http://proxy:3128", "http://localhost@proxy", "http://192.0.2.1"] {
+            assert!(!is_here(other), "{other}");
+        }
+        let environment = environment(&[("HTTP_PROXY", "http://u:hunter2@localhost:3128")]);
+        let told = |options: &BuildOptions| {
+            let mut warnings = Vec::new();
+            settle(options, &Config::default(), &environment, &RegistrySettings::default(), &mut warnings)
+                .expect("settles");
+            warnings.join("\n")
+        };
+        let said = told(&BuildOptions::default());
+        assert!(said.contains("localhost:3128") && said.contains("--step-network=host"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        let on_host = BuildOptions { step_network: Some(StepNetworkChoice::Host), ..BuildOptions::default() };
+        assert_eq!(told(&on_host), "");
+    }
 
     #[test]
     fn of_a_proxy_the_nearest_to_the_user_counts() {

@@ -111,7 +111,10 @@ impl DiskWorkspace {
             .then(|| "there is a Dockerfile, which rb does not build yet".to_owned());
         let searched = format!("looked for {}", BUILDFILE_NAMES.join(", "));
         WorldError::NotFound {
-            what: format!("a Buildfile in `{shown}`"),
+            what: match shown.as_str() {
+                "." => "a Buildfile here".to_owned(),
+                shown => format!("a Buildfile in `{shown}`"),
+            },
             help: Some(near.or(dockerfile).map_or(searched.clone(), |more| format!("{searched}; {more}"))),
         }
     }

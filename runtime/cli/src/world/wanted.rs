@@ -62,6 +62,9 @@ fn input(message: String) -> WorldError {
 
 fn find(cwd: &Path, word: &str) -> Result<Found, WorldError> {
     let (dir, name) = word.rsplit_once('+').unwrap_or((word, ""));
+    if name.contains('/') {
+        return Err(input(format!("`{word}` names an artifact: `rb --artifact {word}` writes it")));
+    }
     let Some((plain, glob)) = divide(dir).filter(|_| !cwd.join(dir).is_dir()) else {
         let (place, target) = Place::of_target(cwd, word)?;
         return Ok(Found { word: word.to_owned(), place, glob: None, name: target.name });
@@ -186,9 +189,10 @@ mod tests {
             let error = of(&words).expect_err("two workspaces").remove(0).to_string();
             assert!(error.contains("lie in two workspaces"), "{error}");
         }
-        let errors =
-            of(&["none+t", "one+t", "./gone/*+t", "one/a**+t", "one/*/..+t", "one/*+"]).expect_err("wrong");
-        assert_eq!(errors.len(), 5, "{errors:?}");
+        let words = ["none+t", "one+t", "./gone/*+t", "one/a**+t", "one/*/..+t", "one/*+", "one+t/x"];
+        let errors = of(&words).expect_err("wrong");
+        assert_eq!(errors.len(), 6, "{errors:?}");
+        assert!(errors[5].to_string().contains("`rb --artifact one+t/x`"), "{errors:?}");
         // What may be in the workspace is for the frontend to say, with the rest.
         let (_, found) = of(&["one+t", "one/gone+t", "one/../one/no/*+t"]).expect("found");
         assert_eq!(found, [one("", "t"), one("gone", "t"), each("no", "*", "t")]);

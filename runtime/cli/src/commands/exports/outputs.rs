@@ -104,6 +104,7 @@ impl Wanted {
                         merge: !delete,
                         optional: false,
                         confine: None,
+                        follow: true,
                     }));
                 }
                 return Ok(());

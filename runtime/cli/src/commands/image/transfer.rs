@@ -4,12 +4,12 @@
 
 use rb_api::PushedImage;
 use rb_engine::{Copied, EngineError, Place, PlaceError, Platforms};
-use rb_oci::{Platform, Reference};
+use rb_oci::{MediaTypes, Platform, Reference};
 use serde_json::{Value, json};
 
 use super::super::run::Shown;
 use super::super::workbench::Workbench;
-use crate::args::{ImageCopyArgs, ImagePushArgs};
+use crate::args::{ImageCopyArgs, ImagePushArgs, TypesChoice};
 use crate::report::summary::{pushed_json, pushed_line};
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
@@ -19,7 +19,7 @@ pub(super) fn push(settings: &Settings, bench: &Workbench, args: &ImagePushArgs)
     let own = std::slice::from_ref(&args.image);
     let names = if args.names.is_empty() { own } else { &args.names[..] };
     let to = names.iter().map(|name| target(name, args)).collect::<Result<Vec<_>, _>>()?;
-    let platforms = platforms(args.platform.as_ref(), args.all_platforms, Platforms::Here);
+    let platforms = platforms(args.platform.as_ref(), args.all_platforms, Platforms::All);
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("push {}", args.image));
     let pushed =
@@ -49,7 +49,7 @@ pub(super) fn copy(settings: &Settings, bench: &Workbench, args: &ImageCopyArgs)
     }
     // An index of the store was kept whole on purpose; of others' there may be a dozen platforms that nobody wants.
     let otherwise = match &from {
-        Place::Store(_) => Platforms::Here,
+        Place::Store(_) => Platforms::All,
         Place::Registry(_) | Place::Layout { .. } | Place::Archive { .. } => {
             Platforms::Nearest(Platform::host())
         }
@@ -57,9 +57,19 @@ pub(super) fn copy(settings: &Settings, bench: &Workbench, args: &ImageCopyArgs)
     let platforms = platforms(args.platform.as_ref(), args.all, otherwise);
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("copy {}", args.from));
-    let copied = bench.run(async { Ok(bench.engine.copy_image(&from, &to, &platforms, &events).await) });
+    let types = args.format.map(|choice| match choice {
+        TypesChoice::Oci => MediaTypes::Oci,
+        TypesChoice::Docker => MediaTypes::Docker,
+    });
+    let copied =
+        bench.run(async { Ok(bench.engine.copy_image(&from, &to, &platforms, types, &events).await) });
     shown.finish();
-    let Copied { digest, pushed } = copied?.map_err(|error| about(&args.from, error))?;
+    let Copied { digest, pushed, is_dockers } = copied?.map_err(|error| about(&args.from, error))?;
+    let is_layout = matches!(to, Place::Layout { .. });
+    if is_dockers && is_layout && types.is_none() && settings.display.mode != ProgressMode::Quiet {
+        let hint = "is of Docker's media types, which umoci does not read in a layout: `--format oci` translates them";
+        report::tell(&format!("{} {hint}\n", args.from));
+    }
     if is_stream(&to) {
         // The archive is all there is on stdout.
         if settings.display.mode != ProgressMode::Quiet {

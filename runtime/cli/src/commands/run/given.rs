@@ -25,14 +25,20 @@ pub(super) fn variables(cwd: &Path, run: &RunArgs) -> Result<Vec<String>, Failur
     for file in &run.env_file {
         let shown = file.display();
         let bytes = read_regular(&cwd.join(file), LIMIT_BYTES).map_err(|error| {
-            Failure::input(format!("--env-file: `{shown}` cannot be read: {}", chain(&error)), None)
+            let help =
+                "variables stand in a file, a NAME=value per line; `-e NAME=value` gives one".to_owned();
+            Failure::input(format!("--env-file: `{shown}` {}", chain(&error)), Some(help))
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Failure::input(format!("--env-file: `{shown}` is not UTF-8 text"), None))?;
         for (number, line) in lines(&text) {
             // The line may hold a secret, so it is not shown.
             let place = || format!("--env-file: `{shown}`, line {number}");
-            check(line).map_err(|trouble| Failure::input(format!("{}: {trouble}", place()), None))?;
+            let help = || {
+                "write `NAME=value`, as docker has it: no `export`, and quotes are part of the value"
+                    .to_owned()
+            };
+            check(line).map_err(|trouble| Failure::input(format!("{}: {trouble}", place()), Some(help())))?;
             all.extend(variable(line)?);
         }
     }
@@ -100,6 +106,7 @@ pub(super) fn settle(cwd: &Path, run: &RunArgs) -> Result<RunGiven, Failure> {
         readonly_root: run.read_only,
         stdin: run.interactive,
         terminal: terminal(run)?,
+        init: run.init,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What lines say, and when.
 
-use rb_api::{CacheKey, CacheVerdict, LogStream, Miss};
+use rb_api::{CacheKey, CacheVerdict, LogStream, Miss, Progress};
 
 use super::*;
 
@@ -145,6 +145,32 @@ fn one_that_is_silent_for_long_says_that_it_is_there() {
     assert_eq!(beats(&mut plain, 190, 191), "+app | --> RUN sleep 300: still running after 3m10s\n");
     tell(&mut plain, "a", EventKind::Done { duration: Duration::from_secs(191) }, at(191));
     assert_eq!(beats(&mut plain, 191, 500), "");
+}
+
+#[test]
+fn how_far_it_is_is_told_with_it_also_of_what_is_no_step() {
+    let mut plain = Plain::new(false, 80);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    tell(&mut plain, "a", added("+app | COPY . .", true), at(0));
+    tell(&mut plain, "b", added("writing outputs", false), at(0));
+    tell(&mut plain, "c", added("+app | RUN make", true), at(0));
+    for vertex in ["a", "b"] {
+        tell(&mut plain, vertex, EventKind::Started, at(0));
+    }
+    let progress = |doing, done, all| Progress::bytes(doing, done, Some(all));
+    let copied = Progress { files: Some((7, Some(20_000))), ..progress("copying", 1_000, 2_000_000) };
+    tell(&mut plain, "a", EventKind::Progress(copied), at(1));
+    tell(&mut plain, "b", EventKind::Progress(progress("packing layer 2 of 6", 5, 10)), at(1));
+    // It waits for what is fetched for it.
+    tell(&mut plain, "c", EventKind::Progress(progress("fetching", 5, 10)), at(1));
+    let mut out = Vec::new();
+    (2..32).for_each(|second| plain.frame(at(second), Size { columns: 80, rows: 24 }, &mut out));
+    insta::assert_snapshot!(String::from_utf8(out).expect("UTF-8"), @r"
+    +app | --> COPY . .: still running after 30.0s (copying: 7 of 20,000 files, 1.0 kB of 2.0 MB)
+    writing outputs | still running after 30.0s (packing layer 2 of 6: 5 B of 10 B)
+               +app | --> RUN make: still getting ready after 29.0s (fetching: 5 B of 10 B)
+    ");
 }
 
 #[test]

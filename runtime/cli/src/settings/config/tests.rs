@@ -43,7 +43,8 @@ fn the_users_file_counts_before_the_machines_key_by_key() {
     assert_eq!((config.files.len(), config.jobs.map(NonZeroUsize::get)), (2, Some(3)));
     assert_eq!(config.root.as_deref(), Some(Path::new("/h/state")));
     let some = |text: &str| Some(text.to_owned());
-    let network = Network { http_proxy: None, https_proxy: some(""), no_proxy: some("a"), ca: None };
+    let network =
+        Network { http_proxy: None, https_proxy: some(""), no_proxy: some("a"), ca: None, steps: None };
     assert!(config.network == network);
     let hub =
         HostOptions { mirrors: vec!["m.example/hub".to_owned()], plain_http: true, ..HostOptions::default() };

@@ -1,0 +1,186 @@
+//! On which terms steps run, and which ssh agents they may be lent.
+//!
+//! In: what is typed, the user's [`Config`], the [`Environment`]. Out: [`StepTerms`], and agents by id. An agent that is named has to
+//! be there; the one of SSH_AUTH_SOCK that nobody named need not, until a step asks for it.
+//! **Invariant:** nothing of a project has a word in this, and no key stands in a message.
+//! Source: docker buildx build, `--ssh`; ssh-agent(1).
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use rb_diag::chain;
+use rb_engine::StepTerms;
+use rb_exec::{CpuQuota, Emulators, Limits, Rlimit};
+use rb_session::{DEFAULT_SSH, SshAgent, SshKey, SshKeyError};
+
+use super::SettingsError;
+use super::config::Config;
+use crate::args::{BuildOptions, LimitOptions};
+use crate::environment::Environment;
+use crate::world::read_regular;
+
+/// The scheduler's period.
+const PERIOD_US: u64 = 100_000;
+
+/// Largest file of a key.
+const KEY_LIMIT_BYTES: u64 = 100 << 10;
+
+/// Settles the terms.
+pub(super) fn terms(options: &LimitOptions, config: &Config) -> StepTerms {
+    let LimitOptions { memory, memory_swap, cpus, cpuset_cpus, pids_limit, shm_size, ulimit, cgroup_parent } =
+        options.clone();
+    let quota =
+        |cpus: crate::args::Cpus| CpuQuota { quota_us: cpus.0 * PERIOD_US / 1000, period_us: PERIOD_US };
+    StepTerms {
+        limits: Limits {
+            memory_bytes: memory,
+            memory_swap_bytes: memory_swap,
+            cpu_quota: cpus.map(quota),
+            cpu_shares: None,
+            cpuset_cpus,
+            cpuset_mems: None,
+            pids: pids_limit,
+        },
+        rlimits: ulimit
+            .into_iter()
+            .map(|limit| Rlimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+            .collect(),
+        cgroup_parent,
+        shm_bytes: shm_size,
+        emulators: Emulators { named: config.emulators.clone() },
+    }
+}
+
+/// Finds the agents that were named.
+pub(super) fn agents(
+    options: &BuildOptions,
+    environment: &Environment,
+) -> Result<BTreeMap<String, SshAgent>, SettingsError> {
+    let mut agents = BTreeMap::new();
+    for word in &options.ssh {
+        let (id, paths) = word.split_once('=').unwrap_or((word, ""));
+        if id.is_empty() {
+            return Err(SettingsError::BadName { option: "--ssh" });
+        }
+        let paths: Vec<PathBuf> =
+            paths.split(',').filter(|path| !path.is_empty()).map(|path| place(path, environment)).collect();
+        let agent = match paths.as_slice() {
+            [] => {
+                let socket = own_agent(environment).ok_or(SettingsError::NoAgent)?;
+                there(socket)?
+            }
+            [socket] if is_socket(socket) => there(socket.clone())?,
+            files => SshAgent::of_keys(files.iter().map(|file| key(file)).collect::<Result<_, _>>()?),
+        };
+        if agents.insert(id.to_owned(), agent).is_some() {
+            return Err(SettingsError::AgentTwice { id: id.to_owned() });
+        }
+    }
+    Ok(agents)
+}
+
+/// Adds the agent of the user's shell, for steps of the user's own projects that ask for one and no other was named.
+pub(crate) fn with_own_agent(
+    mut agents: BTreeMap<String, SshAgent>,
+    own: Option<&Path>,
+) -> BTreeMap<String, SshAgent> {
+    if let Some(socket) = own {
+        agents.entry(DEFAULT_SSH.to_owned()).or_insert_with(|| SshAgent::at(socket));
+    }
+    agents
+}
+
+/// Returns the socket of the user's shell.
+pub(super) fn own_agent(environment: &Environment) -> Option<PathBuf> {
+    environment.path("SSH_AUTH_SOCK").map(|path| environment.cwd.join(path))
+}
+
+fn place(path: &str, environment: &Environment) -> PathBuf {
+    match (path.strip_prefix("~/"), environment.home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => environment.cwd.join(path),
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn there(socket: PathBuf) -> Result<SshAgent, SettingsError> {
+    let agent = SshAgent::at(&socket);
+    match agent.try_it() {
+        Ok(()) => Ok(agent),
+        Err(error) => Err(SettingsError::DeadAgent { socket, reason: chain(&error) }),
+    }
+}
+
+fn key(file: &Path) -> Result<SshKey, SettingsError> {
+    let shown = file.display().to_string();
+    let bytes = read_regular(file, KEY_LIMIT_BYTES)
+        .map_err(|error| SettingsError::unreadable(shown.clone(), error))?;
+    let bytes = rb_session::Secret::new(bytes);
+    SshKey::parse(bytes.as_ref()).map_err(|problem| SettingsError::Key { file: shown, problem })
+}
+
+/// Returns what to do about a file that is no key to be used.
+pub(super) fn help_with_key(file: &str, problem: SshKeyError) -> String {
+    match problem {
+        SshKeyError::NotAKey => "name the private key, such as ~/.ssh/id_ed25519".to_owned(),
+        SshKeyError::OldForm => format!("`ssh-keygen -p -f {file}` writes it anew"),
+        SshKeyError::Passphrase | SshKeyError::Kind => {
+            format!("give it to your agent, `ssh-add {file}`, and lend that: `--ssh default`")
+        }
+        SshKeyError::Damaged => "`ssh-keygen -t ed25519` makes another".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::environment::tests::environment;
+
+    use super::*;
+
+    fn tried(words: &[&str], own: Option<&Path>) -> Result<Vec<String>, String> {
+        let own = own.map(|path| path.display().to_string());
+        let variables: Vec<(&'static str, &str)> =
+            own.iter().map(|path| ("SSH_AUTH_SOCK", path.as_str())).collect();
+        let options = BuildOptions {
+            ssh: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..BuildOptions::default()
+        };
+        let found = agents(&options, &environment(&variables));
+        found.map(|agents| agents.into_keys().collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn agents_are_those_that_are_there() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let socket = dir.path().join("agent");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).expect("listens");
+        let named = format!("other={}", socket.display());
+        assert_eq!(
+            tried(&["default", &named], Some(&socket)),
+            Ok(vec!["default".to_owned(), "other".to_owned()])
+        );
+        assert!(tried(&["default"], None).is_err_and(|error| error.contains("SSH_AUTH_SOCK")));
+        assert!(tried(&["=x"], None).is_err());
+        let twice = tried(&["default", "default"], Some(&socket));
+        assert!(twice.is_err_and(|error| error.contains("twice")));
+        drop(listener);
+        let dead = tried(&[&named], None);
+        assert!(dead.as_ref().is_err_and(|error| error.contains("no ssh agent answers")), "{dead:?}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("key");
+        std::fs::write(&file, "hunter2").expect("writes");
+        let named = format!("default={}", file.display());
+        let error = tried(&[&named], None).expect_err("is none");
+        assert!(error.ends_with("is not a private key of OpenSSH") && !error.contains("hunter2"), "{error}");
+        let missing = tried(&["default=/nowhere/key"], None);
+        assert!(missing.is_err_and(|error| error.contains("there is no such file")));
+    }
+}
