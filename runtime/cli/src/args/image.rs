@@ -152,7 +152,7 @@ pub(crate) struct ImagePushArgs {
     /// Of an index, only the image for this platform
     #[arg(long, value_name = "OS/ARCH", conflicts_with = "all_platforms")]
     pub(crate) platform: Option<Platform>,
-    /// All platforms of an index [default]; that one is not here is an error
+    /// All platforms of an index (default); that one is not here is an error
     #[arg(long)]
     pub(crate) all_platforms: bool,
     /// Print JSON

@@ -2,7 +2,7 @@
 //!
 //! A topic's text stands in `topics/` in the words and at the width that it is shown in, or is made of the table that it is
 //! about. Man pages ([`man`]) and the reference are made of the same. Statements are looked up in the description of the
-//! language ([`language`]), codes of errors in the tables of those who find them ([`codes`]).
+//! language ([`language`]), codes of errors in the tables of those who find them ([`mod@codes`]).
 
 mod codes;
 mod language;
