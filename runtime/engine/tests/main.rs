@@ -280,7 +280,7 @@ fn what_is_not_lent_or_not_done_is_refused_by_name() {
     for (identifier, text) in [
         ("local://other", "`other`"),
         ("docker-image://docker.io/library/Alpine:latest", "lower case"),
-        ("https://example.com/x", "https"),
+        ("ftp://example.com/x", "ftp"),
         ("oci-layout://x/y@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "x/y"),
     ] {
         let state = copy(
