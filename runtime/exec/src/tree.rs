@@ -23,6 +23,10 @@ use crate::stubs::{StubBase, Stubs};
 /// As many as the kernel follows.
 const MAX_SYMLINKS: usize = 40;
 
+/// How often, on one walk, somebody else may make what was about to be made. A neighbour who makes and removes one name
+/// for ever does not keep us for ever.
+const MAX_RACES: usize = 100;
+
 /// What a mount needs to stand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -159,6 +163,7 @@ impl Tree {
         let mut stack: Vec<Node> = Vec::new();
         let mut queue: VecDeque<OsString> = names(path.as_os_str());
         let mut symlinks = 0;
+        let mut races = 0;
         while let Some(name) = queue.pop_front() {
             if name == ".." {
                 stack.pop();
@@ -196,7 +201,16 @@ impl Tree {
                 Err(Errno::NOENT) => {
                     let Some(kind) = create else { return Ok(None) };
                     let kind = if queue.is_empty() { kind } else { Kind::Directory };
-                    self.create(mount, &directory, &name, &path, kind)?;
+                    match self.create(mount, &directory, &name, &path, kind) {
+                        Ok(()) => {}
+                        // A directory that sandboxes share: another one was faster, with whatever it made.
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && races < MAX_RACES => {
+                            races += 1;
+                            queue.push_front(name);
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 // A file stands where a directory should.
                 Err(Errno::NOTDIR) if create.is_none() => return Ok(None),

@@ -43,3 +43,27 @@ fn a_link_in_the_place_of_what_was_made_is_not_followed() {
     });
     assert_eq!(mode(), 0o600);
 }
+
+/// Sandboxes that share their root begin at once: each finds its places, whoever made them.
+#[test]
+fn places_in_a_shared_directory_may_be_made_by_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    for round in 0..200 {
+        let shared = scratch.path().join(round.to_string());
+        std::fs::create_dir(&shared).unwrap();
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    let root = rustix::fs::open(&shared, flags, Mode::empty()).unwrap();
+                    let mut tree = Tree::new(root, None);
+                    begin.wait();
+                    let file = tree.place("/etc/deep/hosts", Kind::File).unwrap();
+                    assert_eq!(file.path(), b"etc/deep/hosts");
+                    tree.place("/proc", Kind::Directory).unwrap();
+                });
+            }
+        });
+    }
+}
