@@ -68,6 +68,32 @@ fn several_artifacts_go_into_a_folder() {
     env.rb(["-a", "+of/w", "+of/1/v", "file"]).expect(2).says("`file` is none");
     env.rb(["-a", "+of/w", "./sub+t/bin/ap", "x"]).expect(2).says("did you mean `./sub+t/bin/app`?");
     assert!(!env.has("x") && !env.has("new"));
+    env.rb(["-a", "+of/w", "-"]).expect(2).says("`rb -o - [DIR]+TARGET`");
+}
+
+#[test]
+fn what_an_artifacts_target_saves_besides_is_in_nobodys_way() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nb:\n    FROM scratch\n    ARG v=1\n    COPY file$v /v\n    SAVE ARTIFACT /v c$v AS LOCAL here\n    SAVE IMAGE app\n",
+    );
+    env.write("file1", "1\n").write("file2", "2\n");
+    env.rb(["-a", "+b/c1", "+b/c2", "--v=2"]).expect(0);
+    assert_eq!((env.read("c1"), env.read("c2")), ("1\n".into(), "2\n".into()));
+    assert!(images(&env).is_empty() && !env.has("here"));
+    // Where they are written, they are.
+    env.rb(["+b", "+b", "--v=2"]).expect(2).says("with other content");
+}
+
+#[test]
+fn two_files_of_an_answer_do_not_become_one() {
+    let env = TestEnv::new();
+    env.write("Buildfile", TEXT);
+    let words = ["--metadata-file", "out", "-o", "type=oci,dest=./sub/../out", "+image"];
+    env.rb(words).expect(2).says("`--metadata-file out` and `-o dest=./sub/../out` name one file");
+    env.rb(["--metadata-file", "m", "--iidfile", "m", "+image"]).expect(2).says("name one file");
+    assert!(!env.has("out") && !env.has("m"));
 }
 
 #[test]

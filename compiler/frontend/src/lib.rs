@@ -94,6 +94,8 @@ pub struct BuildOptions {
     pub strict: bool,
     /// `--allow-privileged`: steps may ask for all privileges.
     pub allow_privileged: bool,
+    /// What targets save is not written: that two of them have one name or one place says nothing.
+    pub withhold_outputs: bool,
     /// The version of `rb`: EARTHLY_VERSION.
     pub version: String,
     /// The commit `rb` was built from: EARTHLY_BUILD_SHA.

@@ -220,6 +220,14 @@ impl OutputSpec {
         self.dest() == Some(Dest::Stdout)
     }
 
+    /// Returns the file or folder that it becomes, as typed; nothing for a folder that things are put into.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match self.dest() {
+            Some(Dest::Path(path)) if !matches!(self, Self::Local { .. }) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Returns where it goes, if that is no store.
     fn dest(&self) -> Option<Dest> {
         match self {

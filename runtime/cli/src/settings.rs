@@ -360,6 +360,7 @@ pub(crate) fn settle(
             ci,
             strict: ci || options.strict || environment.flag("RB_STRICT")?,
             allow_privileged: options.allow_privileged || environment.flag("RB_ALLOW_PRIVILEGED")?,
+            withhold_outputs: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build_sha: String::new(),
         },

@@ -166,7 +166,7 @@ impl Evaluator<'_> {
         warnings.append(&mut self.warnings.lock().expect("no holder of this lock panics"));
         let settled = self.settled.lock().expect("no holder of this lock panics");
         let held = std::mem::take(&mut *self.held.lock().expect("no holder of this lock panics"));
-        plan::plan(driven, &settled, held, warnings).map_err(one)
+        plan::plan(driven, &settled, held, warnings, self.request.options.withhold_outputs).map_err(one)
     }
 
     fn warn(&self, warning: Diagnostic) {

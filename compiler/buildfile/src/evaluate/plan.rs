@@ -42,19 +42,23 @@ impl OutputId {
     }
 }
 
-/// Walks from the targets that were asked for along their BUILDs, callees first, each key once.
+/// Walks from the targets that were asked for along their BUILDs, callees first, each key once. Where outputs are `withheld`,
+/// they may be in one another's way.
 pub(super) fn plan(
     driven: Driven,
     settled: &BTreeSet<OutputId>,
     held: Vec<String>,
     mut warnings: Diagnostics,
+    withheld: bool,
 ) -> Fallible<BuildPlan> {
     warnings.sort_by_key(|warning| warning.labels.first().map(|label| label.span));
     warnings.dedup();
     let Driven { targets, asked, failures } = driven;
     let targets: Vec<_> = targets.into_iter().map(|evaluated| evaluated.output).collect();
-    check_places(&targets)?;
-    let mut names = ImageNames::default();
+    if !withheld {
+        check_places(&targets)?;
+    }
+    let mut names = ImageNames { withheld, ..ImageNames::default() };
     let (mut roots, mut written) = (Vec::new(), Vec::new());
     for target in callees_first(&targets) {
         let found = outputs(target, &mut names)?;
@@ -184,6 +188,8 @@ pub(super) fn outputs(target: &TargetOutput, names: &mut ImageNames) -> Fallible
 /// Names of images within one build, or one WAIT.
 #[derive(Default)]
 pub(super) struct ImageNames {
+    /// None of the images is written under its name.
+    withheld: bool,
     seen: BTreeMap<(String, Option<Platform>), SavedImage>,
 }
 
@@ -195,6 +201,7 @@ impl ImageNames {
         let platform = config_platform(&image.config);
         for name in &image.names {
             match self.seen.entry((name.clone(), platform.clone())) {
+                Entry::Occupied(_) if self.withheld => {}
                 Entry::Occupied(first) => check_same(name, platform.as_ref(), first.get(), image)?,
                 Entry::Vacant(slot) => {
                     is_new = true;

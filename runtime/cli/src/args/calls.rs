@@ -55,6 +55,10 @@ impl ArgsError {
             Self::OptionBehind { word } if word == "--" => Some(
                 "leave it out: all that stands behind a target is its arguments, `--NAME=value`".to_owned(),
             ),
+            Self::OptionBehind { word } if word == "-" => Some(
+                "standard output takes archives: `rb -o - [DIR]+TARGET` writes the target's files there, as a tar file"
+                    .to_owned(),
+            ),
             Self::OptionBehind { word } => Some(match habits::of_builders(word) {
                 Some(habit) => habit.help.unwrap_or(habit.message),
                 None => format!(

@@ -96,7 +96,11 @@ pub(crate) struct ImagePullArgs {
 
 /// `rb image ls`
 #[derive(Debug, ClapArgs)]
-#[command(visible_alias = "list")]
+// docker's `-a` is so anyway.
+#[command(
+    visible_alias = "list",
+    arg(clap::Arg::new("all").short('a').long("all").action(clap::ArgAction::SetTrue).hide(true))
+)]
 pub(crate) struct ImageLsArgs {
     /// Print JSON
     #[arg(long)]

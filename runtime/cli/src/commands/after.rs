@@ -18,6 +18,7 @@ use crate::environment::Environment;
 use crate::output_spec::OutputSpec;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
+use crate::world::normalise;
 
 /// What was handed over.
 #[derive(Debug, Default)]
@@ -31,9 +32,21 @@ pub(super) struct Loaded {
 /// Refuses files that cannot be written, before anything is built.
 pub(super) fn check_files(settings: &Settings, output: &OutputOptions) -> Result<(), Failure> {
     check_stdout(settings, output)?;
+    let mut places: Vec<(String, PathBuf)> = output
+        .output
+        .iter()
+        .filter_map(OutputSpec::file)
+        .map(|dest| (format!("-o dest={}", dest.display()), normalise(&settings.cwd.join(dest))))
+        .collect();
     for (option, path) in [("--metadata-file", &output.metadata_file), ("--iidfile", &output.iidfile)] {
         let Some(path) = path.as_ref().filter(|path| !is_stdout(path)) else { continue };
         let place = settings.cwd.join(path);
+        let own = format!("{option} {}", path.display());
+        if let Some((other, _)) = places.iter().find(|(_, taken)| *taken == normalise(&place)) {
+            let help = Some("give each a file of its own".to_owned());
+            return Err(Failure::input(format!("`{own}` and `{other}` name one file"), help));
+        }
+        places.push((own, normalise(&place)));
         let refused = |what: String, help: &str| {
             Err(Failure::input(format!("{option} {}: {what}", path.display()), Some(help.to_owned())))
         };

@@ -158,7 +158,9 @@ impl<'a> Build<'a> {
         Started { build: self, progress, job, gateway: Arc::new(gateway), withheld, settling }
     }
 
-    fn request(&self, platforms: Vec<Platform>) -> BuildRequest {
+    fn request(&self, platforms: Vec<Platform>, settling: Settling) -> BuildRequest {
+        let mut options = self.settings.build.clone();
+        options.withhold_outputs = settling == Settling::Make && !options.push;
         BuildRequest {
             targets: self.targets.clone(),
             keep_going: self.course != Course::Stop,
@@ -166,7 +168,7 @@ impl<'a> Build<'a> {
             platforms,
             user_platform: Platform::host(),
             native_platform: Platform::host(),
-            options: self.settings.build.clone(),
+            options,
         }
     }
 }
@@ -202,7 +204,7 @@ impl Started<'_> {
         let world = SystemWorld { workspace: Arc::clone(&self.build.workspace), gateway };
         let sources = self.build.sources();
         let platforms = self.platforms(&world).await?;
-        let planned = BuildfileFrontend.plan(&world, &self.build.request(platforms)).await;
+        let planned = BuildfileFrontend.plan(&world, &self.build.request(platforms, self.settling)).await;
         let mut plan = match planned {
             Ok(plan) => plan,
             Err(items) => {
