@@ -55,7 +55,7 @@ fn one_process_waits_for_another_and_says_for_which() {
     let began = Instant::now();
     // On a busy machine one may not answer in time.
     while processes.len() != 2 || processes.iter().any(|process: &Value| process["state"].is_null()) {
-        assert!(began.elapsed() < Duration::from_secs(10), "{processes:?}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{processes:?}");
         let said = env.rb(["status", "--json"]).expect(0).stdout;
         let json: Value = serde_json::from_str(&said).expect("JSON");
         processes = json["processes"].as_array().expect("a list").clone();
@@ -161,7 +161,7 @@ fn an_ordinary_user_sees_its_own_and_root_sees_all() {
         if said.contains("running, ") {
             break;
         }
-        let patient = began.elapsed() < Duration::from_secs(10);
+        let patient = began.elapsed() < Duration::from_secs(60);
         assert!(patient, "{said}{}", String::from_utf8_lossy(&root.stderr));
     }
     ends_well(child);

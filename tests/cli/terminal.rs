@@ -164,11 +164,16 @@ fn a_terminal_that_changes_its_size_is_drawn_anew() {
     terminal.until(&["3 running", "99%"]);
     for (columns, rows) in [(30, 24), (200, 50), (60, 5), (120, 24)] {
         terminal.resize(columns, rows);
-        // Some frames later.
-        std::thread::sleep(Duration::from_millis(700));
-        let text = terminal.text();
-        let shown = text.lines().filter(|line| line.starts_with("  +t")).count();
-        assert_eq!(shown, 3, "{columns}x{rows}:\n{text}");
+        let began = Instant::now();
+        let text = loop {
+            // Some frames later.
+            std::thread::sleep(Duration::from_millis(700));
+            let text = terminal.text();
+            if text.lines().filter(|line| line.starts_with("  +t")).count() == 3 {
+                break text;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{columns}x{rows}:\n{text}");
+        };
         view(&text);
     }
     release(&env);

@@ -38,7 +38,7 @@ fn ran(command: &mut Command) -> (i32, String, String) {
 }
 
 fn eventually(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -123,11 +123,11 @@ fn input_arrives_whole_beside_output_and_need_not_be_read() {
 #[test]
 fn many_run_at_once() {
     let began = Instant::now();
-    let (code, stdout, stderr) = ran(&mut outside(&["--times", "20"], "sleep 0.5; echo $NUMBER"));
+    let (code, stdout, stderr) = ran(&mut outside(&["--times", "20"], "sleep 3; echo $NUMBER"));
     let mut numbers: Vec<u32> = stdout.lines().map(|line| line.parse().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!((code, numbers), (0, (0..20).collect()), "{stderr}");
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(45), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -167,9 +167,9 @@ fn a_kill_takes_the_whole_tree() {
     let script = "sleep 98.7601 & setsid sleep 98.7601 & (setsid sh -c 'setsid sleep 98.7601 & exec true' &); \
         trap '' TERM INT HUP; echo ready; sleep 98.7601; sleep 98.7601";
     let began = Instant::now();
-    let (code, stdout, stderr) = ran(&mut outside(&["--kill", "700"], script));
+    let (code, stdout, stderr) = ran(&mut outside(&["--kill", "4000"], script));
     assert_eq!((code, stdout.as_str()), (128 + 9, "ready\n"), "{stderr}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(processes("98.7601"), 0);
 }
 
@@ -196,7 +196,7 @@ fn what_is_left_running_is_left_and_makes_nobody_wait() {
     let (code, stdout, _) = ran(&mut outside(&[], script));
     assert_eq!(code, 0);
     assert!(stdout.lines().any(|line| line.parse::<u32>().is_ok()), "{} bytes", stdout.len());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     // `yes` ended as nobody reads; `sleep` is there.
     eventually("the writer ends", || processes("yes\x0098.7603") == 0);
     assert_eq!(processes("sleep\x0098.7603"), 1);
@@ -266,7 +266,7 @@ fn other_users_stay_themselves() {
     assert_eq!((code, stdout), (0, format!("{UID}\n{here}")), "{stderr}");
     // From within its user namespace, rb can still end what runs outside.
     let script = "(setsid sleep 98.7604 &); sleep 98.7604; sleep 98.7604";
-    let (code, _, stderr) = user(&["--kill", "500", "sh", "-c", script]);
+    let (code, _, stderr) = user(&["--kill", "3000", "sh", "-c", script]);
     assert_eq!((code, processes("98.7604")), (128 + 9, 0), "{stderr}");
 }
 
