@@ -6,7 +6,7 @@
 //!
 //! * [`child`]: a process made of prepared [steps](child::Step), which makes only system calls until it executes;
 //! * [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
-//! * [`resolve`]: paths that stay within a directory;
+//! * [`resolve`]: paths that stay within a directory; [`ranges`]: locks on places of a file;
 //! * [`rights`]: those of the user who is root in a namespace; [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces;
 //! * [`netlink`]: questions and changes about networks; [`network`]: sockets for what is not addressed to us.
 //!
@@ -19,6 +19,7 @@ pub mod mount;
 pub mod netlink;
 pub mod network;
 pub mod process;
+pub mod ranges;
 pub mod resolve;
 pub mod rights;
 pub mod seccomp;

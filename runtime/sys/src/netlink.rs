@@ -2,6 +2,7 @@
 //!
 //! In: a [`Batch`] of messages, each a family's fixed header and attributes. Out: nothing, or the first refusal with the
 //! number of the message that was refused; or the answer to a question. What the messages say is the caller's business.
+//! A refusal is always told, so of a batch only the last change is asked to say that it was heeded.
 //! **Invariant:** a socket belongs to the network of the thread that opened it, for good; nothing waits longer than a few
 //! seconds for an answer.
 //! Source: netlink(7), rtnetlink(7), linux/netlink.h, linux/netfilter/nfnetlink.h.
@@ -16,6 +17,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
+/// Offset of `nlmsg_flags` in it.
+const FLAGS: usize = 6;
 /// Messages and attributes start at multiples of this.
 const ALIGNMENT: usize = 4;
 /// `NLMSG_ERROR`: an answer that says whether a message was heeded.
@@ -26,6 +29,8 @@ const FLAG_ACK: u16 = 0x04;
 const NESTED: u16 = 0x8000;
 /// Longer answers to single questions there are none.
 const MAX_ANSWER: usize = 64 << 10;
+/// A refusal repeats the message, none of which is as long.
+const MAX_REFUSAL: usize = 16 << 10;
 /// The kernel answers before it returns from what was sent; who must wait this long waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -67,30 +72,36 @@ impl Netlink {
         Ok(Self { socket })
     }
 
-    /// Sends a batch and waits until every message of it was heeded.
+    /// Sends a batch and waits until the last change of it was heeded, or refused. Those after a refused one are tried all
+    /// the same, unless the family takes all or none.
     pub fn change(&self, batch: &Batch) -> Result<(), Refused> {
         let refused = |message| move |source: io::Error| Refused { message, source };
-        self.send(batch).map_err(refused(0))?;
-        let mut missing = batch.asked.len();
-        let mut buffer = vec![0; MAX_ANSWER];
-        while missing > 0 {
+        self.send(&batch.bytes).map_err(refused(0))?;
+        let Some(last) = batch.last else { return Ok(()) };
+        let mut buffer = vec![0; MAX_REFUSAL];
+        let mut first = None;
+        // All is read, also after a refusal: what is left would be taken for an answer to the next batch.
+        loop {
             let length = self.receive(&mut buffer).map_err(refused(0))?;
             for answer in messages(buffer.get(..length).unwrap_or_default()) {
                 if answer.kind != ERROR {
                     continue;
                 }
+                let message = answer.sequence as usize;
                 if let Some(source) = error_of(answer.body) {
-                    return Err(Refused { message: answer.sequence as usize, source });
+                    first.get_or_insert(Refused { message, source });
                 }
-                missing = missing.saturating_sub(1);
+                // Of a family that takes all or none, the refusal of what frames the batch is the end of it.
+                if message == last.number || batch.frames.contains(&message) {
+                    return first.map_or(Ok(()), Err);
+                }
             }
         }
-        Ok(())
     }
 
     /// Sends the only message of `batch` and returns the body of the answer.
     pub fn ask(&self, batch: &Batch) -> io::Result<Vec<u8>> {
-        self.send(batch)?;
+        self.send(&batch.bytes)?;
         let mut buffer = vec![0; MAX_ANSWER];
         let length = self.receive(&mut buffer)?;
         let answer = messages(buffer.get(..length).unwrap_or_default()).next();
@@ -102,9 +113,9 @@ impl Netlink {
         }
     }
 
-    fn send(&self, batch: &Batch) -> io::Result<()> {
-        let sent = sendto(&self.socket, &batch.bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-        if sent == batch.bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let sent = sendto(&self.socket, bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -116,9 +127,18 @@ impl Netlink {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Numbers of the messages that are answered.
-    asked: Vec<usize>,
+    /// The change that was added last, which alone is answered when it is heeded.
+    last: Option<Change>,
+    /// Numbers of the messages that are no changes.
+    frames: Vec<usize>,
     count: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    number: usize,
+    /// Where its flags are.
+    flags: usize,
 }
 
 impl Batch {
@@ -129,12 +149,29 @@ impl Batch {
 
     /// Adds a change; returns its number. `flags` beside those that every request has; `fixed` is the family's header.
     pub fn change(&mut self, kind: u16, flags: u16, fixed: &[u8], attributes: &Attributes) -> usize {
-        self.asked.push(self.count);
-        self.push(kind, flags | FLAG_ACK, fixed, attributes)
+        self.mark_last(|flags| flags & !FLAG_ACK);
+        let flags_at = self.bytes.len() + FLAGS;
+        let number = self.add(kind, flags, fixed, attributes);
+        self.last = Some(Change { number, flags: flags_at });
+        self.mark_last(|flags| flags | FLAG_ACK);
+        number
     }
 
     /// Adds a message that is answered otherwise, or not at all.
     pub fn push(&mut self, kind: u16, flags: u16, fixed: &[u8], attributes: &Attributes) -> usize {
+        let number = self.add(kind, flags, fixed, attributes);
+        self.frames.push(number);
+        number
+    }
+
+    fn mark_last(&mut self, mark: impl FnOnce(u16) -> u16) {
+        let Some(Change { flags, .. }) = self.last else { return };
+        if let Some(place) = self.bytes.get_mut(flags..).and_then(|rest| rest.first_chunk_mut::<2>()) {
+            *place = mark(u16::from_ne_bytes(*place)).to_ne_bytes();
+        }
+    }
+
+    fn add(&mut self, kind: u16, flags: u16, fixed: &[u8], attributes: &Attributes) -> usize {
         let number = self.count;
         let length = HEADER + fixed.len().next_multiple_of(ALIGNMENT) + attributes.0.len();
         self.bytes.extend((length as u32).to_ne_bytes());
@@ -249,6 +286,45 @@ mod tests {
         let mut batch = Batch::new();
         batch.change(GET_ROUTE, 0, &[255; 12], &Attributes::new());
         assert!(netlink.change(&batch).is_err());
+    }
+
+    #[test]
+    fn only_the_last_change_is_answered() {
+        let flags = |batch: &Batch| {
+            let mut found = Vec::new();
+            let mut rest = &batch.bytes[..];
+            while let Some((header, _)) = rest.split_first_chunk::<HEADER>() {
+                found.push(u16::from_ne_bytes([header[6], header[7]]));
+                rest = &rest[u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize..];
+            }
+            found
+        };
+        let none = Attributes::new();
+        let mut batch = Batch::new();
+        batch.push(1, 0, &[0; 4], &none);
+        batch.change(2, 0x400, &[0; 4], &none);
+        batch.change(3, 0x400, &[0; 4], &none);
+        batch.push(4, 0, &[0; 4], &none);
+        assert_eq!(flags(&batch), [1, 0x401, 0x405, 1]);
+    }
+
+    #[test]
+    fn the_first_refusal_is_told_and_no_answer_is_left_for_the_next() {
+        const GET_LINK: u16 = 18;
+        const SET_LINK: u16 = 19;
+        let netlink = Netlink::open(Protocol::Route).expect("every machine has it");
+        let interface = |index: i32| [[0; 4], index.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        // There are no such interfaces.
+        let mut batch = Batch::new();
+        batch.change(SET_LINK, 0, &interface(i32::MAX), &Attributes::new());
+        batch.change(SET_LINK, 0, &interface(i32::MAX - 1), &Attributes::new());
+        for _ in 0..3 {
+            assert_eq!(netlink.change(&batch).expect_err("is refused").message, 0);
+        }
+        let mut question = Batch::new();
+        question.push(GET_LINK, 0, &interface(1), &Attributes::new());
+        let answer = netlink.ask(&question).expect("there is a loopback");
+        assert_eq!(answer.get(4..8), Some(&1i32.to_ne_bytes()[..]));
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::seccomp::Instruction;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: libc::c_int = 4096;
+/// What comes in at once when hundreds of sandboxes begin to speak, beyond which it is lost and has to be sent again.
+const RECEIVED_BYTES: libc::c_int = 4 << 20;
 /// linux/in6.h
 const IPV6_RECVORIGDSTADDR: libc::c_int = 74;
 const IPV6_TRANSPARENT: libc::c_int = 75;
@@ -63,6 +65,7 @@ pub fn datagrams_for_all(version: Version, port: u16) -> io::Result<UdpSocket> {
         Version::V4 => set(&socket, libc::SOL_IP, libc::IP_RECVORIGDSTADDR)?,
         Version::V6 => set(&socket, libc::SOL_IPV6, IPV6_RECVORIGDSTADDR)?,
     }
+    widen(&socket)?;
     bind(&socket, version.any(port))?;
     Ok(socket.into())
 }
@@ -186,6 +189,7 @@ impl PacketSocket {
         };
         // It is bound to a protocol after it has its filter: it is to see nothing else.
         let socket = socket(libc::AF_PACKET, libc::SOCK_RAW)?;
+        widen(&socket)?;
         let instruction = |one: &Instruction| libc::sock_filter {
             code: one.code,
             jt: one.jump_true,
@@ -302,10 +306,19 @@ fn transparent(version: Version, kind: libc::c_int) -> io::Result<OwnedFd> {
 }
 
 fn set(socket: &OwnedFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let one: libc::c_int = 1;
+    set_to(socket, level, option, 1)
+}
+
+/// Makes room for [`RECEIVED_BYTES`]; where this user may not, for as much as the machine lets everybody have.
+fn widen(socket: &OwnedFd) -> io::Result<()> {
+    set_to(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVED_BYTES)
+        .or_else(|_| set_to(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVED_BYTES))
+}
+
+fn set_to(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: setsockopt(2) reads an int, which this is.
-    done(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const one).cast(), size) })
+    done(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) })
 }
 
 fn bind(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {

@@ -118,17 +118,36 @@ pub fn enter_mount_namespace() -> io::Result<()> {
     shield_mounts()
 }
 
+/// Runs `body` on a thread with a mount namespace and a working directory of its own. Nobody else sees what it mounts, and all
+/// of that goes with the thread; a mount that is to stay has to be returned detached. Takes a fraction of a millisecond.
+///
+/// # Errors
+/// If the thread cannot be started, or may not mount; then `body` has not run.
+pub fn with_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let work = || {
+        // SAFETY: unshare(2) takes flags only; with these it concerns the calling thread, which is ours alone.
+        if unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        propagate(libc::MS_PRIVATE)?;
+        Ok(body())
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mounts".to_owned()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Keeps mounts made from now on to this mount namespace, while those made outside still come in.
 pub(crate) fn shield_mounts() -> io::Result<()> {
+    propagate(libc::MS_SLAVE)
+}
+
+/// Says of all mounts of this namespace how they propagate.
+fn propagate(how: libc::c_ulong) -> io::Result<()> {
     // SAFETY: mount(2): to change propagation, only the target (a constant) and the flags are read.
     let answer = unsafe {
-        libc::mount(
-            std::ptr::null(),
-            c"/".as_ptr(),
-            std::ptr::null(),
-            libc::MS_REC | libc::MS_SLAVE,
-            std::ptr::null(),
-        )
+        libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), libc::MS_REC | how, std::ptr::null())
     };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
