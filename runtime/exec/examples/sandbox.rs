@@ -1,7 +1,7 @@
-//! Runs a command in a directory: `sandbox [--network] [--outside] [--user USER] [--insecure] ROOT COMMAND [ARGUMENT…]`.
+//! Runs a command in a directory: `sandbox [--network] [--outside] [--user USER] [--insecure] [--runtime PROGRAM] ROOT COMMAND [ARGUMENT…]`.
 //!
-//! ROOT is `DIRECTORY`, used as it is, or `overlay:UPPER:WORK:LAYER[:LAYER…]`, the lowest layer first. Says on standard
-//! error as whom it runs; exits as the command did, or with 125 if it could not be started.
+//! ROOT is `DIRECTORY`, used as it is, or `overlay:UPPER:WORK:LAYER[:LAYER…]`, the lowest layer first; with `line:` for
+//! `overlay:` the kernel is told of them as before Linux 6.8. Says on standard error as whom it runs; exits as the command did, or with 125 if it could not be started.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::io::Write as _;
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rb_exec::{
-    KillSwitch, Network, RootMount, Router, Spec, Stream, Upper, UserSpec, enter_runtime, probe_host, run,
+    KillSwitch, Network, RootDriver, RootMount, Router, Runtime, Spec, Stream, Upper, UserSpec,
+    enter_runtime, probe_host, run,
 };
 
 fn main() -> ExitCode {
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
             Some("--network") => spec.network = Network::Host,
             Some("--outside") => outside = true,
             Some("--insecure") => spec.insecure = true,
+            Some("--runtime") => {
+                let word = arguments.next().unwrap_or_default();
+                spec.runtime = Some(Runtime::named(&word, "/tmp"));
+            }
             Some("--user") => spec.user = UserSpec(arguments.next().unwrap_or_default()),
             Some("--probe") => {
                 for check in probe_host().checks() {
@@ -36,15 +41,19 @@ fn main() -> ExitCode {
             None => return ExitCode::from(125),
         }
     };
-    spec.root = match root.strip_prefix("overlay:") {
+    let line = root.strip_prefix("line:");
+    spec.root = match root.strip_prefix("overlay:").or(line) {
         Some(parts) => {
             let mut parts = parts.split(':').map(PathBuf::from);
             let upper = parts.next().unwrap_or_default();
             let work = parts.next().unwrap_or_default();
             RootMount::overlay(parts.collect(), Some(Upper { upper, work }))
         }
-        None => RootMount::directory(root),
+        None => RootMount::directory(&root),
     };
+    if line.is_some() {
+        spec.root.driver = RootDriver::OverlayInOneLine;
+    }
     spec.args = arguments.collect();
     if outside {
         match Router::start().and_then(|router| router.join()) {

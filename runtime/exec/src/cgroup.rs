@@ -199,7 +199,9 @@ fn sweep(above: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        if File::open(entry.path()).is_ok_and(|handle| handle.try_lock().is_ok()) {
+        let Ok(handle) = File::open(entry.path()) else { continue };
+        // Locked until it is gone: one who is just making it must not get the lock in between.
+        if handle.try_lock().is_ok() {
             // Its processes ended with the one that made it, or are about to.
             std::fs::remove_dir(entry.path()).ok();
         }
@@ -231,5 +233,23 @@ mod tests {
         drop(held);
         sweep(above.path());
         assert!(!alive.exists());
+    }
+
+    #[test]
+    fn a_group_that_was_made_is_not_swept_away() {
+        let above = tempfile::tempdir().expect("a temporary folder");
+        let above = above.path();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for number in 0..500 {
+                        let directory = above.join(format!("{PREFIX}{thread}-{number}"));
+                        let Some(_held) = make_locked(&directory).expect("makes it") else { continue };
+                        sweep(above);
+                        std::fs::remove_dir(&directory).expect("it is still there");
+                    }
+                });
+            }
+        });
     }
 }

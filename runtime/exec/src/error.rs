@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use rb_diag::ErrorKind;
 
+use crate::host::{Cause, Host, Refused};
+
+/// The step that makes a sandbox's own `/proc`.
+const MOUNT_PROC: &str = "mount /proc";
+
 /// A command could not be run. That it ran and failed is an [`ExitStatus`](crate::ExitStatus), not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -15,10 +20,12 @@ pub enum ExecError {
         count: usize,
     },
     /// This machine refuses user namespaces.
-    #[error("this system does not let user {uid} create a user namespace ({remedy})")]
+    #[error("this system does not let user {uid} use user namespaces: {reason}")]
     UserNamespace {
         /// The user, as seen outside.
         uid: u32,
+        /// What forbids them.
+        reason: String,
         /// What an administrator can do.
         remedy: String,
         /// The kernel's answer.
@@ -185,18 +192,65 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// The runtime that is to run commands is not there, or cannot be executed.
+    #[error("the runtime `{}` cannot be executed: install it, or name another by --runtime", runtime.display())]
+    NoRuntime {
+        /// Its name, or the path of its program.
+        runtime: PathBuf,
+        /// The kernel's answer, if it was asked.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// A program that is to run commands is none of the runtimes that are known.
+    #[error("`{}` is not crun, runc or runsc: these are the runtimes that can run steps", runtime.display())]
+    UnknownRuntime {
+        /// The program.
+        runtime: PathBuf,
+    },
+    /// A runtime cannot do what is asked.
+    #[error("{runtime} cannot {what}; rb itself can, with --runtime=rb")]
+    RuntimeUnable {
+        /// Its name.
+        runtime: String,
+        /// What it cannot do.
+        what: String,
+    },
+    /// A runtime did not start the command.
+    #[error("the runtime {runtime} failed: {message}")]
+    Runtime {
+        /// Its name and version.
+        runtime: String,
+        /// What it says.
+        message: String,
+    },
     /// The kill switch was thrown before the command started.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl ExecError {
+    /// Returns what can be done about it on this machine, if its files tell.
+    pub fn help(&self) -> Option<String> {
+        if let Self::UserNamespace { remedy, .. } = self {
+            return Some(remedy.clone());
+        }
+        let Self::Step { step, source } = self else { return None };
+        if source.kind() != io::ErrorKind::PermissionDenied || !step.starts_with("mount ") {
+            return None;
+        }
+        let what = if step == MOUNT_PROC { Refused::Proc } else { Refused::Mounts };
+        let Cause { reason, remedy } = Host::here().cause(what);
+        Some(format!("{reason}; {remedy}"))
+    }
+
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownUser { .. }
             | Self::UnknownGroup { .. }
             | Self::UnknownRlimit { .. }
+            | Self::UnknownRuntime { .. }
+            | Self::RuntimeUnable { .. }
             | Self::Target { .. }
             | Self::Nul { .. }
             | Self::NoCommand => ErrorKind::Input,
@@ -214,6 +268,8 @@ impl ExecError {
             | Self::Network(_)
             | Self::Cgroup { .. }
             | Self::Outside { .. }
+            | Self::NoRuntime { .. }
+            | Self::Runtime { .. }
             | Self::MountPoint { .. }
             | Self::UnmappedId { .. } => ErrorKind::Environment,
             Self::Threads { .. } | Self::TooManyLayers { .. } | Self::NoRoot => ErrorKind::Internal,

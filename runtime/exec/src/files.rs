@@ -227,7 +227,7 @@ fn write_file(directory: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
     create_file(directory, name, Mode::from_raw_mode(0o644), bytes).map(drop)
 }
 
-fn create_file(directory: &OwnedFd, name: &str, mode: Mode, bytes: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn create_file(directory: &OwnedFd, name: &str, mode: Mode, bytes: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
     rustix::fs::fchmod(&file, mode)?;
@@ -235,7 +235,7 @@ fn create_file(directory: &OwnedFd, name: &str, mode: Mode, bytes: &[u8]) -> io:
     Ok(file.into())
 }
 
-fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
+pub(crate) fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
     let mode = Mode::from_raw_mode(0o755);
     rustix::fs::mkdirat(directory, name, mode)?;
     Ok(rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?)

@@ -2,7 +2,7 @@
 //!
 //! Source: user_namespaces(7), subuid(5).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::ExecError;
 
@@ -86,11 +86,11 @@ pub(crate) fn user_name(passwd: &str, uid: u32) -> Option<&str> {
     })
 }
 
-/// Finds a program of shadow where distributions keep it.
-pub(crate) fn find_mapper(name: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin"]
+/// Finds a program of shadow where distributions keep it below `root`.
+pub(crate) fn find_mapper(root: &Path, name: &str) -> Option<PathBuf> {
+    ["usr/bin", "bin", "usr/local/bin", "usr/sbin", "run/wrappers/bin"]
         .into_iter()
-        .map(|directory| PathBuf::from(directory).join(name))
+        .map(|directory| root.join(directory).join(name))
         .find(|path| path.is_file())
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 
+use crate::oci;
 use crate::signals::{self, Sent};
 
 /// Ends every run it was given to, now and later. Clones are one switch; usable from any thread.
@@ -32,7 +33,7 @@ struct Running {
 
 impl Running {
     fn end_by(&mut self, signal: Signal) {
-        let Reach::Process(process) = &self.reach else { return };
+        let (Reach::Process(process) | Reach::Runtime(process)) = &self.reach else { return };
         // It may have ended by itself; then there is nothing to do.
         if rustix::process::pidfd_send_signal(process, Signal::KILL).is_ok() {
             self.ended_by = Some(signal);
@@ -41,7 +42,24 @@ impl Running {
 
     /// Sends it a signal; tells whether it takes any.
     fn signal(&mut self, signal: Signal) -> bool {
-        let Reach::Process(process) = &self.reach else { return false };
+        let first;
+        let process = match &self.reach {
+            Reach::Process(process) => &**process,
+            Reach::Runtime(runtime) => match oci::first_process(runtime) {
+                Some(found) => {
+                    first = found;
+                    &first
+                }
+                // The command has not begun, so it does nothing about signals.
+                None => {
+                    if signals::ends(signal) {
+                        self.end_by(signal);
+                    }
+                    return true;
+                }
+            },
+            Reach::Line(_) => return false,
+        };
         // It may have ended by itself; then there is nothing to do.
         if signals::send(process, signal).is_ok_and(|sent| sent == Sent::Ended) {
             self.ended_by = Some(signal);
@@ -55,6 +73,8 @@ impl Running {
 pub(crate) enum Reach {
     /// The descriptor of a sandbox's first process, which is killed.
     Process(Arc<OwnedFd>),
+    /// The descriptor of another runtime, which is killed, and whose command is sent signals.
+    Runtime(Arc<OwnedFd>),
     /// The line to who watches over a command outside; when it is hung up, the command is ended.
     Line(Arc<OwnedFd>),
 }
@@ -73,7 +93,7 @@ impl KillSwitch {
         for running in state.running.values() {
             // It may have ended by itself; then there is nothing to do.
             let _ = match &running.reach {
-                Reach::Process(process) => {
+                Reach::Process(process) | Reach::Runtime(process) => {
                     rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL)
                 }
                 Reach::Line(line) => rustix::net::shutdown(line, rustix::net::Shutdown::Write),

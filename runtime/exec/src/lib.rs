@@ -3,6 +3,8 @@
 //! For what: `RUN` of every frontend, `rb run`, and whatever else executes what is not ours. In: a [`Spec`]. Out: an
 //! [`ExecOutcome`] and the command's output; or an [`ExecError`] that says why it did not start.
 //!
+//! In place of our own sandbox another runtime can run the command: `oci`.
+//!
 //! What must run on the user's own machine, outside of every sandbox, goes through [`Outside`].
 //!
 //! How, in order: [`enter_runtime()`] (once, before any thread) → `plan`: layers become detached mounts (`roots`), paths
@@ -14,19 +16,23 @@
 //! see it. No descriptor but the three streams reaches the command, and neither does our binary. When the first process
 //! of a sandbox ends, all of them end. Less isolation than asked for is an error.
 
+mod cdi;
 mod cgroup;
 mod emulation;
 mod error;
 mod files;
 mod forward;
+mod host;
 mod identity;
 mod kill;
 mod limits;
 mod net;
+mod oci;
 mod outside;
 mod plan;
 mod probe;
 mod resolver;
+mod room;
 mod roots;
 mod run;
 mod runtime;
@@ -34,17 +40,20 @@ mod seccomp;
 mod signals;
 mod socket;
 mod spec;
+mod stacking;
 mod stubs;
 mod terminal;
 mod tree;
 mod user;
 
+pub use cdi::{CdiError, DEVICE_FOLDERS, Devices};
 pub use cgroup::{CpuQuota, Limits};
 pub use emulation::{EmulationError, Emulator, Emulators, Machine, Running};
 pub use error::ExecError;
 pub use kill::KillSwitch;
 pub use limits::is_rlimit;
 pub use net::{Member, NetworkError, Router, SharedNetwork};
+pub use oci::{Runtime, probe_runtime};
 pub use outside::{HostCommand, Outside};
 pub use probe::{Check, HostReport, Verdict, probe_host, probe_platforms, try_overlay_in};
 pub use run::{ExecOutcome, ExitStatus, Stream, run};

@@ -38,8 +38,8 @@ pub fn is_rlimit(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// Returns the steps that set the limits, with their labels.
-pub(crate) fn steps(wanted: &[Rlimit]) -> Result<Vec<(String, Step)>, ExecError> {
+/// Returns number, soft and hard value of each limit; the last of a number counts.
+pub(crate) fn values(wanted: &[Rlimit]) -> Result<Vec<(u32, u64, u64)>, ExecError> {
     let core = getrlimit(Resource::Core);
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).min(MAX_FILES);
     let mut limits = vec![(CORE, 0, core.maximum.unwrap_or(u64::MAX)), (FILES, files, files)];
@@ -48,9 +48,14 @@ pub(crate) fn steps(wanted: &[Rlimit]) -> Result<Vec<(String, Step)>, ExecError>
         let number = number.ok_or_else(|| ExecError::UnknownRlimit { name: limit.name.clone() })?;
         limits.push((number as u32, limit.soft, limit.hard));
     }
+    Ok(limits)
+}
+
+/// Returns the steps that set the limits, with their labels.
+pub(crate) fn steps(wanted: &[Rlimit]) -> Result<Vec<(String, Step)>, ExecError> {
     let step = |(resource, soft, hard): (u32, u64, u64)| {
         let name = NAMES.get(resource as usize).unwrap_or(&"?");
         (format!("set the limit `{name}`"), Step::Limit { resource, soft, hard })
     };
-    Ok(limits.into_iter().map(step).collect())
+    Ok(values(wanted)?.into_iter().map(step).collect())
 }

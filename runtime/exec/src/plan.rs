@@ -22,12 +22,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cgroup::Group;
 use crate::error::ExecError;
+use crate::oci::Bundle;
 use crate::spec::{Network, Output, Spec, Stdin};
 use crate::terminal::{self, Pair};
 use crate::tree::{Kind, Place, Tree};
 use crate::user::User;
 use crate::{identity, limits, roots, seccomp, user};
 
+mod bundled;
 mod extra;
 mod foreign;
 mod standard;
@@ -80,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) candidates: Vec<String>,
     /// The ids of a user namespace that the child enters.
     pub(crate) ids: Option<Ids>,
+    /// What another runtime is given, if one runs the command.
+    pub(crate) bundle: Option<Bundle>,
     // Last: its mount points are removed when nothing else holds the mounts.
     pub(crate) tree: Tree,
 }
@@ -110,6 +114,9 @@ impl Steps {
 /// Prepares the run of `spec`.
 pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecError> {
     let name = spec.args.first().ok_or(ExecError::NoCommand)?;
+    if let Some(runtime) = &spec.runtime {
+        return bundled::prepare(spec, runtime, group);
+    }
     let nodev = if spec.insecure { Attributes::default() } else { Attributes::NODEV };
     let root = roots::mount(&spec.root, nodev)?;
     let mut tree = Tree::new(clone(&root.mount)?, root.written);
@@ -128,20 +135,7 @@ pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecEr
     let root = program.lend(root.mount);
 
     let mut steps = Steps::default();
-    steps.push("die with the parent", Step::DieWithParent);
-    for file in group.map(Group::to_join).transpose()?.unwrap_or_default() {
-        let root = program.lend(file.into());
-        // 0 is whoever writes it.
-        steps.push("enter the control group", Step::Write { root, path: c"".into(), bytes: b"0".to_vec() });
-    }
-    if let Network::Member(member) = &spec.network {
-        let network = member.network().map_err(setup("lend the command its network"))?;
-        let network = program.lend(network);
-        steps.push("enter the network", Step::EnterNetwork(network));
-    }
-    steps.push("start a session", Step::NewSession);
-    steps.push("start a session keyring", Step::NewKeyring);
-    steps.push("make mounts private", Step::PrivateMounts);
+    enter(spec, group, &mut program, &mut steps)?;
     steps.push("mount generated files", Step::AttachAside { mount: standard.generated });
     for mount in &extra {
         if let extra::Source::Part { aside, .. } = mount.source {
@@ -150,21 +144,7 @@ pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecEr
     }
     steps.push("mount the root file system", Step::AttachAside { mount: root });
     standard.lay_out(spec, root, &mut steps)?;
-    for mount in extra {
-        let label = format!("mount {}", mount.target);
-        let path = text(mount.place.path(), "a mount target")?;
-        let source = match mount.source {
-            extra::Source::Mount(mount) => mount,
-            extra::Source::Part { path, attributes, .. } => {
-                steps.push(
-                    label.clone(),
-                    Step::Bind { from: path, path: c"".into(), attributes, into: SCRATCH },
-                );
-                FileRef::Slot(SCRATCH)
-            }
-        };
-        steps.push(label, Step::Attach { mount: source, root, path });
-    }
+    attach(extra, root, &mut steps)?;
     steps.push("set the host name", Step::HostName(text(hostname(spec), "the host name")?));
     if spec.network.is_none() {
         steps.push("set the loopback interface up", Step::LoopbackUp);
@@ -212,7 +192,51 @@ pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecEr
     if spec.network.is_none() {
         namespaces = namespaces.with(Namespaces::NET);
     }
-    Ok(Plan { program, labels, namespaces, output, candidates, ids, tree })
+    Ok(Plan { program, labels, namespaces, output, candidates, ids, bundle: None, tree })
+}
+
+/// Adds the first steps: where the child is, before anything is mounted.
+fn enter(
+    spec: &Spec,
+    group: Option<&Group>,
+    program: &mut Program,
+    steps: &mut Steps,
+) -> Result<(), ExecError> {
+    steps.push("die with the parent", Step::DieWithParent);
+    for file in group.map(Group::to_join).transpose()?.unwrap_or_default() {
+        let root = program.lend(file.into());
+        // 0 is whoever writes it.
+        steps.push("enter the control group", Step::Write { root, path: c"".into(), bytes: b"0".to_vec() });
+    }
+    if let Network::Member(member) = &spec.network {
+        let network = member.network().map_err(setup("lend the command its network"))?;
+        let network = program.lend(network);
+        steps.push("enter the network", Step::EnterNetwork(network));
+    }
+    steps.push("start a session", Step::NewSession);
+    steps.push("start a session keyring", Step::NewKeyring);
+    steps.push("make mounts private", Step::PrivateMounts);
+    Ok(())
+}
+
+/// Adds the steps that attach the mounts of a spec.
+fn attach(extra: Vec<extra::Prepared>, root: FileRef, steps: &mut Steps) -> Result<(), ExecError> {
+    for mount in extra {
+        let label = format!("mount {}", mount.target);
+        let path = text(mount.place.path(), "a mount target")?;
+        let source = match mount.source {
+            extra::Source::Mount(mount) => mount,
+            extra::Source::Part { path, attributes, .. } => {
+                steps.push(
+                    label.clone(),
+                    Step::Bind { from: path, path: c"".into(), attributes, into: SCRATCH },
+                );
+                FileRef::Slot(SCRATCH)
+            }
+        };
+        steps.push(label, Step::Attach { mount: source, root, path });
+    }
+    Ok(())
 }
 
 fn place(tree: &mut Tree, target: &str, kind: Kind) -> Result<Place, ExecError> {
@@ -255,8 +279,17 @@ fn resolve_user(spec: &Spec, tree: &mut Tree) -> Result<User, ExecError> {
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
-    let user = user::resolve(&spec.user.0, &passwd, &group)?;
+    let mut user = user::resolve(&spec.user.0, &passwd, &group)?;
     let remedy = identity::MORE_IDS;
+    for id in &spec.groups {
+        // Asked for by number, so not to be left out.
+        if identity::setgroups_denied() {
+            return Err(ExecError::UnmappedId { what: "group", id: *id, remedy });
+        }
+        if !user.groups.contains(id) {
+            user.groups.push(*id);
+        }
+    }
     if !identity::is_mapped(&identity::map("uid_map"), user.uid) {
         return Err(ExecError::UnmappedId { what: "user", id: user.uid, remedy });
     }

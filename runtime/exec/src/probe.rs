@@ -6,26 +6,20 @@
 //! sandboxes can do.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rb_sys::child::{Ended, Failure, Namespaces, Program, Slot, Step};
 use rb_sys::mount::Attributes;
 use rb_sys::userns::IdMapPlan;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
-};
 
 use crate::emulation::{EmulationError, Emulators, Machine, Running};
 use crate::error::ExecError;
-use crate::identity;
+use crate::host::{Cause, Host, Refused};
 use crate::net::Router;
-use crate::roots::{self, tmpfs};
-use crate::runtime::{self, Rootless, plan_for, privileges};
+use crate::roots;
+use crate::runtime::{Rootless, privileges};
 use crate::seccomp;
+use crate::stacking::Stacking;
 
 /// How far something works here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +46,11 @@ pub struct Check {
 }
 
 impl Check {
-    fn works(name: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn works(name: &'static str, reason: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Works, reason: reason.into(), remedy: None }
     }
 
-    fn not(
+    pub(crate) fn not(
         name: &'static str,
         verdict: Verdict,
         reason: impl Into<String>,
@@ -75,8 +69,8 @@ pub struct HostReport {
     pub sub_ids: Check,
     /// Whether overlayfs can be mounted here.
     pub overlay: Check,
-    /// Whether layers can be given one by one.
-    pub lowerdir_plus: Check,
+    /// How overlayfs is told of its layers.
+    pub stacking: Check,
     /// Whether the system call filter is accepted.
     pub seccomp: Check,
     /// Which cgroup hierarchy there is.
@@ -87,21 +81,27 @@ pub struct HostReport {
     pub network_none: Check,
     /// Whether one can be had that leads outside and not to this machine.
     pub network_outside: Check,
+    /// What AppArmor and SELinux say.
+    pub security: Check,
+    /// What container this is in, and how it has to be started.
+    pub container: Check,
 }
 
 impl HostReport {
     /// Returns all findings, in the order to show them.
-    pub fn checks(&self) -> [&Check; 9] {
+    pub fn checks(&self) -> [&Check; 11] {
         [
             &self.user_namespaces,
             &self.sub_ids,
             &self.overlay,
-            &self.lowerdir_plus,
+            &self.stacking,
             &self.proc_mountable,
             &self.network_none,
             &self.network_outside,
             &self.seccomp,
             &self.cgroup,
+            &self.security,
+            &self.container,
         ]
     }
 
@@ -115,16 +115,33 @@ impl HostReport {
 
 /// Tries everything. Takes some milliseconds.
 pub fn probe_host() -> HostReport {
+    let host = Host::here();
+    let stacking = Stacking::probe();
+    let (user_namespaces, overlay) = (user_namespaces(&host), overlay(&stacking));
+    let (proc_mountable, network_none) = (proc_mountable(&host), network_none());
+    let works = [&user_namespaces, &overlay, &proc_mountable, &network_none]
+        .iter()
+        .all(|check| check.verdict == Verdict::Works);
     HostReport {
-        user_namespaces: user_namespaces(),
-        sub_ids: sub_ids(),
-        overlay: overlay(),
-        lowerdir_plus: lowerdir_plus(),
+        user_namespaces,
+        sub_ids: sub_ids(&host),
+        overlay,
+        stacking: told_of_layers(&stacking),
         seccomp: seccomp_filter(),
-        cgroup: cgroup(),
-        proc_mountable: proc_mountable(),
-        network_none: network_none(),
+        cgroup: cgroup(&host),
+        proc_mountable,
+        network_none,
         network_outside: network_outside(),
+        security: host.security(is_root()),
+        container: host.surroundings(works),
+    }
+}
+
+/// Whether sandboxes are made with root's own power.
+fn is_root() -> bool {
+    match privileges() {
+        Some(privileges) => privileges.mode == Rootless::Root,
+        None => rustix::process::geteuid().is_root(),
     }
 }
 
@@ -137,7 +154,7 @@ pub fn try_overlay_in(place: &Path) -> Result<(), ExecError> {
     roots::try_in(place)
 }
 
-fn user_namespaces() -> Check {
+fn user_namespaces(host: &Host) -> Check {
     let name = "user namespaces";
     if let Some(privileges) = privileges() {
         return Check::works(
@@ -152,88 +169,67 @@ fn user_namespaces() -> Check {
     program.push(Step::Exit(0));
     match attempt(&program, Namespaces::USER) {
         Ok(()) => Check::works(name, "can be created"),
-        Err(error) => Check::not(name, Verdict::Missing, format!("refused: {error}"), runtime::remedy()),
+        Err(error) => {
+            let Cause { reason, remedy } = host.cause(Refused::Namespaces);
+            Check::not(name, Verdict::Missing, format!("refused: {reason} ({error})"), remedy)
+        }
     }
 }
 
-fn sub_ids() -> Check {
+fn sub_ids(host: &Host) -> Check {
     let name = "subordinate ids";
-    let limited = |reason: String| {
-        let remedy = "install uidmap and, as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER";
+    let known = privileges();
+    let (uid, gid) = match &known {
+        Some(privileges) => (privileges.outer_uid, privileges.outer_gid),
+        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    };
+    let why = match known.map(|privileges| (privileges.mode, privileges.reason)) {
+        Some((Rootless::Root, _)) => return Check::works(name, "not needed: running as root"),
+        Some((Rootless::SubIds { count }, _)) => return Check::works(name, format!("{count} ids")),
+        Some((Rootless::SingleId, why)) => why,
+        None if uid == 0 => return Check::works(name, "not needed: running as root"),
+        None => None,
+    };
+    let limited = |why: String, remedy| {
+        let reason =
+            format!("only one id exists: {why}; `chown` to others fails, and results are not shared");
         Check::not(name, Verdict::Limited, reason, remedy)
     };
-    if let Some(privileges) = privileges() {
-        return match privileges.mode {
-            Rootless::Root => Check::works(name, "not needed: running as root"),
-            Rootless::SubIds { count } => Check::works(name, format!("{count} ids")),
-            Rootless::SingleId => {
-                limited(format!("only one id exists: {}", privileges.reason.unwrap_or_default()))
-            }
-        };
-    }
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    if uid == 0 {
-        return Check::works(name, "not needed: running as root");
-    }
-    match plan_for(uid, gid) {
-        (IdMapPlan::Programs { uids, .. }, _) => {
+    match host.sub_ids(uid, gid) {
+        Ok(IdMapPlan::Programs { uids, .. }) if why.is_none() => {
             Check::works(name, format!("{} ranges in /etc/subuid", uids.len().saturating_sub(1)))
         }
-        (_, reason) => limited(reason.unwrap_or_default()),
+        // All is there, and yet it did not work.
+        Ok(_) => limited(why.unwrap_or_default(), host.cause(Refused::Mounts).remedy),
+        Err(Cause { reason, remedy }) => limited(reason, remedy),
     }
 }
 
-/// Mounts an overlay whose directories all lie in a detached file system in memory.
-fn try_overlay() -> Result<(), (&'static str, io::Error)> {
-    let memory = tmpfs(&[("mode", "755".to_owned())], Attributes::default())
-        .map_err(|error| ("a file system in memory", error))?;
-    let overlay = |error: Errno| ("overlayfs", io::Error::from(error));
-    let directory = |name: &str| -> Result<OwnedFd, Errno> {
-        rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
-        rustix::fs::openat(&memory, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    };
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(overlay)?;
-    if identity::in_user_namespace() {
-        fsconfig_set_flag(&context, "userxattr").map_err(overlay)?;
-    }
-    let lower = |name| -> Result<(), Errno> {
-        let directory = directory(name)?;
-        fsconfig_set_fd(&context, "lowerdir+", directory.as_fd()).or_else(|_| {
-            use std::os::fd::AsRawFd as _;
-            fsconfig_set_string(&context, "lowerdir+", format!("/proc/self/fd/{}", directory.as_raw_fd()))
-        })
-    };
-    for name in ["a", "b"] {
-        lower(name).map_err(|error| ("lowerdir+", error.into()))?;
-    }
-    fsconfig_create(&context).map_err(overlay)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(overlay)?;
-    Ok(())
-}
-
-fn overlay() -> Check {
+fn overlay(stacking: &Result<Stacking, ExecError>) -> Check {
     let name = "overlayfs";
-    match try_overlay() {
-        Ok(()) => Check::works(name, "mounts here"),
-        Err(("lowerdir+", _)) => Check::not(name, Verdict::Limited, "too old", "Linux 6.8 or newer"),
-        Err((what, error)) => {
-            let remedy =
-                "load the overlay module (modprobe overlay); without it layers are copied, which is slower";
-            Check::not(name, Verdict::Missing, format!("{what}: {error}"), remedy)
+    match stacking {
+        Ok(_) => Check::works(name, "mounts here"),
+        Err(error) => {
+            let reason = format!("each step copies its root, which is slower: {}", rb_diag::chain(error));
+            Check::not(
+                name,
+                Verdict::Limited,
+                reason,
+                "sudo modprobe overlay; for others than root, Linux 5.11 or newer",
+            )
         }
     }
 }
 
-fn lowerdir_plus() -> Check {
-    let name = "layers one by one";
-    match try_overlay() {
-        Ok(()) => Check::works(name, "lowerdir+ is known"),
-        Err((what, error)) => Check::not(
+fn told_of_layers(stacking: &Result<Stacking, ExecError>) -> Check {
+    let name = "many layers";
+    match stacking {
+        Ok(Stacking::OneByOne) => Check::works(name, "named one by one (lowerdir+), up to 500"),
+        Ok(Stacking::OneLine) => Check::works(
             name,
-            Verdict::Missing,
-            format!("{what}: {error}"),
-            "needs overlayfs of Linux 6.8 or newer",
+            "named in one line, as before Linux 6.8, up to 500; a step takes a moment longer",
         ),
+        Err(_) => Check::works(name, "not needed: roots are copied"),
     }
 }
 
@@ -254,13 +250,23 @@ fn seccomp_filter() -> Check {
     }
 }
 
-fn cgroup() -> Check {
+fn cgroup(host: &Host) -> Check {
     let name = "cgroups";
+    let mounted = host.cgroups();
     match crate::cgroup::probe() {
-        Ok(version) => Check::works(name, format!("limits on memory, processors and processes ({version})")),
+        Ok(version) => {
+            let reason =
+                format!("limits on memory, processors and processes by {version}; {}", mounted.name());
+            Check::works(name, reason)
+        }
         Err(ExecError::Cgroup { action, group, remedy, source }) => {
-            let reason = format!("steps cannot be limited: cannot {action} in {}: {source}", group.display());
-            Check::not(name, Verdict::Limited, reason, remedy)
+            let reason = format!(
+                "steps cannot be limited: cannot {action} in {}: {source}; {}",
+                group.display(),
+                mounted.name()
+            );
+            let of_users = mounted.remedy_for_users().filter(|_| !is_root());
+            Check::not(name, Verdict::Limited, reason, of_users.map_or(remedy, ToOwned::to_owned))
         }
         Err(error) => Check::not(name, Verdict::Limited, error.to_string(), "steps run without limits"),
     }
@@ -298,7 +304,7 @@ pub fn probe_platforms(emulators: &Emulators) -> Check {
     }
 }
 
-fn proc_mountable() -> Check {
+fn proc_mountable(host: &Host) -> Check {
     let name = "private /proc";
     let mut program = Program::new();
     program.push(Step::FileSystem {
@@ -311,9 +317,10 @@ fn proc_mountable() -> Check {
     match attempt(&program, own_namespaces()) {
         Ok(()) => Check::works(name, "mounts in a process namespace"),
         Err(error) => {
-            let remedy = "in a container, parts of /proc are hidden, so a new one is refused: run it with \
-                --security-opt systempaths=unconfined (Docker), --security-opt unmask=ALL (Podman), or --privileged";
-            Check::not(name, Verdict::Missing, format!("refused: {error}"), remedy)
+            let Cause { reason, remedy } = host.cause(Refused::Proc);
+            let reason =
+                format!("refused: {reason} ({error}); where parts of /proc are hidden, so is a new one");
+            Check::not(name, Verdict::Missing, reason, remedy)
         }
     }
 }
@@ -398,7 +405,8 @@ mod tests {
         }
         let report = probe_host();
         for check in report.checks() {
-            if check.name != "cgroups" {
+            // What is around this machine's processes is not for it to say.
+            if !["cgroups", "security modules", "container"].contains(&check.name) {
                 assert_eq!(check.verdict, Verdict::Works, "{check:?}");
             }
         }

@@ -14,8 +14,8 @@ use crate::cgroup::{self, Group};
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
 use crate::plan::{self, Label, Plan, Source};
-use crate::spec::Spec;
-use crate::{forward, terminal};
+use crate::spec::{Network, Spec};
+use crate::{forward, room, terminal};
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,9 @@ pub struct ExecOutcome {
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// The code that stands for an end by SIGKILL.
+const KILLED: i32 = 128 + 9;
+
 /// Runs `spec` and returns when every process of it has ended. Blocks; calls `log` from this thread as output arrives.
 ///
 /// `kill` ends it from any other thread; the outcome is then that of signal 9. If this process or this thread ends, so
@@ -74,17 +77,28 @@ pub fn run(
     if kill.is_killed() {
         return Err(ExecError::Cancelled);
     }
+    if let Network::Member(member) = &spec.network
+        && (spec.insecure || spec.runtime.is_some())
+    {
+        member.keep_from_others();
+    }
+    let place = room::enter();
     let taken = forward::take(&spec.forwards, &spec.network)?;
     // The tree comes first and so goes last: mount points are removed when nothing holds the mounts any more.
     let group = cgroup::of(spec)?;
-    let Plan { mut tree, program, labels, namespaces, output, candidates, ids } =
+    let Plan { mut tree, program, labels, namespaces, output, candidates, ids, mut bundle } =
         plan::prepare(spec, group.as_ref())?;
     let into = group.as_ref().and_then(Group::unified);
     let mut child = program.spawn_in(namespaces, into).map_err(|source| ExecError::Setup {
         action: "create the namespaces of a sandbox".to_owned(),
         source,
     })?;
-    let Some(registration) = kill.register(Reach::Process(Arc::clone(child.pidfd()))) else {
+    let process = Arc::clone(child.pidfd());
+    let reach = match &bundle {
+        Some(bundle) => bundle.reach(process),
+        None => Reach::Process(process),
+    };
+    let Some(registration) = kill.register(reach) else {
         return Err(ExecError::Cancelled); // dropping the child ends it
     };
     let forwarding = taken
@@ -92,11 +106,20 @@ pub fn run(
         .map_err(|source| ExecError::Setup { action: "forward ports to the command".to_owned(), source })?;
     // Also closes our writing ends of the pipes.
     drop(program);
+    tree.let_go_of_devices();
     if let Some(ids) = ids {
         ids.map(&child)?;
     }
+    drop(place);
     let mut clock =
         Clock { end: spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout)), is_up: false };
+    let mut hear = |stream: Stream, bytes: &[u8]| {
+        if let Some(bundle) = &mut bundle {
+            bundle.hear(stream, bytes);
+        }
+        log(stream, bytes);
+    };
+    let log: &mut dyn FnMut(Stream, &[u8]) = &mut hear;
     let carried = match (output, &spec.terminal) {
         (Source::Terminal(pair), Some(own)) => terminal::carry((&child, &registration), pair, own, spec, log),
         (Source::Pipes(pipes), _) => carry(&child, STREAMS.into_iter().zip(pipes).collect(), &mut clock, log),
@@ -111,8 +134,9 @@ pub fn run(
     drop(registration);
     if let Some(failure) = child.failure().map_err(waiting)? {
         let name = spec.args.first().map(String::as_str).unwrap_or_default();
-        return Err(match failure {
-            Failure::Execute(errno) => {
+        return Err(match (failure, &bundle) {
+            (Failure::Execute(errno), Some(bundle)) => bundle.not_executed(errno),
+            (Failure::Execute(errno), None) => {
                 // A path of `candidates` that is not absolute starts at the working directory.
                 let absolute = |path: &String| {
                     if path.starts_with('/') { path.clone() } else { format!("{}/{path}", spec.cwd) }
@@ -120,11 +144,21 @@ pub fn run(
                 let found = candidates.iter().any(|path| tree.exists(&absolute(path)).unwrap_or(false));
                 not_executed(name, errno, found)
             }
-            Failure::Step(step, errno) => failed_step(spec, labels.get(step), errno),
+            (Failure::Step(step, errno), _) => failed_step(spec, labels.get(step), errno),
         });
     }
+    if let (Some(bundle), Ended::Exited(1..), None) = (&bundle, ended, ended_by) {
+        let name = spec.args.first().map(String::as_str).unwrap_or_default();
+        if let Some(error) = bundle.failure(name).map_err(waiting)? {
+            return Err(error);
+        }
+    }
     let status = match ended {
-        Ended::Exited(code) => ExitStatus::Exited(code),
+        // A runtime ends by itself, whatever its command ended by.
+        Ended::Exited(code) => match (&bundle, ended_by) {
+            (Some(_), Some(signal)) if code == KILLED => ExitStatus::Signaled(signal.as_raw()),
+            _ => ExitStatus::Exited(code),
+        },
         Ended::Signaled(signal) => ExitStatus::Signaled(ended_by.map_or(signal, Signal::as_raw)),
     };
     Ok(ExecOutcome { status, duration: started.elapsed(), timed_out: clock.is_up, out_of_memory })

@@ -14,6 +14,7 @@ use rb_sys::{caps, process};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::ExecError;
+use crate::host::{Cause, Host, Refused};
 use crate::identity::{self, Extent};
 
 /// What identity this process runs sandboxes with.
@@ -104,35 +105,10 @@ fn whole_map() -> IdMapPlan {
 
 /// The best plan for a user, and why it is not a better one.
 pub(crate) fn plan_for(uid: u32, gid: u32) -> (IdMapPlan, Option<String>) {
-    match sub_id_plan(uid, gid) {
+    match Host::here().sub_ids(uid, gid) {
         Ok(plan) => (plan, None),
-        Err(reason) => (IdMapPlan::Single { uid, gid }, Some(reason)),
+        Err(cause) => (IdMapPlan::Single { uid, gid }, Some(cause.reason)),
     }
-}
-
-fn sub_id_plan(uid: u32, gid: u32) -> Result<IdMapPlan, String> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let passwd = read("/etc/passwd");
-    let name = identity::user_name(&passwd, uid);
-    let ranges = |path: &str, own: u32| {
-        let mut inside = 1;
-        let mut ranges = vec![IdRange { inside: 0, outside: own, count: 1 }];
-        for (outside, count) in identity::subordinate(&read(path), uid, name) {
-            ranges.push(IdRange { inside, outside, count });
-            inside = inside.saturating_add(count);
-        }
-        if ranges.len() > 1 { Ok(ranges) } else { Err(format!("{path} gives no ids to user {uid}")) }
-    };
-    let mapper = |program: &str| {
-        identity::find_mapper(program)
-            .ok_or_else(|| format!("the program {program} is not installed (package uidmap)"))
-    };
-    Ok(IdMapPlan::Programs {
-        uids: ranges("/etc/subuid", uid)?,
-        gids: ranges("/etc/subgid", gid)?,
-        newuidmap: mapper("newuidmap")?,
-        newgidmap: mapper("newgidmap")?,
-    })
 }
 
 fn enter(
@@ -161,34 +137,17 @@ fn enter(
 }
 
 fn failed(uid: u32, error: UsernsError) -> ExecError {
-    match error {
-        UsernsError::Threads { count } => ExecError::Threads { count },
-        UsernsError::Unshare(source) | UsernsError::Powerless(source) => {
-            ExecError::UserNamespace { uid, remedy: remedy(), source }
+    let (what, source) = match error {
+        UsernsError::Threads { count } => return ExecError::Threads { count },
+        UsernsError::Io(source) => {
+            return ExecError::Setup { action: "prepare a user namespace".to_owned(), source };
         }
-        UsernsError::Map { message } => ExecError::Setup {
-            action: "map user and group ids".to_owned(),
-            source: io::Error::other(message),
-        },
-        UsernsError::Io(source) => ExecError::Setup { action: "prepare a user namespace".to_owned(), source },
-    }
-}
-
-/// What in this machine's settings forbids user namespaces, as something to type.
-pub(crate) fn remedy() -> String {
-    let setting = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let is = |path: &str, value: &str| setting(path).as_deref() == Some(value);
-    if is("/proc/sys/user/max_user_namespaces", "0") {
-        "as root: sysctl user.max_user_namespaces=15000".to_owned()
-    } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        "as root: sysctl kernel.unprivileged_userns_clone=1".to_owned()
-    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for rb that allows \
-            userns"
-            .to_owned()
-    } else {
-        "in a container: run it with --security-opt seccomp=unconfined, or --privileged".to_owned()
-    }
+        UsernsError::Unshare(source) => (Refused::Namespaces, source),
+        UsernsError::Powerless(source) => (Refused::Mounts, source),
+        UsernsError::Map { message } => (Refused::Mounts, io::Error::other(message)),
+    };
+    let Cause { reason, remedy } = Host::here().cause(what);
+    ExecError::UserNamespace { uid, reason, remedy, source }
 }
 
 fn setup(action: &'static str) -> impl FnOnce(io::Error) -> ExecError {

@@ -13,7 +13,10 @@ use std::sync::OnceLock;
 
 use rb_sys::seccomp::{Filter, Instruction};
 
+mod profile;
 mod table;
+
+pub(crate) use profile::profile;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;

@@ -46,7 +46,7 @@ pub(crate) fn is_kept(process: &OwnedFd, signal: Signal) -> bool {
 }
 
 /// Whether a signal ends a process that does nothing about it. Source: signal(7), "Standard signals".
-fn ends(signal: Signal) -> bool {
+pub(crate) fn ends(signal: Signal) -> bool {
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::TERM].contains(&signal)
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::cgroup::Limits;
 use crate::emulation::Emulator;
 use crate::net::Member;
+use crate::oci::Runtime;
 use crate::socket::Socket;
 use crate::terminal::Terminal;
 
@@ -34,6 +35,8 @@ pub struct Spec {
     pub cwd: String,
     /// Who runs it.
     pub user: UserSpec,
+    /// Further groups of whoever runs it, by number.
+    pub groups: Vec<u32>,
     /// Host name inside; empty means `localhost`.
     pub hostname: String,
     /// What network the command sees.
@@ -68,6 +71,8 @@ pub struct Spec {
     /// The first process of the sandbox is one of ours, and the command its child: it ends what others leave behind, hands
     /// signals on and ends as the command does, with 128 and the signal where that ended it.
     pub init: bool,
+    /// Who runs it in place of our own sandbox.
+    pub runtime: Option<Runtime>,
 }
 
 impl Spec {
@@ -82,6 +87,7 @@ impl Spec {
             secret_env: Vec::new(),
             cwd: String::new(),
             user: UserSpec::default(),
+            groups: Vec::new(),
             hostname: String::new(),
             network: Network::None,
             insecure: false,
@@ -97,6 +103,7 @@ impl Spec {
             terminal: None,
             forwards: Vec::new(),
             init: false,
+            runtime: None,
         }
     }
 }
@@ -104,7 +111,7 @@ impl Spec {
 /// A file system made of layers.
 #[derive(Clone, Debug)]
 pub struct RootMount {
-    /// Layer directories, lowest first; may be empty. Only [`RootDriver::Overlay`] has any.
+    /// Layer directories, lowest first; may be empty. Only overlays have any.
     pub layers: Vec<PathBuf>,
     /// Where changes go. Without it nothing can be written.
     pub writable: Option<Upper>,
@@ -143,6 +150,9 @@ pub struct Upper {
 pub enum RootDriver {
     /// The kernel's overlayfs.
     Overlay,
+    /// The same, told of its layers as before Linux 6.8, which is chosen where nothing else works: for tests.
+    #[doc(hidden)]
+    OverlayInOneLine,
     /// One plain, writable directory that holds everything (the copy driver).
     Directory(PathBuf),
     /// A plain, writable directory that other sandboxes may use at the same time. Mount points made in it stay: to
@@ -218,7 +228,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// A file or directory of outside, shown inside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Bind {
     /// Path outside; symlinks are followed.
     pub source: PathBuf,
@@ -228,6 +238,10 @@ pub struct Bind {
     pub readonly: bool,
     /// Whether mounts beneath `source` are shown too.
     pub recursive: bool,
+    /// Whether setuid programs in it lend no rights.
+    pub nosuid: bool,
+    /// Whether programs in it cannot be executed.
+    pub noexec: bool,
 }
 
 /// A path of another stack of layers, shown inside.

@@ -3,7 +3,8 @@
 //! Where a mount's target is missing, a *stub* is made: an empty directory or file. It is made through the mount, so
 //! that an overlay copies parents up as usual. Afterwards it is removed from the directory beneath (the overlay's upper
 //! directory), where no whiteout comes of it, and every parent that nobody else touched is put back too: one that was
-//! only copied up is removed again, any other gets its old modification time. So stubs never enter a diff.
+//! only copied up is removed again, any other gets its old modification time. One that the command touched keeps the time
+//! that the command gave it, or, if it gave none, the one it had. So stubs never enter a diff.
 //!
 //! **Invariant:** only empty things are removed, and only by paths without symlinks beneath the directory.
 
@@ -43,6 +44,8 @@ struct Parent {
     path: PathBuf,
     /// As it was; `None` if the directory beneath did not have it.
     before: Option<Stat>,
+    /// When it was modified, as the command was to see it, before a stub was made in it; `None` if none is.
+    modified: Option<Timespec>,
     /// As it is when all stubs are made.
     after: Option<Stat>,
 }
@@ -62,8 +65,14 @@ impl Stubs {
         StubBase(self.bases.len() - 1)
     }
 
-    /// To be called before a stub is made at `path` of the mount.
-    pub(crate) fn remember(&mut self, StubBase(base): StubBase, path: &Path, kind: Kind) -> io::Result<()> {
+    /// To be called before a stub is made at `path` of the mount, in a directory that looks like `above` there.
+    pub(crate) fn remember(
+        &mut self,
+        StubBase(base): StubBase,
+        path: &Path,
+        kind: Kind,
+        above: &Stat,
+    ) -> io::Result<()> {
         let Some(at) = self.bases.get(base) else { return Ok(()) };
         let path = at.prefix.join(path);
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -78,7 +87,17 @@ impl Stubs {
                 Err(Errno::NOENT) => None,
                 Err(error) => return Err(error.into()),
             };
-            self.parents.push(Parent { base, path: ancestor.to_owned(), before, after: None });
+            self.parents.push(Parent {
+                base,
+                path: ancestor.to_owned(),
+                before,
+                modified: None,
+                after: None,
+            });
+        }
+        let known = self.parents.iter_mut().find(|known| known.base == base && known.path == parent);
+        if let Some(known) = known {
+            known.modified.get_or_insert_with(|| modified(above));
         }
         let whiteout = match (open_directory(&at.directory, parent), path.file_name()) {
             (Ok(directory), Some(name)) => rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -110,41 +129,71 @@ impl Stubs {
             // Nothing ran, so everything is as we left it.
             self.settle();
         }
-        // What nobody touched is decided before the removals, which touch.
-        let untouched: Vec<bool> = self.parents.iter().map(|parent| self.is_untouched(parent)).collect();
+        // What is to become of each is decided before the removals, which touch.
+        let fates: Vec<Fate> = self.parents.iter().map(|parent| self.fate(parent)).collect();
         for stub in self.stubs.iter().rev() {
             let Some(base) = self.bases.get(stub.base) else { continue };
             remove_stub(base, stub)?;
         }
-        let mut parents: Vec<(&Parent, bool)> = self.parents.iter().zip(untouched).collect();
+        let mut parents: Vec<(&Parent, Fate)> = self.parents.iter().zip(fates).collect();
         // The deepest first: a parent empties when its children go.
         parents.sort_by_key(|(parent, _)| std::cmp::Reverse(parent.path.components().count()));
-        for (parent, untouched) in parents {
+        for (parent, fate) in parents {
             let Some(base) = self.bases.get(parent.base) else { continue };
-            if untouched {
-                restore(base, parent)?;
+            match fate {
+                Fate::Restored => restore(base, parent)?,
+                Fate::Modified(time) => set_modified(base, &parent.path, time)?,
+                Fate::Gone => {}
             }
         }
         Ok(())
     }
 
-    fn is_untouched(&self, parent: &Parent) -> bool {
-        let Some(base) = self.bases.get(parent.base) else { return false };
-        let Some(after) = &parent.after else { return false };
+    fn fate(&self, parent: &Parent) -> Fate {
+        let Some(base) = self.bases.get(parent.base) else { return Fate::Gone };
         let now = open_directory(&base.directory, &parent.path).and_then(rustix::fs::fstat);
-        now.is_ok_and(|now| {
-            (now.st_ino, now.st_mode, now.st_uid, now.st_gid, now.st_nlink, now.st_ctime, now.st_ctime_nsec)
-                == (
-                    after.st_ino,
-                    after.st_mode,
-                    after.st_uid,
-                    after.st_gid,
-                    after.st_nlink,
-                    after.st_ctime,
-                    after.st_ctime_nsec,
-                )
-        })
+        let (Ok(now), Some(after)) = (now, &parent.after) else { return Fate::Gone };
+        let looks = |stat: &Stat| {
+            (
+                stat.st_ino,
+                stat.st_mode,
+                stat.st_uid,
+                stat.st_gid,
+                stat.st_nlink,
+                stat.st_ctime,
+                stat.st_ctime_nsec,
+            )
+        };
+        if looks(&now) == looks(after) {
+            return Fate::Restored;
+        }
+        // What is done to a file in it, as to have it copied up, changes it and not its time.
+        let is_ours = now.st_ino == after.st_ino && modified(&now) == modified(after);
+        Fate::Modified(parent.modified.filter(|_| is_ours).unwrap_or(modified(&now)))
     }
+}
+
+/// What becomes of a directory that stubs were made in.
+enum Fate {
+    /// Nobody touched it: it is as it was.
+    Restored,
+    /// It was touched: it keeps this modification time.
+    Modified(Timespec),
+    /// It is not there any more.
+    Gone,
+}
+
+fn modified(stat: &Stat) -> Timespec {
+    Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ }
+}
+
+fn set_modified(base: &Base, path: &Path, time: Timespec) -> io::Result<()> {
+    let directory = open_directory(&base.directory, path)?;
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: time,
+    };
+    Ok(rustix::fs::utimensat(&directory, ".", &times, AtFlags::empty())?)
 }
 
 impl Drop for Stubs {
@@ -187,14 +236,7 @@ fn remove_stub(base: &Base, stub: &Stub) -> io::Result<()> {
 
 fn restore(base: &Base, parent: &Parent) -> io::Result<()> {
     match (&parent.before, parent.path.parent(), parent.path.file_name()) {
-        (Some(before), ..) => {
-            let directory = open_directory(&base.directory, &parent.path)?;
-            let times = Timestamps {
-                last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-                last_modification: Timespec { tv_sec: before.st_mtime, tv_nsec: before.st_mtime_nsec as _ },
-            };
-            rustix::fs::utimensat(&directory, ".", &times, AtFlags::empty())?;
-        }
+        (Some(before), ..) => set_modified(base, &parent.path, modified(before))?,
         (None, Some(above), Some(name)) => {
             let directory = open_directory(&base.directory, above)?;
             match rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR) {

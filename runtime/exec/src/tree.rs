@@ -77,6 +77,17 @@ impl Place {
     pub(crate) fn path(&self) -> Vec<u8> {
         join(&self.at)
     }
+
+    /// Whether there is a directory; nothing inside a mount that does not exist yet.
+    pub(crate) fn is_directory(&self) -> io::Result<Option<bool>> {
+        let is_directory = |file: &Rc<OwnedFd>| Ok(file_type(file)? == FileType::Directory);
+        self.file.as_ref().map(is_directory).transpose()
+    }
+}
+
+/// Whether a place is another, or stands below it.
+pub(crate) fn place_is_below(place: &Place, above: &Place) -> bool {
+    place.at.starts_with(&above.at)
 }
 
 fn join(names: &[OsString]) -> Vec<u8> {
@@ -144,6 +155,11 @@ impl Tree {
     /// To be called when all places are made and before anything runs.
     pub(crate) fn settle(&mut self) {
         self.stubs.settle();
+    }
+
+    /// To be called when the sandbox has its mounts: lets go of those in `/dev`, in which no program is looked for.
+    pub(crate) fn let_go_of_devices(&mut self) {
+        self.mounts.retain(|mount| mount.at.first().is_none_or(|name| name != "dev"));
     }
 
     fn root(&self) -> Node {
@@ -234,7 +250,7 @@ impl Tree {
     ) -> io::Result<()> {
         let base = self.mounts.get(mount).and_then(|mount| mount.base);
         if let Some(base) = base {
-            self.stubs.remember(base, path, kind)?;
+            self.stubs.remember(base, path, kind, &rustix::fs::fstat(directory)?)?;
         }
         let made = match kind {
             Kind::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),

@@ -325,6 +325,9 @@ fn is_ours(pid: u32) -> bool {
 }
 
 #[cfg(test)]
+mod fake;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -34,14 +34,13 @@ impl Setting {
 
 /// Returns what `limits` means in one hierarchy, in the order to write it.
 pub(super) fn of(limits: &Limits, hierarchy: &Hierarchy) -> Vec<Setting> {
-    match hierarchy.version {
+    let mut settings = match hierarchy.version {
         Version::Two => unified(limits),
-        Version::One => {
-            let mut settings = old(limits);
-            settings.retain(|setting| hierarchy.controllers.contains(&setting.controller));
-            settings
-        }
-    }
+        Version::One => old(limits),
+    };
+    // Where both versions are mounted, others may be in another.
+    settings.retain(|setting| hierarchy.controllers.contains(&setting.controller));
+    settings
 }
 
 /// Lists settings; absent ones are left out.

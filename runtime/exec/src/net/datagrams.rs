@@ -3,7 +3,8 @@
 //! In: datagrams of members to anybody. Out: the same outside, from a port of this machine, and what comes back, from whom
 //! it was sent to; questions for names are [answered](super::names). After its first datagram a flow has a socket that the
 //! kernel hands all further ones to.
-//! **Invariants:** flows are bounded, and so is what waits in one; a flow ends when it is silent or its member has left.
+//! **Invariants:** flows are bounded, and so is what waits in one; a flow ends when it is silent, or soon after its member has
+//! left.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +19,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::members::{Members, Seat};
 use super::reach::Reach;
-use super::{DOMAIN, Maker, lock, names, wires};
+use super::workshop::Inside;
+use super::{DOMAIN, lock, long_gone, names, wires};
 
 /// Flows at once, over all members.
 const MOST: usize = 4096;
@@ -36,13 +38,16 @@ type Ends = (SocketAddr, SocketAddr);
 pub(super) struct Datagrams {
     reach: Arc<Reach>,
     members: Arc<Members>,
-    maker: Maker,
+    inside: Inside,
     flows: Mutex<BTreeMap<Ends, mpsc::Sender<Vec<u8>>>>,
+    /// What all flows receive into: there may be thousands.
+    buffer: Mutex<Vec<u8>>,
 }
 
 impl Datagrams {
-    pub(super) fn new(reach: Arc<Reach>, members: Arc<Members>, maker: Maker) -> Arc<Self> {
-        Arc::new(Self { reach, members, maker, flows: Mutex::default() })
+    pub(super) fn new(reach: Arc<Reach>, members: Arc<Members>, inside: Inside) -> Arc<Self> {
+        let buffer = Mutex::new(vec![0; MAX_DATAGRAM]);
+        Arc::new(Self { reach, members, inside, flows: Mutex::default(), buffer })
     }
 
     /// Begins flows; returns only if it cannot.
@@ -75,7 +80,8 @@ impl Datagrams {
         waiting: mpsc::Receiver<Vec<u8>>,
         seat: Arc<Seat>,
     ) {
-        let mut left = seat.left();
+        let left = seat.left();
+        drop(seat);
         let carried = async {
             let is_gateway = to.ip() == wires::GATEWAY || to.ip() == wires::GATEWAY_V6;
             if is_gateway && to.port() == DOMAIN {
@@ -90,11 +96,11 @@ impl Datagrams {
                 self.reach.datagrams(to).await.map_err(closed)?
             };
             let inner = self.answering(from, to).await?;
-            carry(&inner, &outer, waiting).await
+            self.carry(&inner, &outer, waiting).await
         };
         let carried = tokio::select! {
             carried = carried => carried,
-            _ = left.changed() => Ok(()),
+            () = long_gone(left) => Ok(()),
         };
         if let Err(error) = carried {
             tracing::debug!(%from, %to, %error, "datagrams of a sandbox are lost");
@@ -104,7 +110,7 @@ impl Datagrams {
 
     /// Makes the socket that is `as_whom` for a `member`.
     async fn answering(&self, member: SocketAddr, as_whom: SocketAddr) -> io::Result<UdpSocket> {
-        UdpSocket::from_std(self.maker.datagrams(as_whom, member).await?)
+        UdpSocket::from_std(self.inside.datagrams(as_whom, member).await?)
     }
 
     async fn answer(
@@ -114,14 +120,10 @@ impl Datagrams {
         mut waiting: mpsc::Receiver<Vec<u8>>,
     ) -> io::Result<()> {
         let (inner, room) = (Arc::new(inner), Arc::new(Semaphore::new(MOST_QUESTIONS)));
-        let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             let question = tokio::select! {
                 Some(question) = waiting.recv() => question,
-                received = inner.recv(&mut buffer) => match heard(received)? {
-                    Some(length) => buffer.get(..length).unwrap_or_default().to_vec(),
-                    None => continue,
-                },
+                received = self.receive(&inner) => received?,
                 () = tokio::time::sleep(SILENCE) => return Ok(()),
             };
             let Ok(room) = Arc::clone(&room).try_acquire_owned() else { continue };
@@ -135,35 +137,40 @@ impl Datagrams {
             });
         }
     }
-}
 
-/// Carries both ways until both are silent.
-async fn carry(inner: &UdpSocket, outer: &UdpSocket, mut waiting: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-    let (mut up, mut down) = (vec![0; MAX_DATAGRAM], vec![0; MAX_DATAGRAM]);
-    loop {
-        tokio::select! {
-            Some(datagram) = waiting.recv() => { outer.send(&datagram).await.ok(); }
-            received = inner.recv(&mut up) => {
-                let Some(length) = heard(received)? else { continue };
-                outer.send(up.get(..length).unwrap_or_default()).await.ok();
+    /// Carries both ways until both are silent.
+    async fn carry(
+        &self,
+        inner: &UdpSocket,
+        outer: &UdpSocket,
+        mut waiting: mpsc::Receiver<Vec<u8>>,
+    ) -> io::Result<()> {
+        loop {
+            // What nobody takes is lost, as datagrams are.
+            tokio::select! {
+                Some(datagram) = waiting.recv() => { outer.send(&datagram).await.ok(); }
+                up = self.receive(inner) => { outer.send(&up?).await.ok(); }
+                down = self.receive(outer) => { inner.send(&down?).await.ok(); }
+                () = tokio::time::sleep(SILENCE) => return Ok(()),
             }
-            received = outer.recv(&mut down) => {
-                let Some(length) = heard(received)? else { continue };
-                inner.send(down.get(..length).unwrap_or_default()).await.ok();
-            }
-            () = tokio::time::sleep(SILENCE) => return Ok(()),
         }
     }
-}
 
-/// Length of what was received; nothing if the error tells of an earlier datagram, which is lost.
-fn heard(received: io::Result<usize>) -> io::Result<Option<usize>> {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    match received {
-        Ok(length) => Ok(Some(length)),
-        Err(error) if matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) => {
-            Ok(None)
+    /// Waits for a datagram. Errors that tell of an earlier one, which is lost, are none.
+    async fn receive(&self, socket: &UdpSocket) -> io::Result<Vec<u8>> {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, WouldBlock};
+        loop {
+            socket.readable().await?;
+            let mut buffer = lock(&self.buffer);
+            match socket.try_recv(&mut buffer) {
+                Ok(length) => return Ok(buffer.get(..length).unwrap_or_default().to_vec()),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        WouldBlock | ConnectionRefused | HostUnreachable | NetworkUnreachable
+                    ) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Err(error) => Err(error),
     }
 }

@@ -22,14 +22,13 @@ use super::names;
 use super::packet::First;
 use super::reach::{self, Reach, Refusal};
 use super::rules::Mark;
-use super::{DOMAIN, Maker, lock, wires};
+use super::workshop::Inside;
+use super::{DOMAIN, lock, long_gone, wires};
 
 /// Connections at once, over all members; a further one waits, as its first packet is sent again and again.
 const MOST: usize = 4096;
-/// How long what is open may wait to be accepted.
-const TO_ACCEPT: Duration = Duration::from_secs(20);
-/// How long connections go on after their member has left: what it said last is to arrive.
-const AFTERWARDS: Duration = Duration::from_secs(2);
+/// How long what is open may wait to be accepted, if its member stays.
+const TO_ACCEPT: Duration = Duration::from_secs(60);
 const BUFFER: usize = 128 << 10;
 /// Longer first packets there are none.
 const MAX_FRAME: usize = 64 << 10;
@@ -39,22 +38,28 @@ type Ends = (SocketAddr, SocketAddr);
 /// One connection on its way: its number, since ends come again, and what there is outside, once there is.
 type Waiting = (u64, Option<Outer>);
 
-/// A connection outside, and its room among all.
-type Outer = (TcpStream, OwnedSemaphorePermit);
+/// A connection outside.
+struct Outer {
+    stream: TcpStream,
+    /// Its room among all.
+    room: OwnedSemaphorePermit,
+    /// Closes when its member has left, which may be before it is accepted.
+    left: watch::Receiver<()>,
+}
 
 /// What is being connected, and what is connected and not yet accepted.
 pub(super) struct Gate {
     reach: Arc<Reach>,
     members: Arc<Members>,
-    maker: Maker,
+    inside: Inside,
     waiting: Mutex<BTreeMap<Ends, Waiting>>,
     room: Arc<Semaphore>,
 }
 
 impl Gate {
-    pub(super) fn new(reach: Arc<Reach>, members: Arc<Members>, maker: Maker) -> Arc<Self> {
+    pub(super) fn new(reach: Arc<Reach>, members: Arc<Members>, inside: Inside) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(MOST));
-        Arc::new(Self { reach, members, maker, waiting: Mutex::default(), room })
+        Arc::new(Self { reach, members, inside, waiting: Mutex::default(), room })
     }
 
     /// Watches for first packets; returns only if it cannot.
@@ -98,10 +103,14 @@ impl Gate {
         };
         match connected {
             Ok(stream) => {
-                lock(&self.waiting).insert(ends, (number, Some((stream, room))));
+                let outer = Outer { stream, room, left: seat.left() };
+                lock(&self.waiting).insert(ends, (number, Some(outer)));
                 seat.send(&first.marked(Mark::Open));
                 drop(seat);
-                tokio::time::sleep(TO_ACCEPT).await;
+                tokio::select! {
+                    () = tokio::time::sleep(TO_ACCEPT) => {}
+                    () = long_gone(left) => {}
+                }
                 let mut waiting = lock(&self.waiting);
                 if waiting.get(&ends).is_some_and(|(other, _)| *other == number) {
                     waiting.remove(&ends);
@@ -123,7 +132,7 @@ impl Gate {
             return names::connect().await.ok_or(Refusal::Unreachable);
         }
         if self.members.share(from.ip(), to.ip()) {
-            let socket = self.maker.connector(to).await.map_err(|_| Refusal::Unreachable)?;
+            let socket = self.inside.connector(to).await.map_err(|_| Refusal::Unreachable)?;
             return reach::connect(socket.connect(to)).await;
         }
         self.reach.connect(to).await
@@ -139,28 +148,25 @@ impl Gate {
                 continue;
             };
             let Ok(to) = inner.local_addr() else { continue };
-            let Some((_, Some((outer, room)))) = lock(&self.waiting).remove(&(from, to)) else { continue };
-            let Some(seat) = self.members.of(from.ip()) else { continue };
+            let Some((_, Some(Outer { stream, room, left }))) = lock(&self.waiting).remove(&(from, to))
+            else {
+                continue;
+            };
             tokio::spawn(async move {
-                carry(inner, outer, seat.left()).await;
+                carry(inner, stream, left).await;
                 drop(room);
             });
         }
     }
 }
 
-async fn carry(mut inner: TcpStream, mut outer: TcpStream, mut left: watch::Receiver<()>) {
+async fn carry(mut inner: TcpStream, mut outer: TcpStream, left: watch::Receiver<()>) {
     // What is sent in small pieces was meant to be: whether to wait for more was decided by its sender.
     inner.set_nodelay(true).ok();
     outer.set_nodelay(true).ok();
-    let over = async {
-        // It never says anything but that it is gone.
-        while left.changed().await.is_ok() {}
-        tokio::time::sleep(AFTERWARDS).await;
-    };
     let carried = tokio::select! {
         carried = tokio::io::copy_bidirectional_with_sizes(&mut inner, &mut outer, BUFFER, BUFFER) => carried,
-        () = over => Err(io::ErrorKind::ConnectionAborted.into()),
+        () = long_gone(left) => Err(io::ErrorKind::ConnectionAborted.into()),
     };
     if carried.is_err() {
         abort(inner);

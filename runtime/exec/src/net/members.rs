@@ -18,7 +18,7 @@ pub(super) struct Seat {
     /// The router's interface it comes in by.
     interface: u32,
     /// The member's own network.
-    network: OwnedFd,
+    network: Arc<OwnedFd>,
     /// Sends out of the member's own interface; made when there is something to send: most send nothing, and
     /// the kernel takes long to close it.
     sender: OnceLock<PacketSocket>,
@@ -26,7 +26,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(interface: u32, network: OwnedFd, left: watch::Receiver<()>) -> Self {
+    pub(super) fn new(interface: u32, network: Arc<OwnedFd>, left: watch::Receiver<()>) -> Self {
         Self { interface, network, sender: OnceLock::new(), left }
     }
 
@@ -110,8 +110,15 @@ impl Members {
         lock(&self.0).taken.insert(number, Some(entry));
     }
 
-    pub(super) fn leave(&self, number: u16) {
+    /// Has nobody on a number, which stays taken.
+    pub(super) fn unseat(&self, number: u16) {
         // Dropped when the lock is free: others need not wait while the kernel closes.
+        let left = lock(&self.0).taken.insert(number, None);
+        drop(left);
+    }
+
+    /// Gives a number back.
+    pub(super) fn leave(&self, number: u16) {
         let left = lock(&self.0).taken.remove(&number);
         drop(left);
     }
@@ -182,6 +189,9 @@ mod tests {
         assert_eq!(members.take(), Some(4));
         let all = (0..).map_while(|_| members.take()).count();
         assert_eq!(all, usize::from(wires::MOST_MEMBERS) - 3);
+        // Nobody is on it, and it is not given to others.
+        members.unseat(7);
+        assert_eq!(members.take(), None);
         members.leave(3);
         assert_eq!([members.take(), members.take()], [Some(3), None]);
     }

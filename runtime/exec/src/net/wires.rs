@@ -1,7 +1,8 @@
 //! Interfaces, addresses and routes, as messages to the kernel.
 //!
 //! In: what is to be between the router and a member. Out: batches for the router's network and for the member's.
-//! Everybody knows the hardware address of everybody else beforehand, so nobody asks and nobody can lie.
+//! Everybody knows the hardware address of everybody else beforehand, so nobody asks and nobody can lie; and no interface has
+//! an address of the link, so that the kernel says nothing by itself: what its [counters](count) tell, members said.
 //! **Addresses.** The router has [`GATEWAY`] in every build, and members the ones after it: they are seen in networks of
 //! our own only, never on this machine's. They are out of 198.18.0.0/15, which is for measurements and leads nowhere on
 //! the internet, and out of a unique local prefix.
@@ -21,8 +22,8 @@ pub(super) const MOST_MEMBERS: u16 = u16::MAX - 2;
 
 /// The loopback is the first interface of every network.
 pub(super) const LOOPBACK: u32 = 1;
-/// A member's interface is the first after its loopback.
-pub(super) const OWN: u32 = 2;
+/// A member's interface. The numbers after the loopback's are those of tunnels that some kernels put into every network.
+pub(super) const OWN: u32 = 0x1_0000;
 
 /// A hardware address.
 pub(super) type Hardware = [u8; 6];
@@ -90,6 +91,8 @@ pub(super) struct Place {
     pub(super) number: u16,
     /// Whether it gets an address of version 6.
     pub(super) v6: bool,
+    /// Whether interfaces can be told to have [no address of the link](no_address_of_link).
+    pub(super) quiet: bool,
 }
 
 impl Place {
@@ -107,21 +110,22 @@ impl Place {
     /// What makes the wire and the way to the member, said in the router's network.
     pub(super) fn in_router(self, member: BorrowedFd<'_>) -> Batch {
         let mut batch = Batch::new();
-        // It cannot be up before it has its other end.
-        let mut peer = link(OWN, false).to_vec();
-        let attributes = Attributes::new()
-            .with_text(LINK_NAME, "eth0")
-            .with(LINK_ADDRESS, &of_member(self.number))
-            .with(LINK_NETWORK, &member.as_raw_fd().to_ne_bytes());
-        peer.extend(attributes.bytes());
+        let end = |name: &str, hardware: Hardware| {
+            // One queue each way: by default there is one for each processor, all of which take time to make.
+            let one = 1u32.to_ne_bytes();
+            let named = Attributes::new().with_text(LINK_NAME, name).with(LINK_ADDRESS, &hardware);
+            named.with(LINK_QUEUES_OUT, &one).with(LINK_QUEUES_IN, &one)
+        };
+        let mut peer = link(OWN, 0).to_vec();
+        let attributes = end("eth0", of_member(self.number));
+        peer.extend(attributes.with(LINK_NETWORK, &member.as_raw_fd().to_ne_bytes()).bytes());
         let info = Attributes::new()
             .with_text(LINK_KIND, "veth")
             .with_nested(LINK_DATA, &Attributes::new().with(WIRE_PEER, &peer));
-        let attributes = Attributes::new()
-            .with_text(LINK_NAME, &format!("step{}", self.number))
-            .with(LINK_ADDRESS, &of_router(self.number))
-            .with_nested(LINK_INFO, &info);
-        batch.change(NEW_LINK, CREATE, &link(wire(self.number), true), &attributes);
+        let attributes = end(&format!("step{}", self.number), of_router(self.number));
+        let attributes = attributes.with_nested(LINK_INFO, &info);
+        batch.change(NEW_LINK, CREATE, &link(self.interface(), 0), &attributes);
+        self.wake(&mut batch, self.interface());
         for (own, _) in self.addresses() {
             route(&mut batch, &Route { interface: self.interface(), ..Route::to_one(own) });
             neighbour(&mut batch, self.interface(), own, of_member(self.number));
@@ -133,7 +137,7 @@ impl Place {
     pub(super) fn in_member(self) -> Batch {
         let mut batch = Batch::new();
         up(&mut batch, LOOPBACK);
-        up(&mut batch, OWN);
+        self.wake(&mut batch, OWN);
         for (own, gateway) in self.addresses() {
             address(&mut batch, OWN, own);
             route(&mut batch, &Route { interface: OWN, ..Route::to_one(gateway) });
@@ -143,12 +147,72 @@ impl Place {
         }
         batch
     }
+
+    /// Sets an end of a wire up, which goes through its other end only once that is up, too.
+    fn wake(self, batch: &mut Batch, interface: u32) {
+        if self.quiet {
+            quieten(batch, interface);
+        }
+        batch.change(NEW_LINK, 0, &link(interface, UP | NO_QUESTIONS), &Attributes::new());
+    }
 }
+
+/// Tells an interface that is down to have no address of the link when it is up: it would have the kernel look for others
+/// who have it, and for routers. Refused where there is no version 6.
+pub(super) fn no_address_of_link(interface: u32) -> Batch {
+    let mut batch = Batch::new();
+    quieten(&mut batch, interface);
+    batch
+}
+
+fn quieten(batch: &mut Batch, interface: u32) {
+    const OF_FAMILIES: u16 = 26;
+    const GENERATION: u16 = 8;
+    const NONE: u8 = 1;
+    let of_v6 = Attributes::new().with(GENERATION, &[NONE]);
+    let of_families = Attributes::new().with_nested(FAMILY_V6.into(), &of_v6);
+    let attributes = Attributes::new().with_nested(OF_FAMILIES, &of_families);
+    batch.change(NEW_LINK, 0, &link(interface, 0), &attributes);
+}
+
+/// Asks how many packets an interface has sent and received; for [`counted`].
+pub(super) fn count(interface: u32) -> Batch {
+    const GET_COUNTERS: u16 = 94;
+    const ALL_BUT_RARE: u32 = 1 << (COUNTERS - 1);
+    let mut batch = Batch::new();
+    // `struct if_stats_msg`
+    let header = [[0; 4], interface.to_ne_bytes(), ALL_BUT_RARE.to_ne_bytes()].concat();
+    batch.push(GET_COUNTERS, 0, &header, &Attributes::new());
+    batch
+}
+
+/// Reads the answer to [`count`]: packets both ways together.
+pub(super) fn counted(answer: &[u8]) -> Option<u64> {
+    const HEADER: usize = 12;
+    let mut rest = answer.get(HEADER..)?;
+    loop {
+        let (head, _) = rest.split_first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        if u16::from_ne_bytes([head[2], head[3]]) == COUNTERS {
+            // `struct rtnl_link_stats64` begins with these two.
+            let number =
+                |at: usize| rest.get(..length)?.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes);
+            return number(4)?.checked_add(number(12)?);
+        }
+        // One shorter than its own head would never end.
+        rest = rest.get(length.max(4).next_multiple_of(4)..)?;
+    }
+}
+
+/// Counters of an interface in 64 bits (`IFLA_STATS_LINK_64`).
+const COUNTERS: u16 = 1;
 
 const LINK_ADDRESS: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_INFO: u16 = 18;
 const LINK_NETWORK: u16 = 28;
+const LINK_QUEUES_OUT: u16 = 31;
+const LINK_QUEUES_IN: u16 = 32;
 /// Within [`LINK_INFO`].
 const LINK_KIND: u16 = 1;
 /// Within [`LINK_INFO`].
@@ -156,10 +220,8 @@ const LINK_DATA: u16 = 2;
 /// The other end of a wire (`VETH_INFO_PEER`).
 const WIRE_PEER: u16 = 1;
 
-/// `struct ifinfomsg`
-fn link(index: u32, up: bool) -> [u8; 16] {
-    const UP: u32 = 1;
-    let flags = if up { UP } else { 0 };
+/// `struct ifinfomsg` with flags to set.
+fn link(index: u32, flags: u32) -> [u8; 16] {
     let mut header = [0; 16];
     for (place, value) in header.chunks_exact_mut(4).skip(1).zip([index, flags, flags]) {
         place.copy_from_slice(&value.to_ne_bytes());
@@ -167,8 +229,13 @@ fn link(index: u32, up: bool) -> [u8; 16] {
     header
 }
 
+/// Flag of an interface that is up.
+const UP: u32 = 0x1;
+/// Flag of one on which nobody is asked for hardware addresses, by either version (`IFF_NOARP`).
+const NO_QUESTIONS: u32 = 0x80;
+
 fn up(batch: &mut Batch, index: u32) {
-    batch.change(NEW_LINK, 0, &link(index, true), &Attributes::new());
+    batch.change(NEW_LINK, 0, &link(index, UP), &Attributes::new());
 }
 
 /// Gives an interface an address that stands for itself alone. It is used at once: nobody else could have it.
@@ -289,7 +356,31 @@ fn parts(address: IpAddr) -> (u8, u8, Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn answer(attributes: &Attributes) -> Vec<u8> {
+        [&[0; 12], attributes.bytes()].concat()
+    }
+
+    #[test]
+    fn packets_both_ways_are_counted() {
+        let counters = [7u64, 5, 99, 99].map(u64::to_ne_bytes).concat();
+        let padded = Attributes::new().with(0, &[]).with(COUNTERS, &counters).with(2, &[0; 8]);
+        assert_eq!(counted(&answer(&padded)), Some(12));
+        for none in [Attributes::new(), Attributes::new().with(2, &counters)] {
+            assert_eq!(counted(&answer(&none)), None);
+        }
+        assert_eq!(counted(&answer(&Attributes::new().with(COUNTERS, &counters[..15]))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(counted(&bytes).is_none_or(|_| bytes.len() >= 12 + 4 + 16));
+        }
+    }
 
     #[test]
     fn every_number_has_addresses_of_ours_and_its_own() {

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rb_sys::child::{FileRef, Program};
 use rb_sys::mount::Attributes;
@@ -42,7 +42,17 @@ pub(super) fn prepare(
     let mut mounts: Vec<&ExtraMount> = spec.mounts.iter().collect();
     // What lies beneath a mount is mounted after it; equal depths stay in the order given.
     mounts.sort_by_key(|mount| depth(target_of(mount)));
-    mounts.into_iter().map(|mount| extra_mount(mount, nodev, tree, program)).collect()
+    mounts
+        .into_iter()
+        .map(|mount| {
+            let prepared = extra_mount(mount, nodev, tree, program)?;
+            // Also where a symlink leads there.
+            if prepared.place.at.first().is_some_and(|name| name == "proc") {
+                return Err(ExecError::Target { target: prepared.target, problem: "is the kernel's /proc" });
+            }
+            Ok(prepared)
+        })
+        .collect()
 }
 
 fn target_of(mount: &ExtraMount) -> &str {
@@ -75,8 +85,11 @@ fn extra_mount(
     }
     let readonly_if = |readonly| if readonly { nodev.with(Attributes::RDONLY) } else { nodev };
     match mount {
-        ExtraMount::Bind(Bind { source, readonly, recursive, .. }) => {
+        ExtraMount::Bind(Bind { source, readonly, recursive, nosuid, noexec, .. }) => {
             let mut attributes = readonly_if(*readonly);
+            for (asked, attribute) in [(*nosuid, Attributes::NOSUID), (*noexec, Attributes::NOEXEC)] {
+                attributes = if asked { attributes.with(attribute) } else { attributes };
+            }
             let file = open(source)?;
             let kind = match file_type(&file).map_err(open_error(source))? {
                 FileType::Directory => Kind::Directory,
@@ -106,13 +119,17 @@ fn extra_mount(
         ExtraMount::Overlay(OverlayMount { root, selector, readonly, .. }) => {
             let attributes = readonly_if(*readonly);
             let detached = roots::mount(root, attributes)?;
-            if depth(selector) == 0 {
+            let selected = match depth(selector) {
+                0 => None,
+                _ => Some(select(&detached.mount, selector)?),
+            };
+            // A symlink may lead to the root itself.
+            let Some((part, path)) = selected.filter(|(_, path)| path != Path::new(".")) else {
                 let place = place(tree, &target, Kind::Directory)?;
                 let base = detached.written.map(|written| (written, PathBuf::new()));
                 tree.mount(&place, Some(clone(&detached.mount)?), base);
                 return Ok(Prepared { source: Source::Mount(program.lend(detached.mount)), place, target });
-            }
-            let (part, path) = select(&detached.mount, selector)?;
+            };
             let directory =
                 file_type(&part).map_err(setup("look at a selected path"))? == FileType::Directory;
             let place = place(tree, &target, if directory { Kind::Directory } else { Kind::File })?;

@@ -17,7 +17,7 @@ use crate::spec::Spec;
 use crate::tree::{Kind, Place, Tree};
 use crate::{files, identity, terminal};
 
-const PROC_MASKED: [&str; 10] = [
+pub(super) const PROC_MASKED: [&str; 10] = [
     "acpi",
     "asound",
     "interrupts",
@@ -29,8 +29,8 @@ const PROC_MASKED: [&str; 10] = [
     "sched_debug",
     "scsi",
 ];
-const PROC_PROTECTED: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
-const SYS_MASKED: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+pub(super) const PROC_PROTECTED: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+pub(super) const SYS_MASKED: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
 const DEVICES_TREE: Attributes = Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC);
 
@@ -43,17 +43,17 @@ const SYS: Slot = Slot(2);
 /// `/proc`, `/dev`, `/sys` and the generated files of `/etc`.
 pub(super) struct Standard {
     pub(super) generated: FileRef,
-    proc: Place,
+    pub(super) proc: Place,
     dev: FileRef,
-    dev_place: Place,
+    pub(super) dev_place: Place,
     /// Mount and place of each device and each file system in `/dev`.
     in_dev: Vec<(String, FileRef, Place)>,
-    mqueue: Place,
-    sys: Place,
+    pub(super) mqueue: Place,
+    pub(super) sys: Place,
     /// This machine's `/sys`, where a new one is refused.
-    sys_bind: Option<FileRef>,
+    pub(super) sys_bind: Option<FileRef>,
     /// This machine's control groups, for a command without isolation, where its `/sys` is a new one.
-    control_groups: Option<(FileRef, Place)>,
+    pub(super) control_groups: Option<(FileRef, Place)>,
     /// Name of a generated file, and its place.
     etc: Vec<(&'static str, Place)>,
     /// The file system of `/dev/pts`.
@@ -179,10 +179,7 @@ impl Standard {
             }
         }
 
-        steps.push("mount /dev", Step::Attach { mount: self.dev, root, path: path(&self.dev_place)? });
-        for (target, mount, place) in &self.in_dev {
-            steps.push(format!("mount {target}"), Step::Attach { mount: *mount, root, path: path(place)? });
-        }
+        self.lay_out_devices(root, steps)?;
         let scratch = FileRef::Slot(SCRATCH);
         if let Some((terminals, place)) = &self.console {
             let step = Step::Bind {
@@ -219,6 +216,21 @@ impl Standard {
             steps.push(label, Step::Attach { mount: *mount, root, path: path(place)? });
         }
 
+        self.lay_out_names(root, steps)
+    }
+
+    /// Adds the steps for `/dev` and its devices and file systems.
+    pub(super) fn lay_out_devices(&self, root: FileRef, steps: &mut Steps) -> Result<(), ExecError> {
+        let places = self.in_dev.iter().map(|(target, mount, place)| (target.as_str(), *mount, place));
+        for (target, mount, place) in [("/dev", self.dev, &self.dev_place)].into_iter().chain(places) {
+            let path = text(place.path(), "a mount target")?;
+            steps.push(format!("mount {target}"), Step::Attach { mount, root, path });
+        }
+        Ok(())
+    }
+
+    /// Adds the steps for the generated files of `/etc`.
+    pub(super) fn lay_out_names(&self, root: FileRef, steps: &mut Steps) -> Result<(), ExecError> {
         for (name, place) in &self.etc {
             let label = format!("mount /etc/{name}");
             let step = Step::Bind {
@@ -228,7 +240,8 @@ impl Standard {
                 into: SCRATCH,
             };
             steps.push(label.clone(), step);
-            steps.push(label, Step::Attach { mount: scratch, root, path: path(place)? });
+            let path = text(place.path(), "a mount target")?;
+            steps.push(label, Step::Attach { mount: FileRef::Slot(SCRATCH), root, path });
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ fn shared(root: &Path, selector: &str, target: &str) -> ExtraMount {
 
 fn bind(source: &Path, target: &str) -> ExtraMount {
     let (source, target) = (source.to_owned(), target.to_owned());
-    ExtraMount::Bind(Bind { source, target, readonly: true, recursive: false })
+    ExtraMount::Bind(Bind { source, target, readonly: true, ..Bind::default() })
 }
 
 /// The runtime left a descriptor of a directory of the machine open, and an image whose working directory is

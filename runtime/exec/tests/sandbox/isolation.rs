@@ -296,7 +296,7 @@ fn devices_work_and_belong_to_nobody() {
         source: "/dev/zero".into(),
         target: "/zero".into(),
         readonly: true,
-        recursive: false,
+        ..Bind::default()
     })];
     spec.args = words(&["sh", "-c", "head -c 7 /zero | wc -c"]);
     assert_eq!(output(&spec), "7\n");

@@ -87,7 +87,13 @@ fn memory_and_processes_are_limited() {
     spec.args = shell(root(&scratch), "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 100 & done; wait").args;
     let crowd = try_spec(&spec).unwrap();
     assert!(crowd.status != ExitStatus::Exited(0) && crowd.stderr.contains("fork"), "{crowd:?}");
-    assert_eq!(groups(), [""; 0]);
+    // Those of other tests come and go.
+    let begun = Instant::now();
+    let left = groups();
+    while groups().iter().any(|group| left.contains(group)) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{left:?} stay");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -4,19 +4,24 @@
 // Clippy's exceptions for tests do not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod counts;
 mod support;
 
 mod commands;
 mod escapes;
 mod foreign;
+mod hostile;
 mod init;
 mod isolation;
 mod leaks;
 mod limits;
+mod many;
 mod mounts;
 mod networks;
+mod oci;
 mod outside;
 mod ports;
 mod rootless;
 mod sockets;
+mod stacks;
 mod terminals;

@@ -11,7 +11,7 @@ use crate::support::{Scratch, listing, output, shell, stepping_aside, try_spec, 
 
 fn bind(source: impl AsRef<Path>, target: &str, readonly: bool) -> ExtraMount {
     let source = source.as_ref().to_owned();
-    ExtraMount::Bind(Bind { source, target: target.to_owned(), readonly, recursive: false })
+    ExtraMount::Bind(Bind { source, target: target.to_owned(), readonly, ..Bind::default() })
 }
 
 fn whiteout(path: &Path) {
@@ -213,6 +213,7 @@ fn recursive_binds_show_what_is_mounted_beneath() {
             target: "/all".into(),
             readonly: true,
             recursive,
+            ..Bind::default()
         })];
         spec.args = words(&["sh", "-c", "ls /all/proc/self 2>/dev/null | grep -c ^status$; true"]);
         assert_eq!(output(&spec).lines().next().map(|line| format!("{line}\n")).unwrap(), expected);
@@ -344,6 +345,20 @@ fn other_stacks_and_parts_of_them() {
     for selector in ["/missing", "/out", "/out/passwd"] {
         spec.mounts = vec![mount(selector, "/x", None)];
         assert!(matches!(try_spec(&spec), Err(ExecError::MountPoint { .. })), "{selector}");
+    }
+    // A link out of a tree leads to its root, and what is written there is the mount's.
+    let third = Upper { upper: scratch.directory("u3"), work: scratch.directory("w3") };
+    symlink("../../..", high.join("above")).unwrap();
+    spec.mounts = vec![mount("/above", "/x", Some(third.clone()))];
+    spec.args = shell(spec.root.clone(), "cat /x/src/a; touch /x/yes; ls /yes || true").args;
+    assert_eq!(output(&spec), "high\n");
+    assert_eq!(listing(&third.upper), ["yes"]);
+    // Nor does one lead a mount over the kernel's files.
+    std::fs::create_dir_all(scratch.path().join("base/etc")).unwrap();
+    symlink("/proc", scratch.path().join("base/etc/kernel")).unwrap();
+    for target in ["/proc", "/proc/self", "/etc/kernel", "/etc/kernel/self"] {
+        spec.mounts = vec![mount("/src", target, None)];
+        assert!(matches!(try_spec(&spec), Err(ExecError::Target { .. })), "{target}");
     }
     // Read-only although it could be written.
     let ExtraMount::Overlay(mut readonly) = mount("/src", "/x", Some(upper.clone())) else { panic!() };

@@ -1,6 +1,7 @@
 //! Networks that lead outside and not to this machine: a small world of networks made by the test, in which one is "this
 //! machine" and one is outside.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ const OUTSIDE: &str = "outside";
 /// Does `work` on a "machine" of its own, in a thread: 192.0.2.1, 203.0.113.1, 2001:db8::1, and a way out by 192.0.2.2 and
 /// 2001:db8::2, where somebody is. On the one as on the other TCP port 80 says where it is, and UDP port 53 knows where
 /// all names are: at 192.0.2.53 on this machine (on its loopback alone), at 192.0.2.54 outside.
-fn in_a_world(v6: bool, work: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_a_world(v6: bool, work: impl FnOnce() + Send + 'static) {
     let machine = std::thread::spawn(move || {
         rb_sys::network::enter_new_network().unwrap();
         let (to_machine, from_outside) = channel();
@@ -135,7 +136,7 @@ fn answer(question: &[u8], address: [u8; 4]) -> Vec<u8> {
 }
 
 /// A root with what asks in networks.
-fn root(scratch: &Scratch) -> PathBuf {
+pub(crate) fn root(scratch: &Scratch) -> PathBuf {
     let root = scratch.directory("root");
     install_busybox(&root);
     for applet in ["nslookup", "ping", "timeout", "cut", "tail"] {
@@ -285,14 +286,14 @@ fn one_that_is_killed_leaves_nothing() {
     });
 }
 
-/// Networks of a process's threads, but for this thread's.
-fn threads_of(process: u32) -> Vec<String> {
+/// The network of a process's threads that are not in this thread's.
+fn threads_of(process: u32) -> BTreeSet<String> {
     let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let networks = threads.filter_map(|thread| std::fs::read_link(thread.path().join("ns/net")).ok());
-    let others: Vec<String> =
+    let others: BTreeSet<String> =
         networks.filter(|network| *network != own).map(|network| network.display().to_string()).collect();
-    assert_eq!(others.len(), 1, "the thread of the router");
+    assert_eq!(others.len(), 1, "the threads of the router");
     others
 }
 
@@ -360,7 +361,7 @@ fn a_hundred_at_once_reach_outside_and_not_each_other() {
                     })
                 })
                 .collect();
-            let mut addresses = std::collections::BTreeSet::new();
+            let mut addresses = BTreeSet::new();
             for (number, step) in steps.into_iter().enumerate() {
                 let (said, own) = step.join().unwrap();
                 assert_eq!(said, format!("outside {number}\noutside {number}\n"));
@@ -383,7 +384,8 @@ fn those_who_share_a_network_find_each_other_and_nobody_else_does() {
         let router = Router::start().unwrap();
         let (shared, other) = (router.shared().unwrap(), router.shared().unwrap());
         let database = shared.join(Some("db")).unwrap();
-        let address = database.addresses()[0];
+        let addresses = database.addresses();
+        let (address, address_v6) = (addresses[0], addresses[1]);
         let mut listening = shell(RootMount::shared(&root), "nc -ll -p 5432 -e echo rows");
         listening.network = Network::Member(database);
         let kill = KillSwitch::new();
@@ -399,8 +401,12 @@ fn those_who_share_a_network_find_each_other_and_nobody_else_does() {
             // As soon as it listens, which may take a while.
             let script = "for try in $(yes | head -n 100); do timeout 5 nc DB 5432 < /dev/null 2> /dev/null && break; sleep 0.1; done; echo x | nc 192.0.2.2 80";
             assert_eq!(ask(client(), script), "rows\noutside 2\n");
-            let script =
-                format!("nc {address} 5432 < /dev/null 2>&1 || nslookup -type=a db 198.18.0.1 | tail -n 2");
+            let by_address = format!("nc {address} 5432 < /dev/null; nc {address_v6} 5432 < /dev/null");
+            assert_eq!(ask(client(), &by_address), "rows\nrows\n");
+            let script = format!(
+                "nc {address} 5432 < /dev/null 2>&1 || nc {address_v6} 5432 < /dev/null 2>&1 || \
+                    nslookup -type=a db 198.18.0.1 | tail -n 2"
+            );
             let elsewhere = Network::Member(other.join(Some("client")).unwrap());
             for network in [elsewhere, Network::Member(router.join().unwrap())] {
                 let said = ask(network, &script);

@@ -24,12 +24,12 @@ fn own(path: &Path) {
 }
 
 /// A root, an upper and a work directory of the user's, and the example where the user can reach it.
-struct User {
+pub(crate) struct User {
     scratch: Scratch,
 }
 
 impl User {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         own(&scratch.busybox("base"));
@@ -43,12 +43,16 @@ impl User {
         Self { scratch }
     }
 
-    fn overlay(&self) -> String {
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub(crate) fn overlay(&self) -> String {
         let path = |name: &str| self.scratch.path().join(name).display().to_string();
         format!("overlay:{}:{}:{}:{}", path("upper"), path("work"), path("base"), path("top"))
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let id = UID.to_string();
         Command::new("setpriv")
             .args(["--reuid", &id, "--regid", &id, "--clear-groups"])
@@ -59,7 +63,7 @@ impl User {
     }
 
     /// As `run`, with subordinate ids, in a mount namespace that sees them.
-    fn run_with_sub_ids(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run_with_sub_ids(&self, arguments: &[&str]) -> Output {
         let directory = self.scratch.directory("etc");
         for (file, line) in [
             ("passwd", format!("rbtest:x:{UID}:{UID}::/nonexistent:/bin/sh\n")),

@@ -15,7 +15,7 @@ fn mounts(socket: Socket) -> Vec<ExtraMount> {
     let own = ["/usr", "/lib", "/lib64"].into_iter().filter(|path| std::path::Path::new(path).exists());
     let own = own.map(|path| {
         let (source, target) = (path.into(), path.to_owned());
-        ExtraMount::Bind(Bind { source, target, readonly: true, recursive: false })
+        ExtraMount::Bind(Bind { source, target, readonly: true, ..Bind::default() })
     });
     let target = "/run/agent/sock".to_owned();
     own.chain([ExtraMount::Socket(SocketMount { socket, target })]).collect()

@@ -18,7 +18,10 @@ pub(crate) fn stepping_aside() -> bool {
         lacking.push("the package busybox-static".to_owned());
     }
     let report = probe_host();
-    let missing = report.checks().into_iter().filter(|check| check.verdict == Verdict::Missing);
+    let is_missing = |check: &&rb_exec::Check| {
+        check.verdict == Verdict::Missing || (check.name == "overlayfs" && check.verdict != Verdict::Works)
+    };
+    let missing = report.checks().into_iter().filter(is_missing);
     lacking.extend(missing.map(|check| format!("{} ({})", check.name, check.reason)));
     if !lacking.is_empty() {
         eprintln!("stepping aside: this needs {}", lacking.join(", "));
