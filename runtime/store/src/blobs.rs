@@ -7,18 +7,22 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rb_oci::{Digest, Hasher};
 
 use crate::error::Context as _;
 use crate::folder::{rename_durably, write_to};
+use crate::leases::Place;
+use crate::space::items::Item;
 use crate::{Result, Store, StoreError};
 
 impl Store {
     /// Starts a blob. Dropped without [`BlobWriter::commit`], it leaves nothing. A long one ends with an error when the
     /// disk is almost full ([`Store::check_space`]).
     pub fn blob_writer(&self) -> Result<BlobWriter> {
+        self.admit(0);
         let path = self.temp_path();
         let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
         let file = made.context("create", &path)?;
@@ -28,6 +32,7 @@ impl Store {
             file,
             hasher: Hasher::default(),
             written_bytes: 0,
+            begun: Instant::now(),
         })
     }
 
@@ -45,8 +50,12 @@ impl Store {
     /// Opens a blob, unverified; `None` where there is none.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>> {
         let path = self.blob_path(digest);
+        self.inner.leases.take(Place::Blob(*digest))?;
         match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => {
+                self.touch(Item::Blob(*digest));
+                Ok(Some(file))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StoreError::io("open", &path, source)),
         }
@@ -83,8 +92,18 @@ impl Store {
         self.root().join("blobs/sha256").join(digest.hex())
     }
 
-    /// Returns the size of a blob; `None` where there is none.
+    /// Returns the size of a blob; `None` where there is none. One that is there is not removed as long as this handle lives.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.inner.leases.take(Place::Blob(*digest))?;
+        let size_bytes = self.stored_size(digest)?;
+        if size_bytes.is_some() {
+            self.touch(Item::Blob(*digest));
+        }
+        Ok(size_bytes)
+    }
+
+    /// As [`Self::blob_size`], for who needs it no longer than that.
+    pub(crate) fn stored_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.blob_path(digest);
         match fs::symlink_metadata(&path) {
             Ok(metadata) => Ok(Some(metadata.len())),
@@ -113,6 +132,22 @@ impl Store {
         }
     }
 
+    /// Gives a file that is a blob, of which all is written, its name. It was begun at that time.
+    pub(crate) fn keep_blob(
+        &self,
+        digest: &Digest,
+        (file, from): (&File, &Path),
+        (size_bytes, begun): (u64, Instant),
+    ) -> Result<()> {
+        // Before others see it.
+        self.inner.leases.take(Place::Blob(*digest))?;
+        let was_there = self.stored_size(digest)?.is_some();
+        rename_durably(file, from, &self.blob_path(digest))?;
+        let cost_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.touch_made(Item::Blob(*digest), cost_ms);
+        if was_there { Ok(()) } else { self.add_occupied(size_bytes.next_multiple_of(4096)) }
+    }
+
     /// Takes a damaged blob away, so that it is missing rather than wrong; unless somebody put a whole one in the place of
     /// the `read` one meanwhile.
     fn discard_corrupt(&self, digest: &Digest, read: &File) {
@@ -133,6 +168,7 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     written_bytes: u64,
+    begun: Instant,
 }
 
 /// A path that is unlinked when dropped.
@@ -158,7 +194,7 @@ impl BlobWriter {
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(StoreError::DigestMismatch { expected, actual: digest });
         }
-        rename_durably(&self.file, &self.temporary.0, &self.store.blob_path(&digest))?;
+        self.store.keep_blob(&digest, (&self.file, &self.temporary.0), (size_bytes, self.begun))?;
         Ok((digest, size_bytes))
     }
 }

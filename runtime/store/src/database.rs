@@ -81,7 +81,7 @@ const SCHEMA: &str = "
 
 /// What came later, under its number: additions that an older program can do without. What it could not do without
 /// raises [`crate::FORMAT`].
-const ADDITIONS: [&str; 4] = [
+const ADDITIONS: [&str; 6] = [
     "
     CREATE TABLE tombstones (key BLOB PRIMARY KEY, reason INTEGER NOT NULL, gone_unix INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX tombstones_gone ON tombstones (gone_unix);
@@ -102,6 +102,35 @@ const ADDITIONS: [&str; 4] = [
     // An older program would take each for a layer of its own, and so this came with a format.
     "
     ALTER TABLE snapshots ADD COLUMN continues INTEGER NOT NULL DEFAULT 0;
+",
+    // An older program keeps them for longer.
+    "
+    CREATE TABLE failures (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        owner TEXT NOT NULL,
+        step BLOB NOT NULL,
+        about TEXT NOT NULL,
+        failed_unix INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE failure_snapshots (
+        failure INTEGER NOT NULL REFERENCES failures (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        snapshot INTEGER NOT NULL,
+        own INTEGER NOT NULL,
+        PRIMARY KEY (failure, place)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX failure_snapshots_snapshot ON failure_snapshots (snapshot);
+",
+    // An older program holds no leases, so that what it needs could go under it: this, too, came with a format.
+    "
+    CREATE TABLE uses (
+        item TEXT PRIMARY KEY,
+        base REAL NOT NULL,
+        uses INTEGER NOT NULL,
+        used_unix INTEGER NOT NULL,
+        cost_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE pins (item TEXT PRIMARY KEY, pinned_unix INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -210,7 +210,7 @@ impl StoreError {
                 root.display()
             )),
             Self::DiskFull { path, .. } => Some(format!(
-                "free space on the disk of {} or set RB_ROOT to another",
+                "free space on the disk of {} (`rb cache du` shows what is kept there), or set RB_ROOT to another",
                 root_of(path).display()
             )),
             Self::ReadOnly { path } => Some(format!(

@@ -1,5 +1,6 @@
 //! Images: names for manifests and indexes among the blobs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rb_oci::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
@@ -82,6 +83,31 @@ impl Store {
         self.inner.database.write(|transaction| {
             Ok(transaction.prepare_cached("DELETE FROM images WHERE name = ?")?.execute([name])? > 0)
         })
+    }
+
+    /// Returns the blobs that an image is made of, as far as they can be told from what is here.
+    pub(crate) fn blobs_of(&self, descriptor: &Descriptor) -> Result<BTreeSet<Digest>> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![descriptor.clone()];
+        while let Some(descriptor) = next.pop() {
+            let digest = descriptor_digest(&descriptor)?;
+            if !found.insert(digest) || descriptor.size() > MAX_MANIFEST_BYTES {
+                continue;
+            }
+            // What is not here, or not what it should be, names nothing.
+            let json = || std::fs::read(self.blob_path(&digest)).ok();
+            if is_index(descriptor.media_type()) {
+                let index = json().and_then(|bytes| serde_json::from_slice::<ImageIndex>(&bytes).ok());
+                next.extend(index.iter().flat_map(|index| index.manifests()).cloned());
+            } else {
+                let manifest = json().and_then(|bytes| serde_json::from_slice::<ImageManifest>(&bytes).ok());
+                for part in manifest.iter().flat_map(|it| std::iter::once(it.config()).chain(it.layers())) {
+                    // Parts that no registry gives have another kind of digest.
+                    found.extend(descriptor_digest(part).ok());
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn image_size(&self, descriptor: &Descriptor) -> Result<u64> {

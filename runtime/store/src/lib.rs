@@ -12,9 +12,10 @@
 //! <root>/tmp/<owner>.<n>     half-made or half-removed things of one process
 //! <root>/partial/<hex>       the first bytes of a blob that is, or was, on its way here
 //! <root>/locks/<owner>       held by `flock` while that process lives
+//! <root>/leases              what processes need, as locks on places of this file
 //! <root>/logs/<time>-<owner>/  what the steps of a build wrote, the newest builds' kept; the client's layout
 //! <root>/builds/<time>-<owner>.json  a record of each build, the newest kept; what is in it is the client's
-//! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache, tombstones
+//! <root>/rb.db               SQLite, WAL: records, snapshots, images, layers, stat cache, tombstones, uses, pins
 //! <root>/rb.db.aside         the last one that was found damaged
 //! ```
 //!
@@ -32,9 +33,11 @@ mod clock;
 mod damage;
 mod database;
 mod error;
+mod failures;
 mod folder;
 mod images;
 mod layers;
+mod leases;
 mod locks;
 mod logs;
 mod lost;
@@ -53,10 +56,11 @@ mod tombstones;
 mod verify;
 
 pub use blobs::{BlobReader, BlobWriter};
-pub use builds::{BuildFile, MOST_BUILDS, MOST_BYTES};
+pub use builds::{BuildFile, BuildList, MOST_BUILDS, MOST_BYTES, build, build_list, builds, remove_build};
 pub use cleaning::boot_id;
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use error::StoreError;
+pub use failures::{FAILURE_KEPT, FailureRow, MOST_FAILURES};
 pub use images::{ImageRow, descriptor_digest, image_names};
 pub use layers::LayerRow;
 pub use logs::{BuildLogs, MOST_LOG_BYTES, logs};
@@ -68,6 +72,11 @@ pub use processes::{Process, living};
 pub use records::Record;
 pub use remove::remove_tree;
 pub use snapshots::{Ended, SnapshotId, SnapshotRow, SnapshotState};
+pub use space::admit::{SpaceNote, tidy_apart};
+pub use space::collect::{Prune, Removed};
+pub use space::inventory::{Entry, Inventory};
+pub use space::items::{Item, Kind};
+pub use space::policy::{Amount, Bounds, Disk, Policy};
 pub use stat_cache::{FileStamp, StatCache, StatChange};
 pub use sync::sync_apart;
 pub use tombstones::{GoneReason, Tombstone};

@@ -14,7 +14,9 @@ use std::sync::{MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use crate::error::Context as _;
+use crate::leases::Place;
 use crate::snapshots::{self, SnapshotId};
+use crate::space::items::Item;
 use crate::tombstones::GoneReason;
 use crate::{Result, Store, StoreError, cleaning};
 
@@ -60,7 +62,10 @@ impl Store {
 
     /// Says whether `id` and all snapshots under it are as they were committed, each looked at once in the life of this
     /// handle. Where one is not, it is forgotten with all that builds on it.
+    ///
+    /// It is held from then on: as long as this handle lives it is not removed to make room.
     pub fn is_whole(&self, id: SnapshotId) -> Result<bool> {
+        self.hold(id)?;
         Ok(match self.look_at(id)? {
             Looked::Whole => true,
             Looked::Unknown => false,
@@ -91,6 +96,21 @@ impl Store {
             self.known().insert(*id);
         }
         Ok(Looked::Whole)
+    }
+
+    /// Holds a snapshot, which need not be there; what was known of it while it was not held is forgotten.
+    pub(crate) fn hold(&self, id: SnapshotId) -> Result<()> {
+        if self.inner.leases.take(Place::Snapshot(id))? {
+            self.known().remove(&id);
+        }
+        self.touch(Item::Layer(id));
+        Ok(())
+    }
+
+    /// Forgets a snapshot that is gone.
+    pub(crate) fn let_go(&self, id: SnapshotId) {
+        self.known().remove(&id);
+        self.inner.leases.give_up(Place::Snapshot(id));
     }
 
     fn known(&self) -> MutexGuard<'_, std::collections::HashSet<SnapshotId>> {

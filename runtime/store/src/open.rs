@@ -11,13 +11,16 @@ use std::thread::JoinHandle;
 
 use crate::database::Database;
 use crate::error::Context as _;
+use crate::leases::Leases;
 use crate::locks::ProcessLock;
 use crate::lost::Sealer;
+use crate::space::admit::Room;
+use crate::space::uses::Touched;
 use crate::sync::LastSync;
 use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, partial, place, remove};
 
 /// The number of the format that this program writes, and the newest that it reads.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// Directories below the root.
 const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs"];
@@ -26,7 +29,7 @@ const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", 
 const MADE_LATER: [&str; 4] = ["builds", "claims", partial::FOLDER, "status"];
 
 /// Files below the root, those of SQLite and half-written ones included.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "format",
     "format.new",
     "oci-layout",
@@ -41,6 +44,7 @@ const FILES: [&str; 14] = [
     "rb.db.damaged",
     "rb.db.aside",
     "rb.db.aside-wal",
+    "leases",
 ];
 
 /// A handle on a state directory; clones share it. Blocking: call it off the async threads.
@@ -64,6 +68,9 @@ pub(crate) struct Inner {
     pub(crate) whole: Mutex<HashSet<SnapshotId>>,
     /// Held while snapshots are looked through.
     pub(crate) looking: Mutex<()>,
+    pub(crate) leases: Leases,
+    pub(crate) touched: Touched,
+    pub(crate) room: Room,
 }
 
 impl Store {
@@ -79,7 +86,8 @@ impl Store {
             return Err(StoreError::RelativeRoot(root.to_owned()));
         }
         place::check_path(root)?;
-        match known_format(root)? {
+        let known = known_format(root)?;
+        match known {
             Some(found) => {
                 place::check(root)?;
                 if found < FORMAT {
@@ -96,7 +104,14 @@ impl Store {
         } else {
             match Self::open_once(root, &clock, Vec::new()) {
                 Err(StoreError::Damaged { reason, .. }) => reason,
-                done => return done,
+                Ok(store) => {
+                    if known.is_none() {
+                        // Of a new one it is known what it holds.
+                        store.look_at_all()?;
+                    }
+                    return Ok(store);
+                }
+                Err(error) => return Err(error),
             }
         };
         let Some(inode) = inode.filter(|_| damage::is_ours(&path)) else {
@@ -138,6 +153,9 @@ impl Store {
                 sealer: OnceLock::new(),
                 whole: Mutex::new(HashSet::new()),
                 looking: Mutex::new(()),
+                leases: Leases::open(root)?,
+                touched: Touched::default(),
+                room: Room::default(),
             }),
         };
         let trash = cleaning::clean(&store)?;

@@ -15,12 +15,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rb_oci::Digest;
 
 use crate::error::Context as _;
-use crate::folder::{rename_durably, write_to};
+use crate::folder::write_to;
 use crate::{Result, Store, StoreError};
 
 /// The folder, below the root; it comes with its first file.
@@ -43,11 +43,13 @@ pub struct PartialBlob {
     file: File,
     written_bytes: u64,
     limit_bytes: u64,
+    begun: Instant,
 }
 
 impl Store {
     /// Takes what is there of a blob of `limit_bytes`; mostly nothing. Waits for another who has it.
     pub fn partial_blob(&self, digest: &Digest, limit_bytes: u64) -> Result<PartialBlob> {
+        self.admit(0);
         let folder = self.root().join(FOLDER);
         let path = folder.join(digest.hex());
         let mut options = OpenOptions::new();
@@ -68,7 +70,8 @@ impl Store {
             }
             let written_bytes = file.seek(SeekFrom::End(0)).context("read", &path)?;
             let (store, digest) = (self.clone(), *digest);
-            return Ok(PartialBlob { store, digest, path, file, written_bytes, limit_bytes });
+            let begun = Instant::now();
+            return Ok(PartialBlob { store, digest, path, file, written_bytes, limit_bytes, begun });
         }
     }
 }
@@ -119,8 +122,7 @@ impl PartialBlob {
     /// As [`PartialBlob::commit`], of a blob whose digest nobody knew before: what it was begun under was only a name for
     /// it, such as that of a version of a file of the web.
     pub fn commit_as(self, actual: &Digest) -> Result<()> {
-        let path = self.store.blob_path(actual);
-        rename_durably(&self.file, &self.path, &path)
+        self.store.keep_blob(actual, (&self.file, &self.path), (self.written_bytes, self.begun))
     }
 }
 
@@ -181,7 +183,7 @@ pub(crate) fn clean(store: &Store) {
 }
 
 /// Removes a file that nobody adds to.
-fn remove(path: &Path) -> bool {
+pub(crate) fn remove(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     loop {
         match file.try_lock() {

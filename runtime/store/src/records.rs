@@ -6,7 +6,7 @@
 use rb_oci::Digest;
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use crate::snapshots::{SnapshotId, require_committed};
+use crate::snapshots::{SnapshotId, is_committed, require_committed};
 use crate::tombstones::{self, GoneReason};
 use crate::{Result, Store, StoreError};
 
@@ -25,7 +25,7 @@ impl Store {
     /// Returns what stands under `key`. A record that names a snapshot which is lost or damaged, or whose parents are, is
     /// forgotten.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>> {
-        let Some(record) = self.stored_record(key)? else { return Ok(None) };
+        let Some(record) = self.read_record(key)? else { return Ok(None) };
         for id in &record.snapshots {
             if !self.is_whole(*id)? {
                 return Ok(None);
@@ -36,6 +36,21 @@ impl Store {
 
     /// As [`Self::record`], for who looks at each file of the snapshots that it takes: nobody does here.
     pub fn stored_record(&self, key: &Digest) -> Result<Option<Record>> {
+        let Some(record) = self.read_record(key)? else { return Ok(None) };
+        record.snapshots.iter().try_for_each(|id| self.hold(*id))?;
+        // One may have gone before it was held.
+        let are_there = self.inner.database.read(|connection| {
+            for id in &record.snapshots {
+                if !is_committed(connection, *id)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        Ok(are_there?.then_some(record))
+    }
+
+    fn read_record(&self, key: &Digest) -> Result<Option<Record>> {
         self.inner.database.read(|connection| {
             // One read transaction, so that result and snapshots are of one moment.
             let transaction = connection.unchecked_transaction()?;

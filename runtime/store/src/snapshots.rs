@@ -16,7 +16,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use crate::database::{from_sql, to_sql};
 use crate::error::Context as _;
+use crate::leases::Place;
 use crate::lost::Seal;
+use crate::space::items::Item;
+use crate::space::uses;
 use crate::tombstones::{self, Going, GoneReason};
 use crate::{Result, Store, StoreError, cleaning};
 
@@ -85,6 +88,9 @@ pub struct Ended {
     pub seal: Option<Seal>,
 }
 
+/// What the folders around a snapshot's files take.
+const FOLDERS_BYTES: u64 = 3 * 4096;
+
 const COLUMNS: &str =
     "SELECT id, parent, state, size_bytes, content_key, own_key, seal IS NOT NULL, continues FROM snapshots";
 
@@ -92,6 +98,7 @@ impl Store {
     /// Starts a snapshot on top of a committed one and makes its empty directories `fs` (0755) and `work`. Refused where
     /// the disk is almost full ([`Store::check_space`]).
     pub fn new_snapshot(&self, parent: Option<SnapshotId>) -> Result<SnapshotId> {
+        self.admit(0);
         self.check_space()?;
         let id = self.inner.database.write(|transaction| {
             if let Some(parent) = parent {
@@ -103,6 +110,13 @@ impl Store {
             insert.execute((parent.map(SnapshotId::to_sql), self.inner.lock.name(), self.now_unix()))?;
             Ok(SnapshotId::from_sql(transaction.last_insert_rowid()))
         })?;
+        // From before it is committed, when others find it.
+        self.inner.leases.take(Place::Snapshot(id))?;
+        self.inner.touched.begin(id);
+        self.begin_writing();
+        if let Some(parent) = parent {
+            self.touch(Item::Layer(parent));
+        }
         let directory = self.snapshot_dir(id);
         if let Err(error) = self.make_directories(id, &directory) {
             // The first error tells; a row that stays is cleaned after this process.
@@ -149,6 +163,10 @@ impl Store {
         self.remove_tree(&self.snapshot_dir(id).join("work"))?;
         loop {
             let standing = self.commit_or_older(id, end)?;
+            if standing == id {
+                self.end_writing();
+                self.touch_made(Item::Layer(id), self.inner.touched.end(id));
+            }
             // An older one that is lost or damaged is forgotten, so the next round does not meet it.
             if standing == id || self.is_whole(standing)? {
                 self.sync_when_due();
@@ -171,6 +189,7 @@ impl Store {
                  WHERE id = ?",
             )?;
             update.execute((to_sql(*size_bytes), content_key, own_key, seal, id.to_sql()))?;
+            uses::add_occupied(transaction, size_bytes.saturating_add(FOLDERS_BYTES))?;
             Ok(id)
         })
     }
@@ -227,7 +246,7 @@ impl Store {
                 .query_row([id.to_sql()], read_row)
                 .optional()?
             else {
-                return Ok(false);
+                return Ok(None);
             };
             if row.state != SnapshotState::Committed {
                 self.require_mine(transaction, id)?;
@@ -237,13 +256,16 @@ impl Store {
                 return Err(StoreError::HasChildren { id, children });
             }
             self.begin_removal(transaction, id, self.going(GoneReason::Removed))?;
-            Ok(true)
+            Ok(Some(row.state))
         })?;
-        if !found {
-            return Ok(false);
+        let Some(state) = found else { return Ok(false) };
+        if state == SnapshotState::Active {
+            self.end_writing();
+            self.inner.touched.end(id);
         }
         let trash = cleaning::take_directory(self, id)?;
         self.inner.database.write(|transaction| forget(transaction, id, self.going(GoneReason::Removed)))?;
+        self.let_go(id);
         trash.iter().try_for_each(|directory| self.remove_tree(directory))?;
         Ok(true)
     }

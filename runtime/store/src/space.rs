@@ -3,11 +3,23 @@
 //! A disk that fills up while something is written leaves it half written: that is cleaned, but the work is lost, and so
 //! is what other programs would write. So a snapshot is not begun, and a long blob not continued, when little is left.
 //! Small writes (rows, short blobs) go on: they end what was begun, and removing things needs them.
+//!
+//! How much of the disk is taken at all is [`policy`]'s: [`measure`] looks at the whole, [`inventory`] says who needs what of it,
+//! [`worth`] what goes first, [`collect`] removes it, and [`admit`] sees to it in time.
 
 use std::io;
 
-use crate::error::Context as _;
+use crate::open::Inner;
 use crate::{Result, Store, StoreError};
+
+pub(crate) mod admit;
+pub(crate) mod collect;
+pub(crate) mod inventory;
+pub(crate) mod items;
+pub(crate) mod measure;
+pub(crate) mod policy;
+pub(crate) mod uses;
+pub(crate) mod worth;
 
 /// Less than this is little on any disk.
 const FLOOR_BYTES: u64 = 64 << 20;
@@ -16,21 +28,28 @@ const FLOOR_BYTES: u64 = 64 << 20;
 const CEILING_BYTES: u64 = 4 << 30;
 
 /// A blob asks again after so many bytes.
-const ASK_EVERY_BYTES: u64 = 16 << 20;
+const ASK_EVERY_BYTES: u64 = 4 << 20;
 
 impl Store {
     /// Refuses (`DiskFull`) when little is left on the disk of the state directory: less than 64 MiB or 0.5 %, of very
-    /// large disks less than 4 GiB. One system call.
+    /// large disks less than 4 GiB, and nothing can go. One system call where there is room.
     pub fn check_space(&self) -> Result<()> {
-        let root = self.root();
-        let statistics = rustix::fs::statvfs(root).context("look at the file system of", root)?;
-        let left_bytes = statistics.f_bavail.saturating_mul(statistics.f_frsize);
-        let size_bytes = statistics.f_blocks.saturating_mul(statistics.f_frsize);
-        // Some file systems do not count.
-        if size_bytes > 0 && left_bytes < little(size_bytes) {
-            return Err(StoreError::DiskFull { path: root.to_owned(), left_bytes: Some(left_bytes) });
+        if self.is_too_full()?.is_some() {
+            // What nobody needs goes first.
+            self.admit(0);
         }
-        Ok(())
+        match self.is_too_full()? {
+            None => Ok(()),
+            left_bytes => Err(StoreError::DiskFull { path: self.root().to_owned(), left_bytes }),
+        }
+    }
+
+    /// Returns what is left on the disk, if that is little.
+    fn is_too_full(&self) -> Result<Option<u64>> {
+        let disk = self.disk()?;
+        // Some file systems do not count.
+        let is_little = disk.size_bytes > 0 && disk.free_bytes < little(disk.size_bytes);
+        Ok(is_little.then_some(disk.free_bytes))
     }
 
     /// Refuses as [`Store::check_space`] does, now and then while a blob grows: it has `size_bytes`, of which the last
@@ -40,7 +59,17 @@ impl Store {
         if before / ASK_EVERY_BYTES == size_bytes / ASK_EVERY_BYTES {
             return Ok(());
         }
+        self.admit(size_bytes);
         self.check_space().map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // It decides only what goes first.
+        if let Err(error) = self.note_uses() {
+            tracing::debug!(%error, "what was used is not noted");
+        }
     }
 }
 

@@ -54,6 +54,8 @@ impl Store {
     /// To be called when this handle has committed its last snapshot; the database's log is left to that process too. `also`
     /// says that there is more to be synced than snapshots.
     pub fn begin_sync(&self, also: bool) -> Result<Option<File>> {
+        self.note_uses()?;
+        let also = also || self.is_tidying_due()?;
         let unsynced = self.inner.database.read(|connection| {
             let query = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE state = 1 AND synced = 0)";
             Ok(connection.query_row(query, [], |row| row.get::<_, bool>(0))?)
@@ -106,11 +108,7 @@ impl Store {
 /// Syncs what was committed in the state directory at `root` until nothing is left, unless somebody is at it. `directory`
 /// is what [`Store::begin_sync`] returned. Makes nothing: where the state directory has gone, there is nothing to do.
 pub fn sync_apart(root: &Path, directory: &File) -> Result<()> {
-    let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let is_there = || {
-        let here = fs::metadata(root).ok().map(file);
-        here.is_some() && here == directory.metadata().ok().map(file) && root.join("rb.db").exists()
-    };
+    let is_there = || is_there(root, directory);
     let open = || if is_there() { Database::open(&root.join("rb.db")).map(Some) } else { Ok(None) };
     let mut rest = REST;
     loop {
@@ -133,6 +131,13 @@ pub fn sync_apart(root: &Path, directory: &File) -> Result<()> {
             Some(_) | None => return Ok(()),
         }
     }
+}
+
+/// Says whether `directory` is the state directory at `root`.
+pub(crate) fn is_there(root: &Path, directory: &File) -> bool {
+    let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let here = fs::metadata(root).ok().map(file);
+    here.is_some() && here == directory.metadata().ok().map(file) && root.join("rb.db").exists()
 }
 
 /// Takes the lock of the one who syncs; `None` while another has it. It is that of the directory `locks`, so that

@@ -168,7 +168,7 @@ impl Store {
             let name = entry.context("list", &directory)?.file_name();
             let digest = name.to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
             let Some(digest) = digest else { continue };
-            blobs.extend(self.blob_size(&digest)?.map(|size_bytes| (digest, size_bytes)));
+            blobs.extend(self.stored_size(&digest)?.map(|size_bytes| (digest, size_bytes)));
         }
         blobs.sort_unstable();
         Ok(blobs)

@@ -9,7 +9,7 @@ fn makes_what_is_documented_and_opens_it_again() {
     let parent = tempfile::tempdir().expect("temp dir");
     let root = parent.path().join("a/b");
     let store = Store::open(&root).expect("creates");
-    assert_eq!(fs::read_to_string(root.join("format")).expect("reads"), "2\n");
+    assert_eq!(fs::read_to_string(root.join("format")).expect("reads"), "3\n");
     assert_eq!(fs::metadata(&root).expect("stats").mode() & 0o7777, 0o700);
     for name in
         ["blobs/sha256", "snapshots", "caches", "tmp", "locks", "logs", "rb.db", "oci-layout", "index.json"]
@@ -32,9 +32,9 @@ fn refuses_a_relative_root() {
 fn refuses_a_newer_format_and_one_that_is_none() {
     let root = tempfile::tempdir().expect("temp dir");
     drop(Store::open(root.path()).expect("creates"));
-    fs::write(root.path().join("format"), "3\n").expect("writes");
+    fs::write(root.path().join("format"), "4\n").expect("writes");
     let error = Store::open(root.path()).expect_err("is newer");
-    assert!(error.to_string().contains("has format 3; this program knows formats up to 2"), "{error}");
+    assert!(error.to_string().contains("has format 4; this program knows formats up to 3"), "{error}");
     for text in ["", "x", "0", "-1"] {
         fs::write(root.path().join("format"), text).expect("writes");
         let error = Store::open(root.path()).expect_err("is no format");
@@ -156,7 +156,7 @@ fn a_database_of_the_first_version_gets_what_came_later_and_keeps_its_records() 
     store.put_record(&key, b"v", &[id]).expect("puts");
     drop(store);
     let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
-    connection.execute_batch("DROP TABLE tombstones; DROP TABLE origins; ALTER TABLE snapshots DROP COLUMN seal; ALTER TABLE snapshots DROP COLUMN own_key;
+    connection.execute_batch("DROP TABLE tombstones; DROP TABLE origins; DROP TABLE uses; DROP TABLE pins; DROP TABLE failure_snapshots; DROP TABLE failures; ALTER TABLE snapshots DROP COLUMN seal; ALTER TABLE snapshots DROP COLUMN own_key;
              ALTER TABLE snapshots DROP COLUMN continues;
              PRAGMA user_version = 0;").expect("goes back");
     drop(connection);
@@ -170,7 +170,7 @@ fn a_database_of_the_first_version_gets_what_came_later_and_keeps_its_records() 
         }
     });
     // An older program stays away from now on.
-    assert_eq!(fs::read_to_string(root.path().join("format")).expect("reads"), "2\n");
+    assert_eq!(fs::read_to_string(root.path().join("format")).expect("reads"), "3\n");
     let store = Store::open(root.path()).expect("opens");
     store.remove_record(&key).expect("removes");
     assert!(store.tombstone(&key).expect("reads").is_some());
