@@ -149,6 +149,16 @@ impl Snapshots {
         Ok(active.end(stands))
     }
 
+    /// Ends the writing of `active` as it is: it is not read, nobody finds it by its content, and it stands for no other.
+    pub fn commit_unread(&self, active: Active) -> Result<SnapshotId> {
+        let view = View::new(vec![active.upper.clone()]);
+        let size_bytes = view
+            .lookup("/", crate::Follow::No)?
+            .map_or(Ok(0), |start| crate::walk::all(&view, start).map(|entries| diff::occupied(&entries)))?;
+        let stands = self.store.commit_snapshot(active.id, size_bytes, None)?;
+        Ok(active.end(stands))
+    }
+
     /// Says of a snapshot all that its row keeps. What the diff saw of the files is what is sealed: who changes one of them
     /// after it is noticed.
     fn ended(
