@@ -23,6 +23,7 @@ codes! {
     DUPLICATE_IMPORT = "rb::resolve::duplicate_import", "Two imports of one scope have the same alias.";
     BAD_IMPORT = "rb::resolve::bad_import", "An IMPORT that names no folder, or cannot have that alias.";
     BAD_PATTERN = "rb::resolve::bad_pattern", "A pattern fits nothing, or stands where one folder is meant.";
+    IDLE_ALWAYS = "rb::resolve::idle_always", "Warning: SAVE ARTIFACT --always where nothing that it covers can fail.";
     WRONG_KIND = "rb::resolve::wrong_kind", "A target, function or image used as one of the others.";
 
     BAD_CONFIG = "rb::project::bad_config", "rb.toml is not well formed, or a value has the wrong type.";

@@ -95,7 +95,7 @@ impl Line {
         self.push(keyword(kind));
         match kind {
             StmtKind::From(from) => self.from(from),
-            StmtKind::Locally(_) | StmtKind::Wait(_) => {}
+            StmtKind::Locally(_) | StmtKind::Wait(_) | StmtKind::Try(_) => {}
             StmtKind::Run(run) => self.run(run),
             StmtKind::Copy(copy) => self.copy(copy),
             StmtKind::Arg(arg) => self.argument(arg),
@@ -160,9 +160,21 @@ impl Line {
 
     fn run(&mut self, run: &Run) {
         // Terms change no result, so an image's history does not tell of them either.
-        let Run { flags, push, entrypoint, network, timeout: _, retry: _, interactive, later, command } = run;
+        let Run {
+            flags,
+            push,
+            entrypoint,
+            network,
+            devices,
+            timeout: _,
+            retry: _,
+            interactive,
+            later,
+            command,
+        } = run;
         self.option("network", network);
         self.step_flags(flags);
+        self.option("device", devices);
         self.flag(*push, "push");
         self.flag(*entrypoint, "entrypoint");
         match interactive {
@@ -325,12 +337,14 @@ impl Line {
             destination,
             local,
             if_exists,
+            always,
             force,
             keep_times,
             keep_owner,
             symlink_no_follow,
         } = save;
         self.flag(*if_exists, "if-exists");
+        self.flag(*always, "always");
         self.flag(*force, "force");
         self.flag(*keep_times, "keep-ts");
         self.flag(*keep_owner, "keep-own");
@@ -432,7 +446,7 @@ mod tests {
             "STOPSIGNAL SIGINT",
             "HOST db 10.0.0.1",
             "CACHE --id=x --sharing=shared /c",
-            "SAVE ARTIFACT --if-exists --force a b AS LOCAL c",
+            "SAVE ARTIFACT --if-exists --always --force a b AS LOCAL c",
             "SAVE IMAGE --push --insecure a:1 b:$x",
             "BUILD --platform=linux/amd64 --platform=linux/arm64 --pass-args +u --a=1 --a=2",
             "DO --pass-args +F --a=\"b c\"",

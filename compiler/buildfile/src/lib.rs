@@ -19,7 +19,7 @@ mod word;
 
 pub use codes::CODES;
 pub use evaluate::{CALLED_FROM, builtin_arguments};
-pub use lower::local_name;
+pub use lower::{local_name, repository_source, tree_elsewhere};
 pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
 pub use summary::{

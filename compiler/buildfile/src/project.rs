@@ -45,13 +45,15 @@ pub struct Capabilities {
     pub locally: bool,
     /// `RUN --network=host`
     pub host_network: bool,
+    /// `RUN --device`
+    pub devices: bool,
     /// `SAVE IMAGE --push`, `RUN --push`
     pub push: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { privileged: true, locally: true, host_network: true, push: true }
+        Self { privileged: true, locally: true, host_network: true, devices: true, push: true }
     }
 }
 
@@ -66,7 +68,7 @@ struct Written {
 
 /// Keys of the file and of `[capabilities]`.
 const KEYS: [&str; 3] = ["platforms", "capabilities", "default-registry"];
-const CAPABILITIES_KEYS: [&str; 4] = ["privileged", "locally", "host-network", "push"];
+const CAPABILITIES_KEYS: [&str; 5] = ["privileged", "locally", "host-network", "devices", "push"];
 
 /// Help for what a project cannot say.
 const OF_THE_USER: &str =

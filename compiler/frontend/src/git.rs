@@ -32,3 +32,21 @@ pub struct GitFacts {
     /// Addresses behind `Co-authored-by:`.
     pub co_authors: Vec<String>,
 }
+
+/// Returns the addresses of `Co-authored-by: NAME <ADDRESS>` in the body of a commit's message, each once.
+pub fn co_authors(body: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in body.lines() {
+        let Some(who) = line.trim().strip_prefix("Co-authored-by: ") else { continue };
+        let address = who
+            .rsplit_once(' ')
+            .and_then(|(_, last)| last.strip_prefix('<'))
+            .and_then(|last| last.strip_suffix('>'));
+        if let Some(address) = address.filter(|address| !address.is_empty())
+            && !found.iter().any(|known| known == address)
+        {
+            found.push(address.to_owned());
+        }
+    }
+    found
+}

@@ -10,13 +10,15 @@ mod host;
 mod map_world;
 mod output;
 mod reference;
+mod repository;
 mod world;
 
-pub use git::GitFacts;
+pub use git::{GitFacts, co_authors};
 pub use host::{HostCommand, HostOutcome};
 pub use map_world::MapWorld;
 pub use output::{BuildPlan, Effect, LocalOutput, PlannedOutput, SavedArtifact, SavedImage, TargetOutput};
 pub use reference::{FunctionRef, ProjectRef, TargetKey, TargetRef};
+pub use repository::{PinnedRepository, Repository, RepositoryError, RepositoryRequest};
 pub use world::{
     Answer, FileKind, Gateway, ImageLocation, ImageRequest, Query, ResolvedImage, Workspace, WorkspaceEntry,
     World, WorldError,
@@ -96,6 +98,9 @@ pub struct BuildOptions {
     pub allow_privileged: bool,
     /// What targets save is not written: that two of them have one name or one place says nothing.
     pub withhold_outputs: bool,
+    /// The folder that the user stands in, relative to the workspace's root: where targets of repositories elsewhere write
+    /// what is `AS LOCAL`.
+    pub here: String,
     /// The version of `rb`: EARTHLY_VERSION.
     pub version: String,
     /// The commit `rb` was built from: EARTHLY_BUILD_SHA.

@@ -10,11 +10,11 @@ use rb_oci::{Digest, ImageConfig};
 
 use crate::{
     Answer, Effect, FileKind, Gateway, GitFacts, HostCommand, HostOutcome, ImageLocation, ImageRequest,
-    PlannedOutput, ProjectRef, Query, ResolvedImage, SavedArtifact, Workspace, WorkspaceEntry, World,
-    WorldError,
+    PinnedRepository, PlannedOutput, ProjectRef, Query, Repository, RepositoryRequest, ResolvedImage,
+    SavedArtifact, Workspace, WorkspaceEntry, World, WorldError,
 };
 
-/// Files by path from the workspace's root, images by location as text, what commands answer, and a source map for
+/// Files by path from the workspace's root (of a repository elsewhere behind its name, `a.com/b/c:v1/folder/file`), images by location as text, what commands answer, and a source map for
 /// the texts. It writes down what was asked of it, in order.
 #[derive(Debug, Default)]
 pub struct MapWorld {
@@ -118,11 +118,11 @@ impl MapWorld {
         if self.symlinks.contains(path) { FileKind::Symlink } else { FileKind::File }
     }
 
-    fn check(&self, path: &ProjectRef) -> Result<(), WorldError> {
-        if !self.unreadable.contains(path.dir()) {
+    fn check(&self, path: &str) -> Result<(), WorldError> {
+        if !self.unreadable.contains(path) {
             return Ok(());
         }
-        let message = format!("cannot read `{}`: input/output error", path.dir());
+        let message = format!("cannot read `{path}`: input/output error");
         Err(WorldError::Failed { kind: ErrorKind::Environment, message })
     }
 }
@@ -135,37 +135,48 @@ fn missing(what: String) -> WorldError {
 impl Workspace for MapWorld {
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
         for name in ["Buildfile", "Earthfile", "build.earth"] {
-            self.check(&project.join(name))?;
-            let path = project.join(name).dir().to_owned();
+            let path = project.file(name);
+            self.check(&path)?;
             if let Some(content) = self.files.get(&path) {
                 return Ok(self.sources.add(path, String::from_utf8_lossy(content).into_owned()));
             }
         }
-        Err(missing(match project.dir() {
+        Err(missing(match project.file("").as_str() {
             "" => "a Buildfile here".to_owned(),
             dir => format!("a Buildfile in `{dir}`"),
         }))
     }
 
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError> {
-        self.check(&project.join(path))?;
-        self.files.get(project.join(path).dir()).cloned().ok_or_else(|| missing(format!("`{path}`")))
+        let full = project.file(path);
+        self.check(&full)?;
+        self.files.get(&full).cloned().ok_or_else(|| missing(format!("`{path}`")))
     }
 
     async fn stat(&self, project: &ProjectRef, path: &str) -> Result<Option<WorkspaceEntry>, WorldError> {
-        let full = project.join(path);
+        let full = project.file(path);
         self.check(&full)?;
-        let name = full.dir().rsplit('/').next().unwrap_or_default().to_owned();
-        if self.files.contains_key(full.dir()) {
-            return Ok(Some(WorkspaceEntry { name, kind: self.kind(full.dir()) }));
+        let name = full.rsplit('/').next().unwrap_or_default().to_owned();
+        if self.files.contains_key(&full) {
+            return Ok(Some(WorkspaceEntry { name, kind: self.kind(&full) }));
         }
-        let folder = full.dir().is_empty() || !self.children(full.dir()).is_empty();
+        let folder = full.is_empty() || !self.children(&full).is_empty();
         Ok(folder.then_some(WorkspaceEntry { name, kind: FileKind::Directory }))
     }
 
     async fn list(&self, project: &ProjectRef, dir: &str) -> Result<Vec<WorkspaceEntry>, WorldError> {
-        self.check(&project.join(dir))?;
-        Ok(self.children(project.join(dir).dir()).into_iter().collect())
+        let full = project.file(dir);
+        self.check(&full)?;
+        Ok(self.children(&full).into_iter().collect())
+    }
+
+    fn git_address(&self, url: &str) -> String {
+        url.to_owned()
+    }
+
+    async fn pin(&self, repository: &Repository) -> Result<Arc<PinnedRepository>, WorldError> {
+        let commit = Digest::of(format!("commit of {repository}")).hex()[..40].to_owned();
+        Ok(Arc::new(PinnedRepository { url: format!("https://{}.git", repository.place()), commit }))
     }
 
     async fn git(&self, _project: &ProjectRef) -> Result<Option<Arc<GitFacts>>, WorldError> {
@@ -185,7 +196,7 @@ impl Gateway for MapWorld {
         let (name, scheme) = match &request.location {
             ImageLocation::Registry(name) => (name.clone(), "docker-image"),
             ImageLocation::OciLayout { project, path, tag } => {
-                let dir = project.join(path).dir().to_owned();
+                let dir = project.file(path);
                 (
                     tag.iter().fold(format!("oci-layout:{dir}"), |name, tag| format!("{name}:{tag}")),
                     "oci-layout",
@@ -201,6 +212,10 @@ impl Gateway for MapWorld {
             digest,
             config,
         })
+    }
+
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        Err(missing(format!("the repository `{}`", request.shown)))
     }
 
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {

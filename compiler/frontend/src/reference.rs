@@ -5,6 +5,8 @@ use std::fmt;
 
 use rb_oci::Platform;
 
+use crate::Repository;
+
 /// A folder with a build file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProjectRef {
@@ -14,13 +16,20 @@ pub enum ProjectRef {
         /// The relative path.
         dir: String,
     },
+    /// A folder of a repository elsewhere. One whose path begins with `..` leads out of it, and nothing is there.
+    Remote {
+        /// Which repository.
+        repository: Repository,
+        /// Path relative to its root, as of a local one.
+        dir: String,
+    },
 }
 
 impl ProjectRef {
     /// Joins a relative path to this project's folder and normalises it by its text.
     #[must_use]
     pub fn join(&self, path: &str) -> Self {
-        let Self::Local { dir } = self;
+        let dir = self.dir();
         let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
         for part in path.split('/') {
             match part {
@@ -31,13 +40,58 @@ impl ProjectRef {
                 part => parts.push(part),
             }
         }
-        Self::Local { dir: parts.join("/") }
+        self.at(parts.join("/"))
     }
 
-    /// Returns the folder relative to the workspace's root; "" for the root.
+    /// Returns the folder relative to the root of the workspace or repository; "" for the root.
     pub fn dir(&self) -> &str {
-        let Self::Local { dir } = self;
-        dir
+        match self {
+            Self::Local { dir } | Self::Remote { repository: _, dir } => dir,
+        }
+    }
+
+    /// Returns the root of the workspace or repository that it lies in.
+    #[must_use]
+    pub fn root(&self) -> Self {
+        self.at(String::new())
+    }
+
+    /// Returns another folder of the same workspace or repository.
+    fn at(&self, dir: String) -> Self {
+        match self {
+            Self::Local { dir: _ } => Self::Local { dir },
+            Self::Remote { repository, dir: _ } => Self::Remote { repository: repository.clone(), dir },
+        }
+    }
+
+    /// Returns what a file of it is called, from the root of the workspace or behind the repository: `dir/file`,
+    /// `host/path/project:reference/dir/file`.
+    pub fn file(&self, path: &str) -> String {
+        let full = self.join(path);
+        match full.repository() {
+            None => full.dir().to_owned(),
+            Some(repository) if full.dir().is_empty() => repository.to_string(),
+            Some(repository) => format!("{repository}/{}", full.dir()),
+        }
+    }
+
+    /// Returns the repository elsewhere that it lies in.
+    pub fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Local { dir: _ } => None,
+            Self::Remote { repository, dir: _ } => Some(repository),
+        }
+    }
+}
+
+/// As it stands in a reference, before the `+`: `./dir`, nothing in the workspace's root, `host/path/project/dir:reference`.
+impl fmt::Display for ProjectRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote { repository, dir } => out.write_str(&repository.with_folder(dir)),
+            Self::Local { dir } if dir.is_empty() || dir.starts_with("..") => out.write_str(dir),
+            Self::Local { dir } => write!(out, "./{dir}"),
+        }
     }
 }
 
@@ -52,11 +106,7 @@ pub struct TargetRef {
 
 impl fmt::Display for TargetRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.project.dir() {
-            "" => write!(out, "+{}", self.name),
-            dir if dir.starts_with("..") => write!(out, "{dir}+{}", self.name),
-            dir => write!(out, "./{dir}+{}", self.name),
-        }
+        write!(out, "{}+{}", self.project, self.name)
     }
 }
 
@@ -84,6 +134,9 @@ pub struct TargetKey {
     pub args: BTreeMap<String, String>,
     /// What its steps run on.
     pub platform: Platform,
+    /// It may ask for what a stranger's target may not. Always so of the user's own; of one of a repository elsewhere where
+    /// every call on the way to it says `--allow-privileged`.
+    pub trusted: bool,
 }
 
 /// As people would type it: `+app --MODE=debug`, without the platform.
@@ -112,6 +165,14 @@ mod tests {
         assert_eq!(root.join("../x").dir(), "../x");
         assert_eq!(root.join("../x").join("../../y").dir(), "../../y");
         assert_eq!(root.join("a/b").join("../c/").dir(), "a/c");
+        let (repository, _) = Repository::parse("a.com/b/c:v1").expect("parses");
+        let far = ProjectRef::Remote { repository, dir: "x".to_owned() };
+        assert_eq!(far.join("../y").to_string(), "a.com/b/c/y:v1");
+        assert_eq!(far.root().to_string(), "a.com/b/c:v1");
+        assert_eq!(
+            (far.file("f"), far.file("..")),
+            ("a.com/b/c:v1/x/f".to_owned(), "a.com/b/c:v1".to_owned())
+        );
     }
 
     #[test]
@@ -125,7 +186,7 @@ mod tests {
         assert_eq!(target("../b").to_string(), "../b+t");
         let args = [("A", "1"), ("B", "x y's"), ("C", "")];
         let args = args.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let key = TargetKey { target: target(""), args, platform: Platform::host() };
+        let key = TargetKey { target: target(""), args, platform: Platform::host(), trusted: true };
         assert_eq!(key.to_string(), r"+t --A=1 --B='x y'\''s' --C=");
     }
 }

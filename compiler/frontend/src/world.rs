@@ -7,7 +7,9 @@ use rb_diag::{ErrorKind, SourceFile};
 use rb_llb::State;
 use rb_oci::{Digest, ImageConfig, Platform};
 
-use crate::{Effect, GitFacts, HostCommand, HostOutcome, ProjectRef};
+use crate::{
+    Effect, GitFacts, HostCommand, HostOutcome, PinnedRepository, ProjectRef, Repository, RepositoryRequest,
+};
 
 /// All that a frontend may ask while it decides the graph.
 pub trait World: Send + Sync {
@@ -29,6 +31,10 @@ pub trait Workspace: Send + Sync {
     async fn stat(&self, project: &ProjectRef, path: &str) -> Result<Option<WorkspaceEntry>, WorldError>;
     /// Lists a folder, sorted by name; "" is the project's own.
     async fn list(&self, project: &ProjectRef, dir: &str) -> Result<Vec<WorkspaceEntry>, WorldError>;
+    /// Returns where a repository is fetched from that a recipe names by its address: there, unless the user says otherwise.
+    fn git_address(&self, url: &str) -> String;
+    /// Returns what a repository elsewhere stands for: in one build the same commit, however often it is named.
+    async fn pin(&self, repository: &Repository) -> Result<Arc<PinnedRepository>, WorldError>;
     /// Returns what git knows of a project's folder; `None` where it lies in no repository.
     async fn git(&self, project: &ProjectRef) -> Result<Option<Arc<GitFacts>>, WorldError>;
     /// Runs a command on the user's own machine, outside every sandbox (LOCALLY). Its output is shown as it comes;
@@ -63,6 +69,8 @@ pub enum FileKind {
 pub trait Gateway: Send + Sync {
     /// Pins an image and returns its config.
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Finds the commit that a repository elsewhere stands for, brings it here, and returns what git knows of it.
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError>;
     /// Solves a state and reads one thing out of it.
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError>;
     /// Settles effects: makes every filesystem, then writes what is to be written in the order given, and returns once
@@ -123,6 +131,16 @@ pub enum Query {
         /// Absolute path.
         path: String,
     },
+    /// What stands at a path (a symlink at its end is not followed).
+    Stat {
+        /// Absolute path.
+        path: String,
+    },
+    /// What is in a folder.
+    List {
+        /// Absolute path.
+        path: String,
+    },
 }
 
 /// What came out.
@@ -132,6 +150,10 @@ pub enum Answer {
     File(Vec<u8>),
     /// Whether the path exists.
     Exists(bool),
+    /// What stands there, if anything does.
+    Stat(Option<WorkspaceEntry>),
+    /// Names in the folder, sorted.
+    List(Vec<WorkspaceEntry>),
 }
 
 /// The outside could not answer.

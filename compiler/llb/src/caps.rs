@@ -79,6 +79,7 @@ fn of_source(source: &SourceOp) -> Vec<&'static str> {
             ],
         ),
         extension::HOST_SCHEME => (extension::CAP_HOST, &[]),
+        extension::LEFT_SCHEME => (extension::CAP_LEFT, &[]),
         _ => return Vec::new(),
     };
     let has_prefix = |prefix: &str| source.attrs.keys().any(|name| name.starts_with(prefix));

@@ -17,6 +17,12 @@ pub const HOST_SCHEME: &str = "host";
 /// Capability that a vertex with a host source asks for.
 pub const CAP_HOST: &str = "rb.source.host";
 
+/// Scheme of the source that is what a command of the same job left as it failed; the digest of its vertex follows.
+pub const LEFT_SCHEME: &str = "left";
+
+/// Capability that a vertex with such a source asks for.
+pub const CAP_LEFT: &str = "rb.source.left";
+
 /// Prefix of attributes that name a path of the host to show, numbered from 0.
 pub const HOST_BIND_PREFIX: &str = "host.bind.";
 
@@ -28,6 +34,10 @@ pub const EXEC_TIMEOUT: &str = "rb.exec.timeout-ms";
 
 /// Key of [`VertexMeta::description`]: how often a command that failed is run again.
 pub const EXEC_RETRIES: &str = "rb.exec.retries";
+
+/// Key of [`VertexMeta::description`]: which variables of a command are the recipe's own and no ENV, `NAME=ARG` or `NAME=LET`, a
+/// line each.
+pub const EXEC_VARIABLES: &str = "rb.exec.variables";
 
 /// On which terms a command runs. Of equal vertices the terms of the last count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +101,7 @@ pub fn host_attributes(attrs: &BTreeMap<String, String>) -> (Vec<String>, Vec<St
 /// Tells whether only our own runtime can solve `op`.
 pub fn is_extension(op: &Op) -> bool {
     match op {
-        Op::Source(source) => source.scheme().0 == HOST_SCHEME,
+        Op::Source(source) => [HOST_SCHEME, LEFT_SCHEME].contains(&source.scheme().0),
         Op::Exec(_) | Op::File(_) | Op::Build(_) | Op::Merge(_) | Op::Diff(_) => false,
     }
 }
@@ -113,11 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_host_source_is_an_extension() {
+    fn only_our_own_sources_are_extensions() {
         let source = |identifier: &str| {
             Op::Source(SourceOp { identifier: identifier.to_owned(), ..SourceOp::default() })
         };
-        assert!(is_extension(&source("host://")));
+        assert!(is_extension(&source("host://")) && is_extension(&source("left://sha256:0")));
         assert!(!is_extension(&source("docker-image://host")));
         assert!(!is_extension(&Op::Merge(crate::MergeOp::default())));
     }

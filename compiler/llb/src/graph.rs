@@ -39,6 +39,14 @@ impl Vertex {
         self.op.digest_without_inputs(self.platform.as_ref())
     }
 
+    /// Decodes the bytes of one vertex apart from its graph. That its inputs are what it takes them for is not checked.
+    pub fn decode(bytes: Bytes) -> Result<Self, LlbError> {
+        let digest = Digest::of(&bytes);
+        let crate::wire::DecodedOp { op, inputs, platform, constraints } = decode_op(&bytes)?;
+        let op = op.ok_or(LlbError::Invalid("an operation that does nothing"))?;
+        Ok(Self { digest, op, inputs, platform, constraints, bytes })
+    }
+
     /// Encodes the typed values. Equal to `bytes` for all that BuildKit's client or this crate made.
     pub fn encode(&self) -> Bytes {
         encode_op(Some(&self.op), &self.inputs, self.platform.as_ref(), self.constraints.as_ref())

@@ -9,7 +9,7 @@ mod decode;
 mod encode;
 
 pub(crate) use bounds::{MAX_DEFINITION_BYTES, MAX_DEPTH};
-pub(crate) use decode::{decode_definition, decode_op};
+pub(crate) use decode::{DecodedOp, decode_definition, decode_op};
 pub(crate) use encode::{encode_definition, encode_op};
 
 /// What `proto/ops.proto` describes.

@@ -18,7 +18,7 @@ pub use commands::{
     Healthcheck, Heredoc, HostEntry, Interactive, Label, Locally, Probe, Run, SaveArtifact, SaveImage,
     StepFlags, Toggle,
 };
-pub use control::{Branch, Condition, For, If, Later};
+pub use control::{Branch, Condition, For, If, Later, Try};
 
 /// What names are at one stage of the compiler.
 pub trait Stage: Debug + Clone + PartialEq + Serialize {
@@ -185,6 +185,8 @@ pub enum StmtKind<S: Stage> {
     For(For<S>),
     /// `WAIT … END`
     Wait(Vec<Stmt<S>>),
+    /// `TRY … CATCH … FINALLY … END`
+    Try(Try<S>),
     /// Of the language, but not of this version: read, and refused where it is reached.
     Later(Later<S>),
 }

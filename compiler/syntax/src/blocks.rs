@@ -10,7 +10,7 @@ use rb_diag::{Diagnostic, Span};
 use crate::commands::Command;
 use crate::report::Report;
 use crate::statements::{ForHead, Line};
-use crate::{Branch, Condition, For, If, Later, Parsed, Stmt, StmtKind, Word, codes};
+use crate::{Branch, Condition, For, If, Later, Parsed, Stmt, StmtKind, Try, Word, codes};
 
 /// Blocks may be nested this deep.
 const MAX_DEPTH: usize = 64;
@@ -57,7 +57,7 @@ enum Kind {
     For(Option<ForHead>),
     Wait,
     Try {
-        /// The parts before the one that is being read.
+        /// The parts before the one that is being read: its body, perhaps what CATCH says.
         parts: Vec<Vec<Stmt<Parsed>>>,
         catch: Option<Span>,
         finally: Option<Span>,
@@ -74,8 +74,6 @@ impl Open {
         if spoilt {
             return None;
         }
-        let later =
-            |text, blocks| StmtKind::Later(Later { name: command.name().to_owned(), keyword, text, blocks });
         let kind = match kind {
             Kind::If { mut branches, condition, otherwise } => {
                 if let Some(condition) = condition {
@@ -90,12 +88,16 @@ impl Open {
                 StmtKind::For(For { variable, separators, flags, items, body })
             }
             Kind::Wait => StmtKind::Wait(body),
-            Kind::Try { mut parts, .. } => {
+            Kind::Try { mut parts, catch, finally } => {
                 parts.push(body);
-                parts.resize(3, Vec::new());
-                later(None, parts)
+                let mut parts = parts.into_iter();
+                let body = parts.next().unwrap_or_default();
+                let catch = catch.and_then(|_| parts.next());
+                StmtKind::Try(Try { body, catch, finally: finally.and_then(|_| parts.next()) })
             }
-            Kind::Docker { text } => later(text, vec![body]),
+            Kind::Docker { text } => {
+                StmtKind::Later(Later { name: command.name().to_owned(), keyword, text, blocks: vec![body] })
+            }
         };
         Some(Stmt { kind, span, doc: None })
     }
@@ -110,11 +112,11 @@ impl Blocks {
     /// Adds a line; returns the statement that is thereby whole and belongs to the recipe itself.
     pub(crate) fn add(&mut self, line: RecipeLine, report: &mut Report) -> Option<Stmt<Parsed>> {
         match line.command {
-            Command::If | Command::For | Command::Wait | Command::Later("TRY" | "WITH DOCKER") => {
+            Command::If | Command::For | Command::Wait | Command::Try | Command::Later("WITH DOCKER") => {
                 self.begin(line, report);
                 None
             }
-            Command::ElseIf | Command::Else | Command::Later("CATCH" | "FINALLY") => {
+            Command::ElseIf | Command::Else | Command::Catch | Command::Finally => {
                 self.divide(line, report);
                 None
             }
@@ -132,6 +134,9 @@ impl Blocks {
                     | Line::Else
                     | Line::For(_)
                     | Line::Wait
+                    | Line::Try
+                    | Line::Catch
+                    | Line::Finally
                     | Line::End
                     | Line::Function => return None,
                 };
@@ -193,7 +198,7 @@ impl Blocks {
             (Command::For, line) => {
                 Kind::For(if let Some(Line::For(head)) = line { Some(head) } else { None })
             }
-            (Command::Later("TRY"), _) => Kind::Try { parts: Vec::new(), catch: None, finally: None },
+            (Command::Try, _) => Kind::Try { parts: Vec::new(), catch: None, finally: None },
             (Command::Later(_), line) => {
                 Kind::Docker { text: if let Some(Line::Later { text, .. }) = line { text } else { None } }
             }
@@ -223,7 +228,8 @@ impl Blocks {
         self.close_forgotten(&line, report);
         let name = line.command.name();
         let Some(block) = self.open.last_mut().filter(|block| block.is_divided_by(line.command)) else {
-            let opener = if matches!(line.command, Command::Later(_)) { "TRY" } else { "IF" };
+            let is_of_try = matches!(line.command, Command::Catch | Command::Finally);
+            let opener = if is_of_try { "TRY" } else { "IF" };
             let message = format!("`{name}` stands outside a block of `{opener}`");
             let help = format!("it belongs between `{opener}` and its `END`");
             let diagnostic = Diagnostic::error(codes::STRAY_BLOCK_WORD, message).with_label(line.keyword, "");
@@ -253,13 +259,8 @@ impl Blocks {
             }
             Kind::Try { parts, catch, finally } => {
                 parts.push(body);
-                if line.command == Command::Later("CATCH") {
-                    *catch = Some(line.keyword);
-                } else {
-                    // A part that was not written is empty.
-                    parts.resize(2, Vec::new());
-                    *finally = Some(line.keyword);
-                }
+                let mark = if line.command == Command::Catch { catch } else { finally };
+                *mark = Some(line.keyword);
             }
             Kind::For(_) | Kind::Wait | Kind::Docker { .. } => {}
         }
@@ -291,7 +292,7 @@ impl Open {
     fn is_divided_by(&self, command: Command) -> bool {
         match self.kind {
             Kind::If { .. } => matches!(command, Command::Else | Command::ElseIf),
-            Kind::Try { .. } => matches!(command, Command::Later(_)),
+            Kind::Try { .. } => matches!(command, Command::Catch | Command::Finally),
             Kind::For(_) | Kind::Wait | Kind::Docker { .. } => false,
         }
     }
@@ -305,13 +306,13 @@ impl Open {
             (Kind::If { otherwise: Some(first), .. }, _) => {
                 Some((*first, "`ELSE IF` stands behind `ELSE`", "`ELSE` is the last part of an `IF`"))
             }
-            (Kind::Try { finally: Some(first), .. }, Command::Later("CATCH")) => {
+            (Kind::Try { finally: Some(first), .. }, Command::Catch) => {
                 Some((*first, "`CATCH` stands behind `FINALLY`", "`FINALLY` is the last part of a `TRY`"))
             }
             (Kind::Try { finally: Some(first), .. }, _) => {
                 Some((*first, "there is a second `FINALLY`", "a `TRY` has one; is an `END` missing?"))
             }
-            (Kind::Try { catch: Some(first), .. }, Command::Later("CATCH")) => {
+            (Kind::Try { catch: Some(first), .. }, Command::Catch) => {
                 Some((*first, "there is a second `CATCH`", "a `TRY` has one; is an `END` missing?"))
             }
             _ => None,

@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Else,
     For,
     Wait,
+    Try,
+    Catch,
+    Finally,
     End,
     /// One of [`LATER`]: read, and refused where it is reached.
     Later(&'static str),
@@ -49,15 +52,12 @@ pub(crate) enum Command {
 pub(crate) const OLD_FUNCTION: &str = "COMMAND";
 
 /// Commands that are read, kept and refused where they are reached.
-pub(crate) const LATER: [&str; 12] = [
+pub(crate) const LATER: [&str; 9] = [
     "FROM DOCKERFILE",
     "FROM BUILDPACKS",
     "ADD",
     "ONBUILD",
     "WITH DOCKER",
-    "TRY",
-    "CATCH",
-    "FINALLY",
     "SERVICE",
     "TEST",
     "AFTER",
@@ -69,7 +69,7 @@ const ONE_ONLY: [&str; 4] = ["SERVICE", "TEST", "AFTER", "MATRIX"];
 
 impl Command {
     /// Every command but those of [`LATER`].
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::Version,
         Self::From,
         Self::Locally,
@@ -104,6 +104,9 @@ impl Command {
         Self::Else,
         Self::For,
         Self::Wait,
+        Self::Try,
+        Self::Catch,
+        Self::Finally,
         Self::End,
     ];
 
@@ -144,6 +147,9 @@ impl Command {
             Self::Else => "ELSE",
             Self::For => "FOR",
             Self::Wait => "WAIT",
+            Self::Try => "TRY",
+            Self::Catch => "CATCH",
+            Self::Finally => "FINALLY",
             Self::End => "END",
             Self::Later(name) => name,
         }

@@ -101,6 +101,11 @@ fn outline_of(statements: &[Stmt<Parsed>], out: &mut String) {
             }
             StmtKind::For(block) => outline_of(&block.body, out),
             StmtKind::Wait(body) => outline_of(body, out),
+            StmtKind::Try(block) => {
+                outline_of(&block.body, out);
+                outline_of(block.catch.as_deref().unwrap_or_default(), out);
+                outline_of(block.finally.as_deref().unwrap_or_default(), out);
+            }
             StmtKind::Later(later) => later.blocks.iter().for_each(|body| outline_of(body, out)),
             other => panic!("{other:?}"),
         }

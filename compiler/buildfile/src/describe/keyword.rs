@@ -37,6 +37,7 @@ pub(crate) fn keyword(kind: &StmtKind<Resolved>) -> &str {
         StmtKind::If(_) => "IF",
         StmtKind::For(_) => "FOR",
         StmtKind::Wait(_) => "WAIT",
+        StmtKind::Try(_) => "TRY",
         StmtKind::Later(later) => &later.name,
     }
 }

@@ -13,6 +13,7 @@ use rb_frontend::{FileKind, Query, WorldError};
 use rb_llb::{Edge, NodeMeta, State};
 use rb_syntax::{CommandLine, StepFlags, Word};
 
+use super::binds::{self, Taken};
 use super::frame::Frame;
 use super::{Evaluator, Fallible, internal, world_error};
 use crate::describe::shortened;
@@ -43,6 +44,8 @@ pub(super) struct Asked<'a> {
     pub(super) flags: &'a StepFlags,
     pub(super) command: &'a CommandLine,
     pub(super) at: Span,
+    /// What its mounts take from elsewhere.
+    pub(super) taken: Vec<Taken>,
 }
 
 impl Evaluator<'_> {
@@ -56,7 +59,8 @@ impl Evaluator<'_> {
             return Ok(output);
         }
         let flags = StepFlags::default();
-        let asked = Asked { label: format!("$({command})"), flags: &flags, command: &line, at };
+        let asked =
+            Asked { label: format!("$({command})"), flags: &flags, command: &line, at, taken: Vec::new() };
         // Boxed, since asking expands words, and words may ask.
         let outcome = Box::pin(self.ask(frame, &asked)).await?;
         if outcome.exit_code != 0 {
@@ -98,7 +102,8 @@ impl Evaluator<'_> {
             description: frame.calls(),
             ..NodeMeta::default()
         };
-        let step = self.step(frame, asked.flags, asked.command, asked.at).await?;
+        let mut step = self.step(frame, asked.flags, asked.command, asked.at).await?;
+        binds::give(&mut step, asked.taken.clone(), asked.at)?;
         let state = lower::answer(&frame.state, step, &frame.platform, meta);
         let broken = |error: rb_llb::LlbError| internal(&error.to_string());
         let edge = state.digest().map_err(broken)?.ok_or_else(|| internal("a question without a step"))?;
@@ -120,7 +125,7 @@ impl Evaluator<'_> {
         let query = Query::ReadFile { path: path.to_owned(), limit_bytes: MAX_OUTPUT_BYTES };
         match self.world.gateway().query(state, query).await {
             Ok(rb_frontend::Answer::File(bytes)) => Ok(bytes),
-            Ok(rb_frontend::Answer::Exists(_)) => Err(internal("a file was asked for and not read")),
+            Ok(_) => Err(internal("a file was asked for and not read")),
             // The file is there and a file: what can be wrong with it is its length.
             Err(WorldError::Failed { kind: ErrorKind::Input, .. }) => {
                 Err(Diagnostic::error(codes::SHELL_OUT, "the command printed more than 1 MiB")

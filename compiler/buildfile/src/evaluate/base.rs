@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use rb_diag::Diagnostic;
 use rb_frontend::{ImageLocation, ImageRequest};
-use rb_llb::State;
+use rb_llb::{NodeMeta, State};
 use rb_oci::{ImageConfig, Platform, RootFs};
 use rb_syntax::{Base, Call, FromStmt, Stmt, Word};
 
 use super::frame::Frame;
-use super::{Evaluator, Fallible, world_error};
+use super::{Evaluator, Fallible, trust, world_error};
 use crate::codes;
 use crate::lower::{self, DEFAULT_PATH};
 use crate::resolve::{Reference, Resolved, dividing_plus};
@@ -74,6 +74,21 @@ impl Evaluator<'_> {
         name: &str,
         platform: Platform,
     ) -> Fallible<()> {
+        let (state, config) = self.image_of(frame, word, name, &platform, frame.meta(stmt)).await?;
+        frame.start(state, config, false);
+        frame.platform = platform;
+        Ok(())
+    }
+
+    /// Returns an image by its name.
+    pub(super) async fn image_of(
+        &self,
+        frame: &Frame,
+        word: &Word,
+        name: &str,
+        platform: &Platform,
+        meta: NodeMeta,
+    ) -> Fallible<(State, ImageConfig)> {
         let location = match name.strip_prefix(OCI_LAYOUT) {
             Some(place) => layout(frame, word, place)?,
             None if name.is_empty() || name.contains(char::is_whitespace) => {
@@ -94,12 +109,9 @@ impl Evaluator<'_> {
         let request = ImageRequest { location, platform: platform.clone() };
         let image = self.world.gateway().resolve_image(&request).await;
         let image = image.map_err(|error| world_error(codes::IMAGE, &error, word.span))?;
-        let state = lower::image(&image, &platform, frame.meta(stmt));
+        let state = lower::image(&image, platform, meta);
         // What the exporter makes anew: which layers there are, and when the image was made.
-        let config = ImageConfig { rootfs: RootFs::default(), created: None, ..image.config };
-        frame.start(state, config, false);
-        frame.platform = platform;
-        Ok(())
+        Ok((state, ImageConfig { rootfs: RootFs::default(), created: None, ..image.config }))
     }
 
     async fn base_of_host(
@@ -110,6 +122,7 @@ impl Evaluator<'_> {
         fingerprints: &[Word],
         platform: Platform,
     ) -> Fallible<()> {
+        trust::check(frame, "FROM @host", stmt.span)?;
         let mut paths = BTreeSet::new();
         for word in binds {
             let path = self.expand(frame, word, Escapes::Remove).await?;
@@ -155,6 +168,10 @@ fn layout(frame: &Frame, word: &Word, place: &str) -> Fallible<ImageLocation> {
         return Err(refuse("the path of an OCI layout is absolute", help));
     }
     let project = frame.key.target.project.clone();
+    if project.repository().is_some() {
+        let help = "name an image of a registry; only the user's own tree holds layouts";
+        return Err(refuse("a repository elsewhere has no OCI layouts", help));
+    }
     Ok(ImageLocation::OciLayout { project, path: path.to_owned(), tag: tag.map(str::to_owned) })
 }
 

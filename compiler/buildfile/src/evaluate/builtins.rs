@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Span};
-use rb_frontend::{GitFacts, WorldError};
+use rb_frontend::{GitFacts, ProjectRef, Repository, WorldError};
 use rb_oci::Platform;
 
 use super::frame::Frame;
@@ -182,8 +182,13 @@ impl Evaluator<'_> {
         if part == TargetPart::Name {
             return Ok(target.name.clone());
         }
-        let facts = self.git(frame, at).await?;
-        let remote = facts.as_deref().and_then(|facts| Remote::of(facts, target.project.dir()));
+        let remote = match &target.project {
+            ProjectRef::Remote { repository, dir } => Some(Remote::named(repository, dir)),
+            ProjectRef::Local { dir } => {
+                let facts = self.git(frame, at).await?;
+                facts.as_deref().and_then(|facts| Remote::of(facts, dir))
+            }
+        };
         let tag = remote.as_ref().map(|remote| remote.tag.clone()).unwrap_or_default();
         let project = remote.as_ref().map(|remote| remote.project.clone()).unwrap_or_default();
         let with_tag =
@@ -221,6 +226,13 @@ struct Remote {
 }
 
 impl Remote {
+    /// As who called it wrote it.
+    fn named(repository: &Repository, dir: &str) -> Self {
+        let place = repository.place();
+        let project = if dir.is_empty() { place.to_owned() } else { format!("{place}/{dir}") };
+        Self { project: plus_escaped(&project), tag: repository.reference().to_owned() }
+    }
+
     fn of(facts: &GitFacts, dir: &str) -> Option<Self> {
         let url = facts.origin_url_scrubbed.as_str();
         let url = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -25,8 +25,8 @@ const OLD_SECRET: &str = "+secrets/";
 const KINDS: [&str; 5] = ["cache", "tmpfs", "secret", "ssh", "bind"];
 
 /// Keys of `--mount`.
-const KEYS: [&str; 11] =
-    ["type", "target", "id", "sharing", "mode", "chmod", "size", "from", "uid", "gid", "required"];
+const KEYS: [&str; 12] =
+    ["type", "target", "source", "from", "id", "sharing", "mode", "chmod", "size", "uid", "gid", "required"];
 
 /// The agent that `--ssh` means, as BuildKit names it.
 const DEFAULT_AGENT: &str = "default";
@@ -55,7 +55,7 @@ impl Evaluator<'_> {
         };
         frame.caches.retain(|cache| cache.target != target);
         let persist = stmt.persist || frame.persists_caches();
-        frame.caches.push(CacheMount { target, id, sharing, mode, owner: None, persist });
+        frame.caches.push(CacheMount { target, id, sharing, mode, owner: None, persist, from: None });
         Ok(())
     }
 
@@ -94,18 +94,7 @@ impl Evaluator<'_> {
             }
             step.secrets.push(Secret::Variable(SecretEnv { id, name, optional: false }));
         }
-        let mut targets: Vec<&str> = step.caches.iter().map(|cache| cache.target.as_str()).collect();
-        targets.extend(step.tmpfs.iter().map(|tmpfs| tmpfs.target.as_str()));
-        targets.sort_unstable();
-        if let Some(system) = targets.iter().find(|target| !may_be_mounted(target)) {
-            return Err(bad_mount(format!("nothing can be mounted at `{system}`"), at)
-                .with_help("choose a directory of the step's own"));
-        }
-        let twice = targets.iter().zip(targets.iter().skip(1)).find(|(first, second)| first == second);
-        match twice {
-            Some((path, _)) => Err(bad_mount(format!("two mounts lie at `{path}`"), at)),
-            None => Ok(()),
-        }
+        check_targets(step, at)
     }
 
     /// `--mount=type=…,target=…`
@@ -118,6 +107,11 @@ impl Evaluator<'_> {
             _ => Err(bad_mount("the mount has no target".to_owned(), word.span)),
         };
         let chmod = options.get("mode").or_else(|| options.get("chmod"));
+        if !matches!(kind, "bind" | "cache" | "bind-experimental")
+            && let Some(key) = ["from", "source"].into_iter().find(|key| options.get(key).is_some())
+        {
+            return Err(bad_mount(format!("a mount of type `{kind}` has no `{key}`"), word.span));
+        }
         match kind {
             "cache" => {
                 let target = target(options.get("target"))?;
@@ -131,7 +125,12 @@ impl Evaluator<'_> {
                 let mode = chmod.map_or(Ok(default_mode(frame)), |text| mode(text, word.span))?;
                 step.caches.retain(|cache| cache.target != target);
                 let owner = options.owner(word.span)?;
-                step.caches.push(CacheMount { target, id, sharing, mode, owner, persist: false });
+                if options.get("source").is_some() && options.get("from").is_none() {
+                    return Err(bad_mount("`source` of a cache needs `from`".to_owned(), word.span)
+                        .with_help("for example `from=+target,source=/path`"));
+                }
+                let persist = false;
+                step.caches.push(CacheMount { target, id, sharing, mode, owner, persist, from: None });
             }
             "tmpfs" => {
                 let size_bytes = options.get("size").map_or(Ok(0), |text| size(text, word.span))?;
@@ -158,7 +157,9 @@ impl Evaluator<'_> {
                 let optional = options.get("required") == Some("false");
                 step.agents.push(Agent { target, agent: SshMount { id, uid, gid, mode, optional } });
             }
-            "bind" | "bind-experimental" => return Err(later("a bind mount", word.span)),
+            // Taken before: it may be of a target.
+            "bind" => {}
+            "bind-experimental" => return Err(later("a bind of this machine", word.span)),
             other => {
                 let found = bad_mount(format!("`{other}` is not a kind of mount"), word.span);
                 let near = nearest(other, KINDS).map(|near| format!("type={near}"));
@@ -166,6 +167,23 @@ impl Evaluator<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks where the directories of a step lie.
+pub(super) fn check_targets(step: &Step, at: Span) -> Fallible<()> {
+    let mut targets: Vec<&str> = step.caches.iter().map(|cache| cache.target.as_str()).collect();
+    targets.extend(step.tmpfs.iter().map(|tmpfs| tmpfs.target.as_str()));
+    targets.extend(step.binds.iter().map(|bind| bind.target.as_str()));
+    targets.sort_unstable();
+    if let Some(system) = targets.iter().find(|target| !may_be_mounted(target)) {
+        return Err(bad_mount(format!("nothing can be mounted at `{system}`"), at)
+            .with_help("choose a directory of the step's own"));
+    }
+    let twice = targets.iter().zip(targets.iter().skip(1)).find(|(first, second)| first == second);
+    match twice {
+        Some((path, _)) => Err(bad_mount(format!("two mounts lie at `{path}`"), at)),
+        None => Ok(()),
     }
 }
 
@@ -180,21 +198,24 @@ fn may_be_mounted(path: &str) -> bool {
 }
 
 /// `key=value,key=value`, keys as documented.
-struct Options<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Options<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Options<'a> {
-    fn read(text: &'a str, at: Span) -> Fallible<Self> {
+    pub(super) fn read(text: &'a str, at: Span) -> Fallible<Self> {
         let mut options = Vec::new();
         for part in text.split(',') {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let key = match key.trim() {
                 "dst" | "destination" => "target",
+                "src" => "source",
                 key => key,
             };
             match key {
-                // How Docker writes that a mount may not be written; a cache is always writable here.
-                "ro" | "readonly" | "rw" | "readwrite" => {}
-                "from" => return Err(later("`from` of a mount", at)),
+                // Whether a bind may be written; a cache is always writable here.
+                "ro" | "readonly" | "rw" | "readwrite" => {
+                    let writable = matches!(key, "rw" | "readwrite");
+                    options.push(("rw", if writable != (value == "false") { "true" } else { "false" }));
+                }
                 key if KEYS.contains(&key) => options.push((key, value)),
                 key => {
                     let near = nearest(key, KEYS).map(|near| format!("{near}=…"));
@@ -220,19 +241,28 @@ impl<'a> Options<'a> {
         Ok((uid.is_some() || gid.is_some()).then(|| (uid.unwrap_or(0), gid.unwrap_or(0))))
     }
 
-    fn get(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(have, _)| *have == key).map(|(_, value)| *value)
+    }
+
+    /// Returns a key that is none of these.
+    pub(super) fn other_than(&self, keys: &[&str]) -> Option<&'a str> {
+        self.0.iter().map(|(key, _)| *key).find(|key| !keys.contains(key))
     }
 }
 
 fn default_id(frame: &Frame, target: &str) -> String {
     let reference = &frame.key.target;
-    let dir = reference.project.dir();
+    // Another version of a repository elsewhere has the same caches.
+    let place = match reference.project.repository() {
+        None => format!("//{}", reference.project.dir()),
+        Some(repository) => format!("{}//{}", repository.place(), reference.project.dir()),
+    };
     match frame.edition() {
         // Earthly's caches are shared by platforms; two C libraries in one cache are a trap.
-        Edition::One => format!("//{dir}+{}{target}@{}", reference.name, frame.platform),
+        Edition::One => format!("{place}+{}{target}@{}", reference.name, frame.platform),
         Edition::Earthly06 | Edition::Earthly07 | Edition::Earthly08 => {
-            format!("//{dir}+{}{target}", reference.name)
+            format!("{place}+{}{target}", reference.name)
         }
     }
 }
@@ -279,7 +309,7 @@ fn size(text: &str, at: Span) -> Fallible<i64> {
     })
 }
 
-fn bad_mount(message: String, at: Span) -> Diagnostic {
+pub(super) fn bad_mount(message: String, at: Span) -> Diagnostic {
     Diagnostic::error(codes::BAD_MOUNT, message)
         .with_label(at, "")
         .with_help("for example `--mount=type=cache,target=/root/.cache`")

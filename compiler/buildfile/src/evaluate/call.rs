@@ -52,10 +52,13 @@ impl Evaluator<'_> {
                     .with_label(call.span, "every combination of its values is one call")
                     .with_help("take fewer values, or write several BUILDs"));
             }
+            let allowed = call.allow_privileged || via.allow_privileged;
+            let trusted = self.trusts(&frame.scope, &target.project, allowed);
             for platform in &platforms {
                 for explicit in &sets {
                     let args = self.passed(frame, &file, &target.name, explicit.clone(), pass_args);
-                    let key = TargetKey { target: target.clone(), args, platform: platform.clone() };
+                    let (target, platform) = (target.clone(), platform.clone());
+                    let key = TargetKey { target, args, platform, trusted };
                     let handed = Arc::clone(&handed);
                     wishes.push(Wish { key, at: Some(call.span), loud, handed });
                 }

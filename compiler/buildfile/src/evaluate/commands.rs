@@ -8,7 +8,7 @@ use rb_syntax::{Import, Stmt, StmtKind};
 use super::control::Work;
 use super::frame::Frame;
 use super::run::{forbidden, later};
-use super::{Evaluator, Fallible};
+use super::{Evaluator, Fallible, trust};
 use crate::codes;
 use crate::describe::keyword;
 use crate::resolve::{Imported, ProjectReference, Resolved, Via, default_alias, parse_project};
@@ -44,6 +44,7 @@ impl Evaluator<'_> {
             StmtKind::If(branches) => Box::pin(self.branch(frame, branches)),
             StmtKind::For(each) => Box::pin(self.repeat(frame, stmt, each)),
             StmtKind::Wait(body) => Box::pin(self.wait(frame, stmt.span, body)),
+            StmtKind::Try(attempt) => self.attempt(frame, stmt.span, attempt),
             StmtKind::Later(what) => Box::pin(ready(Err(later(&what.name, what.keyword)))),
             // BUILDs are taken in runs by `body`; PROJECT names a cloud's project, which nothing here needs.
             StmtKind::Build(_) | StmtKind::Project(_) => Box::pin(ready(Ok(()))),
@@ -75,6 +76,7 @@ impl Evaluator<'_> {
             .with_label(stmt.span, "not allowed with `--strict`")
             .with_help("build without `--strict` or `--ci`, or run the command in a step"));
         }
+        trust::check(frame, "LOCALLY", stmt.span)?;
         self.start_locally(frame);
         Ok(())
     }
@@ -123,6 +125,7 @@ fn works_on_base(kind: &StmtKind<Resolved>) -> bool {
         | StmtKind::If(_)
         | StmtKind::For(_)
         | StmtKind::Wait(_)
+        | StmtKind::Try(_)
         | StmtKind::Later(_) => false,
         StmtKind::Run(_)
         | StmtKind::Copy(_)

@@ -17,7 +17,7 @@ use super::call::Matrix;
 use super::expand::part_of;
 use super::frame::Frame;
 use super::variables::{Kind, Variable};
-use super::{Evaluator, Fallible, inputs};
+use super::{Evaluator, Fallible, attempt, inputs};
 use crate::codes;
 use crate::describe::title;
 use crate::resolve::Resolved;
@@ -36,19 +36,28 @@ pub(super) type Work<'f> = Pin<Box<dyn Future<Output = Fallible<()>> + Send + 'f
 impl Evaluator<'_> {
     /// Evaluates statements in order.
     pub(super) fn body<'f>(&'f self, frame: &'f mut Frame, body: &'f [Stmt<Resolved>]) -> Work<'f> {
+        self.statements(frame, body, attempt::last_always(body))
+    }
+
+    /// Evaluates statements in order; those down to `always` with what is saved if one of them fails.
+    pub(super) fn statements<'f>(
+        &'f self,
+        frame: &'f mut Frame,
+        body: &'f [Stmt<Resolved>],
+        always: Option<usize>,
+    ) -> Work<'f> {
         Box::pin(async move {
             if frame.nesting >= MAX_NESTING {
-                let message = format!("blocks and functions are nested more than {MAX_NESTING} deep");
-                let error = Diagnostic::error(codes::NESTING, message)
-                    .with_help("an IF around the call has to end it");
-                return Err(match body.first() {
-                    Some(stmt) => error.with_label(stmt.span, "too deep"),
-                    None => error,
-                });
+                return Err(too_deep(body));
             }
             frame.nesting += 1;
             let mut at = 0;
             while let Some(stmt) = body.get(at) {
+                // Of its own, and as little of it as can be: blocks within blocks cost stack.
+                if let Some(work) = self.with_care(frame, body, (at, always)) {
+                    at += work.await?;
+                    continue;
+                }
                 let builds =
                     body.iter().skip(at).take_while(|stmt| matches!(stmt.kind, StmtKind::Build(_))).count();
                 if builds > 0 {
@@ -63,6 +72,35 @@ impl Evaluator<'_> {
             frame.nesting -= 1;
             Ok(())
         })
+    }
+
+    /// Evaluates the statements that are next, if they are tried, and returns how many those are.
+    pub(super) fn with_care<'f>(
+        &'f self,
+        frame: &'f mut Frame,
+        body: &'f [Stmt<Resolved>],
+        (at, always): (usize, Option<usize>),
+    ) -> Option<Pin<Box<dyn Future<Output = Fallible<usize>> + Send + 'f>>> {
+        if let Some(last) = always.filter(|_| at == 0) {
+            return Some(Box::pin(self.always(frame, body.get(..=last).unwrap_or_default())));
+        }
+        frame.trying.as_ref()?;
+        let next = body.get(at..).unwrap_or_default();
+        let builds = next.iter().take_while(|stmt| matches!(stmt.kind, StmtKind::Build(_))).count();
+        let next = next.get(..builds.max(1)).unwrap_or_default();
+        Some(Box::pin(async move {
+            if builds > 0 {
+                self.builds(frame, next).await?;
+            }
+            for stmt in next {
+                if builds == 0 {
+                    self.count(stmt).await?;
+                    self.execute(frame, stmt).await?;
+                }
+                self.made(frame, stmt.span).await?;
+            }
+            Ok(next.len())
+        }))
     }
 
     /// Counts a statement: a build has an end, and gives others (an interrupt, above all) their turn on the way there.
@@ -100,7 +138,7 @@ impl Evaluator<'_> {
             let (evaluated, handed) = match found {
                 Ok(found) => found,
                 // What follows a BUILD does not need it, but for what follows a WAIT.
-                Err(_) if frame.waiting == 0 => {
+                Err(_) if self.request.keep_going && frame.waiting == 0 && frame.trying.is_none() => {
                     frame.incomplete = true;
                     continue;
                 }
@@ -128,7 +166,7 @@ impl Evaluator<'_> {
     }
 
     /// Decides a condition: by its expression, by what is known of its text, else by running it.
-    async fn holds(&self, frame: &Frame, condition: &Condition) -> Fallible<bool> {
+    async fn holds(&self, frame: &mut Frame, condition: &Condition) -> Fallible<bool> {
         let Condition { flags, command, span } = condition;
         if let CommandLine::Shell(text) = command
             && Self::is_expression(frame, text)
@@ -158,7 +196,9 @@ impl Evaluator<'_> {
             }
             CommandLine::Script(script) => format!("IF <<{}", script.name.value),
         };
-        let outcome = self.ask(frame, &Asked { label, flags, command, at: *span }).await?;
+        // Boxed: few conditions have mounts, and all would be as large as if they had.
+        let taken = Box::pin(self.taken(frame, flags)).await?;
+        let outcome = self.ask(frame, &Asked { label, flags, command, at: *span, taken }).await?;
         Ok(outcome.exit_code == 0)
     }
 
@@ -199,7 +239,7 @@ impl Evaluator<'_> {
 
     async fn items(
         &self,
-        frame: &Frame,
+        frame: &mut Frame,
         stmt: &Stmt<Resolved>,
         each: &For<Resolved>,
     ) -> Fallible<Vec<Value>> {
@@ -229,7 +269,8 @@ impl Evaluator<'_> {
             }
         }
         let at = part_of(&each.items, 0..text.len());
-        let asked = Asked { label: title(stmt), flags: &each.flags, command: &command, at };
+        let taken = Box::pin(self.taken(frame, &each.flags)).await?;
+        let asked = Asked { label: title(stmt), flags: &each.flags, command: &command, at, taken };
         let outcome = self.ask(frame, &asked).await?;
         if outcome.exit_code != 0 {
             let message = format!("the words of the FOR could not be had: exit code {}", outcome.exit_code);
@@ -239,6 +280,16 @@ impl Evaluator<'_> {
         }
         let text = self.text_of(outcome.stdout, at)?;
         Ok(divided(&text))
+    }
+}
+
+/// Says so; not where it is found, for each level there costs stack.
+fn too_deep(body: &[Stmt<Resolved>]) -> Diagnostic {
+    let message = format!("blocks and functions are nested more than {MAX_NESTING} deep");
+    let error = Diagnostic::error(codes::NESTING, message).with_help("an IF around the call has to end it");
+    match body.first() {
+        Some(stmt) => error.with_label(stmt.span, "too deep"),
+        None => error,
     }
 }
 

@@ -13,8 +13,8 @@ use rb_syntax::{Call, CopySource, CopyStmt, Edition, Heredoc, Stmt, Word};
 use super::caches::mode;
 use super::frame::{Frame, Layer};
 use super::scripts::{self, Copied};
-use super::{Evaluator, Fallible};
-use crate::lower::{self, Context, CopyFrom, CopyOptions, EARTHLY_TIMESTAMP, paths};
+use super::{Evaluator, Fallible, world_error};
+use crate::lower::{self, Context, CopyFrom, CopyOptions, EARTHLY_TIMESTAMP, Folder, paths};
 use crate::resolve::{Reference, Resolved, dividing_plus};
 use crate::word::Escapes;
 use crate::{codes, glob};
@@ -72,12 +72,16 @@ impl Evaluator<'_> {
         let copied: Vec<_> = copied.collect();
         let mut locals = BTreeMap::new();
         for (project, context) in contexts {
-            let state = self.context(frame, stmt, &project, context).await?;
+            let state = self.context(frame, stmt.span, frame.meta(stmt), &project, context).await?;
             locals.insert(project, state);
         }
         let froms = sources.into_iter().filter_map(|source| match source {
             Source::File { project, path } => {
-                locals.get(&project).map(|state| CopyFrom { state: state.clone(), path: format!("/{path}") })
+                let from = |place: &Folder| CopyFrom {
+                    state: place.state.clone(),
+                    path: format!("{}/{path}", place.path),
+                };
+                locals.get(&project).map(from)
             }
             Source::Artifact { tree, path } | Source::Text { tree, path } => {
                 Some(CopyFrom { state: tree, path })
@@ -105,15 +109,16 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Returns what a COPY reads of one project's folder.
-    async fn context(
+    /// Returns what a statement reads of one project's folder.
+    pub(super) async fn context(
         &self,
         frame: &Frame,
-        stmt: &Stmt<Resolved>,
+        at: Span,
+        meta: NodeMeta,
         project: &ProjectRef,
         mut context: Context,
-    ) -> Fallible<State> {
-        context.exclude = self.ignored(project, stmt.span).await?;
+    ) -> Fallible<Folder> {
+        context.exclude = self.ignored(project, at).await?;
         // Who takes the whole folder wants the project and not its recipe: else a comment in it would be a change of
         // the project. Who names the build file gets it; Earthfiles get it as ever.
         let file = &frame.scope.file;
@@ -132,7 +137,13 @@ impl Evaluator<'_> {
         }
         // A folder is looked at once in a build; what a command on the host may have changed is looked at again.
         context.unique = self.look_after_commands();
-        Ok(lower::context(project, &context, &frame.platform, frame.meta(stmt)))
+        let Some(repository) = project.repository() else {
+            let state = lower::context(project, &context, &frame.platform, meta);
+            return Ok(Folder { state, path: String::new() });
+        };
+        let pinned = self.world.workspace().pin(repository).await;
+        let pinned = pinned.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
+        Ok(lower::folder_elsewhere(repository, &pinned, project.dir(), &context.exclude, meta))
     }
 
     async fn copy_options(
@@ -191,12 +202,7 @@ impl Evaluator<'_> {
             }
         }
         let text = self.expand(frame, word, Escapes::KeepPattern).await?;
-        let (project, text) = match text.strip_prefix("//") {
-            Some(rest) if frame.edition() == Edition::One => {
-                (ProjectRef::Local { dir: String::new() }, rest.to_owned())
-            }
-            _ => (frame.project().clone(), text),
-        };
+        let (project, text) = frame.path_of(&text);
         let context = contexts.entry(project.clone()).or_default();
         let path = self.local_source(&project, word, &text, copy.if_exists, context).await?;
         Ok(Source::File { project, path })

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use rb_diag::{Diagnostic, Diagnostics, Span};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Span};
 use rb_frontend::TargetKey;
 
 use super::inputs::Handed;
@@ -57,7 +57,9 @@ pub(super) struct Desk {
     wishes: BTreeMap<usize, Vec<Wish>>,
     /// The recipe whose command runs on the host; others that want to run one wait.
     host: Option<usize>,
-    /// Keys that could not be evaluated, and why; only where the build keeps going.
+    /// How many tries each recipe is in: it deals with what fails.
+    trying: BTreeMap<usize, usize>,
+    /// Keys that could not be evaluated, and why; only where the build keeps going, or somebody deals with it.
     failed: BTreeMap<TargetKey, Diagnostic>,
 }
 
@@ -96,7 +98,7 @@ impl Evaluator<'_> {
         self.targets_each(wishes).await?.into_iter().collect()
     }
 
-    /// The same, and where the build keeps going, of each that could not be evaluated why.
+    /// The same, and where the build keeps going or this is tried, of each that could not be evaluated why.
     pub(super) async fn targets_each(&self, wishes: Vec<Wish>) -> Fallible<Vec<Fallible<Given>>> {
         let mut asked = 0;
         poll_fn(|_| {
@@ -137,8 +139,16 @@ impl Evaluator<'_> {
         HostTurn { desk: &self.desk }
     }
 
+    /// Notes that the recipe deals with what fails, until what this returns is dropped.
+    pub(super) fn tries(&self) -> Tries<'_> {
+        let mut desk = lock(&self.desk);
+        let recipe = desk.current;
+        *desk.trying.entry(recipe).or_default() += 1;
+        Tries { desk: &self.desk, recipe }
+    }
+
     /// Evaluates keys, each of which is named once, and all that they need. On an error the trail tells how the build got
-    /// there. The first one ends it, unless the build keeps going.
+    /// there. The first one ends it, unless the build keeps going; recipes that try what failed deal with it before.
     pub(super) async fn drive(&self, roots: Vec<TargetKey>) -> Fallible<Driven> {
         let mut drive = Drive {
             evaluator: self,
@@ -147,6 +157,8 @@ impl Evaluator<'_> {
             next: 0,
             roots: vec![None; roots.len()],
             failures: Vec::new(),
+            first: None,
+            dealing: BTreeSet::new(),
         };
         for root in roots {
             drive.start(Wish::new(root, None, true), None, 0);
@@ -173,6 +185,21 @@ impl Drop for HostTurn<'_> {
     }
 }
 
+/// What a recipe tries.
+pub(super) struct Tries<'a> {
+    desk: &'a Mutex<Desk>,
+    recipe: usize,
+}
+
+impl Drop for Tries<'_> {
+    fn drop(&mut self) {
+        let mut desk = lock(self.desk);
+        if let Some(count) = desk.trying.get_mut(&self.recipe) {
+            *count -= 1;
+        }
+    }
+}
+
 /// All recipes that have begun and not ended.
 struct Drive<'a> {
     evaluator: &'a Evaluator<'a>,
@@ -183,6 +210,10 @@ struct Drive<'a> {
     /// What the roots gave.
     roots: Vec<Option<Evaluated>>,
     failures: Diagnostics,
+    /// What the build ends with.
+    first: Option<Diagnostic>,
+    /// Recipes that deal with a failure before the build ends.
+    dealing: BTreeSet<usize>,
 }
 
 impl<'a> Drive<'a> {
@@ -217,8 +248,17 @@ impl<'a> Drive<'a> {
                         self.fail(number, error);
                         true
                     }
-                    Err(error) => return Poll::Ready(Err(self.with_trail(error, number))),
+                    Err(error) => {
+                        if error.kind == ErrorKind::Build {
+                            self.dealing.extend(self.trying(number));
+                        }
+                        self.fail(number, error);
+                        true
+                    }
                 };
+                if let Some(first) = self.ending() {
+                    return Poll::Ready(Err(first));
+                }
             }
             if !moved {
                 return Poll::Pending;
@@ -227,12 +267,37 @@ impl<'a> Drive<'a> {
         Poll::Ready(Ok(()))
     }
 
+    /// Returns what the build ends with, if it ends now.
+    fn ending(&mut self) -> Option<Diagnostic> {
+        let Self { dealing, open, .. } = self;
+        dealing.retain(|number| open.contains_key(number));
+        if dealing.is_empty() { self.first.take() } else { None }
+    }
+
+    /// Finds the recipes that wait for this one and try that.
+    fn trying(&self, number: usize) -> Vec<usize> {
+        let mut seen = BTreeSet::from([number]);
+        let mut queue = vec![number];
+        while let Some(key) = queue.pop().and_then(|number| self.open.get(&number)).map(|open| &open.key) {
+            let waiting = self.open.iter().filter(|(_, open)| open.waits.contains(key));
+            queue.extend(waiting.map(|(number, _)| *number).filter(|number| seen.insert(*number)));
+        }
+        seen.remove(&number);
+        let desk = lock(&self.evaluator.desk);
+        seen.into_iter().filter(|number| desk.trying.get(number).is_some_and(|count| *count > 0)).collect()
+    }
+
     /// Ends a recipe that cannot be evaluated. Who waits for it comes upon that when it is polled next.
     fn fail(&mut self, number: usize, error: Diagnostic) {
         let is_anothers = lock(&self.evaluator.desk).failed.values().any(|known| *known == error);
         let error = if is_anothers { error } else { self.with_trail(error, number) };
         if !is_anothers {
-            self.failures.push(error.clone());
+            match self.evaluator.request.keep_going {
+                true => self.failures.push(error.clone()),
+                false => {
+                    self.first.get_or_insert_with(|| error.clone());
+                }
+            }
         }
         // What it holds goes before the desk is locked: the host's turn, perhaps.
         let Some(Open { key, .. }) = self.open.remove(&number) else { return };

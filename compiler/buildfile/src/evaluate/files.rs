@@ -118,8 +118,9 @@ fn join(dir: &str, name: &str) -> String {
 }
 
 fn folder(project: &ProjectRef, dir: &str) -> String {
-    match project.join(dir).dir() {
-        "" => "the folder".to_owned(),
-        dir => format!("`{dir}`"),
+    match &project.join(dir) {
+        far @ ProjectRef::Remote { .. } => format!("`{far}`"),
+        ProjectRef::Local { dir } if dir.is_empty() => "the folder".to_owned(),
+        ProjectRef::Local { dir } => format!("`{dir}`"),
     }
 }

@@ -13,6 +13,7 @@ use rb_oci::{History, ImageConfig, Platform};
 use rb_syntax::{Edition, Stmt};
 
 use super::arguments::Args;
+use super::attempt::Trying;
 use super::caches::CacheMount;
 use super::functions::CALLED_FROM;
 use super::scripts::Copied;
@@ -35,6 +36,8 @@ pub(super) struct Scope {
     pub(super) file_args: Args,
     /// The function whose text this is.
     pub(super) function: Option<Function>,
+    /// Its text may do what a stranger's may not.
+    pub(super) trusted: bool,
 }
 
 /// A function and how it was called.
@@ -53,7 +56,7 @@ pub(super) struct Function {
 
 impl Scope {
     /// Starts a scope in which only globals are known.
-    pub(super) fn new(file: Arc<File>, overrides: Args) -> Self {
+    pub(super) fn new(file: Arc<File>, overrides: Args, trusted: bool) -> Self {
         Self {
             file,
             variables: Variables::default(),
@@ -61,6 +64,7 @@ impl Scope {
             overrides,
             file_args: Args::new(),
             function: None,
+            trusted,
         }
     }
 }
@@ -104,13 +108,15 @@ pub(super) struct Frame {
     pub(super) incomplete: bool,
     /// How many WAITs are open: what they wait for has to be there.
     pub(super) waiting: usize,
+    /// Where something may fail that is then dealt with.
+    pub(super) trying: Option<Trying>,
 }
 
 impl Frame {
     /// Starts from nothing.
     pub(super) fn new(file: Arc<File>, key: TargetKey, loud: bool) -> Self {
         let config = ImageConfig::scratch(&key.platform);
-        let mut scope = Scope::new(file, key.args.clone());
+        let mut scope = Scope::new(file, key.args.clone(), key.trusted);
         if key.target.name == BASE {
             // What the base recipe imports, the whole file has.
             scope.imports = Imports::default();
@@ -138,6 +144,7 @@ impl Frame {
             builds: Vec::new(),
             incomplete: false,
             waiting: 0,
+            trying: None,
         }
     }
 
@@ -229,6 +236,14 @@ impl Frame {
         NodeMeta { name: Some(name), span: Some(stmt.span), description, ..NodeMeta::default() }
     }
 
+    /// Returns the project that a path is in, and the path there: `//` begins at the root (`VERSION 1`).
+    pub(super) fn path_of(&self, text: &str) -> (ProjectRef, String) {
+        match text.strip_prefix("//") {
+            Some(rest) if self.edition() == Edition::One => (self.project().root(), rest.to_owned()),
+            _ => (self.project().clone(), text.to_owned()),
+        }
+    }
+
     /// Returns what a vertex notes of the functions that it stands in: nothing where it stands in none.
     pub(super) fn calls(&self) -> BTreeMap<String, String> {
         let function = self.scope.function.iter();
@@ -269,6 +284,7 @@ impl Frame {
             builds,
             incomplete,
             waiting: _,
+            trying: _,
         } = self;
         let output = TargetOutput {
             key,

@@ -13,7 +13,7 @@ use rb_syntax::{Do, Edition, Stmt};
 use super::arguments::Args;
 use super::expand::place;
 use super::frame::{Frame, Function, Scope};
-use super::{Evaluator, Fallible, inputs};
+use super::{Evaluator, Fallible, inputs, trust};
 use crate::describe::title;
 use crate::resolve::{BASE, FunctionReference, Imports, Resolved, Via, parse_function};
 use crate::word::Escapes;
@@ -38,7 +38,10 @@ impl Evaluator<'_> {
             false => explicit.clone(),
         };
         let depth = frame.scope.function.as_ref().map_or(1, |function| function.depth + 1);
-        let mut scope = Scope::new(Arc::clone(&file), overrides);
+        let allowed = call.allow_privileged || via.allow_privileged;
+        let trusted = self.trusts(&frame.scope, &function.project, allowed);
+        trust::check_function(frame, &function.project, trusted, call.span)?;
+        let mut scope = Scope::new(Arc::clone(&file), overrides, trusted);
         let called_from = called_from(frame, stmt);
         let outer_calls = frame.scope.function.iter().flat_map(|function| function.calls.iter().cloned());
         let calls = std::iter::once(called_from.clone()).chain(outer_calls).take(SHOWN).collect();
@@ -89,7 +92,8 @@ impl Evaluator<'_> {
             return Ok(());
         }
         if !file.buildfile.base.is_empty() {
-            let base = self.base_of(&file, args.clone(), &frame.key, Some(at)).await?;
+            let base =
+                self.base_of(&file, args.clone(), &frame.key.platform, scope.trusted, Some(at)).await?;
             let explicit = scope.function.as_ref().map(|function| &function.explicit);
             let handed = |name: &&String| !explicit.is_some_and(|explicit| explicit.contains_key(*name));
             frame.reads.extend(base.reads.iter().filter(handed).cloned());

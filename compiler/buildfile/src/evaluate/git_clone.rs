@@ -35,6 +35,7 @@ impl Evaluator<'_> {
         };
         let text = self.expand(frame, destination, Escapes::Remove).await?;
         let dest = paths::into_directory(&paths::absolute(frame.cwd(), &text));
+        let url = self.world.workspace().git_address(&url);
         let repository = lower::repository(&url, &branch, frame.meta(stmt));
         let from = CopyFrom { state: repository, path: "/".to_owned() };
         let options = CopyOptions {

@@ -97,7 +97,7 @@ impl Evaluator<'_> {
             label,
             args,
             env: env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            project: frame.project().clone(),
+            project: self.place_on_disk(frame),
             cwd: frame.locally.clone().unwrap_or_default(),
             capture,
         };
@@ -161,7 +161,7 @@ impl Evaluator<'_> {
         let path = self.local_path(frame, &save.source, &text)?;
         let many = glob::is_pattern(&path);
         let mut context = Context { unique: Some(self.next_look()), ..Context::default() };
-        let project = frame.project().clone();
+        let project = self.place_on_disk(frame);
         let written = Word { raw: path.clone(), span: save.source.span };
         let path = self.local_source(&project, &written, &path, save.if_exists, &mut context).await?;
         let name = match &save.destination {
@@ -215,8 +215,9 @@ impl Evaluator<'_> {
         let text = self.expand(frame, &copy.destination, Escapes::Remove).await?;
         refuse_repository(&text, &copy.destination)?;
         let path = self.local_path(frame, &copy.destination, &text)?;
-        let dest = frame.project().join(&path).dir().to_owned();
-        let there = self.world.workspace().stat(frame.project(), &path).await;
+        let project = self.place_on_disk(frame);
+        let dest = project.join(&path).dir().to_owned();
+        let there = self.world.workspace().stat(&project, &path).await;
         let there = there.map_err(|error| world_error(codes::WORKSPACE, &error, copy.destination.span))?;
         let folder = copy.sources.len() > 1
             || paths::names_directory(&text)

@@ -22,7 +22,7 @@ struct Entry {
 /// All that was evaluated so far.
 #[derive(Default)]
 pub(super) struct Memo {
-    targets: BTreeMap<(TargetRef, Platform), Vec<Entry>>,
+    targets: BTreeMap<(TargetRef, Platform, bool), Vec<Entry>>,
     /// Shares nothing between two keys: what sharing is held against.
     #[cfg(test)]
     pub(super) exact: bool,
@@ -31,7 +31,7 @@ pub(super) struct Memo {
 impl Memo {
     /// Finds what a key gives; for a caller that wants its outputs, one that left out nothing for want of such.
     pub(super) fn get(&self, key: &TargetKey, loud: bool) -> Option<&Evaluated> {
-        let entries = self.targets.get(&(key.target.clone(), key.platform.clone()))?;
+        let entries = self.targets.get(&kind_of(key))?;
         let same =
             |entry: &&Entry| entry.read.iter().all(|(name, value)| key.args.get(name) == value.as_ref());
         #[cfg(test)]
@@ -43,13 +43,18 @@ impl Memo {
     /// Keeps what a key gave.
     pub(super) fn insert(&mut self, key: &TargetKey, evaluated: Evaluated) {
         let read = values(&key.args, &evaluated.reads);
-        self.targets.entry((key.target.clone(), key.platform.clone())).or_default().push(Entry {
+        self.targets.entry(kind_of(key)).or_default().push(Entry {
             #[cfg(test)]
             key: key.clone(),
             read,
             evaluated,
         });
     }
+}
+
+/// Returns what two keys must have in common to be one evaluation.
+fn kind_of(key: &TargetKey) -> (TargetRef, Platform, bool) {
+    (key.target.clone(), key.platform.clone(), key.trusted)
 }
 
 fn values(args: &Args, reads: &BTreeSet<String>) -> BTreeMap<String, Option<String>> {

@@ -9,7 +9,9 @@
 
 mod answers;
 mod arguments;
+mod attempt;
 mod base;
+mod binds;
 mod builtins;
 mod caches;
 mod call;
@@ -33,6 +35,7 @@ mod save;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod variables;
 mod wait;
 
@@ -49,6 +52,7 @@ use rb_frontend::{
     BuildPlan, BuildRequest, ProjectRef, TargetKey, TargetOutput, TargetRef, World, WorldError,
 };
 use rb_llb::HostAddress;
+use rb_oci::Platform;
 
 use crate::project::ProjectConfig;
 use crate::resolve::{BASE, Entry, File, Imports, Program};
@@ -99,6 +103,8 @@ struct Evaluator<'w> {
     /// Each `RUN --push` that was left out because the build does not push, in order, once.
     held: Mutex<Vec<String>>,
     warnings: Mutex<Diagnostics>,
+    /// What went wrong while a failure was dealt with.
+    aftermath: Mutex<Diagnostics>,
 }
 
 /// Evaluates what was asked for.
@@ -135,6 +141,7 @@ impl<'w> Evaluator<'w> {
             settled: Mutex::default(),
             held: Mutex::default(),
             warnings: Mutex::default(),
+            aftermath: Mutex::default(),
         }
     }
 }
@@ -150,8 +157,9 @@ impl Evaluator<'_> {
             let args = self.request.defaults.clone().into_iter().chain(args.clone()).collect();
             let args = self.facts(&file).reaching(&target.name, args);
             for platform in &self.request.platforms {
-                let key =
-                    TargetKey { target: target.clone(), args: args.clone(), platform: platform.clone() };
+                let trusted = self.trusts_asked(&target.project);
+                let (target, args, platform) = (target.clone(), args.clone(), platform.clone());
+                let key = TargetKey { target, args, platform, trusted };
                 if !keys.contains(&key) {
                     keys.push(key);
                 }
@@ -161,8 +169,14 @@ impl Evaluator<'_> {
             wrong.dedup();
             return Err(wrong);
         }
-        let driven = self.drive(keys).await.map_err(one)?;
+        let driven = self.drive(keys).await;
+        let mut aftermath =
+            std::mem::take(&mut *self.aftermath.lock().expect("no holder of this lock panics"));
+        let driven =
+            driven.map_err(|error| std::iter::once(error).chain(aftermath.drain(..)).collect::<Vec<_>>())?;
         let mut warnings = self.program.take_warnings();
+        // Of a build that goes on, the failures themselves are told with it.
+        warnings.append(&mut aftermath);
         warnings.append(&mut self.warnings.lock().expect("no holder of this lock panics"));
         let settled = self.settled.lock().expect("no holder of this lock panics");
         let held = std::mem::take(&mut *self.held.lock().expect("no holder of this lock panics"));
@@ -197,7 +211,7 @@ impl Evaluator<'_> {
             Frame::new(Arc::clone(&file), key.clone(), loud)
         } else {
             let args = self.facts(&file).of_base(key.args.clone());
-            let base = self.base_of(&file, args.clone(), &key, at).await?;
+            let base = self.base_of(&file, args.clone(), &key.platform, key.trusted, at).await?;
             Frame::on_base(Arc::clone(&file), key.clone(), loud, args, &base)
         };
         self.body(&mut frame, file.recipe(&key.target.name).unwrap_or_default()).await?;
@@ -209,11 +223,12 @@ impl Evaluator<'_> {
         &self,
         file: &File,
         args: arguments::Args,
-        key: &TargetKey,
+        platform: &Platform,
+        trusted: bool,
         at: Option<Span>,
     ) -> Fallible<Evaluated> {
         let target = TargetRef { project: file.project.clone(), name: BASE.to_owned() };
-        let key = TargetKey { target, args, platform: key.platform.clone() };
+        let key = TargetKey { target, args, platform: platform.clone(), trusted };
         let base = self.targets(vec![Wish::new(key, at, false)]).await?.pop();
         base.map(|(base, _)| base).ok_or_else(|| internal("a base recipe was asked for and not evaluated"))
     }

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use rb_diag::{Diagnostic, Span, Spanned, nearest};
 use rb_llb::extension::Terms;
-use rb_llb::{NetworkMode, NodeMeta, SecurityMode};
+use rb_llb::{CdiDevice, NetworkMode, NodeMeta, SecurityMode};
 use rb_syntax::{CommandLine, Edition, Interactive, Run, StepFlags, Stmt, Word};
 
+use super::binds;
 use super::expand::part_of;
 use super::frame::{Frame, Layer};
 use super::variables::sees;
-use super::{Evaluator, Fallible};
+use super::{Evaluator, Fallible, trust};
 use crate::codes;
 use crate::lower::{self, SCRIPT, Step};
 use crate::resolve::Resolved;
@@ -27,7 +28,8 @@ impl Evaluator<'_> {
     pub(super) async fn run(&self, frame: &mut Frame, stmt: &Stmt<Resolved>, run: &Run) -> Fallible<()> {
         refuse_what_comes_later(run)?;
         if frame.locally.is_some() {
-            if let Some(word) = run.timeout.as_ref().or(run.retry.as_ref()) {
+            let of_steps = run.timeout.iter().chain(&run.retry).chain(&run.devices);
+            if let Some(word) = of_steps.into_iter().next() {
                 return Err(Diagnostic::error(codes::IN_LOCALLY, "this flag has no meaning in LOCALLY")
                     .with_label(word.span, "")
                     .with_help("programs of this machine may do it: `timeout 30s …`"));
@@ -38,7 +40,10 @@ impl Evaluator<'_> {
             return Ok(());
         }
         self.warn_of_scripts(frame, run, stmt.span).await;
+        let taken = Box::pin(self.taken(frame, &run.flags)).await?;
         let mut step = self.step(frame, &run.flags, &run.command, stmt.span).await?;
+        binds::give(&mut step, taken, stmt.span)?;
+        step.devices = self.devices(frame, &run.devices).await?;
         if run.entrypoint {
             step.args = self.entrypoint_args(frame, &run.command, stmt.span).await?;
         }
@@ -50,6 +55,7 @@ impl Evaluator<'_> {
         let ignore_cache = run.push || self.toggle(frame, &run.flags.no_cache).await?;
         let mut meta = NodeMeta { ignore_cache, ..frame.meta(stmt) };
         terms.describe(&mut meta.description);
+        meta.description.extend(frame.scope.variables.told(&step.env));
         frame.state = lower::run(&frame.state, step, &frame.platform, meta);
         frame.remember(stmt, Layer::One);
         Ok(())
@@ -82,7 +88,7 @@ impl Evaluator<'_> {
     ) -> Fallible<Step> {
         check_passed(frame, &flags.env)?;
         let security = match flags.privileged {
-            Some(span) => self.privileged(span)?,
+            Some(span) => self.privileged(frame, span)?,
             None => SecurityMode::Sandbox,
         };
         let mut step = Step {
@@ -132,7 +138,7 @@ impl Evaluator<'_> {
         environment.into_iter().filter_map(pair).collect()
     }
 
-    fn privileged(&self, at: Span) -> Fallible<SecurityMode> {
+    fn privileged(&self, frame: &Frame, at: Span) -> Fallible<SecurityMode> {
         if !self.config.capabilities.privileged {
             return Err(forbidden("--privileged", "privileged", at));
         }
@@ -141,6 +147,7 @@ impl Evaluator<'_> {
                 .with_label(at, "")
                 .with_help("allow it with `rb --allow-privileged` (`-P`)"));
         }
+        trust::check(frame, "RUN --privileged", at)?;
         Ok(SecurityMode::Insecure)
     }
 
@@ -150,7 +157,10 @@ impl Evaluator<'_> {
             "host" if !self.config.capabilities.host_network => {
                 Err(forbidden("--network=host", "host-network", word.span))
             }
-            "host" => Ok(NetworkMode::Host),
+            "host" => {
+                trust::check(frame, "RUN --network=host", word.span)?;
+                Ok(NetworkMode::Host)
+            }
             "default" => Ok(NetworkMode::Sandbox),
             other => Err(Diagnostic::error(codes::BAD_FLAG, format!("`{other}` is not a network"))
                 .with_label(word.span, "")
@@ -159,6 +169,36 @@ impl Evaluator<'_> {
                     "write `--network=none` or `--network=host`, or drop it for the engine's default",
                 )),
         }
+    }
+
+    /// Reads `--device=NAME[,required]`. One that is not required may be missing, as in BuildKit's Dockerfiles.
+    async fn devices(&self, frame: &Frame, words: &[Word]) -> Fallible<Vec<CdiDevice>> {
+        let mut devices = Vec::new();
+        for word in words {
+            let text = self.expand(frame, word, Escapes::Remove).await?;
+            let (mut name, mut required) = (String::new(), false);
+            for part in text.split(',') {
+                match part {
+                    "required" | "required=true" => required = true,
+                    "required=false" => required = false,
+                    part if name.is_empty() => name = part.strip_prefix("name=").unwrap_or(part).to_owned(),
+                    part => {
+                        let near = nearest(part, ["required", "required=false"]);
+                        return Err(
+                            bad_device(format!("a device has no `{part}`"), word.span).with_nearest(near)
+                        );
+                    }
+                }
+            }
+            if name.is_empty() {
+                return Err(bad_device("the device has no name".to_owned(), word.span));
+            }
+            if !self.config.capabilities.devices {
+                return Err(forbidden("--device", "devices", word.span));
+            }
+            devices.push(CdiDevice { name, optional: !required });
+        }
+        Ok(devices)
     }
 
     /// Reads on which terms a step runs: `--timeout`, `--retry`.
@@ -218,6 +258,12 @@ pub(super) fn forbidden(what: &str, capability: &str, at: Span) -> Diagnostic {
     Diagnostic::error(codes::NOT_ALLOWED, format!("{what} is not allowed in this project"))
         .with_label(at, "")
         .with_help(format!("`{capability} = true` below `[capabilities]` in rb.toml allows it"))
+}
+
+fn bad_device(message: String, at: Span) -> Diagnostic {
+    Diagnostic::error(codes::BAD_FLAG, message).with_label(at, "").with_help(
+        "write `--device=vendor.example/class=name`, and `,required` behind it if it may not be missing",
+    )
 }
 
 /// Says that something is of the language and not of this version.

@@ -11,7 +11,7 @@ use rb_syntax::{SaveArtifact, SaveImage, Stmt, Word};
 use super::copy::timestamp;
 use super::frame::Frame;
 use super::run::forbidden;
-use super::{Evaluator, Fallible};
+use super::{Evaluator, Fallible, trust};
 use crate::lower::paths::OutsideError;
 use crate::lower::{self, CopyFrom, CopyOptions, paths};
 use crate::resolve::Resolved;
@@ -95,7 +95,7 @@ impl Evaluator<'_> {
                 .with_label(word.span, "one name for many files")
                 .with_help(format!("write `{text}/`")));
         }
-        let project = frame.project();
+        let project = self.place_on_disk(frame);
         refuse_repository(&text, word)?;
         if self.request.options.strict && save.force && paths::inside(&text).is_err() {
             return Err(Diagnostic::error(
@@ -104,6 +104,9 @@ impl Evaluator<'_> {
             )
             .with_label(word.span, "not allowed with `--strict`")
             .with_help("write below the project's folder, or build without `--strict` or `--ci`"));
+        }
+        if save.force && paths::inside(&text).is_err() {
+            trust::check(frame, "SAVE ARTIFACT --force", word.span)?;
         }
         let path = match paths::inside(&text) {
             Ok(path) => project.join(&path).dir().to_owned(),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use rb_expression::Value;
+use rb_llb::extension;
 use rb_oci::{ContainerConfig, ImageConfig};
 use rb_syntax::{CommandLine, Edition};
 
@@ -79,6 +80,24 @@ impl Variables {
             container.set_env(name, &variable.value.to_string());
         }
         container.env
+    }
+}
+
+impl Variables {
+    /// Says in a step's description which variables of its environment are no ENV, to explain what changed.
+    pub(super) fn told(&self, env: &[String]) -> Option<(String, String)> {
+        let names = env.iter().filter_map(|entry| entry.split_once('=')).map(|(name, _)| name);
+        let told = names.filter_map(|name| {
+            let kind = match self.local.get(name).map(|variable| variable.kind) {
+                Some(Kind::Let | Kind::Loop) => "LET",
+                Some(Kind::Arg | Kind::Builtin | Kind::Global) => "ARG",
+                None if self.global.contains_key(name) => "ARG",
+                None => return None,
+            };
+            Some(format!("{name}={kind}"))
+        });
+        let lines: Vec<String> = told.collect();
+        (!lines.is_empty()).then(|| (extension::EXEC_VARIABLES.to_owned(), lines.join("\n")))
     }
 }
 

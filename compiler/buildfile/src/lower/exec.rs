@@ -1,8 +1,8 @@
 //! Commands: what a step runs, sees and may do → an exec vertex.
 
 use rb_llb::{
-    CacheSharing, ExecBuilder, ExecMeta, HostAddress, MkdirAction, MkfileAction, MountOptions, NetworkMode,
-    NodeMeta, Owner, SecretEnv, SecretMount, SecurityMode, SshMount, State, UserSpec,
+    CacheSharing, CdiDevice, ExecBuilder, ExecMeta, HostAddress, MkdirAction, MkfileAction, MountOptions,
+    NetworkMode, NodeMeta, Owner, SecretEnv, SecretMount, SecurityMode, SshMount, State, UserSpec,
 };
 use rb_oci::Platform;
 
@@ -37,6 +37,9 @@ pub(crate) struct Step {
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) agents: Vec<Agent>,
+    /// Trees that it sees.
+    pub(crate) binds: Vec<Bind>,
+    pub(crate) devices: Vec<CdiDevice>,
     /// What lies at [`SCRIPT`].
     pub(crate) script: Option<String>,
 }
@@ -52,6 +55,19 @@ pub(crate) struct Cache {
     pub(crate) owner: Option<(u32, u32)>,
     /// What lies in it is copied into the step's own filesystem.
     pub(crate) persist: bool,
+    /// The tree that a new one begins as, and the path in it, empty for all of it.
+    pub(crate) from: Option<(State, String)>,
+}
+
+/// A tree at a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Bind {
+    pub(crate) target: String,
+    pub(crate) tree: State,
+    /// Path in the tree; empty is all of it.
+    pub(crate) selector: String,
+    /// Whether it may be written; what is written is forgotten.
+    pub(crate) writable: bool,
 }
 
 /// Memory as a directory.
@@ -105,11 +121,37 @@ pub(crate) fn answer(base: &State, step: Step, platform: &Platform, meta: NodeMe
 }
 
 fn builder(base: &State, step: Step) -> ExecBuilder {
-    let Step { args, env, cwd, user, network, security, hosts, caches, tmpfs, secrets, agents, script } =
-        step;
+    let Step {
+        args,
+        env,
+        cwd,
+        user,
+        network,
+        security,
+        hosts,
+        caches,
+        tmpfs,
+        secrets,
+        agents,
+        binds,
+        devices,
+        script,
+    } = step;
     let process = ExecMeta { args, env, cwd, user, extra_hosts: hosts, ..ExecMeta::default() };
     let mut exec = ExecBuilder::new(base, process).network(network).security(security);
-    for Cache { target, id, sharing, mode, owner, persist: _ } in caches {
+    for Bind { target, tree, selector, writable } in binds {
+        let options =
+            MountOptions { selector, readonly: !writable, no_output: writable, ..MountOptions::default() };
+        exec = exec.mount(target, &tree, options);
+    }
+    for device in devices {
+        exec = exec.device(device);
+    }
+    for Cache { target, id, sharing, mode, owner, persist: _, from } in caches {
+        if let Some((tree, selector)) = from {
+            exec = exec.cache_at(target, &tree, &selector, id, sharing);
+            continue;
+        }
         let directory = MkdirAction {
             path: "/cache".to_owned(),
             mode,

@@ -11,13 +11,15 @@ pub(crate) mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rb_frontend::{ProjectRef, ResolvedImage};
+use rb_frontend::{PinnedRepository, ProjectRef, Repository, ResolvedImage};
 use rb_llb::{
     CopyAction, CopyMode, MkdirAction, NodeMeta, Owner, State, UserSpec, attr, extension, json_list,
 };
-use rb_oci::Platform;
+use rb_oci::{Digest, Platform};
 
-pub(crate) use exec::{ANSWER_EXIT, ANSWER_OUTPUT, Agent, Cache, SCRIPT, Secret, Step, Tmpfs, answer, run};
+pub(crate) use exec::{
+    ANSWER_EXIT, ANSWER_OUTPUT, Agent, Bind, Cache, SCRIPT, Secret, Step, Tmpfs, answer, run,
+};
 
 /// What a step finds as PATH where nothing else sets it. Source: BuildKit's `system.DefaultPathEnvUnix`.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,6 +28,8 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 pub(crate) const EARTHLY_TIMESTAMP: i64 = 1_587_038_400_000_000_000;
 
 /// Returns the name by which a session serves a project's folder: `context`, or `context/<dir>`.
+///
+/// What lies elsewhere no session has.
 pub fn local_name(project: &ProjectRef) -> String {
     match project.dir() {
         "" => "context".to_owned(),
@@ -38,8 +42,55 @@ pub(crate) fn image(image: &ResolvedImage, platform: &Platform, meta: NodeMeta) 
     State::source(image.identifier.clone(), image.attrs.clone(), Some(platform), meta)
 }
 
-/// A repository of git elsewhere, with its `.git`. Secrets of the session have the names that BuildKit's client gives them.
+/// A repository of git elsewhere, with its `.git`.
 pub(crate) fn repository(url: &str, reference: &str, meta: NodeMeta) -> State {
+    let (identifier, mut attrs) = repository_source(url, reference);
+    attrs.insert(attr::GIT_KEEP_DIR.to_owned(), "true".to_owned());
+    State::source(identifier, attrs, None, meta)
+}
+
+/// The files of a repository elsewhere that a project lies in, as a frontend and its workspace both name them.
+pub fn tree_elsewhere(repository: &Repository, pinned: &PinnedRepository) -> State {
+    let (identifier, attrs) = repository_source(&pinned.url, &pinned.commit);
+    let short = pinned.commit.get(..12).unwrap_or(&pinned.commit);
+    State::source(identifier, attrs, None, NodeMeta::named(format!("{repository} at {short}")))
+}
+
+/// A folder in a tree.
+pub(crate) struct Folder {
+    pub(crate) state: State,
+    /// Absolute, without a `/` at its end.
+    pub(crate) path: String,
+}
+
+/// A project's folder in a repository elsewhere, without what its ignore file leaves out.
+pub(crate) fn folder_elsewhere(
+    repository: &Repository,
+    pinned: &PinnedRepository,
+    dir: &str,
+    exclude: &[String],
+    meta: NodeMeta,
+) -> Folder {
+    let state = tree_elsewhere(repository, pinned);
+    let path = if dir.is_empty() { String::new() } else { format!("/{dir}") };
+    // What stands in a path of COPY may be a pattern; a folder's own name is none.
+    if exclude.is_empty() && !path.contains(['*', '?', '[', '\\']) {
+        return Folder { state, path };
+    }
+    let action = CopyAction {
+        src: format!("/{dir}"),
+        dest: "/".to_owned(),
+        dir_copy_contents: true,
+        create_dest_path: true,
+        exclude_patterns: exclude.to_vec(),
+        ..CopyAction::default()
+    };
+    Folder { state: State::scratch().files().copy(&state, action).finish(meta), path: String::new() }
+}
+
+/// Returns the identifier and the attributes of a source of git, without its `.git`. Secrets of the session have the names
+/// that BuildKit's client gives them.
+pub fn repository_source(url: &str, reference: &str) -> (String, BTreeMap<String, String>) {
     let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
     let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -53,7 +104,6 @@ pub(crate) fn repository(url: &str, reference: &str, meta: NodeMeta) -> State {
     }
     let full = if scheme.is_none() && !short { format!("https://{url}") } else { url.to_owned() };
     let mut attrs: BTreeMap<String, String> = [
-        (attr::GIT_KEEP_DIR, "true"),
         (attr::GIT_FULL_URL, full.as_str()),
         (attr::GIT_AUTH_HEADER_SECRET, "GIT_AUTH_HEADER"),
         (attr::GIT_AUTH_TOKEN_SECRET, "GIT_AUTH_TOKEN"),
@@ -63,7 +113,7 @@ pub(crate) fn repository(url: &str, reference: &str, meta: NodeMeta) -> State {
     if short || scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("ssh")) {
         attrs.insert(attr::GIT_MOUNT_SSH_SOCK.to_owned(), "default".to_owned());
     }
-    State::source(identifier, attrs, None, meta)
+    (identifier, attrs)
 }
 
 /// This machine's own tools; the order in which binds and fingerprints were written does not count.
@@ -77,6 +127,11 @@ pub(crate) fn host(
     let commands = fingerprints.iter().enumerate();
     let attrs = binds.chain(commands.map(|(at, command)| (extension::host_fingerprint(at), command.clone())));
     State::source(format!("{}://", extension::HOST_SCHEME), attrs.collect(), Some(platform), meta)
+}
+
+/// What a command has left that failed in this build.
+pub(crate) fn left(vertex: &Digest, meta: NodeMeta) -> State {
+    State::source(format!("{}://{vertex}", extension::LEFT_SCHEME), BTreeMap::new(), None, meta)
 }
 
 /// What of a project's folder a COPY reads.

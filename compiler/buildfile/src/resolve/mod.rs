@@ -10,6 +10,7 @@
 //! **Invariant:** in a program every settled call that is sure to be made leads to a recipe that exists, and no chain
 //! of such calls leads back to its start.
 
+mod always;
 mod cycles;
 mod file;
 mod imports;
@@ -96,6 +97,9 @@ pub(crate) async fn resolve<'w>(
     let mut errors = walk.errors;
     errors.extend(cycles::find(&walk.graph));
     errors.extend(uses::check(&lock(&program.files)));
+    errors.extend(
+        lock(&program.files).values().filter(|file| !file.broken).flat_map(|file| always::check(file)),
+    );
     let (warnings, mut errors): (Vec<_>, Vec<_>) =
         errors.into_iter().partition(|found| found.severity == Severity::Warning);
     lock(&program.warnings).extend(warnings);

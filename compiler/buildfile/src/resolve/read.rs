@@ -34,6 +34,9 @@ async fn no_buildfile(
         WorldError::Failed { .. } | WorldError::Step { .. } => {
             let error = Diagnostic::error(codes::NO_BUILDFILE, cause.to_string()).with_kind(cause.kind());
             let help = match cause.kind() {
+                ErrorKind::Input if project.repository().is_some() => {
+                    "see whether host, path and tag are right"
+                }
                 ErrorKind::Input => "mend the file that is named",
                 ErrorKind::Build | ErrorKind::Environment | ErrorKind::Internal => OUTSIDE_HELP,
             };
@@ -59,10 +62,13 @@ async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<
     if name.is_empty() || name == ".." {
         return None;
     }
-    let folder = ProjectRef::Local { dir: parent.to_owned() };
+    let folder = project.root().join(parent);
     let folders = folders(workspace, &folder).await;
-    let near = nearest(name, folders.iter().map(String::as_str))?;
-    Some(folder.join(near).dir().to_owned())
+    let near = folder.join(nearest(name, folders.iter().map(String::as_str))?);
+    Some(match near {
+        ProjectRef::Local { dir } => dir,
+        ProjectRef::Remote { .. } => near.to_string(),
+    })
 }
 
 /// Returns the folder of a project that an alias may mean: the one of that name, or a near one.

@@ -4,10 +4,11 @@
 //! are refused alike. In a text quotes and variables are gone, but a plus that does not divide is still `\+`.
 //! How a place is read, in this order: empty is the same file; `//` counts from the workspace's root (`VERSION 1`);
 //! `/` and `~/` name places of one machine; a leading `.` is a path; a `/` or `:` makes it remote; what is left is an
-//! alias. Source: earthly-language section 2.
+//! alias. In a file of a repository elsewhere, its root stands for the workspace's, and no path leads out of it.
+//! Source: earthly-language section 2.
 
 use rb_diag::{Diagnostic, nearest};
-use rb_frontend::{FunctionRef, ProjectRef, TargetRef};
+use rb_frontend::{FunctionRef, ProjectRef, Repository, RepositoryError, TargetRef};
 use rb_syntax::Edition;
 
 use super::{Imports, Pattern, Via};
@@ -42,10 +43,10 @@ pub(crate) enum ReferenceError {
     Absolute { text: String },
     #[error("`{text}` counts from the workspace's root, as VERSION 1 alone does")]
     FromRoot { text: String },
-    #[error("`{text}` is a remote reference, and remote references come later")]
-    Remote { text: String },
     #[error("`{text}` is not a remote reference: {trouble}")]
-    BadRemote { text: String, trouble: &'static str },
+    BadRemote { text: String, trouble: RepositoryError },
+    #[error("`{text}` leads out of {repository}")]
+    OutOfRepository { text: String, repository: Repository },
     #[error("nothing imports `{alias}`")]
     UnknownAlias { text: String, alias: String, near: Option<String> },
     #[error("`{text}` is a pattern, and {place} takes one folder")]
@@ -65,10 +66,13 @@ impl ReferenceError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NoPlus { .. } | Self::BadName { .. } | Self::BadRemote { .. } => codes::BAD_REFERENCE,
+            Self::NoPlus { .. }
+            | Self::BadName { .. }
+            | Self::BadRemote { .. }
+            | Self::OutOfRepository { .. } => codes::BAD_REFERENCE,
             Self::Function { .. } | Self::Target { .. } => codes::WRONG_KIND,
             Self::Absolute { .. } => codes::ABSOLUTE_REFERENCE,
-            Self::FromRoot { .. } | Self::Remote { .. } => codes::REFERENCE_LATER,
+            Self::FromRoot { .. } => codes::REFERENCE_LATER,
             Self::UnknownAlias { .. } => codes::UNKNOWN_ALIAS,
             Self::Pattern { .. } | Self::BadPattern { .. } => codes::BAD_PATTERN,
             Self::ImportOfTarget { .. } | Self::ImportOfAlias { .. } => codes::BAD_IMPORT,
@@ -98,7 +102,9 @@ impl ReferenceError {
             Self::FromRoot { text } => {
                 format!("write a path relative to this file, such as `./{}`", text.trim_start_matches('/'))
             }
-            Self::Remote { text } => format!("for a folder of this tree, write `./{text}`"),
+            Self::OutOfRepository { .. } => {
+                "a repository elsewhere is all that its files know; name another one by its host".to_owned()
+            }
             Self::BadRemote { text, .. } => {
                 format!("write `host/path/project:tag`, or for a folder of this tree `./{text}`")
             }
@@ -241,10 +247,7 @@ fn parse_place(
     match place {
         "" => Ok(Place::Project(project.clone(), Via::default())),
         path if path.starts_with("//") => match edition {
-            Edition::One => {
-                let root = ProjectRef::Local { dir: String::new() };
-                parse_path(text, path.trim_start_matches('/'), &root, edition)
-            }
+            Edition::One => parse_path(text, path.trim_start_matches('/'), &project.root(), edition),
             Edition::Earthly06 | Edition::Earthly07 | Edition::Earthly08 => {
                 Err(ReferenceError::FromRoot { text: shown() })
             }
@@ -253,7 +256,13 @@ fn parse_place(
             Err(ReferenceError::Absolute { text: shown() })
         }
         path if path.starts_with('.') => parse_path(text, path, project, edition),
-        path if path.contains(['/', ':']) => Err(refuse_remote(text, path)),
+        path if path.contains(['/', ':']) => match Repository::parse(path) {
+            Ok((repository, folder)) => {
+                let root = ProjectRef::Remote { repository, dir: String::new() };
+                parse_path(text, &folder, &root, edition)
+            }
+            Err(trouble) => Err(ReferenceError::BadRemote { text: shown(), trouble }),
+        },
         alias => match imports.get(alias) {
             Some(imported) => {
                 Ok(Place::Project(imported.project.clone(), Via { imported: true, ..imported.via }))
@@ -275,10 +284,16 @@ fn parse_path(
     edition: Edition,
 ) -> Result<Place, ReferenceError> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let Some(first) = parts.iter().position(|part| glob::is_pattern(part)) else {
-        return Ok(Place::Project(project.join(path), Via::default()));
-    };
-    let (plain, pattern) = parts.split_at(first);
+    let first = parts.iter().position(|part| glob::is_pattern(part));
+    let (plain, pattern) = parts.split_at(first.unwrap_or(parts.len()));
+    let folder = project.join(&plain.join("/"));
+    if let Some(repository) = folder.repository().filter(|_| folder.dir().starts_with("..")) {
+        let (text, repository) = (text.to_owned(), repository.clone());
+        return Err(ReferenceError::OutOfRepository { text, repository });
+    }
+    if pattern.is_empty() {
+        return Ok(Place::Project(folder, Via::default()));
+    }
     let refused = |trouble| Err(ReferenceError::BadPattern { text: text.to_owned(), trouble });
     if pattern.contains(&"..") {
         return refused("`..` stands behind a pattern");
@@ -290,31 +305,7 @@ fn parse_path(
     if pattern.iter().any(|part| part.contains("**") && *part != "**") {
         return refused("`**` is a part of its own, between two `/`");
     }
-    Ok(Place::Pattern(project.join(&plain.join("/")), pattern.join("/")))
-}
-
-/// Says of a remote reference that it comes later, or what is wrong with it: `host/path/project[/folder][:tag]`.
-fn refuse_remote(text: &str, place: &str) -> ReferenceError {
-    let (path, tag) = match place.split_once(':') {
-        Some((path, tag)) => (path, Some(tag)),
-        None => (place, None),
-    };
-    let parts: Vec<&str> = path.split('/').collect();
-    let trouble = match tag {
-        Some(tag) if tag.starts_with("//") => Some("it has a scheme, and the host stands first"),
-        Some("") => Some("its tag is empty"),
-        Some(tag) if tag.contains(char::is_whitespace) => Some("its tag has a space"),
-        _ if path.contains('@') => Some("it has a user, and the host stands first"),
-        _ if parts.len() < 2 => Some("it has a tag, but no path"),
-        _ if parts.contains(&"") => Some("a part of its path is empty"),
-        _ if parts.iter().any(|part| [".", ".."].contains(part)) => Some("its path has a `.` or `..`"),
-        _ if path.contains(char::is_whitespace) => Some("its path has a space"),
-        _ => None,
-    };
-    match trouble {
-        Some(trouble) => ReferenceError::BadRemote { text: text.to_owned(), trouble },
-        None => ReferenceError::Remote { text: text.to_owned() },
-    }
+    Ok(Place::Pattern(folder, pattern.join("/")))
 }
 
 fn is_target_name(name: &str) -> bool {
@@ -382,19 +373,45 @@ mod tests {
     }
 
     #[test]
+    fn knows_repositories_elsewhere() {
+        for (text, expected) in [
+            ("a.com/b/c+t", "a.com/b/c+t"),
+            ("a.com/b/c/d:v1+t", "a.com/b/c/d:v1+t"),
+            ("a.com/b/c/d/*:v1+t", "d | * | t"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(expected), "{text}");
+        }
+        let (repository, _) = Repository::parse("a.com/b/c:v1").expect("parses");
+        let far = ProjectRef::Remote { repository, dir: "d".to_owned() };
+        let within = |text: &str| match parse_reference(text, &far, Edition::One, &imports()) {
+            Ok(Meaning::Target { target, .. }) => target.to_string(),
+            Ok(Meaning::Pattern(pattern)) => format!("{} | {}", pattern.project, pattern.glob),
+            Err(error) => error.to_string(),
+        };
+        for (text, expected) in [
+            ("+t", "a.com/b/c/d:v1+t"),
+            ("../e+t", "a.com/b/c/e:v1+t"),
+            ("//+t", "a.com/b/c:v1+t"),
+            ("./*+t", "a.com/b/c/d:v1 | *"),
+            ("x.org/y/z+t", "x.org/y/z+t"),
+            ("../../e+t", "`../../e+t` leads out of a.com/b/c:v1"),
+            ("../../*+t", "`../../*+t` leads out of a.com/b/c:v1"),
+            ("/e+t", "`/e+t` names a place of this machine only"),
+        ] {
+            assert_eq!(within(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn refuses_the_others_by_name() {
         let refused = |text: &str| parse(text).expect_err(text).diagnostic().code;
         for (code, texts) in [
             (
                 codes::BAD_REFERENCE,
-                &["t", "./a", "+", "+9", "+a b", "+Build", "lib:v1+t", "https://a/b+t"][..],
+                &["t", "./a", "+", "+9", "+a b", "+Build", "lib:v1+t", "https://a/b+t", "sub/dir+t"][..],
             ),
             (codes::BAD_REFERENCE, &["git@github.com:a/b+t", "a.com//b+t", "a.com/b:+t", "a.com/../b+t"]),
             (codes::ABSOLUTE_REFERENCE, &["/abs+t", "~/x+t"]),
-            (
-                codes::REFERENCE_LATER,
-                &["github.com/a/b+t", "github.com/a/b:v1+t", "sub/dir+t", "a.com/b/*+t"],
-            ),
             (codes::WRONG_KIND, &["+FUNCTION", "lib+A.B_1"]),
             (codes::UNKNOWN_ALIAS, &["lbi+t", "other+t", "*+t", "~+t"]),
             (codes::BAD_PATTERN, &["./*/../x+t", "./a**+t"]),
@@ -429,13 +446,15 @@ mod tests {
         let parse = |text: &str| parse_project(text, &project(), Edition::One);
         assert_eq!(parse("../c").map(|project| project.dir().to_owned()), Ok("a/c".to_owned()));
         assert_eq!(parse("//c").map(|project| project.dir().to_owned()), Ok("c".to_owned()));
+        let far = parse("a.com/b/c/d:v1").map(|project| project.to_string());
+        assert_eq!(far.as_deref(), Ok("a.com/b/c/d:v1"));
         for (text, code) in [
             ("lib", codes::BAD_IMPORT),
             ("./lib+t", codes::BAD_IMPORT),
             ("+t", codes::BAD_IMPORT),
             ("", codes::BAD_REFERENCE),
             ("./*", codes::BAD_PATTERN),
-            ("github.com/a/b:v1", codes::REFERENCE_LATER),
+            ("a/b:v1", codes::BAD_REFERENCE),
             ("/a", codes::ABSOLUTE_REFERENCE),
         ] {
             assert_eq!(parse(text).expect_err(text).diagnostic().code, code, "{text}");

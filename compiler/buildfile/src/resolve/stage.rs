@@ -103,5 +103,8 @@ fn shown<S: Serializer>(name: &impl ToString, out: S) -> Result<S::Ok, S::Error>
 }
 
 fn folder<S: Serializer>(project: &ProjectRef, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(project.dir())
+    match project {
+        ProjectRef::Local { dir } => out.serialize_str(dir),
+        ProjectRef::Remote { .. } => out.serialize_str(&project.to_string()),
+    }
 }

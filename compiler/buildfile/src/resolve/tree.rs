@@ -12,7 +12,7 @@ use rb_expression::{Answer, Question, Value};
 use rb_frontend::ProjectRef;
 use rb_syntax::{
     Base, Branch, Buildfile, Call, CopySource, CopyStmt, Do, Edition, For, FromStmt, If, Import, Later,
-    Parsed, Recipe, Stmt, StmtKind, Word,
+    Parsed, Recipe, Stmt, StmtKind, Try, Word,
 };
 
 use super::imports::needs_alias;
@@ -193,6 +193,13 @@ impl Tree<'_> {
                 StmtKind::For(For { variable, separators, flags, items, body })
             }
             StmtKind::Wait(body) => StmtKind::Wait(self.body(body)),
+            StmtKind::Try(Try { body, catch, finally }) => {
+                let body = self.body(body);
+                let mut left = Vec::new();
+                let catch = catch.map(|body| self.block(body, &mut left));
+                self.leave(left);
+                StmtKind::Try(Try { body, catch, finally: finally.map(|body| self.body(body)) })
+            }
             StmtKind::Later(later) => {
                 let mut left = Vec::new();
                 let blocks = later.blocks.into_iter().map(|body| self.block(body, &mut left)).collect();

@@ -30,7 +30,7 @@ pub(super) fn walk<S: Stage>(body: &[Stmt<S>]) -> impl Iterator<Item = (&Stmt<S>
 }
 
 /// Returns a statement's blocks, and whether something decides if they are evaluated.
-fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
+pub(super) fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
     match &stmt.kind {
         StmtKind::If(stmt) => {
             let branches = stmt.branches.iter().map(|branch| branch.body.as_slice());
@@ -38,6 +38,10 @@ fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
         }
         StmtKind::For(stmt) => (vec![&stmt.body], true),
         StmtKind::Wait(body) => (vec![body], false),
+        StmtKind::Try(stmt) => {
+            let parts = [Some(&stmt.body), stmt.catch.as_ref(), stmt.finally.as_ref()];
+            (parts.into_iter().flatten().map(Vec::as_slice).collect(), stmt.catch.is_some())
+        }
         StmtKind::Later(later) => (later.blocks.iter().map(Vec::as_slice).collect(), true),
         StmtKind::From(_)
         | StmtKind::Locally(_)

@@ -12,8 +12,8 @@ use rb_buildfile::BuildfileFrontend;
 use rb_diag::{Diagnostic, ErrorKind, Severity, SourceMap, Span};
 use rb_frontend::{
     Answer, BuildOptions, BuildPlan, BuildRequest, Effect, Frontend, Gateway, GitFacts, ImageRequest,
-    MapWorld, PlannedOutput, ProjectRef, Query, ResolvedImage, SavedArtifact, TargetOutput, TargetRef,
-    TargetRequest, WantedTarget, Workspace, World, WorldError,
+    MapWorld, PlannedOutput, ProjectRef, Query, Repository, RepositoryRequest, ResolvedImage, SavedArtifact,
+    TargetOutput, TargetRef, TargetRequest, WantedTarget, Workspace, World, WorldError,
 };
 use rb_llb::State;
 use rb_oci::{History, ImageConfig, Platform};
@@ -152,6 +152,7 @@ impl Case {
                 "ci" => self.options.ci = true,
                 "strict" => self.options.strict = true,
                 "allow-privileged" => self.options.allow_privileged = true,
+                here if here.starts_with("here=") => self.options.here = here[5..].to_owned(),
                 other => panic!("{}: option {other}", self.name),
             },
             // `# command: CODE TEXT => OUTPUT`, with `\\n` for the end of a line in either.
@@ -249,6 +250,10 @@ impl Gateway for Failing<'_> {
         self.world.resolve_image(request).await
     }
 
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        self.world.resolve_repository(request).await
+    }
+
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
         self.world.query(state, query).await
     }
@@ -334,6 +339,14 @@ pub(crate) fn request(text: &str) -> BuildRequest {
             continue;
         }
         let (dir, name) = word.split_once('+').unwrap();
+        let far = Repository::parse(dir).ok().filter(|_| !dir.starts_with('.'));
+        let root = match &far {
+            Some((repository, _)) => {
+                ProjectRef::Remote { repository: repository.clone(), dir: String::new() }
+            }
+            None => root.clone(),
+        };
+        let dir = far.as_ref().map_or(dir, |(_, folder)| folder.as_str());
         let wanted = match dir.split_once("/*") {
             Some((dir, rest)) => WantedTarget::Each {
                 project: root.join(dir),

@@ -17,7 +17,7 @@
 //! against a snapshot of all that is planned. Further lines: `# trail:`, `# kind:` (of the error above),
 //! `# image: NAME CONFIG`, `# symlink: PATH`, `# unreadable: PATH`, `# command: EXIT-CODE TEXT => OUTPUT` (what has to
 //! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# git: yes`,
-//! `# option: push|ci|strict|allow-privileged`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
+//! `# option: push|ci|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
 //! (the rows of the language's reference that the case shows; `rows.txt` lists them), `# failing: LABEL` (what cannot be
 //! made). Every diagnostic has a help.
 

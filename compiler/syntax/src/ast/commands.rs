@@ -85,6 +85,8 @@ pub struct Run {
     pub entrypoint: bool,
     /// `--network=none|host`; the engine's default where not given.
     pub network: Option<Word>,
+    /// `--device=NAME` of `VERSION 1`: devices of this machine, each as written.
+    pub devices: Vec<Word>,
     /// `--timeout=30s` of `VERSION 1`: how long it may take.
     pub timeout: Option<Word>,
     /// `--retry=N` of `VERSION 1`: how often it is run again if it fails.
@@ -284,6 +286,9 @@ pub struct SaveArtifact {
     pub local: Option<Word>,
     /// `--if-exists`
     pub if_exists: bool,
+    /// `--always`: also if what stands above it fails.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
     /// `--force`: the local path may lie outside the project.
     pub force: bool,
     /// `--keep-ts`

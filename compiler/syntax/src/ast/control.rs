@@ -49,8 +49,19 @@ pub struct For<S: Stage> {
     pub body: Vec<Stmt<S>>,
 }
 
+/// `TRY … CATCH … FINALLY … END`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Try<S: Stage> {
+    /// What may fail.
+    pub body: Vec<Stmt<S>>,
+    /// `CATCH`: what is done if it does.
+    pub catch: Option<Vec<Stmt<S>>>,
+    /// `FINALLY`: what is done then, and if it does not.
+    pub finally: Option<Vec<Stmt<S>>>,
+}
+
 /// A command or block that this version reads and refuses where it is reached: FROM DOCKERFILE, FROM BUILDPACKS,
-/// ADD, ONBUILD, WITH DOCKER, TRY; in `VERSION 1` also SERVICE, TEST, AFTER, MATRIX.
+/// ADD, ONBUILD, WITH DOCKER; in `VERSION 1` also SERVICE, TEST, AFTER, MATRIX.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Later<S: Stage> {
     /// The keyword, one space between two words: `WITH DOCKER`.

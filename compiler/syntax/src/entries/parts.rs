@@ -200,6 +200,9 @@ fn command(rule: Rule) -> Option<Command> {
         Rule::else_begin => Command::Else,
         Rule::for_begin => Command::For,
         Rule::wait_begin => Command::Wait,
+        Rule::try_begin => Command::Try,
+        Rule::catch_begin => Command::Catch,
+        Rule::finally_begin => Command::Finally,
         Rule::block_end => Command::End,
         _ => return None,
     })

@@ -1,7 +1,7 @@
 //! Which command has which flags, and since when.
 //!
-//! Source: earthly-language, "Commands"; `--bind`, `--fingerprint`, `--env`, `--timeout` and
-//! `--retry` are our own.
+//! Source: earthly-language, "Commands"; `--bind`, `--fingerprint`, `--env`, `--timeout`, `--retry`,
+//! `--device` and `--always` are our own.
 
 use super::{FlagSpec, FlagTable, Takes};
 use crate::Edition;
@@ -65,6 +65,7 @@ pub(crate) const RUN: FlagTable = FlagTable {
         SSH,
         MOUNT,
         ENV,
+        FlagSpec { since: Edition::One, ..values("device") },
         switch("interactive"),
         switch("interactive-keep"),
         switch("aws"),
@@ -104,6 +105,7 @@ pub(crate) const SAVE_ARTIFACT: FlagTable = FlagTable {
     owner: "SAVE ARTIFACT",
     flags: &[
         switch("if-exists"),
+        FlagSpec { since: Edition::One, ..switch("always") },
         switch("force"),
         switch("keep-ts"),
         FlagSpec {

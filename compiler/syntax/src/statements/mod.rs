@@ -63,6 +63,12 @@ pub(crate) enum Line {
     For(ForHead),
     /// `WAIT`
     Wait,
+    /// `TRY`
+    Try,
+    /// `CATCH`
+    Catch,
+    /// `FINALLY`
+    Finally,
     /// `END`
     End,
     /// `FUNCTION`, `COMMAND`
@@ -95,6 +101,9 @@ impl Reader<'_> {
             Command::For => Line::For(self.for_head(parts)?),
             Command::Else => self.alone(parts, Line::Else),
             Command::Wait => self.alone(parts, Line::Wait),
+            Command::Try => self.alone(parts, Line::Try),
+            Command::Catch => self.alone(parts, Line::Catch),
+            Command::Finally => self.alone(parts, Line::Finally),
             Command::End => self.alone(parts, Line::End),
             Command::Function => self.alone(parts, Line::Function),
             Command::Later(name) => Line::Later { name, text: only_text(parts) },
@@ -138,6 +147,9 @@ impl Reader<'_> {
             | Command::Else
             | Command::For
             | Command::Wait
+            | Command::Try
+            | Command::Catch
+            | Command::Finally
             | Command::End
             | Command::Function
             | Command::Later(_) => return None,
@@ -168,7 +180,14 @@ impl Reader<'_> {
         let diagnostic = Diagnostic::error(codes::UNEXPECTED_WORD, message).with_label(word.span, "");
         let alone = matches!(
             self.command,
-            Command::Locally | Command::Else | Command::Wait | Command::End | Command::Function
+            Command::Locally
+                | Command::Else
+                | Command::Wait
+                | Command::Try
+                | Command::Catch
+                | Command::Finally
+                | Command::End
+                | Command::Function
         );
         self.report.push(if alone {
             diagnostic.with_help(format!("`{owner}` stands alone on its line"))

@@ -8,7 +8,7 @@ use rb_diag::{Diagnostic, Span};
 
 use super::text::{cut, quote_around, settled};
 use crate::report::{Report, nearest, shown};
-use crate::{Word, codes};
+use crate::{Edition, Word, codes};
 
 const TYPES: [&str; 7] = ["cache", "tmpfs", "secret", "bind", "ssh", "bind-experimental", "ssh-experimental"];
 
@@ -30,13 +30,14 @@ const KEYS: [&str; 13] = [
 ];
 /// Keys that may stand alone.
 const SWITCHES: [&str; 3] = ["ro", "readonly", "required"];
-/// Keys that Dockerfiles have.
-const FOREIGN: [&str; 1] = ["from"];
+/// Keys of `VERSION 1`.
+const LATER_KEYS: [&str; 1] = ["from"];
+const LATER_SWITCHES: [&str; 2] = ["rw", "readwrite"];
 
 const SHARING: [&str; 3] = ["locked", "shared", "private"];
 
 /// Checks the value of one `--mount`.
-pub(crate) fn check(word: &Word, report: &mut Report) {
+pub(crate) fn check(word: &Word, edition: Edition, report: &mut Report) {
     let Some(text) = settled(&word.raw) else { return };
     let quotes = usize::from(quote_around(&word.raw).is_some());
     let mut kind = None;
@@ -46,7 +47,7 @@ pub(crate) fn check(word: &Word, report: &mut Report) {
         let span = cut(word, start, start + field.len()).span;
         start += field.len() + 1;
         let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
-        if let Err(problem) = check_field(key, value) {
+        if let Err(problem) = check_field(key, value, edition) {
             report.push(problem.at(span));
             // One word too many or too few changes the meaning of the rest.
             return;
@@ -59,13 +60,17 @@ pub(crate) fn check(word: &Word, report: &mut Report) {
             let help = format!("begin with `type=`: {}", list(&TYPES));
             report.push(Problem::new("the mount has no `type`", help).at(word.span));
         }
-        Some(kind @ ("cache" | "tmpfs")) if !target => {
+        Some(kind) if !target && needs_target(kind, edition) => {
             let help = format!("write `type={kind},target=/path`");
             let message = format!("a mount of type `{kind}` needs a `target`");
             report.push(Problem::new(message, help).at(word.span));
         }
         Some(_) => {}
     }
+}
+
+fn needs_target(kind: &str, edition: Edition) -> bool {
+    matches!(kind, "cache" | "tmpfs") || (kind == "bind" && edition >= Edition::One)
 }
 
 /// What is wrong with a mount.
@@ -84,8 +89,9 @@ impl Problem {
     }
 }
 
-fn check_field(key: &str, value: Option<&str>) -> Result<(), Problem> {
-    if SWITCHES.contains(&key) {
+fn check_field(key: &str, value: Option<&str>, edition: Edition) -> Result<(), Problem> {
+    let is_later = |keys: &[&str]| keys.contains(&key) && edition >= Edition::One;
+    if SWITCHES.contains(&key) || is_later(&LATER_SWITCHES) {
         return match value {
             None | Some("true" | "false") => Ok(()),
             Some(other) => Err(Problem::new(
@@ -94,12 +100,8 @@ fn check_field(key: &str, value: Option<&str>) -> Result<(), Problem> {
             )),
         };
     }
-    if FOREIGN.contains(&key) {
-        let help = if key == "from" {
-            "copy from a target instead: `COPY +target/path destination`"
-        } else {
-            "take it away"
-        };
+    if LATER_KEYS.contains(&key) && edition < Edition::One {
+        let help = "copy from a target instead: `COPY +target/path destination`; `VERSION 1` has it";
         return Err(Problem::new(format!("mounts have no `{key}` here"), help));
     }
     if key.is_empty() {
@@ -108,8 +110,9 @@ fn check_field(key: &str, value: Option<&str>) -> Result<(), Problem> {
     if TYPES.contains(&key) && value.is_none() {
         return Err(Problem::new(format!("mounts have no `{key}`"), format!("did you mean `type={key}`?")));
     }
-    if !KEYS.contains(&key) {
-        let known = || KEYS.into_iter().chain(SWITCHES);
+    if !KEYS.contains(&key) && !is_later(&LATER_KEYS) {
+        let later = || LATER_KEYS.into_iter().chain(LATER_SWITCHES).filter(|_| edition >= Edition::One);
+        let known = || KEYS.into_iter().chain(SWITCHES).chain(later());
         let help = nearest(key, known()).map_or_else(
             || format!("there are {}", list(&known().collect::<Vec<_>>())),
             |near| format!("did you mean `{near}`?"),
@@ -156,9 +159,13 @@ mod tests {
     use super::*;
 
     fn findings(raw: &str) -> Vec<(String, u32)> {
+        findings_of(Edition::Earthly08, raw)
+    }
+
+    fn findings_of(edition: Edition, raw: &str) -> Vec<(String, u32)> {
         let span = Span { end: raw.len() as u32, ..Span::default() };
         let mut report = Report::default();
-        check(&Word { raw: raw.to_owned(), span }, &mut report);
+        check(&Word { raw: raw.to_owned(), span }, edition, &mut report);
         report.finish().into_iter().map(|found| (found.message, found.labels[0].span.start)).collect()
     }
 
@@ -178,6 +185,21 @@ mod tests {
         ] {
             assert!(findings(mount).is_empty(), "{mount}");
         }
+    }
+
+    #[test]
+    fn trees_of_elsewhere_are_of_version_1() {
+        let of_one = |raw| findings_of(Edition::One, raw);
+        for mount in [
+            "type=bind,source=src,target=/src,rw",
+            "type=bind,from=+t,source=/a,target=/b,readwrite=false",
+            "type=cache,from=+t/a,target=/b",
+        ] {
+            assert!(of_one(mount).is_empty(), "{mount}: {:?}", of_one(mount));
+        }
+        assert_eq!(of_one("type=bind,source=a"), [("a mount of type `bind` needs a `target`".to_owned(), 0)]);
+        assert_eq!(of_one("type=bind,target=/a,from"), [("`from` of the mount has no value".to_owned(), 20)]);
+        assert_eq!(findings("type=bind,target=/a,rw"), [("mounts have no `rw`".to_owned(), 20)]);
     }
 
     #[test]

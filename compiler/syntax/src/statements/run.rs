@@ -33,6 +33,7 @@ impl Reader<'_> {
             push: flags.is_on("push"),
             entrypoint,
             network: flags.value("network"),
+            devices: flags.values("device"),
             timeout: flags.value("timeout"),
             retry: flags.value("retry"),
             interactive: self.interactive(&flags),

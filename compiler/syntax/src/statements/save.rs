@@ -40,6 +40,7 @@ impl Reader<'_> {
             destination,
             local,
             if_exists: flags.is_on("if-exists"),
+            always: flags.is_on("always"),
             force: flags.is_on("force"),
             keep_times: flags.is_on("keep-ts"),
             keep_owner: flags.is_on("keep-own"),

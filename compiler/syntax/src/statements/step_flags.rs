@@ -13,7 +13,7 @@ impl Reader<'_> {
     pub(crate) fn step_flags(&mut self, flags: &Flags) -> StepFlags {
         let mounts = flags.values("mount");
         for word in &mounts {
-            mount::check(word, self.report);
+            mount::check(word, self.edition, self.report);
         }
         let secrets = flags.values("secret");
         for word in &secrets {
