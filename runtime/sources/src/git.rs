@@ -10,6 +10,7 @@
 mod address;
 mod call;
 mod clone;
+mod commit;
 mod error;
 mod modules;
 mod refs;
@@ -29,6 +30,7 @@ use rb_store::Store;
 
 pub use address::Remote;
 pub use call::{Call, Connection, ProgramError, Programs, Stream, Told};
+pub use commit::Commit;
 pub use error::GitError;
 pub use refs::Pinned;
 
@@ -172,6 +174,16 @@ pub fn pinned(request: &GitRequest) -> Result<Option<Pinned>, GitError> {
 /// Asks the host what a request stands for now.
 pub fn ask(connection: &Connection<'_>, request: &GitRequest) -> Result<Pinned, GitError> {
     refs::ask(&call::Git { connection, remote: &request.remote, local: false }, request)
+}
+
+/// Brings the commit of a request here, with all its files, and returns what it says of itself.
+pub fn commit(
+    connection: &Connection<'_>,
+    request: &GitRequest,
+    pinned: &Pinned,
+) -> Result<Commit, GitError> {
+    let repository = repository::Repository::open(connection, &request.remote, &pinned.commit)?;
+    commit::of(&repository, pinned)
 }
 
 /// Writes the files of a commit into a layer that is on nothing; what is not here of it is fetched.

@@ -146,7 +146,7 @@ impl Drop for DockerRegistry {
 }
 
 /// Makes an authority, and a certificate that it signed.
-fn make_certificate(folder: &Path) {
+pub(crate) fn make_certificate(folder: &Path) {
     let make = |subject: &str, to: &str, key: &str, more: &[&str]| {
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject])

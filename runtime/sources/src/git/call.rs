@@ -354,6 +354,8 @@ impl Git<'_> {
         } else if any(UNTRUSTED) {
             GitError::Untrusted { remote, host, said: said_text, ssh }
         } else if any(UNAUTHORIZED) {
+            // As secrets for one host are named.
+            let host = self.remote.authority.clone();
             GitError::Unauthorized { remote, host, said: said_text, known, ssh }
         } else if any(NO_REFERENCE) {
             GitError::NoReference { remote, what: "such branch, tag or commit".to_owned(), near: Vec::new() }

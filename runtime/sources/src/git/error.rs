@@ -34,7 +34,7 @@ pub enum GitError {
     Unauthorized {
         /// The address.
         remote: String,
-        /// Its host.
+        /// Its host, with the port that the address names.
         host: String,
         /// What it said.
         said: String,

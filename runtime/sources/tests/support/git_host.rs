@@ -2,7 +2,7 @@
 //! include the module by path; it uses nothing of this crate.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -40,8 +40,21 @@ pub(crate) struct Asked {
     pub(crate) authorization: Option<String>,
 }
 
+/// What requests come on and answers go on.
+pub(crate) trait Line: std::io::Read + std::io::Write {}
+
+impl<T: std::io::Read + std::io::Write> Line for T {}
+
+/// Makes a line of a connection; none of one that is no good.
+pub(crate) type Wrap = dyn Fn(TcpStream) -> Option<Box<dyn Line>> + Send + Sync;
+
 impl GitHost {
     pub(crate) fn start() -> Self {
+        Self::start_on(Arc::new(|stream| Some(Box::new(stream))))
+    }
+
+    /// Starts a host that is spoken to through `wrap`.
+    pub(crate) fn start_on(wrap: Arc<Wrap>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
         let host = listener.local_addr().expect("has an address").to_string();
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -49,9 +62,9 @@ impl GitHost {
         let (root, seen) = (folder.path().to_owned(), Arc::clone(&state));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (root, seen) = (root.clone(), Arc::clone(&seen));
+                let (root, seen, wrap) = (root.clone(), Arc::clone(&seen), Arc::clone(&wrap));
                 // A client that goes away is no fault of the host's.
-                std::thread::spawn(move || drop(answer(stream, &root, &seen)));
+                std::thread::spawn(move || drop(wrap(stream).map(|line| answer(line, &root, &seen))));
             }
         });
         Self { host, folder, state }
@@ -126,9 +139,8 @@ impl Repository {
     }
 }
 
-fn answer(stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
+fn answer(stream: Box<dyn Line>, root: &Path, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split(' ');
@@ -143,7 +155,7 @@ fn answer(stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::Resu
     }
     let header = |name: &str| headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone());
     if header("expect").is_some() {
-        write!(stream, "HTTP/1.1 100 Continue\r\n\r\n")?;
+        write!(reader.get_mut(), "HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let mut body = Vec::new();
     match header("content-length") {
@@ -164,6 +176,7 @@ fn answer(stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::Resu
         },
         None => {}
     }
+    let stream = reader.get_mut();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let authorization = header("authorization");
     let (manners, cut) = {
@@ -176,21 +189,21 @@ fn answer(stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::Resu
         state.manners.cuts -= usize::from(cut);
         (manners, cut)
     };
-    let plain = |stream: &mut TcpStream, status: u16, more: &str| {
+    let plain = |stream: &mut dyn Line, status: u16, more: &str| {
         write!(stream, "HTTP/1.1 {status} X\r\nConnection: close\r\n{more}Content-Length: 0\r\n\r\n")
     };
     if manners.busy > 0 {
-        return plain(&mut stream, 503, "");
+        return plain(stream, 503, "");
     }
     let query_text = if query.is_empty() { String::new() } else { format!("?{query}") };
     if let Some(rest) = path.strip_prefix("/moved") {
-        return plain(&mut stream, 301, &format!("Location: {rest}{query_text}\r\n"));
+        return plain(stream, 301, &format!("Location: {rest}{query_text}\r\n"));
     }
     if let Some((rest, host)) = path.strip_prefix("/elsewhere").zip(manners.elsewhere.as_ref()) {
-        return plain(&mut stream, 301, &format!("Location: http://{host}{rest}{query_text}\r\n"));
+        return plain(stream, 301, &format!("Location: http://{host}{rest}{query_text}\r\n"));
     }
     if manners.wanted.is_some() && manners.wanted != authorization {
-        return plain(&mut stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n");
+        return plain(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n");
     }
     let mut backend = Command::new("git")
         .args(["-c", "safe.directory=*", "http-backend"])
@@ -226,5 +239,5 @@ fn answer(stream: TcpStream, root: &Path, state: &Mutex<State>) -> std::io::Resu
     }
     write!(stream, "\r\n")?;
     stream.write_all(if cut { &content[..content.len() / 2] } else { content })?;
-    stream.shutdown(Shutdown::Both)
+    stream.flush()
 }
