@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_diag::ErrorKind;
-use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
+use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::Definition;
 use rb_oci::Digest;
 
@@ -32,6 +32,9 @@ pub trait Job: Send + Sync {
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError>;
     /// Pins an image and returns its config.
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Finds the commit that a repository elsewhere stands for, brings it here, and returns what git knows of it. In one job
+    /// the answer is the same, however often it is asked.
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError>;
     /// Asks the cache alone what solving these roots would do. Returns that of each vertex that the job has met so far,
     /// those of queries included, inputs first. Runs no step. Of a job that only looks
     /// ([`Course::Look`](crate::Course::Look)).

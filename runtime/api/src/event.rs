@@ -8,6 +8,8 @@ use bytes::Bytes;
 use rb_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::KeyParts;
+
 /// Takes events; called from any thread, must be quick.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -29,6 +31,11 @@ pub enum EventKind {
         name: String,
         /// It is a step that people count (exec, file), not a source or plumbing.
         step: bool,
+    },
+    /// What its key is made of; told before anything is looked up.
+    Keyed {
+        /// That.
+        parts: Arc<KeyParts>,
     },
     /// The result was there.
     Cached {
@@ -163,7 +170,7 @@ pub enum Miss {
 }
 
 /// Why a result is no longer stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GoneBecause {
     /// To make room, or because somebody asked for it.

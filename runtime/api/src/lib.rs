@@ -6,13 +6,16 @@
 
 mod engine;
 mod event;
+mod parts;
 mod request;
 
 pub use engine::{Engine, Job, SolveError};
 pub use event::{
     CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
 };
+pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind};
 pub use request::{
-    Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace, Outlook, Place,
-    PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream, Summary,
+    AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,
+    Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream,
+    Summary,
 };

@@ -25,10 +25,21 @@ pub struct JobOptions {
     pub allow_insecure: bool,
     /// Steps may ask for this machine's network (`network.host`); without it such a step is refused.
     pub allow_host_network: bool,
+    /// Which devices of this machine steps may ask for; without it a step that does is refused.
+    pub allowed_devices: AllowedDevices,
     /// Latest time that exported images show, in seconds since 1970 (SOURCE_DATE_EPOCH).
     pub epoch_seconds: i64,
     /// How far it goes.
     pub course: Course,
+}
+
+/// Devices of this machine that the user lets steps have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedDevices {
+    /// All there are.
+    pub all: bool,
+    /// These: `vendor/class=name`, all of a `vendor/class`, or those of a class.
+    pub names: Vec<String>,
 }
 
 /// How far the calls of a job go.

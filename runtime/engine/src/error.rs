@@ -48,6 +48,15 @@ pub enum EngineError {
     /// A step asks for this machine's network, and the job does not allow that.
     #[error("a step wants this machine's network, which this build does not allow")]
     HostNetworkStep,
+    /// A step asks for a device of this machine, and the job does not allow that.
+    #[error("a step wants the device `{name}`, which this build does not allow")]
+    DeviceStep {
+        /// Its whole name.
+        name: String,
+    },
+    /// A device cannot be had.
+    #[error(transparent)]
+    Device(#[from] rb_exec::CdiError),
     /// A directory that outlives builds cannot be used.
     #[error("cannot {action} the cache `{id}`")]
     Cache {
@@ -94,6 +103,12 @@ pub enum EngineError {
         log_tail: Vec<String>,
         /// What may be behind it, where the runtime knows.
         help: Option<String>,
+    },
+    /// Nothing is kept of a step that failed.
+    #[error("no failed step `{id}` is kept")]
+    NotKept {
+        /// As asked for.
+        id: u64,
     },
     /// A command failed while there was no room for what it writes.
     #[error("{outcome}: the disk of the state directory {} is full", root.display())]
@@ -188,6 +203,14 @@ pub enum EngineError {
     /// The sandbox failed.
     #[error(transparent)]
     Exec(#[from] rb_exec::ExecError),
+    /// Roots are to be made by overlayfs alone, which does not work.
+    #[error("layers cannot be mounted on one another in {}", root.display())]
+    NoOverlay {
+        /// The state directory.
+        root: std::path::PathBuf,
+        /// What the kernel says.
+        source: rb_exec::ExecError,
+    },
     /// An export failed.
     #[error(transparent)]
     Export(#[from] rb_exporters::ExportError),
@@ -283,12 +306,14 @@ impl EngineError {
             | Self::NoAgent { .. }
             | Self::InsecureStep
             | Self::HostNetworkStep
+            | Self::DeviceStep { .. }
             | Self::NoSuchImage { .. }
             | Self::NoCommand { .. }
             | Self::TooLarge { .. }
             | Self::Image { .. }
             | Self::Reference(_)
             | Self::NotHere { .. }
+            | Self::NotKept { .. }
             | Self::BelowHost { .. }
             | Self::HostImage => ErrorKind::Input,
             Self::Cache { .. }
@@ -303,7 +328,8 @@ impl EngineError {
             Self::Source(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Exec(error) => error.kind(),
+            Self::Exec(error) | Self::NoOverlay { source: error, .. } => error.kind(),
+            Self::Device(error) => error.kind(),
             Self::Emulation(error) => error.kind(),
             Self::Export(error) => error.kind(),
             Self::Registry(error) | Self::Unasked { source: error, .. } | Self::Web { source: error, .. } => {
@@ -332,12 +358,20 @@ impl EngineError {
             Self::Emulation(error) => Some(error.help()),
             Self::InsecureStep => Some("allow it: `--allow-privileged` (`-P`)".to_owned()),
             Self::HostNetworkStep => Some("allow it: `--allow-host-network`".to_owned()),
+            Self::DeviceStep { name } => Some(format!("allow it: `--allow-device={name}`")),
+            Self::Device(error) => Some(error.help()),
             Self::Exec(rb_exec::ExecError::Network(error)) => Some(match error.remedy {
                 Some(remedy) => format!("{remedy}; or let steps use this machine's network: {STEPS_ON_HOST}"),
                 None => format!(
                     "`rb doctor` looks closer; to let steps use this machine's network: {STEPS_ON_HOST}"
                 ),
             }),
+            Self::Exec(error) => error.help(),
+            Self::NoOverlay { .. } => Some(
+                "let steps copy their roots: snapshotter = \"auto\" in config.toml, or RB_SNAPSHOTTER=auto; or another place: \
+                 RB_ROOT=/some/dir"
+                    .to_owned(),
+            ),
             Self::NoSuchImage { nearest, .. } => Some(match nearest {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "`rb image ls` lists the images there are".to_owned(),
@@ -363,6 +397,9 @@ impl EngineError {
             Self::Registry(error) => error.help(),
             Self::Web { host, source } => web_help(host, source),
             Self::Unasked { .. } => Some("`--pull=missing` takes what it was the last time".to_owned()),
+            Self::NotKept { .. } => {
+                Some("`rb shell --list` tells which are; they are kept for an hour".to_owned())
+            }
             Self::NotHere { name } => Some(format!("`rb image pull {name}` gets it")),
             Self::Push { source, .. } => match source.as_ref() {
                 Self::Registry(error) => error.help_to_push(),
@@ -380,7 +417,6 @@ impl EngineError {
             | Self::Llb(_)
             | Self::Reference(_)
             | Self::Snapshot(_)
-            | Self::Exec(_)
             | Self::Worker { .. } => None,
         }
     }

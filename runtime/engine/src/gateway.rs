@@ -1,13 +1,17 @@
-//! What a frontend asks while it decides the graph: images are pinned, files of solved trees are read.
+//! What a frontend asks while it decides the graph: images and repositories are pinned, files of solved trees are read.
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use rb_api::{EventSink, SolveError};
 use rb_diag::chain;
-use rb_frontend::{Answer, ImageLocation, ImageRequest, Query, ResolvedImage, WorldError};
+use rb_frontend::{
+    Answer, FileKind, GitFacts, ImageLocation, ImageRequest, Query, RepositoryRequest, ResolvedImage,
+    WorkspaceEntry, WorldError,
+};
 use rb_oci::{Platform, Reference};
-use rb_snapshot::{Follow, SnapshotError, View};
+use rb_snapshot::{Entry, FileType, Follow, SnapshotError, View};
 use rb_solver::OpError;
 use rb_sources::layout::{self, Wanted};
 
@@ -75,6 +79,22 @@ async fn resolve_name(
     })
 }
 
+/// Finds the commit that a repository stands for, and brings it here.
+pub(crate) async fn resolve_repository(
+    job: &Arc<JobContext>,
+    request: &RepositoryRequest,
+    events: &EventSink,
+) -> Result<GitFacts, WorldError> {
+    let told = ToldLate::new(events, format!("look up {}", request.shown));
+    let listener = told.listener();
+    let found = crate::ops::repository::resolve(job, request, &listener).await;
+    if let Ok(facts) = &found {
+        listener.say(&format!("{} is at commit {}", request.shown, facts.hash));
+    }
+    told.end(found.is_ok());
+    found.map_err(|error| failed(&error))
+}
+
 /// Reads one thing out of a tree.
 pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<Answer, SolveError> {
     let view = parts.snapshots.view(tree.snapshot).map_err(|error| engine_error(&error.into()))?;
@@ -82,6 +102,28 @@ pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<A
         Query::Exists { path } => {
             let found = crate::blocking(move || Ok(view.lookup(&path, Follow::Yes)?.is_some())).await;
             found.map(Answer::Exists).map_err(|error| job_error(&error))
+        }
+        Query::Stat { path } => {
+            let found = crate::blocking(move || {
+                let entry = view.lookup(&path, Follow::No)?;
+                Ok(entry.and_then(|entry| named(entry.path.file_name().unwrap_or_default(), &entry)))
+            });
+            found.await.map(Answer::Stat).map_err(|error| job_error(&error))
+        }
+        Query::List { path } => {
+            let wanted = path.clone();
+            let list = crate::blocking(move || {
+                let folder = view.lookup(&wanted, Follow::Yes)?;
+                if !folder.is_some_and(|entry| entry.metadata.is_directory()) {
+                    return Ok(None);
+                }
+                let entries = view.read_dir(&wanted)?;
+                Ok(Some(entries.iter().filter_map(|(name, entry)| named(name, entry)).collect()))
+            });
+            match list.await.map_err(|error| job_error(&error))? {
+                Some(entries) => Ok(Answer::List(entries)),
+                None => Err(SolveError::NoSuchFile { path }),
+            }
         }
         Query::ReadFile { path, limit_bytes } => {
             let wanted = path.clone();
@@ -92,6 +134,17 @@ pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<A
             }
         }
     }
+}
+
+/// Returns an entry as a frontend sees it; none if no text can name it.
+fn named(name: &std::ffi::OsStr, entry: &Entry) -> Option<WorkspaceEntry> {
+    let kind = match entry.metadata.file_type {
+        FileType::Directory => FileKind::Directory,
+        FileType::File => FileKind::File,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
+    };
+    Some(WorkspaceEntry { name: name.to_str()?.to_owned(), kind })
 }
 
 /// Returns the bytes of a file; none if there is nothing at `path`.

@@ -8,7 +8,7 @@ use rb_solver::VertexSpec;
 
 use crate::error::EngineError;
 use crate::job::JobContext;
-use crate::ops::LlbOp;
+use crate::ops::{LlbOp, Told};
 use crate::watch::Watch;
 
 /// One output of one vertex.
@@ -47,7 +47,10 @@ impl Graphs {
                     continue;
                 };
                 let inputs = vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
-                let op = Arc::new(LlbOp::new(vertex.clone(), meta, is_step, Arc::clone(job)));
+                let written = graph.location(&vertex.digest);
+                let written = written.map(|(file, range)| (file.name.clone(), range.start.line));
+                let told = Told { events: Arc::clone(watch.events()), place: written };
+                let op = Arc::new(LlbOp::new(vertex.clone(), meta, is_step, Arc::clone(job), told));
                 // Several of one name are told apart by their order, or the last build's first would explain the second.
                 let lineage = Some(match place {
                     0 => Digest::of(&name),

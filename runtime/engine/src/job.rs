@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use rb_api::{Course, PullPolicy};
+use rb_api::{AllowedDevices, Course, PullPolicy};
 use rb_oci::Digest;
 use rb_session::Session;
 
@@ -12,6 +12,7 @@ use crate::names::Names;
 use crate::ops::Nesting;
 use crate::packing::Packing;
 use crate::parts::Parts;
+use crate::value::Tree;
 
 /// One job, as its ops see it.
 pub(crate) struct JobContext {
@@ -23,6 +24,8 @@ pub(crate) struct JobContext {
     pub(crate) allow_insecure: bool,
     /// Whether steps may ask for this machine's network.
     pub(crate) allow_host_network: bool,
+    /// Which devices steps may ask for.
+    pub(crate) allowed_devices: AllowedDevices,
     /// How far it goes.
     pub(crate) course: Course,
     /// What names of images stand for; asked once each.
@@ -34,6 +37,8 @@ pub(crate) struct JobContext {
     /// Where more of this job is solved; the job's own, so that this does not keep it.
     nesting: OnceLock<Weak<Nesting>>,
     tails: Mutex<BTreeMap<Digest, LogTail>>,
+    /// What commands left that failed, by their vertices.
+    left: Mutex<BTreeMap<Digest, Tree>>,
 }
 
 impl JobContext {
@@ -51,12 +56,14 @@ impl JobContext {
             allowed_binds,
             allow_insecure: false,
             allow_host_network: false,
+            allowed_devices: AllowedDevices::default(),
             course: Course::Stop,
             images,
             asked: Default::default(),
             packing: Arc::default(),
             nesting: OnceLock::new(),
             tails: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
@@ -75,6 +82,12 @@ impl JobContext {
     /// Says whether steps may ask for this machine's network; they may not unless told so.
     pub(crate) fn with_host_network(mut self, allow: bool) -> Self {
         self.allow_host_network = allow;
+        self
+    }
+
+    /// Says which devices steps may ask for; none unless told so.
+    pub(crate) fn with_devices(mut self, allowed: AllowedDevices) -> Self {
+        self.allowed_devices = allowed;
         self
     }
 
@@ -97,6 +110,16 @@ impl JobContext {
     /// Keeps the end of what a vertex's command wrote.
     pub(crate) fn keep_tail(&self, vertex: Digest, tail: LogTail) {
         self.tails.lock().expect("no holder panics").insert(vertex, tail);
+    }
+
+    /// Notes what the command of a vertex left that failed.
+    pub(crate) fn note_left(&self, vertex: Digest, tree: Tree) {
+        self.left.lock().expect("no holder panics").insert(vertex, tree);
+    }
+
+    /// Returns what the command of a vertex left, if it failed in this job.
+    pub(crate) fn left(&self, vertex: &Digest) -> Option<Tree> {
+        self.left.lock().expect("no holder panics").get(vertex).cloned()
     }
 
     /// Takes the last lines that a vertex's command wrote.

@@ -27,6 +27,7 @@ mod progress;
 mod pull;
 mod push;
 mod run_image;
+mod snapshotter;
 mod solve;
 mod status;
 mod value;
@@ -38,26 +39,26 @@ pub use host::HostPrograms;
 pub use images::{Copied, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
 pub use load::{Layers, LoadPlaces, LoadReport, LoadedImage, Loader};
 pub use network::StepNetwork;
-pub use ops::StepTerms;
+pub use ops::{FailedStep, OpenStep, ShellRequest, StepTerms};
 pub use pull::PulledImage;
 pub use push::Platforms;
 pub use run_image::{RunGiven, RunRequest, Runnable};
+pub use snapshotter::Snapshotter;
 pub use status::{Answer, ProcessStatus, StatusServer, ask_all};
 pub use verify::{BrokenImage, Verified};
 
 pub use rb_solver::{Phase, Status, VertexStatus, WaitsFor};
 
 use std::fs::File;
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rb_exec::{Privileges, Rootless};
 use rb_exporters::Precious;
-use rb_snapshot::{DriverKind, Snapshots};
+use rb_snapshot::Snapshots;
 use rb_solver::{OpError, Options, Solver};
-use rb_store::Store;
+use rb_store::{Policy, Store};
 
 use crate::cache::StoreCache;
 use crate::claims::Claims;
@@ -73,6 +74,8 @@ pub struct EngineOptions {
     pub privileges: Privileges,
     /// Steps that may run at once.
     pub jobs: NonZeroUsize,
+    /// How roots of steps are made of layers.
+    pub snapshotter: Snapshotter,
     /// Host folders that `FROM @host --bind` may show beyond those that hold software.
     pub allowed_binds: Vec<PathBuf>,
     /// How registries are asked.
@@ -91,6 +94,7 @@ pub struct LocalEngine {
     parts: Arc<Parts>,
     jobs: NonZeroUsize,
     allowed_binds: Vec<PathBuf>,
+    copying: Option<Arc<str>>,
     solver: Arc<OnceLock<Solver<LlbOp>>>,
 }
 
@@ -98,7 +102,11 @@ impl LocalEngine {
     /// Opens the state directory. Cheap where it exists; several processes may have it open.
     pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
         let store = Store::open(&options.root)?;
-        let snapshots = Snapshots::new(store.clone(), driver(&store)?)?;
+        if let Err(error) = store.drop_lapsed_failures() {
+            tracing::warn!(error = rb_diag::chain(&error), "steps that failed are kept for longer");
+        }
+        let (driver, copying) = snapshotter::choose(&store, options.snapshotter)?;
+        let snapshots = Snapshots::new(store.clone(), driver)?;
         let claims = Claims::below(&options.root);
         claims.sweep();
         let precious = Precious { directories: options.precious, state: Some(options.root) };
@@ -120,6 +128,7 @@ impl LocalEngine {
             parts: Arc::new(parts),
             jobs: options.jobs,
             allowed_binds: options.allowed_binds,
+            copying: copying.map(Arc::from),
             solver: Arc::default(),
         })
     }
@@ -128,6 +137,11 @@ impl LocalEngine {
     pub fn lend_programs(&self, host: Arc<dyn HostPrograms>) {
         // The first one stays.
         drop(self.parts.host.set(host));
+    }
+
+    /// Returns why each step works in a copy of its root, if that is for want of overlayfs.
+    pub fn copying(&self) -> Option<&str> {
+        self.copying.as_deref()
     }
 
     /// Returns the store.
@@ -152,34 +166,12 @@ impl LocalEngine {
 }
 
 /// Writes what was built below the state directory `root` through to the disk: snapshots, and caches that nobody uses.
-/// `directory` is what [`LocalEngine::begin_sync`] returned.
-pub fn sync_apart(root: &Path, directory: &File) -> Result<(), EngineError> {
+/// `directory` is what [`LocalEngine::begin_sync`] returned. Then removes what is too much by the policy that is `kept`.
+pub fn sync_apart(root: &Path, directory: &File, kept: Option<Policy>) -> Result<(), EngineError> {
     rb_store::sync_apart(root, directory)?;
     let settled = ops::settle(&root.join("caches"), directory);
-    settled.map_err(|source| EngineError::Cache { action: "sync", id: "all".to_owned(), source })
-}
-
-/// Chooses how snapshots are layered: by overlayfs, or by copies where it cannot lie on this file system or this kernel
-/// refuses it to us.
-fn driver(store: &Store) -> Result<DriverKind, EngineError> {
-    let place = store.temp_path();
-    // Where not even that can be made, making a snapshot says so better.
-    let tried = std::fs::create_dir(&place).map(|()| rb_exec::try_overlay_in(&place));
-    store.remove_tree(&place)?;
-    Ok(match tried {
-        // A full disk says nothing of what it could hold.
-        Ok(Err(rb_exec::ExecError::Setup { source, .. })) if is_full(&source) => DriverKind::Overlay,
-        Ok(Err(error)) => {
-            tracing::warn!(error = rb_diag::chain(&error), "layers are copied");
-            DriverKind::Copy
-        }
-        Ok(Ok(())) | Err(_) => DriverKind::Overlay,
-    })
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+    settled.map_err(|source| EngineError::Cache { action: "sync", id: "all".to_owned(), source })?;
+    Ok(rb_store::tidy_apart(root, directory, kept)?)
 }
 
 /// Wraps an error for the solver.

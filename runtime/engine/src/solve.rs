@@ -13,7 +13,7 @@ use rb_api::{
 };
 use rb_diag::chain;
 use rb_exporters::Epoch;
-use rb_frontend::{Answer, ImageRequest, Query, ResolvedImage, WorldError};
+use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::Definition;
 use rb_solver::{Failure, Mode};
 
@@ -31,14 +31,22 @@ use crate::{LocalEngine, exports, gateway, look, push};
 #[async_trait]
 impl Engine for LocalEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        let JobOptions { session, no_cache, pull, allow_insecure, allow_host_network, epoch_seconds, course } =
-            options;
+        let JobOptions {
+            session,
+            no_cache,
+            pull,
+            allow_insecure,
+            allow_host_network,
+            allowed_devices,
+            epoch_seconds,
+            course,
+        } = options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
         let watch = Arc::new(Watch::new(events));
         let handle = self.solver().job_in(mode_of(course), Vec::new(), watch.clone());
         let nesting = Arc::new(Nesting::new(handle, watch.clone()));
         let context = context.with_insecure(allow_insecure).with_host_network(allow_host_network);
-        let context = context.with_pull(pull).on_course(course);
+        let context = context.with_devices(allowed_devices).with_pull(pull).on_course(course);
         context.nest(&nesting);
         Arc::new(LocalJob { nesting, context: Arc::new(context), watch, epoch: Epoch(epoch_seconds) })
     }
@@ -116,6 +124,10 @@ impl Job for LocalJob {
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         gateway::resolve_image(&self.context, request, self.watch.events()).await
+    }
+
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        gateway::resolve_repository(&self.context, request, self.watch.events()).await
     }
 
     async fn look(&self, roots: &[rb_api::Root]) -> Result<Vec<Outlook>, SolveError> {

@@ -54,6 +54,7 @@ impl Bench {
             pull: PullPolicy::default(),
             allow_insecure: false,
             allow_host_network: false,
+            allowed_devices: Default::default(),
             epoch_seconds: 1_587_038_400,
             course: rb_api::Course::default(),
         }
@@ -113,6 +114,7 @@ fn open(dir: &Path) -> LocalEngine {
             outer_gid: 0,
         }),
         jobs: NonZeroUsize::MIN.saturating_add(1),
+        snapshotter: Default::default(),
         allowed_binds: Vec::new(),
         registry: Registry::new(RegistryOptions::default(), Arc::new(Anonymous)),
         network: Default::default(),

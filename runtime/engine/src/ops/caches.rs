@@ -107,6 +107,12 @@ impl Drop for Lease {
 }
 
 impl Held {
+    /// Gives the caches back. Returns the client's workspace.
+    pub(super) fn let_go(&mut self) -> String {
+        self.leases.clear();
+        self.scope.clone()
+    }
+
     /// Returns the directory of a cache mount of the step this was made for.
     pub(super) fn directory(&self, parts: &Parts, mount: &Mount, inputs: &[Value]) -> Option<&Path> {
         let (wanted, _) = wanted(parts, &self.scope, mount, inputs)?;
@@ -297,6 +303,7 @@ impl Maker {
     fn marked(&self, lease: Lease, name: &str) -> Result<Lease, EngineError> {
         let made = self.parts.store.temp_path();
         marks::mark(&self.folder, name, &made).map_err(|error| self.error("mark", error))?;
+        self.parts.store.touch_cache(&lease.directory);
         self.parts.caches.used.store(true, Ordering::Relaxed);
         Ok(lease)
     }

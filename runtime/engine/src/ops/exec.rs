@@ -1,7 +1,6 @@
 //! Running a command: mounts are made of inputs, `caches`, `secrets` and `agents`, the sandbox runs on the step's `terms`,
-//! changed trees become results.
+//! changed trees become results; those of a command that failed are `kept`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,13 +10,14 @@ use rb_exec::{
 };
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
 use rb_oci::{Digest, Hasher};
+use rb_session::Session;
 use rb_snapshot::{Active, DriverKind, Follow, Tally};
 use rb_solver::{Context, OpError};
 
 use super::authorities::Authorities;
-use super::terms::{Terms, in_words};
+use super::terms::Terms;
 use super::times::Times;
-use super::{agents, caches, mounts, secrets, unsupported};
+use super::{agents, caches, devices, kept, mounts, secrets};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
 use crate::network::{self, StepNetwork};
@@ -65,6 +65,10 @@ pub(super) fn content(
 pub(super) struct Way {
     pub(super) terms: Terms,
     pub(super) emulator: Option<Emulator>,
+    /// The step itself.
+    pub(super) vertex: Vertex,
+    /// What it is called.
+    pub(super) name: String,
 }
 
 /// Runs the command to its end, or to the end of interest in it; again, if it fails and its terms say so.
@@ -76,7 +80,8 @@ pub(super) async fn run(
     way: Way,
 ) -> Result<Vec<Value>, OpError> {
     for attempt in 1.. {
-        let failed = match attempt_at(cx, op, &inputs, job, &way).await? {
+        let is_last = way.terms.pause_after(attempt).is_none();
+        let failed = match attempt_at(cx, op, &inputs, job, (&way, is_last)).await? {
             Err(failed @ EngineError::Exit { .. }) if !cx.is_cancelled() => failed,
             done => return done.map_err(crate::op_error),
         };
@@ -96,7 +101,7 @@ async fn attempt_at(
     op: &ExecOp,
     inputs: &[Value],
     job: &Arc<JobContext>,
-    way: &Way,
+    (way, is_last): (&Way, bool),
 ) -> Result<Result<Vec<Value>, EngineError>, OpError> {
     let kill = KillSwitch::new();
     let mut given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
@@ -106,7 +111,8 @@ async fn attempt_at(
         let (op, job, kill, cx) = (op.clone(), Arc::clone(job), kill.clone(), cx.clone());
         let (inputs, way) = (inputs.to_vec(), way.clone());
         // The caches are given back when the thread has ended, and every process of the sandbox with it.
-        crate::blocking(move || Ok(run_blocking(&cx, &op, &inputs, &job, Lent { given, held, way }, &kill)))
+        let lent = Lent { given, held, way, is_last };
+        crate::blocking(move || Ok(run_blocking(&cx, &op, &inputs, &job, lent, &kill)))
     };
     tokio::pin!(work);
     tokio::select! {
@@ -120,17 +126,44 @@ async fn attempt_at(
 }
 
 /// A mount of the step whose changes are kept, or that is thrown away after the run.
-struct Writable {
-    active: Active,
-    base: Tree,
+pub(super) struct Writable {
+    /// Which of the op's.
+    pub(super) mount: usize,
+    pub(super) active: Active,
+    pub(super) base: Tree,
     output: Option<u32>,
 }
 
 /// What a step sees that is neither an input nor a result.
-struct Lent {
-    given: secrets::Given,
-    held: caches::Held,
-    way: Way,
+pub(super) struct Lent {
+    pub(super) given: secrets::Given,
+    pub(super) held: caches::Held,
+    pub(super) way: Way,
+    /// If it fails, it is not tried again.
+    pub(super) is_last: bool,
+}
+
+/// A step with all that it sees, ready to run.
+pub(super) struct Laid<'a> {
+    pub(super) spec: Spec,
+    pub(super) times: Times<'a>,
+    /// For this run only; they are gone when it has ended.
+    today: Vec<Active>,
+    agents: agents::Agents,
+    authorities: Option<Authorities>,
+    pub(super) writables: Vec<Writable>,
+    read_only_outputs: Vec<(u32, Tree)>,
+    /// What is mounted where nothing is written, by the number of the mount.
+    pub(super) shown: Vec<(usize, Tree)>,
+}
+
+impl Laid<'_> {
+    /// Takes out of the layers what was put in for the run.
+    fn tidy(&self) -> Result<(), EngineError> {
+        self.times.unshow(self.writables.iter().map(|writable| &writable.active))?;
+        let Some(authorities) = &self.authorities else { return Ok(()) };
+        self.writables.iter().try_for_each(|writable| authorities.remove(&writable.active))
+    }
 }
 
 fn run_blocking(
@@ -142,6 +175,35 @@ fn run_blocking(
     kill: &KillSwitch,
 ) -> Result<Vec<Value>, EngineError> {
     let parts = &job.parts;
+    let mut laid = lay(parts, &*job.session, op, inputs, &mut lent)?;
+    laid.times.begin()?;
+    let outcome = run_logged(cx, &laid.spec, job, &lent.given, kill);
+    laid.times.end()?;
+    let outcome = outcome?;
+    laid.today.clear();
+    laid.agents = agents::Agents::default();
+    // Others need not wait until the results are kept.
+    let scope = lent.held.let_go();
+    let failed = check_exit(op, &outcome, &laid.spec, &lent.way.terms, cx, job).err();
+    let tidied = laid.tidy();
+    let Some(failed) = failed else {
+        tidied?;
+        return collect(parts, laid.writables, laid.read_only_outputs);
+    };
+    if !lent.is_last || tidied.is_err() {
+        return Err(failed);
+    }
+    Err(kept::keep(job, &lent.way, kept::Seen { scope, inputs, laid }, failed))
+}
+
+/// Makes ready what a step sees.
+pub(super) fn lay<'a>(
+    parts: &'a Parts,
+    session: &dyn Session,
+    op: &ExecOp,
+    inputs: &[Value],
+    lent: &mut Lent,
+) -> Result<Laid<'a>, EngineError> {
     let input = |mount: &Mount| match mount.input {
         None => Ok(Value::Tree(Tree::scratch())),
         Some(index) => inputs.get(index).cloned().ok_or_else(|| EngineError::Definition {
@@ -152,17 +214,16 @@ fn run_blocking(
     let directories = op.mounts.iter().filter(is_cache);
     let directories = directories.filter_map(|mount| lent.held.directory(parts, mount, inputs));
     let mut times = Times::new(&parts.snapshots, directories)?;
-    // For this run only; they are gone when it has ended.
-    let mut today = Vec::new();
+    let (mut today, mut shown) = (Vec::new(), Vec::new());
     let reaches_out = op.network != NetworkMode::None;
     let mut authorities = reaches_out.then(|| Authorities::of(parts)).flatten();
     let mut writables = Vec::new();
     let mut read_only_outputs = Vec::new();
     let mut root = None;
-    let agents = agents::lend(op, &*job.session)?;
+    let agents = agents::lend(op, session)?;
     let mut extra = std::mem::take(&mut lent.given.mounts);
     extra.extend(agents.mounts.iter().cloned());
-    for mount in &op.mounts {
+    for (number, mount) in op.mounts.iter().enumerate() {
         match &mount.kind {
             MountKind::Tmpfs { size_bytes } => {
                 let size_bytes = u64::try_from(*size_bytes).ok().filter(|size| *size > 0);
@@ -171,6 +232,8 @@ fn run_blocking(
             }
             MountKind::Bind => {
                 let is_root = mount.dest == "/";
+                // As in BuildKit: a root that becomes no output is not written to.
+                let readonly = mount.readonly || (is_root && mount.output.is_none());
                 let tree = mounts::tree(parts, &input(mount)?, if is_root { &mount.selector } else { "" })?;
                 let layers = parts.snapshots.layers(tree.snapshot)?;
                 if is_root {
@@ -183,8 +246,10 @@ fn run_blocking(
                     None => None,
                 };
                 // A read-only root still gets a layer of its own, which is thrown away: what is mounted in it needs
-                // places to stand on. So does an empty tree: there is nothing else to mount.
-                let mut stack = if mount.readonly && (is_root || layers.is_empty()) {
+                // places to stand on. So does an empty tree: there is nothing else to mount. And, where roots are copied,
+                // layers that were made where they were mounted.
+                let is_copied = layers.len() > 1 && parts.snapshots.driver() == DriverKind::Copy;
+                let mut stack = if readonly && (is_root || layers.is_empty() || is_copied) {
                     read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
                     let active = parts.snapshots.prepare(tree.snapshot)?;
                     times.show(&active, &tree, &mount.dest)?;
@@ -192,10 +257,11 @@ fn run_blocking(
                         authorities.show(&active)?;
                     }
                     let stack = stack_of(&active);
-                    writables.push(Writable { active, base: tree, output: None });
+                    writables.push(Writable { mount: number, active, base: tree, output: None });
                     stack
-                } else if mount.readonly {
+                } else if readonly {
                     read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
+                    shown.push((number, tree));
                     RootMount { layers, writable: None, driver: RootDriver::Overlay }
                 } else {
                     let active = parts.snapshots.prepare(tree.snapshot)?;
@@ -204,7 +270,7 @@ fn run_blocking(
                         authorities.show(&active)?;
                     }
                     let stack = stack_of(&active);
-                    writables.push(Writable { active, base: tree, output: mount.output });
+                    writables.push(Writable { mount: number, active, base: tree, output: mount.output });
                     stack
                 };
                 for layer in newer.into_iter().chain(trusting) {
@@ -212,15 +278,10 @@ fn run_blocking(
                     today.push(layer);
                 }
                 if is_root {
-                    root = Some((stack, mount.readonly));
+                    root = Some((stack, readonly));
                 } else {
                     let (selector, target) = (mount.selector.clone(), mount.dest.clone());
-                    extra.push(ExtraMount::Overlay(OverlayMount {
-                        root: stack,
-                        selector,
-                        target,
-                        readonly: mount.readonly,
-                    }));
+                    extra.push(ExtraMount::Overlay(OverlayMount { root: stack, selector, target, readonly }));
                 }
             }
             MountKind::Cache { .. } => {
@@ -255,20 +316,9 @@ fn run_blocking(
     spec.network = parts.networks.make(parts.network.mode(op.network)).map_err(ExecError::from)?;
     spec.hosts = hosts(op)?;
     lent.way.terms.lay_down(op, &parts.steps, &mut spec);
+    devices::give(op, &parts.steps, &mut spec)?;
     spec.emulator = lent.way.emulator.clone();
-    times.begin()?;
-    let outcome = run_logged(cx, &spec, job, &lent.given, kill);
-    times.end()?;
-    let outcome = outcome?;
-    drop((today, agents));
-    // Others need not wait until the results are kept.
-    drop(lent.held);
-    check_exit(op, &outcome, &spec, &lent.way.terms, cx, job)?;
-    times.unshow(writables.iter().map(|writable| &writable.active))?;
-    if let Some(authorities) = &authorities {
-        writables.iter().try_for_each(|writable| authorities.remove(&writable.active))?;
-    }
-    collect(parts, writables, read_only_outputs)
+    Ok(Laid { spec, times, today, agents, authorities, writables, read_only_outputs, shown })
 }
 
 /// Refuses what this version cannot do, and what the job does not allow. Asked before a result is looked up, so that no
@@ -279,9 +329,6 @@ pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
     }
     if op.network == NetworkMode::Host && !job.allow_host_network && !job.parts.network.on_host {
         return Err(EngineError::HostNetworkStep);
-    }
-    if !op.cdi_devices.is_empty() {
-        return Err(unsupported("a device in a step", None));
     }
     Ok(())
 }
@@ -313,11 +360,11 @@ pub(crate) fn stack_of(active: &Active) -> RootMount {
 }
 
 /// What of this machine shows in a tree, as mounts.
-fn host_binds(host: Option<&HostMounts>) -> impl Iterator<Item = ExtraMount> + use<> {
+pub(super) fn host_binds(host: Option<&HostMounts>) -> impl Iterator<Item = ExtraMount> + use<> {
     let binds = host.map(|host| host.binds.clone()).unwrap_or_default();
     binds.into_iter().map(|path| {
         let target = path.to_string_lossy().into_owned();
-        ExtraMount::Bind(Bind { source: path, target, readonly: true, recursive: true })
+        ExtraMount::Bind(Bind { source: path, target, readonly: true, recursive: true, ..Bind::default() })
     })
 }
 
@@ -413,7 +460,7 @@ fn collect(
     read_only: Vec<(u32, Tree)>,
 ) -> Result<Vec<Value>, EngineError> {
     let mut outputs = read_only;
-    for Writable { active, base, output } in writables {
+    for Writable { mount: _, active, base, output } in writables {
         let Some(output) = output else { continue };
         let diff = rb_snapshot::diff(&active)?;
         // With the list of its files: what a later step builds from them has to be built again when they are others.
@@ -428,38 +475,6 @@ fn collect(
         });
     }
     Ok(outputs.into_iter().map(|(_, tree)| Value::Tree(tree)).collect())
-}
-
-/// Runs one command on a tree and returns what it wrote to stdout (at most 1 MiB): a fingerprint of `FROM @host`.
-pub(super) fn output_of(
-    parts: &Parts,
-    tree: &Tree,
-    command: &str,
-    kill: &KillSwitch,
-) -> Result<Vec<u8>, EngineError> {
-    const LIMIT: usize = 1 << 20;
-    let active = parts.snapshots.prepare(tree.snapshot)?;
-    let args = ["/bin/sh", "-ec", command].map(ToOwned::to_owned).to_vec();
-    let mut spec = Spec::new(stack_of(&active), args);
-    spec.mounts = host_binds(tree.host.as_ref()).collect();
-    spec.env = vec!["LC_ALL=C".to_owned()];
-    spec.cwd = Path::new("/").to_string_lossy().into_owned();
-    let (mut stdout, mut tail) = (Vec::new(), LogTail::default());
-    let outcome = rb_exec::run(&spec, kill, &mut |stream, bytes| {
-        tail.push(bytes);
-        if stream == Stream::Stdout {
-            stdout.extend_from_slice(&bytes[..bytes.len().min(LIMIT - stdout.len().min(LIMIT))]);
-        }
-    })?;
-    match outcome.status {
-        ExitStatus::Exited(0) => Ok(stdout),
-        status => {
-            let log_tail = tail.into_lines();
-            let said = log_tail.last().map(|line| format!(": {line}")).unwrap_or_default();
-            let outcome = format!("the fingerprint `{command}` {}{said}", in_words(status));
-            Err(EngineError::Exit { outcome, log_tail, help: None })
-        }
-    }
 }
 
 #[cfg(test)]

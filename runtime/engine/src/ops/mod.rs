@@ -17,20 +17,27 @@
 //! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |
 //!
 //! Never in a key: what a cache mount holds, secrets' values, ssh agents, whether privileged steps are allowed, on which `terms`
-//! a step runs. A definition's own bytes are: ids of caches, secrets and agents, where they are mounted, that a step is privileged.
+//! a step runs, what a device's name stands for. A definition's own bytes are: ids of caches, secrets and agents, where they are
+//! mounted, names of devices, that a step is privileged.
 //!
-//! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out.
+//! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out. What each key is made of is told as
+//! it is made ([`rb_api::KeyParts`]): of the bytes of an op by `parts`, of a source by what it was pinned to.
 
 mod agents;
 mod authorities;
 mod build;
 mod caches;
+mod devices;
 mod diff;
 mod exec;
 mod file;
+mod fingerprint;
+mod kept;
 mod merge;
 mod mounts;
+mod parts;
 mod secrets;
+mod shell;
 mod source;
 mod terms;
 mod times;
@@ -39,7 +46,7 @@ mod unpack;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rb_api::Course;
+use rb_api::{Course, Event, EventKind, EventSink, KeyPart, KeyParts};
 use rb_llb::{Op as LlbKind, Vertex, VertexMeta};
 use rb_oci::Digest;
 use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
@@ -59,11 +66,40 @@ pub(crate) struct LlbOp {
     is_step: bool,
     job: Arc<JobContext>,
     source: source::Pinned,
+    told: Told,
+}
+
+/// Whom an op tells what its key is made of, and where it was written: file and line.
+pub(crate) struct Told {
+    pub(crate) events: EventSink,
+    pub(crate) place: Option<(String, u32)>,
 }
 
 impl LlbOp {
-    pub(crate) fn new(vertex: Vertex, meta: &VertexMeta, is_step: bool, job: Arc<JobContext>) -> Self {
-        Self { vertex, meta: meta.clone(), is_step, job, source: source::Pinned::default() }
+    pub(crate) fn new(
+        vertex: Vertex,
+        meta: &VertexMeta,
+        is_step: bool,
+        job: Arc<JobContext>,
+        told: Told,
+    ) -> Self {
+        Self { vertex, meta: meta.clone(), is_step, job, source: source::Pinned::default(), told }
+    }
+
+    /// Tells what the key is made of.
+    fn tell_parts(&self) {
+        let platform = self.vertex.platform.as_ref();
+        let (own, about, files) = match &self.vertex.op {
+            LlbKind::Source(op) => self.source.parts(op),
+            LlbKind::Exec(op) => (parts::of_exec(op, platform, &self.meta), Vec::new(), None),
+            LlbKind::File(op) => (parts::of_files(op, platform), Vec::new(), None),
+            LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
+                (parts::of_digest(&self.vertex.op_digest()), Vec::<KeyPart>::new(), None)
+            }
+        };
+        let inputs = self.vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
+        let parts = Arc::new(KeyParts { inputs, own, about, files, place: self.told.place.clone() });
+        (self.told.events)(Event { vertex: self.vertex.digest, kind: EventKind::Keyed { parts } });
     }
 
     /// Returns who is to run the programs of this step, if the processor does not.
@@ -87,7 +123,9 @@ pub(crate) use build::Nesting;
 pub(crate) use caches::Turns;
 pub(crate) use caches::marks::settle;
 pub(crate) use exec::stack_of;
-pub(crate) use source::Asked;
+pub use kept::FailedStep;
+pub use shell::{OpenStep, ShellRequest};
+pub(crate) use source::{Asked, repository};
 pub use terms::StepTerms;
 
 /// Returns a value as a tree of the store; a look at the user's folder is copied into one.
@@ -115,6 +153,11 @@ impl Op for LlbOp {
             LlbKind::Source(op) => (self.source.pin(cx, op, &self.vertex, &self.job).await?, Vec::new()),
             LlbKind::Exec(op) => {
                 exec::refuse(op, &self.job).map_err(crate::op_error)?;
+                if !op.cdi_devices.is_empty() {
+                    let (op, job) = (op.clone(), Arc::clone(&self.job));
+                    let look = move || devices::refuse(&op, &job.allowed_devices, &job.parts.steps);
+                    crate::blocking(look).await?;
+                }
                 terms::refuse_foreign(&self.vertex).map_err(crate::op_error)?;
                 (exec::digest(&self.vertex, op), exec::slow_inputs(op, self.vertex.inputs.len()))
             }
@@ -123,6 +166,7 @@ impl Op for LlbOp {
                 (self.vertex.op_digest(), vec![false; self.vertex.inputs.len()])
             }
         };
+        self.tell_parts();
         let ignore_cache = match self.vertex.op {
             LlbKind::Source(_) => false,
             LlbKind::Build(_) => true,
@@ -159,7 +203,9 @@ impl Op for LlbOp {
         let values = match &self.vertex.op {
             LlbKind::Exec(op) => {
                 let terms = terms::Terms::of(&self.meta).map_err(crate::op_error)?;
-                exec::run(cx, op, inputs, &self.job, exec::Way { terms, emulator: self.emulator()? }).await?
+                let (vertex, emulator) = (self.vertex.clone(), self.emulator()?);
+                let name = self.meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);
+                exec::run(cx, op, inputs, &self.job, exec::Way { terms, emulator, vertex, name }).await?
             }
             LlbKind::File(op) => {
                 let (op, job, listener) = (op.clone(), Arc::clone(&self.job), Listener::of(cx));

@@ -65,7 +65,11 @@ pub(super) fn ask(op: &ExecOp, session: &dyn Session) -> Result<Given, EngineErr
         }));
     }
     for wanted in &op.secret_env {
-        let Some(secret) = find(session, &wanted.id, wanted.optional)? else { continue };
+        let Some(secret) = find(session, &wanted.id, wanted.optional)? else {
+            // As in BuildKit: it is set, and empty.
+            given.env.push((wanted.name.clone(), Hidden::new([])));
+            continue;
+        };
         given.values.push(secret.clone());
         given.env.push((wanted.name.clone(), Hidden::new(secret)));
     }

@@ -4,24 +4,25 @@ mod asked;
 mod blob;
 mod git;
 mod http;
+pub(crate) mod repository;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_api::{Course, PullPolicy};
+use rb_api::{Course, FileEntry, FileKind, FileList, KeyPart, PartKind, PullPolicy};
 use rb_exec::KillSwitch;
 use rb_llb::{SourceOp, Vertex, attr, extension};
 use rb_oci::{Digest, Hasher, Platform, Reference};
-use rb_snapshot::{ContentKey, Editor, Tally};
+use rb_snapshot::{Active, ContentKey, Editor, Tally};
 use rb_solver::{Context, OpError};
 use rb_sources::host::{self, HostBase, HostContent};
 use rb_sources::layout::{self, Wanted};
-use rb_sources::local::{self, LocalRequest, LocalTree};
+use rb_sources::local::{self, LocalEntry, LocalRequest, LocalTree};
 use rb_sources::{SingleFile, SourceError};
 use tokio::sync::OnceCell;
 
-use super::{exec, mounts, unsupported};
+use super::{fingerprint, mounts, parts, unsupported};
 use crate::error::EngineError;
 use crate::fetch::{self, Listener};
 use crate::job::JobContext;
@@ -40,7 +41,12 @@ pub(crate) struct Pinned(OnceCell<Found>);
 enum Found {
     Local(Arc<LocalTree>),
     Image(Arc<PinnedImage>, ContentKey),
-    Host(Tree),
+    Host(Tree, Vec<KeyPart>),
+    /// What a command left that failed, and a layer upon it, as long as which it stays.
+    Left {
+        tree: Tree,
+        _upon: Active,
+    },
     Web(http::WebSource),
     Blob(blob::BlobSource),
     Git(git::GitSource),
@@ -59,12 +65,50 @@ impl Pinned {
         Ok(match found {
             Found::Local(tree) => tagged("local", tree.content.as_bytes()),
             Found::Image(_, content) => tagged("image", content.as_bytes()),
-            Found::Host(tree) => tagged("host", tree.key().as_bytes()),
+            Found::Host(tree, _) => tagged("host", tree.key().as_bytes()),
+            Found::Left { tree, .. } => tagged("left", tree.key().as_bytes()),
             // One and the same file, wherever it comes from.
             Found::Web(source) => tagged("file", source.file.key().as_bytes()),
             Found::Blob(source) => tagged("file", source.file.key().as_bytes()),
             Found::Git(source) => tagged("git", source.key().as_bytes()),
         })
+    }
+
+    /// Returns what the digest is made of, what explains it and enters no key, and the files of a folder. Nothing of what was not
+    /// looked at yet.
+    pub(super) fn parts(&self, op: &SourceOp) -> (Vec<KeyPart>, Vec<KeyPart>, Option<FileList>) {
+        let one = |kind, name: &str, value: String| vec![KeyPart::new(kind, name, value)];
+        match self.0.get() {
+            Some(Found::Local(tree)) => {
+                let digest = tree.content.to_digest();
+                let list = FileList::new(digest, {
+                    let tree = Arc::clone(tree);
+                    move || entries(&tree)
+                });
+                let name = one(PartKind::Directory, "", op.scheme().1.to_owned());
+                let about = [name, parts::patterns(&op.attrs)].concat();
+                (one(PartKind::Files, "", digest.to_string()), about, Some(list))
+            }
+            Some(Found::Image(image, content)) => {
+                let name = op.scheme().1.split('@').next().unwrap_or_default();
+                let about = one(PartKind::Image, name, image.digest.to_string());
+                (one(PartKind::Layers, "", content.to_digest().to_string()), about, None)
+            }
+            Some(Found::Host(_, own)) => {
+                let (binds, _) = extension::host_attributes(&op.attrs);
+                let about = binds.into_iter().map(|bind| KeyPart::new(PartKind::Mount, bind, "shown"));
+                (own.clone(), about.collect(), None)
+            }
+            Some(Found::Web(source)) => (file(&source.file), Vec::new(), None),
+            Some(Found::Blob(source)) => (file(&source.file), Vec::new(), None),
+            Some(Found::Git(source)) => (source.parts(), Vec::new(), None),
+            // What works on it is done after a failure alone: records tell it by this.
+            Some(Found::Left { .. }) => {
+                let (scheme, vertex) = op.scheme();
+                (Vec::new(), one(PartKind::Definition, scheme, vertex.to_owned()), None)
+            }
+            None => (Vec::new(), Vec::new(), None),
+        }
     }
 
     /// Returns the tree; of an image that is not unpacked, what it takes to fetch it.
@@ -75,10 +119,11 @@ impl Pinned {
         job: &Arc<JobContext>,
     ) -> Result<Product, OpError> {
         match self.0.get() {
-            // A look fetches nothing.
-            Some(Found::Web(_) | Found::Blob(_) | Found::Git(_)) if job.course == Course::Look => {
+            // A look fetches nothing but what the frontend reads.
+            Some(Found::Git(source)) if job.course == Course::Look && !job.asked.is_read(source.commit()) => {
                 Err(OpError::withheld())
             }
+            Some(Found::Web(_) | Found::Blob(_)) if job.course == Course::Look => Err(OpError::withheld()),
             Some(Found::Web(source)) => single(job, http::bring(cx, job, source).await?).await,
             Some(Found::Blob(source)) => {
                 blob::bring(cx, job, source).await?;
@@ -86,7 +131,9 @@ impl Pinned {
             }
             Some(Found::Git(source)) => Ok(Product::Here(Value::Tree(git::make(cx, job, source).await?))),
             Some(Found::Local(tree)) => Ok(Product::Here(Value::Local(Arc::clone(tree)))),
-            Some(Found::Host(tree)) => Ok(Product::Here(Value::Tree(tree.clone()))),
+            Some(Found::Host(tree, _) | Found::Left { tree, .. }) => {
+                Ok(Product::Here(Value::Tree(tree.clone())))
+            }
             Some(Found::Image(image, content)) => {
                 let (job, pinned) = (Arc::clone(job), Arc::clone(image));
                 let tree = crate::blocking(move || fetch::unpacked(&job.parts, &pinned)).await?;
@@ -114,6 +161,31 @@ async fn single(job: &Arc<JobContext>, file: SingleFile) -> Result<Product, OpEr
         Ok(Tree { snapshot: Some(snapshot), content, host: None })
     });
     Ok(Product::Here(Value::Tree(tree.await?)))
+}
+
+/// Returns the entries of a folder as they enter its key.
+fn entries(tree: &LocalTree) -> Vec<FileEntry> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let entry = |(path, entry): (&PathBuf, &LocalEntry)| FileEntry {
+        path: text(path),
+        kind: match entry {
+            LocalEntry::Directory { mode } => FileKind::Directory { mode: *mode },
+            LocalEntry::File { mode, size_bytes, digest } => {
+                FileKind::File { mode: *mode, size_bytes: *size_bytes, digest: *digest }
+            }
+            LocalEntry::Symlink { target } => FileKind::Symlink { target: text(target) },
+        },
+    };
+    tree.entries.iter().map(entry).collect()
+}
+
+/// Returns the parts of one file; where it comes from is in no key, and its address may hold what nobody is to see.
+fn file(file: &SingleFile) -> Vec<KeyPart> {
+    let SingleFile { name, mode, owner: (user, group), modified_ns: _, digest } = file;
+    vec![
+        KeyPart::new(PartKind::Download, name, digest.to_string()),
+        KeyPart::new(PartKind::Setting, "mode and owner", format!("{mode:04o} {user}:{group}")),
+    ]
 }
 
 fn tagged(kind: &str, bytes: &[u8]) -> Digest {
@@ -151,6 +223,7 @@ async fn look(cx: &Context, op: &SourceOp, vertex: &Vertex, job: &Arc<JobContext
                 }
             }
         }
+        extension::LEFT_SCHEME => crate::blocking(move || look_left(&job, &name)).await,
         "docker-image" => look_image(cx, &job, &name, &attrs, &platform).await,
         "http" | "https" => http::look(cx, &job, op).await.map(Found::Web),
         "docker-image+blob" | "oci-layout+blob" => {
@@ -262,6 +335,16 @@ fn look_layout(
     limited(job, image, attrs, attr::OCI_LAYER_LIMIT)
 }
 
+/// Finds what a command of this job left that failed.
+fn look_left(job: &JobContext, name: &str) -> Result<Found, EngineError> {
+    let tree = name.parse().ok().and_then(|vertex| job.left(&vertex)).ok_or_else(|| {
+        let reason = format!("no command of this job left anything as `{name}`");
+        EngineError::Definition { reason }
+    })?;
+    let upon = job.parts.snapshots.prepare(tree.snapshot)?;
+    Ok(Found::Left { tree, _upon: upon })
+}
+
 /// Looks at this machine: its packages, what the statement binds, what its fingerprints say.
 fn look_host(
     job: &JobContext,
@@ -276,15 +359,17 @@ fn look_host(
     let mut tree = Tree { snapshot: Some(snapshot), content, host: Some(host) };
     let mut hasher = Hasher::default();
     hasher.update(base.digest.as_bytes());
+    let mut own = vec![KeyPart::new(PartKind::Toolchain, "", base.digest.to_string())];
     for command in &fingerprints {
-        let said = Digest::of(exec::output_of(&job.parts, &tree, command, kill)?);
+        let said = Digest::of(fingerprint::output_of(&job.parts, &tree, command, kill)?);
         hasher.update(Digest::of(command).as_bytes());
         hasher.update(said.as_bytes());
+        own.push(KeyPart::new(PartKind::Fingerprint, command, said.to_string()));
     }
     if let Some(host) = &mut tree.host {
         host.key = hasher.finish().0;
     }
-    Ok(Found::Host(tree))
+    Ok(Found::Host(tree, own))
 }
 
 /// Writes the small files of the base as a layer, or finds it written.

@@ -5,9 +5,12 @@
 //! sandbox is told, and how to say that a term was not met.
 //! **Invariant:** terms enter no key: they change whether there is a result, and not which.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rb_exec::{CpuQuota, Emulator, Emulators, ExecOutcome, ExitStatus, Limits, Rlimit, Running, Spec};
+use rb_exec::{
+    CpuQuota, Emulator, Emulators, ExecOutcome, ExitStatus, Limits, Rlimit, Running, Runtime, Spec,
+};
 use rb_llb::{ExecOp, LinuxResources, Vertex, VertexMeta, extension};
 use rb_oci::Platform;
 
@@ -34,6 +37,11 @@ pub struct StepTerms {
     pub shm_bytes: Option<u64>,
     /// Who runs programs of other machines.
     pub emulators: Emulators,
+    /// Another runtime that runs commands; our own sandbox if there is none. As all terms it is in no key: each is given the same
+    /// root, mounts, rights, limits and network, and what it cannot do is refused, so a result is the same whoever made it.
+    pub runtime: Option<Runtime>,
+    /// Where devices of this machine are described; those of the later folder win.
+    pub device_folders: Vec<PathBuf>,
 }
 
 impl StepTerms {
@@ -43,6 +51,7 @@ impl StepTerms {
         spec.rlimits = self.rlimits.clone();
         spec.cgroup_parent = self.cgroup_parent.clone();
         spec.shm_bytes = self.shm_bytes;
+        spec.runtime = self.runtime.clone();
     }
 }
 

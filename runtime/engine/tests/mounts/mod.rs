@@ -7,8 +7,10 @@
 
 mod agents;
 mod caches;
+mod devices;
 mod privileged;
 mod secrets;
+mod snapshotters;
 mod terms;
 
 use std::num::NonZeroUsize;
@@ -18,8 +20,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rb_api::{
-    Engine, Event, EventKind, EventSink, Export, JobOptions, PullPolicy, Root, SolveError, SolveRequest,
-    SolveResult,
+    AllowedDevices, Engine, Event, EventKind, EventSink, Export, JobOptions, PullPolicy, Root, SolveError,
+    SolveRequest, SolveResult,
 };
 use rb_diag::SourceMap;
 use rb_engine::{EngineOptions, LocalEngine, StepNetwork, StepTerms};
@@ -35,8 +37,10 @@ pub(crate) struct Kit {
     _owned: Option<tempfile::TempDir>,
     pub(crate) session: LocalSession,
     pub(crate) allow_insecure: bool,
+    pub(crate) allowed_devices: AllowedDevices,
     pub(crate) network: StepNetwork,
     pub(crate) steps: StepTerms,
+    pub(crate) snapshotter: rb_engine::Snapshotter,
     logs: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -51,8 +55,10 @@ impl Kit {
             _owned: owned,
             session,
             allow_insecure: false,
+            allowed_devices: AllowedDevices::default(),
             network: StepNetwork::default(),
             steps: StepTerms::default(),
+            snapshotter: rb_engine::Snapshotter::default(),
             logs,
         }
     }
@@ -94,6 +100,7 @@ impl Kit {
             root,
             privileges,
             jobs,
+            snapshotter: self.snapshotter,
             allowed_binds,
             registry,
             network,
@@ -139,6 +146,7 @@ impl Kit {
             pull: PullPolicy::default(),
             allow_insecure: self.allow_insecure,
             allow_host_network: false,
+            allowed_devices: self.allowed_devices.clone(),
             epoch_seconds: 0,
             course: rb_api::Course::default(),
         };

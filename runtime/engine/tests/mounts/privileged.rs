@@ -38,6 +38,7 @@ fn job(kit: &Kit, engine: &LocalEngine, allow_insecure: bool) -> Arc<dyn Job> {
         pull: PullPolicy::default(),
         allow_insecure,
         allow_host_network: false,
+        allowed_devices: Default::default(),
         epoch_seconds: 0,
         course: rb_api::Course::default(),
     };

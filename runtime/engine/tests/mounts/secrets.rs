@@ -32,7 +32,7 @@ fn a_step_sees_its_secrets_and_nothing_stays() {
         (mount("/run/secrets/none", file("none", 0, true)), State::scratch()),
     ];
     let script = format!(
-        "cd /run/secrets; test \"$(cat key)\" = {VALUE}; test \"${{KEY%?}}\" = \"$(cat /etc/open)\"; test -z \"${{NONE+x}}\"; \
+        "cd /run/secrets; test \"$(cat key)\" = {VALUE}; test \"${{KEY%?}}\" = \"$(cat /etc/open)\"; test -z \"${{NONE-unset}}\"; \
          test ! -e none; stat -c '%a %u %g' key /etc/open > /out/said; grep -c ' /run/secrets/key ' /proc/mounts >> /out/said; \
          ! (echo x > key) 2>/dev/null; echo \"so $KEY.\"; printf %.5s \"$KEY\"; sleep 0.1; printf %s \"${{KEY#?????}}\"; cat key >&2; echo end"
     )

@@ -75,6 +75,7 @@ async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> 
         pull: PullPolicy::default(),
         allow_insecure: false,
         allow_host_network: false,
+        allowed_devices: Default::default(),
         epoch_seconds: 0,
         course: rb_api::Course::default(),
     };
@@ -231,6 +232,7 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
             pull: PullPolicy::default(),
             allow_insecure: false,
             allow_host_network: false,
+            allowed_devices: Default::default(),
             epoch_seconds: 0,
             course: rb_api::Course::default(),
         };

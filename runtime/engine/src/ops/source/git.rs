@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rb_api::PullPolicy;
+use rb_api::{KeyPart, PartKind, PullPolicy};
 use rb_exec::{ExecError, HostCommand, KillSwitch};
 use rb_llb::{SourceOp, attr};
 use rb_oci::Digest;
@@ -50,6 +50,24 @@ impl GitSource {
     pub(super) fn key(&self) -> Digest {
         self.request.key(&self.pinned)
     }
+
+    /// Returns the commit.
+    pub(super) fn commit(&self) -> &str {
+        &self.pinned.commit
+    }
+
+    /// Returns what that is made of.
+    pub(super) fn parts(&self) -> Vec<KeyPart> {
+        let GitRequest { subdir, keep_git_dir, skip_submodules, .. } = &self.request;
+        let mut parts = vec![KeyPart::new(PartKind::Repository, "commit", &self.pinned.commit)];
+        let mut add = |name: &str, value: String| parts.push(KeyPart::new(PartKind::Repository, name, value));
+        add("folder", subdir.display().to_string());
+        add("submodules", (!skip_submodules).to_string());
+        add(".git", keep_git_dir.to_string());
+        // With `.git` the address and the branch count too; an address may hold what nobody is to see.
+        add("key", self.key().to_string());
+        parts
+    }
 }
 
 /// What a name stood for when its host was last asked.
@@ -73,20 +91,52 @@ pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> 
     }
     let identifier = op.scheme().1;
     let request = GitRequest::parse(identifier, &op.attrs).map_err(|error| crate::op_error(error.into()))?;
-    let named = git::pinned(&request).map_err(|error| crate::op_error(SourceError::Git(error).into()))?;
-    let pinned = match named {
-        Some(pinned) => pinned,
-        None => {
-            let GitRequest { remote, reference, checksum, header_secret, token_secret, .. } = &request;
-            let question = format!("{remote}#{reference}\n{checksum:?}\n{header_secret:?}\n{token_secret:?}");
-            job.asked.commits.get(cx, question.clone(), ask(cx, job, &request, &question)).await?
-        }
-    };
+    let pinned = pin(Who::Vertex(cx), job, &request).await?;
     Ok(GitSource { request, pinned })
 }
 
+/// Finds the commit that a request stands for in this job.
+pub(super) async fn pin(
+    who: Who<'_>,
+    job: &Arc<JobContext>,
+    request: &GitRequest,
+) -> Result<Pinned, OpError> {
+    let named = git::pinned(request).map_err(|error| crate::op_error(SourceError::Git(error).into()))?;
+    if let Some(pinned) = named {
+        return Ok(pinned);
+    }
+    let GitRequest { remote, reference, checksum, header_secret, token_secret, .. } = request;
+    let question = format!("{remote}#{reference}\n{checksum:?}\n{header_secret:?}\n{token_secret:?}");
+    job.asked.commits.get(who.cancelled(), question.clone(), ask(who, job, request, &question)).await
+}
+
+/// Who wants something of a repository.
+#[derive(Clone, Copy)]
+pub(super) enum Who<'a> {
+    /// A vertex.
+    Vertex(&'a Context),
+    /// A frontend that decides the graph; who drops its call takes it back.
+    Frontend(&'a Listener),
+}
+
+impl Who<'_> {
+    fn listener(self) -> Listener {
+        match self {
+            Self::Vertex(cx) => Listener::of(cx),
+            Self::Frontend(listener) => listener.clone(),
+        }
+    }
+
+    async fn cancelled(self) {
+        match self {
+            Self::Vertex(cx) => cx.cancelled().await,
+            Self::Frontend(_) => std::future::pending().await,
+        }
+    }
+}
+
 async fn ask(
-    cx: &Context,
+    who: Who<'_>,
     job: &Arc<JobContext>,
     request: &GitRequest,
     question: &str,
@@ -112,7 +162,7 @@ async fn ask(
         _ => {}
     }
     let asked = request.clone();
-    with_git(cx, job, request, move |job, connection| {
+    with_git(who, job, request, move |job, connection| {
         let pinned = git::ask(connection, &asked).map_err(SourceError::Git)?;
         let Pinned { commit, reference } = pinned.clone();
         let value = serde_json::to_vec(&Known { commit, reference }).expect("plain data serialises");
@@ -125,7 +175,7 @@ async fn ask(
 /// Makes the tree; what is not here of the repository is fetched.
 pub(super) async fn make(cx: &Context, job: &Arc<JobContext>, source: &GitSource) -> Result<Tree, OpError> {
     let (request, pinned) = (source.request.clone(), source.pinned.clone());
-    with_git(cx, job, &source.request, move |job, connection| {
+    with_git(Who::Vertex(cx), job, &source.request, move |job, connection| {
         let parts = &job.parts;
         let active = parts.snapshots.prepare(None)?;
         let editor = Editor::new(&active)?;
@@ -138,15 +188,16 @@ pub(super) async fn make(cx: &Context, job: &Arc<JobContext>, source: &GitSource
     .await
 }
 
-/// Does work with a connection, in a thread. Cancelled, it returns once nothing of it is left.
-async fn with_git<T: Send + 'static>(
-    cx: &Context,
+/// Does work with a connection, in a thread. Cancelled, it returns once nothing of it is left; dropped, it ends it.
+pub(super) async fn with_git<T: Send + 'static>(
+    who: Who<'_>,
     job: &Arc<JobContext>,
     request: &GitRequest,
     work: impl FnOnce(&JobContext, &Connection<'_>) -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, OpError> {
     let ends = Ends::default();
-    let listener = Listener::of(cx);
+    let _dropped = EndOnDrop(ends.clone());
+    let listener = who.listener();
     let done = {
         let (job, request, ends) = (Arc::clone(job), request.clone(), ends.clone());
         crate::blocking(move || connected(&job, &request, &ends, &listener, work))
@@ -154,7 +205,7 @@ async fn with_git<T: Send + 'static>(
     tokio::pin!(done);
     tokio::select! {
         done = &mut done => done,
-        () = cx.cancelled() => {
+        () = who.cancelled() => {
             ends.stop();
             // Why it ended is known.
             drop(done.await);
@@ -276,6 +327,15 @@ impl Ends {
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.kill.kill();
+    }
+}
+
+/// Ends it when dropped.
+struct EndOnDrop(Ends);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -61,8 +61,11 @@ pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> 
         return Ok(WebSource { file: wanted.file(url, None, digest, 0), request, checksum: Some(digest) });
     }
     let question = format!("{url}\n{:?}\n{:?}", wanted.header_secret, wanted.headers);
-    let known =
-        job.asked.files.get(cx, question.clone(), Box::pin(ask(cx, job, &request, &question))).await?;
+    let known = job
+        .asked
+        .files
+        .get(cx.cancelled(), question.clone(), Box::pin(ask(cx, job, &request, &question)))
+        .await?;
     let modified_ns = modified_ns(&known.validators);
     let file = wanted.file(url, known.disposition.as_deref(), known.digest, modified_ns);
     Ok(WebSource { file, request, checksum: None })

@@ -1,0 +1,166 @@
+//! A shell in a step that failed, with all that the step saw.
+//!
+//! In: a row that [`kept`](super::kept) wrote, and the client's session. Out: a command that runs on what the step has
+//! left, with the step's mounts, caches, variables, user, working directory, network and privileges; secrets and agents as
+//! far as the client lends them again.
+//! **Invariant:** what the command changes is thrown away with it, but for caches: the step can be opened again as it was.
+
+use std::sync::Arc;
+
+use rb_exec::{ExitStatus, KillSwitch, Output, Stdin, Stdio, Terminal};
+use rb_llb::{ExecOp, MountKind, Op, Vertex};
+use rb_session::{DEFAULT_SSH, Session};
+use rb_solver::Context;
+
+use super::exec::{Lent, Way, lay};
+use super::kept::Kept;
+use super::terms::{self, Terms};
+use super::{caches, secrets};
+use crate::LocalEngine;
+use crate::error::EngineError;
+use crate::network::set_under;
+use crate::value::Value;
+
+/// Shells that a step's own command may be run by.
+const SHELLS: [&str; 8] = ["sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "fish"];
+
+/// What is to run in a step.
+#[derive(Clone, Debug, Default)]
+pub struct ShellRequest {
+    /// The command; empty for a shell: the step's own, or `/bin/sh`.
+    pub command: Vec<String>,
+    /// A terminal of its own; else the streams are this process's.
+    pub terminal: Option<Terminal>,
+}
+
+/// A step that failed, found and not yet entered.
+pub struct OpenStep {
+    /// What it is called: `+app | RUN make`.
+    pub name: String,
+    /// What it saw and will not see again, since the client does not lend it: ``the secret `token` ``.
+    pub lacks: Vec<String>,
+    vertex: Vertex,
+    op: ExecOp,
+    inputs: Vec<Value>,
+    scope: String,
+    session: Arc<dyn Session>,
+}
+
+impl LocalEngine {
+    /// Finds a step that failed and is kept.
+    pub fn open_failed(&self, id: u64, session: Arc<dyn Session>) -> Result<OpenStep, EngineError> {
+        let gone = || EngineError::NotKept { id };
+        let row = self.parts.store.failure(id)?.ok_or_else(gone)?;
+        let kept = Kept::read(&row).ok_or_else(gone)?;
+        let (vertex, inputs) = kept.step(&row).ok_or_else(gone)?;
+        let Op::Exec(mut op) = vertex.op.clone() else { return Err(gone()) };
+        let lacks = do_without(&mut op, &*session);
+        Ok(OpenStep { name: kept.name, lacks, vertex, op, inputs, scope: kept.scope, session })
+    }
+
+    /// Runs a command, or a shell, in a step that failed. Returns how it ended; `kill` ends it with all its processes.
+    pub async fn enter(
+        &self,
+        step: OpenStep,
+        request: ShellRequest,
+        kill: KillSwitch,
+    ) -> Result<ExitStatus, EngineError> {
+        let OpenStep { name, lacks: _, vertex, op, inputs, scope, session } = step;
+        let parts = Arc::clone(&self.parts);
+        let cx = Context::detached(vertex.digest);
+        let held = caches::hold(&cx, &op, &inputs, &parts, scope).await.map_err(EngineError::of)?;
+        let work = move || {
+            let given = secrets::ask(&op, &*session)?;
+            let emulator = terms::emulator(&vertex, &parts.steps.emulators)?;
+            let way = Way { terms: Terms::default(), emulator, vertex, name };
+            let mut lent = Lent { given, held, way, is_last: false };
+            let mut laid = lay(&parts, &*session, &op, &inputs, &mut lent)?;
+            let spec = &mut laid.spec;
+            spec.args = if request.command.is_empty() { vec![shell_of(&op)] } else { request.command };
+            spec.stdio = Stdio { stdin: Stdin::Inherit, output: Output::Inherit };
+            if request.terminal.is_some() {
+                set_under(&mut spec.env, [("TERM", "xterm".to_owned())]);
+            }
+            spec.terminal = request.terminal;
+            laid.times.begin()?;
+            let outcome = rb_exec::run(&laid.spec, &kill, &mut |_, _| {});
+            laid.times.end()?;
+            Ok(outcome?.status)
+        };
+        crate::blocking(work).await.map_err(EngineError::of)
+    }
+}
+
+/// Lets a step do without the secrets and agents that are not lent; returns which those are.
+fn do_without(op: &mut ExecOp, session: &dyn Session) -> Vec<String> {
+    let mut lacks = Vec::new();
+    for mount in &mut op.mounts {
+        match &mut mount.kind {
+            MountKind::Secret(secret) => {
+                secret.optional = true;
+                lacks.extend(
+                    session.secret(&secret.id).is_none().then(|| format!("the secret `{}`", secret.id)),
+                );
+            }
+            MountKind::Ssh(agent) => {
+                agent.optional = true;
+                let id = if agent.id.is_empty() { DEFAULT_SSH } else { &agent.id };
+                lacks.extend(session.ssh(id).is_none().then(|| format!("the ssh agent `{id}`")));
+            }
+            MountKind::Bind | MountKind::Cache { .. } | MountKind::Tmpfs { .. } => {}
+        }
+    }
+    for secret in &mut op.secret_env {
+        secret.optional = true;
+        lacks.extend(session.secret(&secret.id).is_none().then(|| format!("the secret `{}`", secret.id)));
+    }
+    lacks.dedup();
+    lacks
+}
+
+/// Returns the shell that a step's command is run by, or the one that is everywhere.
+fn shell_of(op: &ExecOp) -> String {
+    let is_shell = |program: &&String| {
+        let name = program.rsplit('/').next().unwrap_or_default();
+        SHELLS.contains(&name)
+    };
+    op.meta.args.first().filter(is_shell).cloned().unwrap_or_else(|| "/bin/sh".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_llb::{ExecMeta, Mount, SecretEnv, SecretMount, SshMount};
+    use rb_session::{LocalSession, Secret};
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_opened_with_its_own_shell() {
+        let shell = |args: &[&str]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            shell_of(&ExecOp { meta: ExecMeta { args, ..ExecMeta::default() }, ..ExecOp::default() })
+        };
+        assert_eq!(shell(&["/bin/sh", "-c", "make"]), "/bin/sh");
+        assert_eq!(shell(&["/usr/bin/bash", "-c", "make"]), "/usr/bin/bash");
+        assert_eq!(shell(&["make", "all"]), "/bin/sh");
+        assert_eq!(shell(&[]), "/bin/sh");
+    }
+
+    #[test]
+    fn what_is_not_lent_again_is_told_and_done_without() {
+        let kind = MountKind::Secret(SecretMount { id: "file".to_owned(), ..SecretMount::default() });
+        let variable = |id: &str| SecretEnv { id: id.to_owned(), name: id.to_owned(), optional: false };
+        let ssh = Mount { kind: MountKind::Ssh(SshMount::default()), ..Mount::default() };
+        let mut op = ExecOp {
+            mounts: vec![Mount { kind, ..Mount::default() }, ssh],
+            secret_env: vec![variable("lent"), variable("other")],
+            ..ExecOp::default()
+        };
+        let session = LocalSession::default().with_secret("lent", Secret::new("x"));
+        let lacks = do_without(&mut op, &session);
+        assert_eq!(lacks, ["the secret `file`", "the ssh agent `default`", "the secret `other`"]);
+        let given = secrets::ask(&op, &session).expect("does without");
+        // A variable that is not lent is empty.
+        assert_eq!((given.mounts.len(), given.env.len()), (0, 2));
+    }
+}
