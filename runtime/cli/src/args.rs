@@ -13,6 +13,7 @@ mod build;
 mod cache;
 mod calls;
 mod course;
+mod history;
 mod image;
 mod limits;
 mod llb;
@@ -21,6 +22,8 @@ mod logs;
 mod look;
 mod output;
 mod run;
+mod shell;
+mod why;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,9 +32,13 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use artifacts::ArtifactCalls;
 pub(crate) use build::{BuildOptions, Hidden, ProgressChoice, PullChoice, StepNetworkChoice};
-pub(crate) use cache::CacheCommand;
+pub(crate) use cache::{CacheCommand, CacheFilter, DuArgs, PinArgs, PruneArgs};
 pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
+pub(crate) use history::{
+    HistoryCommand, HistoryExportArgs, HistoryImportArgs, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs,
+    HistoryShowArgs,
+};
 pub(crate) use image::{
     ImageCommand, ImageCopyArgs, ImageInspectArgs, ImageLoadArgs, ImageLsArgs, ImagePullArgs, ImagePushArgs,
     ImageSaveArgs, ListFormat, SaveChoice, TypesChoice,
@@ -45,6 +52,8 @@ pub(crate) use look::{
 };
 pub(crate) use output::{LoadChoice, OutputOptions};
 pub(crate) use run::{NetworkChoice, RunArgs, RunMount, Tmpfs, Volume};
+pub(crate) use shell::ShellArgs;
+pub(crate) use why::WhyArgs;
 
 use crate::help;
 
@@ -90,6 +99,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run an image, or a target, which is built first if need be
     Run(Box<RunArgs>),
+    /// Open a shell where a step failed, or in what a target becomes
+    Shell(Box<ShellArgs>),
     /// List the targets and functions of a Buildfile
     Ls(LsArgs),
     /// Show what a target is for, what it takes and what it makes
@@ -110,6 +121,11 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what the steps of a build wrote, whole
     Logs(LogsArgs),
+    /// Explain why steps of a target would run, or did
+    Why(Box<WhyArgs>),
+    /// Look after the records of builds: what ran, why, what it wrote
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Log in to a registry, for rb and docker
     Login(LoginArgs),
     /// Log out of a registry

@@ -42,7 +42,6 @@ const INSTEAD: &[(&[&str], &str)] = &[
 
 /// Options without a substitute.
 const NONE_YET: &[&str] = &[
-    "-i",
     "--add-host",
     "--allow",
     "--attest",
@@ -68,7 +67,6 @@ const NONE_YET: &[&str] = &[
     "--git-username",
     "--github-annotations",
     "--installation-name",
-    "--interactive",
     "--label",
     "--max-remote-cache",
     "--no-auto-skip",
@@ -127,7 +125,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["tag"], "did you mean `rb image tag`?"),
     (&["save"], "did you mean `rb image save`?"),
     (&["load", "import"], "did you mean `rb image load`?"),
-    (&["history", "inspect"], "did you mean `rb image inspect`?"),
+    (&["inspect"], "did you mean `rb image inspect`?"),
     (
         &["ps", "top", "stats", "container", "containers"],
         "did you mean `rb status`? a program of `rb run` is a process like others: `ps`",
@@ -148,19 +146,22 @@ const COMMANDS: &[(&[&str], &str)] = &[
         &["volume", "network"],
         "rb keeps none: see `rb run --help` for `-v ./folder:/place`, `-p` and `--network`",
     ),
-    (&["prune", "system"], "did you mean `rb cache`? removing the state directory forgets everything"),
+    (&["prune", "system"], "did you mean `rb cache prune`? `rb cache du` shows what is kept"),
     (&["info", "bootstrap"], "did you mean `rb doctor`?"),
     (&["version"], "did you mean `rb --version`?"),
     (&["buildx", "bake", "builder"], "targets need none: `rb +TARGET`"),
     (&["list", "targets", "tasks"], "did you mean `rb ls`?"),
     (
         &["clean", "clear", "gc", "du", "df", "reset"],
-        "did you mean `rb cache`? `rb config root` says where all is kept; removing that directory forgets everything",
+        "did you mean `rb cache prune`, or `rb cache du`? removing the directory that `rb config root` names forgets everything",
     ),
-    (&["shell", "sh", "bash", "debug"], "`rb run -it +TARGET sh` opens a shell in what a target has made"),
     (
-        &["graph", "tree", "plan", "why", "explain"],
-        "`rb --dry-run +TARGET` says what would run and why, `rb compile +TARGET` shows the graph",
+        &["sh", "bash", "debug"],
+        "`rb shell` opens a shell where a step failed, `rb shell +TARGET` in what a target becomes",
+    ),
+    (
+        &["graph", "tree", "plan", "explain"],
+        "`rb --dry-run +TARGET` says what would run, `rb why +TARGET` why, `rb compile +TARGET` shows the graph",
     ),
     (
         &["fmt", "format", "lint", "check", "validate"],
@@ -192,11 +193,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
 
 /// Commands that others have below one of ours, and what `rb` has instead.
 const BELOW: &[(&str, &[&str], &str)] = &[
-    (
-        "cache",
-        &["prune", "clean", "clear", "gc", "rm", "reset", "ls", "list", "du"],
-        "nothing is removed by itself: `rb config root` says where all is kept; removing that directory forgets everything and breaks nothing",
-    ),
+    ("cache", &["clean", "clear", "gc", "rm", "reset"], "did you mean `rb cache prune`?"),
+    ("cache", &["ls", "list"], "did you mean `rb cache du`?"),
     ("image", &["prune"], "`rb image rm NAME` removes an image; its layers stay, for builds"),
     ("image", &["history"], "did you mean `rb image inspect`?"),
     ("image", &["build"], "targets need no command: `rb +TARGET`"),

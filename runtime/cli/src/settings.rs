@@ -7,29 +7,35 @@
 //! **Invariant:** what a build may do comes from what is typed and from the user's own environment alone.
 
 pub(crate) mod config;
+mod display;
+mod git;
 pub(crate) mod given;
 pub(crate) mod in_force;
 pub(crate) mod keys;
 mod network;
 pub(crate) mod registry;
+pub(crate) mod snapshotter;
+mod space;
 pub(crate) mod steps;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use rb_api::PullPolicy;
+use rb_api::{AllowedDevices, PullPolicy};
 use rb_diag::{Diagnostics, chain};
-use rb_engine::{StepNetwork, StepTerms};
+use rb_engine::{Snapshotter, StepNetwork, StepTerms};
 use rb_oci::Platform;
 use rb_session::{Secret, SshAgent, SshKeyError};
 
-use crate::args::{BuildOptions, OutputOptions, ProgressChoice, PullChoice};
+use crate::args::{BuildOptions, OutputOptions, PullChoice};
 use crate::env_file::Trouble;
 use crate::environment::Environment;
 use crate::report::github::GitHub;
 use crate::world::ReadError;
 use config::Config;
+pub(crate) use display::{Display, ProgressMode, display};
+pub(crate) use git::GitHosts;
 use given::{Given, OwnFile};
 use registry::RegistrySettings;
 
@@ -49,32 +55,6 @@ pub(crate) fn epoch_seconds(text: &str) -> Result<i64, String> {
     seconds.ok_or_else(|| format!("expected {EPOCH_EXPECTED}"))
 }
 
-/// How to show progress, decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProgressMode {
-    /// Lines.
-    Plain,
-    /// A view that redraws itself.
-    Live,
-    /// JSON lines.
-    Json,
-    /// Nothing.
-    Quiet,
-}
-
-/// How to talk to the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Display {
-    /// Progress.
-    pub(crate) mode: ProgressMode,
-    /// Colours on stderr.
-    pub(crate) colours: bool,
-    /// Lines are for GitHub Actions, which folds them.
-    pub(crate) github: bool,
-    /// Why each step runs, too.
-    pub(crate) verbose: bool,
-}
-
 /// What a command that builds needs to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -86,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) home: Option<PathBuf>,
     /// Steps at once.
     pub(crate) jobs: NonZeroUsize,
+    /// How roots of steps are made of layers.
+    pub(crate) snapshotter: Snapshotter,
     /// Folders that `FROM @host --bind` may show, absolute.
     pub(crate) allowed_binds: Vec<PathBuf>,
     /// Look nothing up.
@@ -112,10 +94,16 @@ pub(crate) struct Settings {
     pub(crate) epoch_seconds: i64,
     /// How registries are reached.
     pub(crate) registry: RegistrySettings,
+    /// Where repositories elsewhere are fetched from.
+    pub(crate) git: GitHosts,
+    /// How much the state directory may hold.
+    pub(crate) space: rb_store::Policy,
     /// How steps and programs reach the network.
     pub(crate) network: StepNetwork,
     /// Steps may ask for this machine's network.
     pub(crate) allow_host_network: bool,
+    /// Devices of this machine that steps may ask for.
+    pub(crate) allowed_devices: AllowedDevices,
     /// On which terms steps and programs run.
     pub(crate) steps: StepTerms,
     /// Ssh agents by id.
@@ -199,7 +187,9 @@ impl SettingsError {
             Self::NoHome => Some("set RB_ROOT=/some/dir".to_owned()),
             Self::Variable { name, .. } => Some(match *name {
                 "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
+                "RB_SNAPSHOTTER" => "one of auto, overlayfs, native".to_owned(),
                 "RB_JOBS" => "a number, at least 1".to_owned(),
+                "RB_CACHE_MAX_SIZE" => "a size, such as `20GB`, or a part of the disk: `30%`".to_owned(),
                 "SOURCE_DATE_EPOCH" => EPOCH_EXPECTED.to_owned(),
                 "RB_PLATFORMS" | "EARTHLY_PLATFORMS" => {
                     "platforms, such as `linux/amd64,linux/arm64`".to_owned()
@@ -239,28 +229,6 @@ impl SettingsError {
             | Self::NotText { .. } => None,
         }
     }
-}
-
-/// Settles how to talk.
-pub(crate) fn display(options: &BuildOptions, environment: &Environment) -> Result<Display, SettingsError> {
-    let word = |text: &str| <ProgressChoice as clap::ValueEnum>::from_str(text, false).ok();
-    let wanted = match (options.progress, options.quiet) {
-        (_, true) => ProgressChoice::Quiet,
-        (Some(choice), false) => choice,
-        (None, false) => environment.parsed("RB_PROGRESS", word)?.unwrap_or(ProgressChoice::Auto),
-    };
-    let github = wanted == ProgressChoice::Auto
-        && environment.get("GITHUB_ACTIONS").is_some_and(|(_, value)| value == "true");
-    let mode = match wanted {
-        ProgressChoice::Auto if github => ProgressMode::Plain,
-        ProgressChoice::Auto if environment.terminal && !environment.dumb() => ProgressMode::Live,
-        ProgressChoice::Auto | ProgressChoice::Plain => ProgressMode::Plain,
-        ProgressChoice::Tty => ProgressMode::Live,
-        ProgressChoice::Json => ProgressMode::Json,
-        ProgressChoice::Quiet => ProgressMode::Quiet,
-    };
-    let colours = environment.colours() && !github;
-    Ok(Display { mode, colours, github, verbose: options.verbose })
 }
 
 fn each_once(platforms: Vec<Platform>) -> Vec<Platform> {
@@ -335,11 +303,13 @@ pub(crate) fn settle(
     let mut registry = registry::settle(&config, environment);
     registry.ca_files = network::ca_files(options, &config, environment);
     let network = network::settle(options, &config, environment, &registry, &mut warnings)?;
+    let state_directory = environment.state_directory(config.root.as_deref())?;
     Ok(Settings {
         cwd: environment.cwd.clone(),
-        state_directory: environment.state_directory(config.root.as_deref())?,
+        state_directory: state_directory.clone(),
         home: environment.home().map(ToOwned::to_owned),
         jobs: jobs(options, &config, environment)?,
+        snapshotter: snapshotter::settle(&config, environment)?.0.into(),
         allowed_binds: [options.allow_bind.clone(), environment.folders("RB_ALLOW_BIND")]
             .concat()
             .iter()
@@ -361,6 +331,7 @@ pub(crate) fn settle(
             strict: ci || options.strict || environment.flag("RB_STRICT")?,
             allow_privileged: options.allow_privileged || environment.flag("RB_ALLOW_PRIVILEGED")?,
             withhold_outputs: false,
+            here: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build_sha: String::new(),
         },
@@ -370,9 +341,15 @@ pub(crate) fn settle(
         own_files: files,
         epoch_seconds: epoch.unwrap_or(DEFAULT_EPOCH_SECONDS),
         registry,
+        git: config.git.clone(),
+        space: space::settle(&config.cache, environment)?,
         network,
         allow_host_network: options.allow_host_network || environment.flag("RB_ALLOW_HOST_NETWORK")?,
-        steps: steps::terms(&options.limits, &config),
+        allowed_devices: steps::allowed_devices(options, environment)?,
+        steps: StepTerms {
+            runtime: steps::runtime_at(steps::runtime(options, &config, environment)?.0, &state_directory),
+            ..steps::terms(&options.limits, &config)
+        },
         agents: steps::agents(options, environment)?,
         own_agent: steps::own_agent(environment),
         display: display(options, environment)?,
@@ -386,6 +363,7 @@ mod tests {
     use crate::environment::tests::environment;
 
     use super::*;
+    use crate::args::ProgressChoice;
 
     fn settled(options: &BuildOptions, environment: &Environment) -> Result<Settings, SettingsError> {
         settle(options, &OutputOptions::default(), Given::default(), environment)
@@ -421,6 +399,21 @@ mod tests {
         let options = BuildOptions { allow_bind: vec!["c".into()], ..BuildOptions::default() };
         let settings = settled(&options, &environment).expect("settles");
         assert_eq!(settings.allowed_binds, ["/ws/c", "/opt/a", "/ws/b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn devices_are_allowed_by_option_and_by_variable() {
+        let allowed = |typed: &[&str], variable: &str| {
+            let environment = environment(&[("HOME", "/h"), ("RB_ALLOW_DEVICE", variable)]);
+            let allow_device = typed.iter().map(|name| (*name).to_owned()).collect();
+            let options = BuildOptions { allow_device, ..BuildOptions::default() };
+            let allowed = settled(&options, &environment).expect("settles").allowed_devices;
+            (allowed.all, allowed.names.join(" "))
+        };
+        assert_eq!(allowed(&[], "false"), (false, String::new()));
+        assert_eq!(allowed(&["*"], "a/b=c"), (true, "a/b=c".to_owned()));
+        assert_eq!(allowed(&["gpu"], "a/b=c,d/e"), (false, "gpu a/b=c d/e".to_owned()));
+        assert_eq!(allowed(&[], "true"), (true, String::new()));
     }
 
     #[test]

@@ -72,6 +72,12 @@ pub(crate) struct BuildOptions {
         help_heading = "Network"
     )]
     pub(crate) http_proxy: Option<bool>,
+    /// Who runs steps: rb, crun, runc, runsc, or a path
+    ///
+    /// Unless named, rb does, in a sandbox of its own. Another runtime of containers is given the same root, mounts, network,
+    /// limits and rights, so results are the same and found again; what it cannot do is refused. `runsc` is gVisor's.
+    #[arg(long, value_name = "RUNTIME", help_heading = "Build")]
+    pub(crate) runtime: Option<String>,
     /// Network of steps that name none [default: sandbox]
     ///
     /// `sandbox` leads outside and not to this machine: not to what listens here, be it on localhost. `host` is this machine's.
@@ -86,6 +92,20 @@ pub(crate) struct BuildOptions {
     /// Let `RUN --network=host` have the host's network
     #[arg(long, help_heading = "Network")]
     pub(crate) allow_host_network: bool,
+    /// Let `RUN --device` have devices of this machine
+    ///
+    /// All, or those named: `vendor/class=name`, `vendor/class` for all of its kind, or a class that their descriptions name. Devices are those that
+    /// vendors describe in /etc/cdi and /var/run/cdi (CDI).
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_delimiter = ',',
+        help_heading = "Build"
+    )]
+    pub(crate) allow_device: Vec<String>,
     /// Run what is marked `--push`, and push images
     #[arg(long, help_heading = "Build")]
     pub(crate) push: bool,
@@ -203,7 +223,9 @@ impl BuildOptions {
             ca: [outer.ca, self.ca].concat(),
             http_proxy: self.http_proxy.or(outer.http_proxy),
             step_network: self.step_network.or(outer.step_network),
+            runtime: self.runtime.or(outer.runtime),
             allow_host_network: self.allow_host_network || outer.allow_host_network,
+            allow_device: [outer.allow_device, self.allow_device].concat(),
             push: self.push || outer.push,
             ci: self.ci || outer.ci,
             strict: self.strict || outer.strict,

@@ -10,6 +10,11 @@ pub(crate) struct CourseOptions {
     /// With all that does not need what failed; what went well is written, and every failure is told once, at the end.
     #[arg(long, short, help_heading = "Build")]
     pub(crate) keep_going: bool,
+    /// At a failure, open a shell in the step that failed
+    ///
+    /// With all that it saw, as `rb shell` does; what is changed there is thrown away.
+    #[arg(long, short, conflicts_with_all = ["dry_run", "expect_cached", "keep_going"], help_heading = "Build")]
+    pub(crate) interactive: bool,
     /// Show what would run; run no step, write nothing
     ///
     /// And what is cached, and what would be written. What it looks up on the way, digests of files and what names of images

@@ -93,9 +93,10 @@ fn what_is_no_argument_of_a_target() {
     assert_eq!(call(&["+t", "--1A=2"]), Err(ArgsError::BadName { name: "1A".to_owned() }));
     let help = ArgsError::NoValue { name: "no-cache".to_owned() }.help().unwrap_or_default();
     assert!(help.contains("`rb --no-cache …`"), "{help}");
-    for error in
-        [ArgsError::NoValue { name: "sbom".to_owned() }, ArgsError::OptionBehind { word: "-i".to_owned() }]
-    {
+    for error in [
+        ArgsError::NoValue { name: "sbom".to_owned() },
+        ArgsError::OptionBehind { word: "--sbom".to_owned() },
+    ] {
         let help = error.help().unwrap_or_default();
         assert!(help.ends_with("is not part of this version of rb: it comes later"), "{help}");
     }

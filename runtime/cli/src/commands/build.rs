@@ -81,7 +81,9 @@ impl<'a> Build<'a> {
         let targets = targets.collect();
         let secret_files = settings.own_files.iter().filter(|file| file.secret).map(|file| file.path.clone());
         let workspace = DiskWorkspace::new(root.clone(), settings.cwd.clone());
-        let workspace = Arc::new(workspace.with_secret_files(secret_files.collect()));
+        let workspace = Arc::new(
+            workspace.with_secret_files(secret_files.collect()).with_git_hosts(settings.git.clone()),
+        );
         let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
         let agents =
             crate::settings::steps::with_own_agent(settings.agents.clone(), settings.own_agent.as_deref());
@@ -104,6 +106,15 @@ impl<'a> Build<'a> {
     /// Returns the root of its workspace.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Returns the targets that were asked for by name, as steps have them; none of what a pattern means.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |target: &TargetRequest| match &target.wanted {
+            WantedTarget::One(target) => Some(target.to_string()),
+            WantedTarget::Each { .. } => None,
+        };
+        self.targets.iter().filter_map(name).collect()
     }
 
     /// Returns what a plan has of the request at this place, one for each platform; nothing of what could not be planned.
@@ -155,12 +166,16 @@ impl<'a> Build<'a> {
             .withholding(Arc::clone(&withheld));
         let host = || Host::new(Arc::clone(&bench.outside), events);
         self.workspace.open_host(|| host().withholding(looks.then(|| Arc::clone(&withheld))));
-        Started { build: self, progress, job, gateway: Arc::new(gateway), withheld, settling }
+        let gateway = Arc::new(gateway);
+        self.workspace.open_elsewhere(&(Arc::clone(&gateway) as Arc<dyn Gateway>));
+        Started { build: self, progress, job, gateway, withheld, settling }
     }
 
     fn request(&self, platforms: Vec<Platform>, settling: Settling) -> BuildRequest {
         let mut options = self.settings.build.clone();
         options.withhold_outputs = settling == Settling::Make && !options.push;
+        options.here = here(&self.root, &self.settings.cwd);
+        options.here = here(&self.root, &self.settings.cwd);
         BuildRequest {
             targets: self.targets.clone(),
             keep_going: self.course != Course::Stop,
@@ -171,6 +186,15 @@ impl<'a> Build<'a> {
             options,
         }
     }
+}
+
+/// Returns the way from a workspace's root, which has no links, to the working directory.
+fn here(root: &Path, cwd: &Path) -> String {
+    let cwd = std::fs::canonicalize(cwd).unwrap_or_else(|_| cwd.to_owned());
+    let common = root.components().zip(cwd.components()).take_while(|(left, right)| left == right).count();
+    let up = root.components().skip(common).map(|_| "..".to_owned());
+    let down = cwd.components().skip(common).map(|part| part.as_os_str().to_string_lossy().into_owned());
+    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 /// A build under way.
@@ -193,6 +217,12 @@ pub(super) struct Planned {
 }
 
 impl Started<'_> {
+    /// Returns what a frontend may ask.
+    pub(super) fn world(&self) -> SystemWorld {
+        let gateway: Arc<dyn Gateway> = Arc::clone(&self.gateway) as _;
+        SystemWorld { workspace: Arc::clone(&self.build.workspace), gateway }
+    }
+
     /// Has the frontend decide the graph, and tells its warnings. Where a step failed on the way, that is the failure.
     pub(super) async fn plan(&self) -> Result<BuildPlan, Failure> {
         self.plan_all().await.map(|planned| planned.plan)
@@ -200,20 +230,26 @@ impl Started<'_> {
 
     /// The same, with what could not be planned, where the build goes on.
     pub(super) async fn plan_all(&self) -> Result<Planned, Failure> {
-        let gateway: Arc<dyn Gateway> = Arc::clone(&self.gateway) as _;
-        let world = SystemWorld { workspace: Arc::clone(&self.build.workspace), gateway };
+        let world = self.world();
         let sources = self.build.sources();
         let platforms = self.platforms(&world).await?;
         let planned = BuildfileFrontend.plan(&world, &self.build.request(platforms, self.settling)).await;
         let mut plan = match planned {
             Ok(plan) => plan,
             Err(items) => {
-                let Some(of_step) = self.gateway.failures().into_iter().next() else {
+                let mut of_steps = self.gateway.failures();
+                if of_steps.is_empty() {
                     return Err(Failure::Diagnostics { items, sources });
-                };
-                let trail = items.into_iter().next().map(|item| item.trail).unwrap_or_default();
+                }
+                let mut items = items.into_iter();
+                let trail = items.next().map(|item| item.trail).unwrap_or_default();
                 let callers = trail.into_iter().filter(|line| line.starts_with("called from"));
-                return Err(of_step.called_from(callers.collect()));
+                let first = of_steps.remove(0).called_from(callers.collect());
+                // What went wrong while that was dealt with (CATCH, FINALLY) comes before it, and decides nothing.
+                for failure in aftermath(of_steps, items, &sources) {
+                    report::tell(&failure.render(self.build.settings.display, terminal_columns()));
+                }
+                return Err(first);
             }
         };
         let (stopped, failed): (Diagnostics, Diagnostics) =
@@ -344,6 +380,21 @@ impl Started<'_> {
     }
 }
 
+/// Makes failures of findings; where one is that of a step, the step tells it better.
+fn aftermath(
+    mut of_steps: Vec<Failure>,
+    items: impl Iterator<Item = Diagnostic>,
+    sources: &SourceMap,
+) -> impl Iterator<Item = Failure> {
+    items.map(move |item| {
+        let told = of_steps.iter().position(|failure| failure.is_of_step(&item.message));
+        match told {
+            Some(at) => of_steps.remove(at),
+            None => Failure::Diagnostics { items: vec![item], sources: sources.clone() },
+        }
+    })
+}
+
 /// Tells which targets are meant, by their labels.
 pub(super) type Fits<'f> = &'f (dyn Fn(&str) -> bool + Sync);
 
@@ -379,6 +430,7 @@ pub(super) fn open_job(
         pull: settings.pull,
         allow_insecure: settings.build.allow_privileged,
         allow_host_network: settings.allow_host_network,
+        allowed_devices: settings.allowed_devices.clone(),
         epoch_seconds: settings.epoch_seconds,
         course,
     };

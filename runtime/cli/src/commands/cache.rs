@@ -12,6 +12,8 @@ use crate::progress::human_bytes;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
 
+pub(super) mod space;
+
 /// Exit code where damage was found.
 const DAMAGED: u8 = 1;
 
@@ -20,13 +22,32 @@ const TELL_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::
 
 /// Does one of the subcommands.
 pub(super) fn execute(settings: &Settings, command: &CacheCommand) -> Result<u8, Failure> {
-    let CacheCommand::Verify { json } = command;
-    let bench = Workbench::open(settings, super::record::Asked::of("cache", "verify"), None)?;
+    let name = match command {
+        CacheCommand::Du(_) => "du",
+        CacheCommand::Prune(_) => "prune",
+        CacheCommand::Pin(_) => "pin",
+        CacheCommand::Unpin(_) => "unpin",
+        CacheCommand::Verify { .. } => "verify",
+    };
+    let bench = Workbench::open(settings, super::record::Asked::of("cache", name), None)?;
+    let store = bench.engine.store();
+    match command {
+        CacheCommand::Verify { json } => return verify(settings, bench, *json),
+        CacheCommand::Du(args) => space::du(store, &settings.space, args)?,
+        CacheCommand::Prune(args) => space::prune(store, args)?,
+        CacheCommand::Pin(args) => space::pin(store, args, true)?,
+        CacheCommand::Unpin(args) => space::pin(store, args, false)?,
+    }
+    bench.close();
+    Ok(0)
+}
+
+fn verify(settings: &Settings, bench: Workbench, json: bool) -> Result<u8, Failure> {
     let mut meter = Meter::new(settings.display.mode);
     let found = bench.engine.verify(&mut |progress| meter.tell(progress));
     meter.end();
     let found = found?;
-    let text = if *json { format!("{:#}\n", as_json(&found)) } else { lines(&found) };
+    let text = if json { format!("{:#}\n", as_json(&found)) } else { lines(&found) };
     report::print(text.as_bytes())?;
     bench.close();
     Ok(if found.is_sound() { 0 } else { DAMAGED })

@@ -1,7 +1,9 @@
 //! What a build file offers, in words: for `rb ls`, `rb doc`, `rb +target --help` and `rb` alone.
 //!
-//! In: [`TargetSummary`]s. Out: text and JSON. [`offers`] reads them: the build file and nothing else.
+//! In: [`TargetSummary`]s. Out: text and JSON. [`offers`] reads them: the build file and nothing else. Only for a build file
+//! of a repository elsewhere an engine is opened, which fetches it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +14,18 @@ use rb_frontend::{ProjectRef, World};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::progress::clean;
+use super::build::Build;
+use super::gateway::Settling;
+use super::record::Asked;
+use super::workbench::Workbench;
+use crate::args::{BuildOptions, OutputOptions, TargetCall};
+use crate::environment::Environment;
+use crate::progress::{Progress, clean};
 use crate::report::Failure;
-use crate::world::{DiskWorkspace, NoEngine, Place, SystemWorld};
+use crate::world::{DiskWorkspace, NoEngine, Place, SystemWorld, elsewhere};
+
+/// Name of the recipe above the first target, which every build file has.
+const BASE: &str = "base";
 
 /// What a build file offers, each sorted by name.
 #[derive(Debug, Default)]
@@ -25,33 +36,63 @@ pub(super) struct Offers {
     pub(super) functions: Vec<TargetSummary>,
 }
 
+/// Reads what the build file of `DIR` in `rb DIR+target` offers: a folder, or a project of a repository elsewhere.
+pub(super) fn offers_of(environment: &Environment, dir: &str) -> Result<Offers, Failure> {
+    match elsewhere(&environment.cwd, dir) {
+        None => offers(&environment.cwd, Place::of_dir(&environment.cwd, dir)?),
+        Some((_, Some(_))) => {
+            let help = "name one folder of the repository".to_owned();
+            Err(Failure::input(format!("`{dir}` is a pattern, and may mean several"), Some(help)))
+        }
+        Some((project, None)) => offers_elsewhere(environment, dir, &project),
+    }
+}
+
+fn offers_elsewhere(environment: &Environment, dir: &str, project: &ProjectRef) -> Result<Offers, Failure> {
+    let settings = super::settle(&BuildOptions::default(), &OutputOptions::default(), environment)?;
+    let call = TargetCall { word: format!("{dir}+{BASE}"), args: BTreeMap::new() };
+    let build = Build::find(&settings, std::slice::from_ref(&call))?;
+    let bench = Workbench::open(&settings, Asked::of("ls", dir), Some(build.root()))?;
+    let mut progress = Progress::start(settings.display, dir);
+    let read = bench.run(async {
+        let started = build.start(&bench, &progress, Settling::Nothing);
+        let found = read(&started.world(), project).await;
+        found.map_err(|items| match started.gateway.failures().into_iter().next() {
+            Some(of_step) => of_step,
+            None => Failure::Diagnostics { items, sources: build.sources() },
+        })
+    });
+    progress.finish();
+    bench.close();
+    read
+}
+
 /// Reads what the build file of a place offers.
 pub(super) fn offers(cwd: &Path, place: Place) -> Result<Offers, Failure> {
     let workspace = Arc::new(DiskWorkspace::new(place.root, cwd.to_owned()));
     let sources = workspace.sources().clone();
     let world = SystemWorld { workspace, gateway: Arc::new(NoEngine) };
-    read(&world, &place.project)?.map_err(|items| Failure::Diagnostics { items, sources })
-}
-
-fn read(world: &dyn World, project: &ProjectRef) -> Result<Result<Offers, Diagnostics>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Failure::environment("the build file cannot be read", &error))?;
-    Ok(runtime.block_on(async {
-        let mut offers = Offers {
-            targets: list_targets(world, project).await?,
-            functions: list_functions(world, project).await?,
-        };
-        offers.targets.sort_by(|one, two| one.name.cmp(&two.name));
-        offers.functions.sort_by(|one, two| one.name.cmp(&two.name));
-        Ok(offers)
-    }))
+    let offers = runtime.block_on(read(&world, &place.project));
+    offers.map_err(|items| Failure::Diagnostics { items, sources })
+}
+
+async fn read(world: &dyn World, project: &ProjectRef) -> Result<Offers, Diagnostics> {
+    let mut offers = Offers {
+        targets: list_targets(world, project).await?,
+        functions: list_functions(world, project).await?,
+    };
+    offers.targets.sort_by(|one, two| one.name.cmp(&two.name));
+    offers.functions.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok(offers)
 }
 
 /// Returns how targets of a folder are written: `DIR` of `rb DIR+target`.
-pub(super) fn prefix(dir: Option<&Path>) -> String {
+pub(super) fn prefix(cwd: &Path, dir: Option<&Path>) -> String {
     match dir.and_then(Path::to_str).map(|dir| dir.trim_end_matches('/')) {
         None | Some("." | "") => String::new(),
-        Some(dir) if dir.starts_with(['.', '/']) => dir.to_owned(),
+        Some(dir) if dir.starts_with(['.', '/']) || elsewhere(cwd, dir).is_some() => dir.to_owned(),
         Some(dir) => format!("./{dir}"),
     }
 }
@@ -183,8 +224,9 @@ COMPILE:
     /// What a small build file offers.
     pub(crate) fn listed() -> Offers {
         let world = MapWorld::default().with_file("Buildfile", TEXT);
-        let read = read(&world, &ProjectRef::Local { dir: String::new() });
-        read.expect("a runtime").expect("the text is well formed")
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let read = runtime.block_on(read(&world, &ProjectRef::Local { dir: String::new() }));
+        read.expect("the text is well formed")
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::describe::{self, Offers};
 use crate::args::DocArgs;
 use crate::environment::Environment;
 use crate::report::{self, Failure};
-use crate::world::Place;
 
 /// Prints the documentation of one target, or of all that have some.
 pub(super) fn execute(environment: &Environment, doc: &DocArgs) -> Result<u8, Failure> {
@@ -15,8 +14,8 @@ pub(super) fn execute(environment: &Environment, doc: &DocArgs) -> Result<u8, Fa
     if word.contains('+') {
         return of_target(environment, &[word.to_owned()]);
     }
-    let offers = describe::offers(&environment.cwd, Place::of_dir(&environment.cwd, word)?)?;
-    let prefix = describe::prefix(Some(word.as_ref()));
+    let offers = describe::offers_of(environment, word)?;
+    let prefix = describe::prefix(&environment.cwd, Some(word.as_ref()));
     let text = overview(&offers, doc.long, &prefix);
     if text.is_empty() {
         return Err(undocumented(word));
@@ -55,8 +54,10 @@ fn overview(offers: &Offers, long: bool, prefix: &str) -> String {
 pub(super) fn of_target(environment: &Environment, words: &[String]) -> Result<u8, Failure> {
     let word = words.first().map(String::as_str).unwrap_or_default();
     let (dir, name) = word.rsplit_once('+').unwrap_or((word, ""));
-    let (place, _) = Place::of_target(&environment.cwd, word)?;
-    let offers = describe::offers(&environment.cwd, place)?;
+    if name.is_empty() {
+        return Err(Failure::input(format!("`{word}` names no target: write `{dir}+NAME`"), None));
+    }
+    let offers = describe::offers_of(environment, dir)?;
     let all = || offers.targets.iter().chain(&offers.functions);
     let base = base(&offers);
     let Some(target) = all().chain([&base]).find(|target| target.name == name) else {

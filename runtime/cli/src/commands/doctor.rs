@@ -11,7 +11,7 @@ use crate::args::DoctorArgs;
 use crate::environment::Environment;
 use crate::progress::human_bytes;
 use crate::report::{self, Failure};
-use crate::settings;
+use crate::settings::{self, snapshotter::SnapshotterChoice};
 
 /// Less free space than this deserves a word.
 const LOW_SPACE_BYTES: u64 = 2 << 30;
@@ -29,10 +29,13 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
     // What sandboxes can do shows from inside of where they are made.
     let mut checks = vec![identity(rb_exec::enter_runtime())];
     let host = rb_exec::probe_host();
-    let state = state_checks(&root);
+    let (snapshotter, _) = settings::snapshotter::settle(&config, environment)?;
+    let state = state_checks(&root, snapshotter);
     let entered = checks.iter().chain(&state).all(|check| check.verdict != Verdict::Missing);
     let works = entered && host.is_usable();
     checks.extend(host.checks().into_iter().cloned());
+    let runtime = settings::steps::usual_runtime(&config, environment, &root)?;
+    checks.extend(runtime.map(|runtime| rb_exec::probe_runtime(&runtime)));
     checks.push(rb_exec::probe_platforms(&rb_exec::Emulators { named: config.emulators.clone() }));
     checks.extend(state);
     let text = if doctor.json {
@@ -71,7 +74,7 @@ fn identity(entered: Result<Privileges, ExecError>) -> Check {
                 remedy: None,
             }
         }
-        Err(error) => Check { name, verdict: Verdict::Missing, reason: chain(&error), remedy: None },
+        Err(error) => Check { name, verdict: Verdict::Missing, reason: chain(&error), remedy: error.help() },
     }
 }
 
@@ -111,7 +114,7 @@ fn as_json(checks: &[Check], root: &Path, settings: &[PathBuf], works: bool) -> 
 }
 
 /// Looks at the place of the state directory: can it be written, what lies below it, how much room is there.
-fn state_checks(root: &Path) -> Vec<Check> {
+fn state_checks(root: &Path, snapshotter: SnapshotterChoice) -> Vec<Check> {
     let check =
         |name, verdict, reason: String, remedy: Option<String>| Check { name, verdict, reason, remedy };
     let name = "state directory";
@@ -131,13 +134,17 @@ fn state_checks(root: &Path) -> Vec<Check> {
         ),
     };
     let can_write = writable.verdict != Verdict::Missing;
-    let layers = can_write.then(|| layers(&probe));
+    let layers = can_write.then(|| layers(&probe, snapshotter));
     [Some(writable), Some(file_system(place)), layers, Some(space(place))].into_iter().flatten().collect()
 }
 
-/// Tries layers on the file system itself, in a folder that is not there yet.
-fn layers(probe: &Path) -> Check {
+/// Tries layers on the file system itself, in a folder that is not there yet, unless they are not to be mounted.
+fn layers(probe: &Path, snapshotter: SnapshotterChoice) -> Check {
     let name = "layers there";
+    if snapshotter == SnapshotterChoice::Native {
+        let reason = "each step copies its root, which is slower: `snapshotter` is set to native".to_owned();
+        return Check { name, verdict: Verdict::Works, reason, remedy: None };
+    }
     let tried = fs::create_dir(probe).map(|()| rb_exec::try_overlay_in(probe));
     // What stays of it is small, and named as ours.
     rb_store::remove_tree(probe).ok();
@@ -149,10 +156,18 @@ fn layers(probe: &Path) -> Check {
         Ok(Err(error)) => chain(&error),
         Err(error) => error.to_string(),
     };
+    let (verdict, what) = match snapshotter {
+        SnapshotterChoice::Overlayfs => {
+            (Verdict::Missing, "cannot be mounted, and `snapshotter` forbids copies")
+        }
+        SnapshotterChoice::Auto | SnapshotterChoice::Native => {
+            (Verdict::Limited, "each step copies its root, which is slower")
+        }
+    };
     Check {
         name,
-        verdict: Verdict::Limited,
-        reason: format!("are copied, which is slower: {why}"),
+        verdict,
+        reason: format!("{what}: {why}"),
         remedy: Some("RB_ROOT=/some/dir names a place on a disk, such as ext4, xfs or btrfs".to_owned()),
     }
 }
@@ -228,7 +243,7 @@ mod tests {
     #[test]
     fn a_place_that_can_be_made_is_well() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let checks = state_checks(&dir.path().join("not/yet"));
+        let checks = state_checks(&dir.path().join("not/yet"), SnapshotterChoice::Auto);
         let writable = checks.first().expect("the first check");
         assert_eq!((writable.verdict, writable.reason.as_str()), (Verdict::Works, "can be made"));
         assert_eq!(fs::read_dir(dir.path()).expect("reads").count(), 0, "nothing is left behind");
@@ -236,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_written_has_a_remedy() {
-        let checks = state_checks(Path::new("/proc/self/rb"));
+        let checks = state_checks(Path::new("/proc/self/rb"), SnapshotterChoice::Auto);
         let writable = checks.first().expect("the first check");
         assert_eq!(writable.verdict, Verdict::Missing);
         assert!(writable.remedy.as_ref().is_some_and(|remedy| remedy.contains("RB_ROOT")));

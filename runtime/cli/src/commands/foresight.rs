@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 
 use super::build::{Build, Planned, Started};
 use super::exports::{Asked, Wanted};
-use super::record;
+use super::record::document::Document;
+use super::record::{self, Listener, Lists};
 use super::targets::{Done, Order};
+use super::why;
 use super::workbench::Workbench;
 use crate::args::TargetCall;
 use crate::progress::{Progress, clean};
@@ -25,7 +27,7 @@ use crate::report::{self, Failure, summary::place};
 use crate::settings::{Display, ProgressMode};
 
 /// What a build would do.
-struct Foresight {
+pub(super) struct Foresight {
     planned: Planned,
     /// What the graph was asked for on the way, and would be written first.
     effects: Vec<Effect>,
@@ -33,6 +35,36 @@ struct Foresight {
     outlooks: Vec<Outlook>,
     /// What would be written.
     exports: Vec<Export>,
+}
+
+impl Foresight {
+    /// Returns the targets that were planned, and where some stop; what is wrong with the build files is an error.
+    pub(super) fn planned(self) -> Result<(Vec<String>, Vec<String>), Failure> {
+        let Planned { plan, failures, stopped } = self.planned;
+        if !failures.is_empty() {
+            return Err(Failure::several(failures));
+        }
+        let names = plan.targets.iter().map(|target| target.key.target.to_string()).collect();
+        Ok((names, stopped.iter().map(stop).collect()))
+    }
+
+    /// Has what would run tell why in the words of `rb why`, by what was heard of it.
+    fn explain(
+        &mut self,
+        order: &Order<'_>,
+        build: &Build<'_>,
+        heard: &(Document, Lists),
+    ) -> Result<(), Failure> {
+        let planned = self.planned.plan.targets.iter().map(|target| target.key.target.to_string());
+        let names: Vec<String> = build.names().into_iter().chain(planned).collect();
+        let mut told = why::told(&order.settings.state_directory, build.root(), &names, heard)?;
+        for outlook in &mut self.outlooks {
+            if let (Fate::Runs(reason), Some(words)) = (&mut outlook.fate, told.remove(&outlook.vertex)) {
+                reason.text = words;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `--dry-run`: shows what would run and what would be written. That a target stops at a question is no failure; what is
@@ -44,13 +76,16 @@ pub(super) fn show(order: &Order<'_>) -> Result<u8, Failure> {
     // Nothing is built, so there is no progress, and no record of a build.
     let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
     let mut progress = Progress::start(quiet, &TargetCall::title(calls));
+    let listener = Listener::default();
     let seen = bench.run(async {
-        let started = build.start_heard(&bench, &progress, order.settling, progress.sink());
+        let events = listener.sink(progress.sink());
+        let started = build.start_heard(&bench, &progress, order.settling, events);
         foresee(&started, order).await
     });
     progress.finish();
     bench.close();
     let mut seen = seen?;
+    seen.explain(order, &build, &listener.document())?;
     let text = match settings.display.mode {
         ProgressMode::Json => format!("{:#}\n", as_json(&seen)),
         ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => as_text(&seen, &settings.cwd),
@@ -71,7 +106,9 @@ pub(super) async fn solve_cached(
     order: &Order<'_>,
     bench: &Workbench,
 ) -> Result<Done, Failure> {
-    let Foresight { mut planned, effects, outlooks, exports: _ } = foresee(started, order).await?;
+    let mut seen = foresee(started, order).await?;
+    seen.explain(order, started.build, &bench.heard_so_far())?;
+    let Foresight { mut planned, effects, outlooks, exports: _ } = seen;
     if !planned.failures.is_empty() {
         return Err(Failure::several(std::mem::take(&mut planned.failures)));
     }
@@ -128,7 +165,8 @@ pub(super) async fn solve_cached(
     Err(Failure::several(failures))
 }
 
-async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, Failure> {
+/// Has the frontend decide the graph, and asks the cache what solving it would do.
+pub(super) async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, Failure> {
     let planned = started.plan_all().await?;
     let effects = started.gateway.looked();
     let mut wanted = Wanted::default();

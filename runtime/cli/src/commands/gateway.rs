@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use rb_api::{ExportResult, Job, PushedImage, SolveError, SolveResult};
 use rb_diag::{ErrorKind, SourceMap, chain};
 use rb_frontend::{
-    Answer, Effect, Gateway, ImageRequest, PlannedOutput, Query, ResolvedImage, SavedImage, WorldError,
+    Answer, Effect, Gateway, GitFacts, ImageRequest, PlannedOutput, Query, RepositoryRequest, ResolvedImage,
+    SavedImage, WorldError,
 };
 use rb_llb::{Definition, LlbError, State};
 
@@ -220,6 +221,10 @@ fn malformed(error: &LlbError) -> WorldError {
 impl Gateway for BuildGateway {
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         self.job.resolve_image(request).await
+    }
+
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        self.job.resolve_repository(request).await
     }
 
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {

@@ -10,14 +10,13 @@ use crate::world::Place;
 
 /// Prints targets and functions.
 pub(super) fn execute(environment: &Environment, ls: &LsArgs) -> Result<u8, Failure> {
-    let place = match &ls.dir {
-        Some(dir) => Place::of_dir(&environment.cwd, &dir.to_string_lossy())?,
-        None => Place::here(&environment.cwd)?,
+    let offers = match &ls.dir {
+        Some(dir) => describe::offers_of(environment, &dir.to_string_lossy())?,
+        None => describe::offers(&environment.cwd, Place::here(&environment.cwd)?)?,
     };
-    let offers = describe::offers(&environment.cwd, place)?;
     let text = match ls.json {
         true => format!("{:#}\n", describe::as_json(&offers)),
-        false => list(&offers, ls, &describe::prefix(ls.dir.as_deref())),
+        false => list(&offers, ls, &describe::prefix(&environment.cwd, ls.dir.as_deref())),
     };
     report::print(text.as_bytes()).map(|()| 0)
 }

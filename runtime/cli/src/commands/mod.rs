@@ -20,19 +20,23 @@ mod exports;
 mod foresight;
 mod gateway;
 mod help;
+mod history;
 mod image;
 mod login;
 mod logs;
 mod ls;
+mod past;
 mod pull;
 mod record;
 mod run;
+mod shell;
 mod solve;
 mod start;
 mod status;
 mod table;
 mod targets;
 mod units;
+mod why;
 mod workbench;
 
 use std::ffi::OsString;
@@ -152,7 +156,14 @@ fn read_env_file(
         Some(Command::Word(words)) => {
             words.first().is_some_and(|word| TargetCall::is_target(word)) && !TargetCall::asks_for_help(words)
         }
-        Some(Command::Run(_) | Command::Compile(_) | Command::Solve(_) | Command::Config(_)) => true,
+        Some(
+            Command::Run(_)
+            | Command::Shell(_)
+            | Command::Why(_)
+            | Command::Compile(_)
+            | Command::Solve(_)
+            | Command::Config(_),
+        ) => true,
         Some(
             Command::Ls(_)
             | Command::Doc(_)
@@ -161,6 +172,7 @@ fn read_env_file(
             | Command::Cache(_)
             | Command::Status(_)
             | Command::Logs(_)
+            | Command::History(_)
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Doctor(_)
@@ -203,6 +215,8 @@ fn settle(
 fn options_of(args: &Args) -> BuildOptions {
     match &args.command {
         Some(Command::Run(run)) => run.build.clone(),
+        Some(Command::Shell(shell)) => shell.build.clone(),
+        Some(Command::Why(why)) => why.build.clone(),
         Some(Command::Compile(compile)) => compile.build.clone(),
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(Command::Image(image)) => image.options(),
@@ -213,6 +227,7 @@ fn options_of(args: &Args) -> BuildOptions {
             | Command::Cache(_)
             | Command::Status(_)
             | Command::Logs(_)
+            | Command::History(_)
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Doctor(_)
@@ -259,7 +274,7 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
     if course != CourseOptions::default() && !matches!(command, Command::Word(_)) {
         let help = "they stand before a target: `rb --keep-going +a +b`".to_owned();
         return Err(Failure::input(
-            "--keep-going, --dry-run and --expect-cached are for targets alone",
+            "--keep-going, --interactive, --dry-run and --expect-cached are for targets alone",
             Some(help),
         ));
     }
@@ -282,6 +297,11 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_outputs("run", &output)?;
             let settings = settle(&run.build.clone().over(build), &output, environment)?;
             run::execute(&settings, &run)
+        }
+        Command::Shell(shell) => {
+            refuse_outputs("shell", &output)?;
+            let settings = settle(&shell.build.clone().over(build), &output, environment)?;
+            shell::execute(&settings, &shell)
         }
         Command::Compile(compile) => {
             refuse_outputs("compile", &output)?;
@@ -323,6 +343,15 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         Command::Logs(logs) => {
             refuse_options("logs", &build, &output)?;
             logs::execute(environment, &logs)
+        }
+        Command::History(history) => {
+            refuse_options("history", &build, &output)?;
+            history::execute(environment, &history)
+        }
+        Command::Why(why) => {
+            refuse_outputs("why", &output)?;
+            let settings = settle(&why.build.clone().over(build), &output, environment)?;
+            why::execute(&settings, &why)
         }
         Command::Login(login) => {
             refuse_options("login", &build, &output)?;
@@ -397,16 +426,16 @@ mod tests {
             habit(&error, &argv).map(|habit| habit.message)
         };
         for (word, option) in
-            [("--config=x", "--config"), ("-i", "-i"), ("--buildkit-host=x", "--buildkit-host")]
+            [("--config=x", "--config"), ("--sbom", "--sbom"), ("--buildkit-host=x", "--buildkit-host")]
         {
             let expected = format!("`{option}` is not part of this version of rb: it comes later");
             assert_eq!(said(word), Some(expected), "{word}");
         }
         assert_eq!(said("-f"), Some("`-f` is not part of this version of rb".to_owned()));
         assert_eq!(said("--no-cahce"), None);
-        let argv = ["rb", "-q", "cache", "prune"].map(OsString::from);
+        let argv = ["rb", "-q", "cache", "clean"].map(OsString::from);
         let error = Args::try_parse_from(&argv).expect_err("no command of ours");
         let told = habit(&error, &argv).map(|habit| habit.message);
-        assert_eq!(told.as_deref(), Some("there is no command `rb cache prune`"));
+        assert_eq!(told.as_deref(), Some("there is no command `rb cache clean`"));
     }
 }

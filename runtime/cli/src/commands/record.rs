@@ -2,43 +2,33 @@
 //!
 //! In: the events of a build's jobs, on their way to the progress. Out: one JSON document in the store
 //! ([`rb_store::Store::put_build`]), written once, when the build has ended, however it did; and what its steps wrote, as
-//! they do ([`logs`]).
+//! they do ([`logs`]). Its form is that of [`document::Document`].
 //!
-//! ```text
-//! {"format": 1, "command": "build", "target": "+app", "args": ["TAG"], "started_unix_ms": …, "duration_ms": …,
-//!  "outcome": "done" | "failed" | "interrupted", "exit_code": 0, "left_out": 0, "steps": [
-//!    {"name": "+app | RUN make", "vertex": "sha256:…", "step": true,
-//!     "verdict": "cached" | "ran" | "failed" | "cancelled" | "not_needed",
-//!     "key": "fast",                             of what was cached
-//!     "reason": "…", "miss": {"why": …},         of what missed: for people, and as `rb_api::Miss`
-//!     "shared_with": "sha256:…",                 of what waited for an equal one
-//!     "duration_ms": 12, "message": "…"}]}       of what ran; of what failed
-//! ```
-//!
-//! **Invariant:** no value of an argument, a secret or a variable is in the record, and no output of a command; names of
-//! steps are as the Buildfile has them. A record that cannot be written ends no build.
+//! **Invariant:** no secret is in the record, and no output of a command; of secrets their ids are. Values of arguments and
+//! variables are, so that `rb why` can tell which one changed, but for those whose names say that they are secret. A record that
+//! cannot be written ends no build.
 
+pub(super) mod document;
+pub(super) mod files;
+mod heard;
 mod logs;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rb_api::{CacheKey, CacheVerdict, Event, EventKind, EventSink};
-use rb_oci::Digest;
-use rb_store::Store;
-use serde_json::{Value, json};
+use rb_api::{EventKind, EventSink};
+use rb_store::{BuildList, Store};
+use serde_json::json;
 
 use crate::args::TargetCall;
 use crate::report::Failure;
+use document::{Document, FORMAT};
+use files::Files;
+use heard::{Heard, cut, lock, milliseconds};
+pub(super) use heard::{Listener, Lists};
 use logs::{Ended, StepLogs};
-
-/// Number of the document's format.
-const FORMAT: u32 = 1;
-
-/// So many steps are kept, the first ones; of a name or message so many characters.
-const MOST_STEPS: usize = 5_000;
-const LONGEST_TEXT: usize = 300;
 
 /// What `rb` was asked for, as others may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,25 +37,38 @@ pub(super) struct Asked {
     target: String,
     /// Names of the target's arguments.
     args: Vec<String>,
+    /// The targets that are named, as steps have them.
+    targets: Vec<String>,
 }
 
 impl Asked {
     /// A command on a target.
     pub(super) fn of_target(command: &'static str, call: &TargetCall) -> Self {
         let args = call.args.keys().cloned().collect();
-        Self { command, target: call.word.clone(), args }
+        Self { command, target: call.word.clone(), args, targets: Vec::new() }
     }
 
     /// A command on targets.
     pub(super) fn of_targets(command: &'static str, calls: &[TargetCall]) -> Self {
         let words: Vec<&str> = calls.iter().map(|call| call.word.as_str()).collect();
         let names: BTreeSet<&String> = calls.iter().flat_map(|call| call.args.keys()).collect();
-        Self { command, target: cut(&words.join(" ")), args: names.into_iter().cloned().collect() }
+        let args = names.into_iter().cloned().collect();
+        Self { command, target: cut(&words.join(" ")), args, targets: Vec::new() }
     }
 
     /// A command on something else.
     pub(super) fn of(command: &'static str, what: impl Into<String>) -> Self {
-        Self { command, target: what.into(), args: Vec::new() }
+        Self { command, target: what.into(), args: Vec::new(), targets: Vec::new() }
+    }
+
+    /// Says which targets these are, as steps have them.
+    pub(super) fn naming(self, targets: Vec<String>) -> Self {
+        Self { targets, ..self }
+    }
+
+    /// Whether it runs what a build file says, or a program.
+    pub(super) fn runs_steps(&self) -> bool {
+        matches!(self.command, "build" | "run" | "solve" | "compile")
     }
 
     /// Returns it as one line: `rb +app`, `rb run +app`.
@@ -83,36 +86,10 @@ pub(super) struct Recorder {
     began: Instant,
     /// The same since 1970.
     started: Duration,
+    /// The root of what is built, if files of one are.
+    workspace: Option<PathBuf>,
     heard: Arc<Mutex<Heard>>,
     logs: Arc<StepLogs>,
-}
-
-/// What was heard so far.
-#[derive(Default)]
-struct Heard {
-    /// There is a job, so there is something to tell.
-    has_job: bool,
-    by_vertex: BTreeMap<Digest, usize>,
-    steps: Vec<Step>,
-    left_out: usize,
-}
-
-struct Step {
-    vertex: Digest,
-    name: String,
-    counted: bool,
-    verdict: Option<Verdict>,
-    reason: Option<CacheVerdict>,
-    shared_with: Option<Digest>,
-    started: Option<Instant>,
-    duration: Option<Duration>,
-}
-
-enum Verdict {
-    Cached(CacheKey),
-    Ran,
-    Failed(String),
-    Cancelled,
 }
 
 impl Recorder {
@@ -124,7 +101,17 @@ impl Recorder {
             "started_unix_ms": milliseconds(started),
         });
         let logs = Arc::new(StepLogs::new(store.clone(), started, head));
-        Self { asked, began: Instant::now(), started, heard: Arc::default(), logs }
+        Self { asked, began: Instant::now(), started, workspace: None, heard: Arc::default(), logs }
+    }
+
+    /// Says what the root of the files is that are built.
+    pub(super) fn in_workspace(self, root: Option<&Path>) -> Self {
+        Self { workspace: root.map(Path::to_owned), ..self }
+    }
+
+    /// Returns what was heard so far, as its record would have it.
+    pub(super) fn so_far(&self) -> (Document, Lists) {
+        lock(&self.heard).document(self.began)
     }
 
     /// Returns where the events of a job go: here, and on to `next`.
@@ -139,13 +126,14 @@ impl Recorder {
                 EventKind::Failed { message } => logs.end(&vertex, &Ended::Failed(message)),
                 EventKind::Cancelled => logs.end(&vertex, &Ended::Cancelled),
                 EventKind::Added { .. }
+                | EventKind::Keyed { .. }
                 | EventKind::Cached { .. }
                 | EventKind::Missed { .. }
                 | EventKind::Shared { .. }
                 | EventKind::Started
                 | EventKind::Progress(_) => {}
             }
-            if !matches!(event.kind, EventKind::Log { .. } | EventKind::Progress(_)) {
+            if !matches!(event.kind, EventKind::Log { .. }) {
                 lock(&heard).take(&event, Instant::now());
             }
             next(event);
@@ -159,10 +147,14 @@ impl Recorder {
         if !heard.has_job {
             return ended;
         }
-        let document = self.document(&heard, ended.as_ref().err());
-        let exit_code = document["exit_code"].as_u64().and_then(|code| u8::try_from(code).ok());
-        self.logs.close(document["outcome"].as_str().unwrap_or_default(), exit_code.unwrap_or_default());
-        if let Err(error) = store.put_build(self.started, document.to_string().as_bytes()) {
+        let (document, lists) = self.document(&heard, ended.as_ref().err());
+        self.logs.close(&document.outcome, document.exit_code);
+        let make: Vec<_> =
+            lists.values().map(|list| (list.digest, move || Files::of(&list.entries()).to_bytes())).collect();
+        let lists: Vec<BuildList<'_>> =
+            make.iter().map(|(digest, bytes)| BuildList { digest: *digest, bytes }).collect();
+        let bytes = serde_json::to_vec(&document).expect("plain data serialises");
+        if let Err(error) = store.put_build_with(self.started, &bytes, &lists) {
             tracing::warn!(%error, "the record of this build is not kept");
         }
         ended.map_err(|failure| match failure.is_of_a_command() {
@@ -174,7 +166,7 @@ impl Recorder {
         })
     }
 
-    fn document(&self, heard: &Heard, failure: Option<&Failure>) -> Value {
+    fn document(&self, heard: &Heard, failure: Option<&Failure>) -> (Document, Lists) {
         let outcome = match failure {
             None | Some(Failure::Unheard) => "done",
             Some(Failure::Interrupted(_)) => "interrupted",
@@ -186,129 +178,21 @@ impl Recorder {
                 | Failure::Several(_),
             ) => "failed",
         };
-        json!({
-            "format": FORMAT,
-            "command": self.asked.command,
-            "target": self.asked.target,
-            "args": self.asked.args,
-            "started_unix_ms": milliseconds(self.started),
-            "duration_ms": milliseconds(self.began.elapsed()),
-            "outcome": outcome,
-            "exit_code": failure.map_or(0, Failure::exit_code),
-            "left_out": heard.left_out,
-            "steps": heard.steps.iter().map(Step::document).collect::<Vec<_>>(),
-        })
+        let (steps, lists) = heard.document(self.began);
+        let document = Document {
+            command: self.asked.command.to_owned(),
+            target: self.asked.target.clone(),
+            args: self.asked.args.clone(),
+            targets: self.asked.targets.clone(),
+            workspace: self.workspace.as_ref().map(|root| root.to_string_lossy().into_owned()),
+            started_unix_ms: milliseconds(self.started),
+            duration_ms: milliseconds(self.began.elapsed()),
+            outcome: outcome.to_owned(),
+            exit_code: failure.map_or(0, Failure::exit_code),
+            ..steps
+        };
+        (document, lists)
     }
-}
-
-impl Heard {
-    /// Returns what a vertex is called.
-    fn name(&self, vertex: &Digest) -> String {
-        let step = self.by_vertex.get(vertex).and_then(|at| self.steps.get(*at));
-        step.map_or_else(|| vertex.short(), |step| step.name.clone())
-    }
-
-    fn take(&mut self, event: &Event, now: Instant) {
-        if let EventKind::Added { name, step } = &event.kind {
-            if self.by_vertex.contains_key(&event.vertex) {
-                return;
-            }
-            if self.steps.len() == MOST_STEPS {
-                self.left_out += 1;
-                return;
-            }
-            self.by_vertex.insert(event.vertex, self.steps.len());
-            self.steps.push(Step::new(event.vertex, name, *step));
-            return;
-        }
-        if let Some(step) = self.by_vertex.get(&event.vertex).and_then(|at| self.steps.get_mut(*at)) {
-            step.take(&event.kind, now);
-        }
-    }
-}
-
-impl Step {
-    fn new(vertex: Digest, name: &str, counted: bool) -> Self {
-        Self {
-            vertex,
-            name: cut(name),
-            counted,
-            verdict: None,
-            reason: None,
-            shared_with: None,
-            started: None,
-            duration: None,
-        }
-    }
-
-    fn take(&mut self, kind: &EventKind, now: Instant) {
-        match kind {
-            EventKind::Missed { reason } => self.reason = Some(reason.clone()),
-            EventKind::Shared { with } => self.shared_with = Some(*with),
-            EventKind::Cached { key } => self.verdict = Some(Verdict::Cached(*key)),
-            EventKind::Started => self.started = Some(now),
-            EventKind::Done { duration } => {
-                self.verdict = Some(Verdict::Ran);
-                self.duration = Some(*duration);
-            }
-            EventKind::Failed { message } => {
-                self.verdict = Some(Verdict::Failed(cut(message)));
-                self.duration = self.started.map(|started| now.saturating_duration_since(started));
-            }
-            EventKind::Cancelled => {
-                self.verdict = Some(Verdict::Cancelled);
-                self.duration = self.started.map(|started| now.saturating_duration_since(started));
-            }
-            EventKind::Added { .. } | EventKind::Log { .. } | EventKind::Progress(_) => {}
-        }
-    }
-
-    fn document(&self) -> Value {
-        let mut value = json!({
-            "name": self.name, "vertex": self.vertex.to_string(), "step": self.counted,
-        });
-        let mut add = |name: &str, field: Value| value[name] = field;
-        match &self.verdict {
-            Some(Verdict::Cached(key)) => {
-                add("verdict", json!("cached"));
-                add("key", json!(key));
-            }
-            Some(Verdict::Ran) => add("verdict", json!("ran")),
-            Some(Verdict::Failed(message)) => {
-                add("verdict", json!("failed"));
-                add("message", json!(message));
-            }
-            Some(Verdict::Cancelled) => add("verdict", json!("cancelled")),
-            // What has begun and not ended was on its way when `rb` ended.
-            None if self.started.is_some() || self.reason.is_some() || self.shared_with.is_some() => {
-                add("verdict", json!("cancelled"));
-            }
-            None => add("verdict", json!("not_needed")),
-        }
-        if let Some(CacheVerdict { miss, text }) = &self.reason {
-            add("reason", json!(text));
-            add("miss", json!(miss));
-        }
-        if let Some(with) = self.shared_with.filter(|with| *with != self.vertex) {
-            add("shared_with", json!(with.to_string()));
-        }
-        if let Some(duration) = self.duration {
-            add("duration_ms", json!(milliseconds(duration)));
-        }
-        value
-    }
-}
-
-fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
-    heard.lock().expect("no holder of this lock panics")
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

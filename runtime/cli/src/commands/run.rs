@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rb_api::{EventSink, ExportResult, PullPolicy};
 use rb_engine::{EngineError, LocalEngine, RunRequest, Runnable};
-use rb_exec::{ExecError, ExitStatus, KillSwitch, RawMode};
+use rb_exec::{ExecError, ExitStatus, KillSwitch, RawMode, Terminal};
 use rb_llb::NetworkMode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,6 +26,7 @@ use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure};
 use crate::settings::{Display, ProgressMode, Settings, check_platform};
 use crate::signals::{Insistence, Interrupt, Passed};
+pub(super) use given::size;
 
 /// Runs it and returns the program's exit code.
 pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure> {
@@ -53,8 +54,9 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
     if run.words.first().is_some_and(|word| TargetCall::is_target(word)) {
         let (call, command) = TargetCall::parse_run(&run.words)?;
         let build = Build::find(settings, std::slice::from_ref(&call))?;
-        let bench = Workbench::open(settings, Asked::of_target("run", &call), Some(build.root()))?;
-        let image = build_image(settings, &bench, &build, &call)?;
+        let asked = Asked::of_target("run", &call).naming(build.names());
+        let bench = Workbench::open(settings, asked, Some(build.root()))?;
+        let image = build_image(settings, &bench, &build, &call, Settling::Write)?;
         start(settings, bench, request(image, command), proxy)
     } else {
         let mut words = texts(&run.words)?.into_iter();
@@ -80,17 +82,18 @@ fn refuse_value_of_pull(settings: &Settings, run: &RunArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// Builds a target with all its outputs and returns the digest of its image.
-fn build_image(
+/// Builds a target, with what becomes of its outputs, and returns the digest of its image.
+pub(super) fn build_image(
     settings: &Settings,
     bench: &Workbench,
     build: &Build<'_>,
     call: &TargetCall,
+    settling: Settling,
 ) -> Result<String, Failure> {
     let begin = Instant::now();
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
-        let started = build.start(bench, &progress, Settling::Write);
+        let started = build.start(bench, &progress, settling);
         let work = async {
             let plan = started.plan().await?;
             let mut wanted = started.wanted(&plan)?;
@@ -117,12 +120,12 @@ fn build_image(
 
 /// Signals are handed on.
 #[derive(Clone, Copy)]
-struct Proxy {
+pub(super) struct Proxy {
     /// How long the program may take to end by the first that asks for it.
     stop_timeout: Option<Duration>,
 }
 
-fn start(
+pub(super) fn start(
     settings: &Settings,
     bench: Workbench,
     request: RunRequest,
@@ -140,7 +143,7 @@ fn start(
         Ok(image?)
     };
     // Dropping the future, as a signal does, ends the program.
-    let guard = KillOnDrop(kill.clone());
+    let guard = KillOnDrop::new(&kill);
     let ended = match proxy {
         None => bench.run_program(async {
             let _guard = guard;
@@ -158,20 +161,25 @@ fn start(
     };
     shown.finish();
     bench.close();
-    match ended? {
-        Ok(ended) => Ok(u8::try_from(ended.code()).unwrap_or(u8::MAX)),
+    Ok(told(settings, ended?))
+}
+
+/// Returns the exit code of a program; where it never began, tells why.
+pub(super) fn told(settings: &Settings, ran: Ran) -> u8 {
+    match ran {
+        Ok(ended) => u8::try_from(ended.code()).unwrap_or(u8::MAX),
         Err(NotBegun { code, why }) => {
             report::tell(&why.render(settings.display, terminal_columns()));
-            Ok(code)
+            code
         }
     }
 }
 
 /// How a program ended, or why it never began.
-type Ran = Result<ExitStatus, NotBegun>;
+pub(super) type Ran = Result<ExitStatus, NotBegun>;
 
 /// The program itself is why it did not begin.
-struct NotBegun {
+pub(super) struct NotBegun {
     /// As of a shell, and of docker.
     code: u8,
     why: Failure,
@@ -239,19 +247,26 @@ async fn run_here(
     image: Runnable,
     kill: KillSwitch,
 ) -> Result<Ran, Failure> {
-    let Some(terminal) = request.given.terminal.clone() else {
-        return ran(engine.run_image(request, image, kill).await);
-    };
+    let (terminal, stdin) = (request.given.terminal.clone(), request.given.stdin);
+    attended(terminal, stdin, engine.run_image(request, image, kill)).await
+}
+
+/// Waits for a program to end; meanwhile this terminal's keys, if it reads `stdin`, and size are for its own, if it has one.
+pub(super) async fn attended(
+    terminal: Option<Terminal>,
+    stdin: bool,
+    run: impl Future<Output = Result<ExitStatus, EngineError>>,
+) -> Result<Ran, Failure> {
+    let Some(terminal) = terminal else { return ran(run.await) };
     // Dropped at the end, at a signal and in a panic, which gives the keys their meaning back.
     let _raw =
-        match request.given.stdin {
+        match stdin {
             true => Some(RawMode::enter(std::io::stdin()).map_err(|error| {
                 Failure::environment("this terminal's settings cannot be changed", &error)
             })?),
             false => None,
         };
     let mut resized = signal(SignalKind::window_change()).map_err(|error| unheard(&error))?;
-    let run = engine.run_image(request, image, kill);
     tokio::pin!(run);
     loop {
         // Also at first: it may have changed since it was looked at.
@@ -292,7 +307,14 @@ impl Shown {
     }
 }
 
-struct KillOnDrop(KillSwitch);
+/// Ends a program with all its processes when this is dropped.
+pub(super) struct KillOnDrop(KillSwitch);
+
+impl KillOnDrop {
+    pub(super) fn new(kill: &KillSwitch) -> Self {
+        Self(kill.clone())
+    }
+}
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {

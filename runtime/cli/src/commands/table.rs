@@ -26,9 +26,13 @@ pub(super) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     out
 }
 
-/// Formats seconds since 1970 as `2020-04-16 12:00:00`, UTC; what lies before 1970 is 1970.
+/// The last second of the year 9999, since 1970.
+pub(super) const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Formats seconds since 1970 as `2020-04-16 12:00:00`, UTC; what lies before 1970 is 1970, what lies after 9999 is its end.
 pub(super) fn utc(seconds: i64) -> String {
-    let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    let seconds = u64::try_from(seconds).unwrap_or_default().min(LAST_SECOND);
+    let since = std::time::Duration::from_secs(seconds);
     let text = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string();
     text.replace('T', " ").replace('Z', "")
 }
@@ -52,6 +56,10 @@ mod tests {
             (1_709_164_799, "2024-02-28 23:59:59"),
             (1_709_164_800, "2024-02-29 00:00:00"),
             (951_868_800, "2000-03-01 00:00:00"),
+            (i64::MIN, "1970-01-01 00:00:00"),
+            (253_402_300_799, "9999-12-31 23:59:59"),
+            (253_402_300_800, "9999-12-31 23:59:59"),
+            (i64::MAX, "9999-12-31 23:59:59"),
         ] {
             assert_eq!(utc(seconds), text);
         }

@@ -16,7 +16,7 @@ use super::exports::{Asked, Wanted};
 use super::gateway::Settling;
 use super::record;
 use super::workbench::Workbench;
-use super::{after, foresight, units};
+use super::{after, foresight, shell, units};
 use crate::args::{CourseOptions, OutputOptions, TargetCall};
 use crate::output_spec;
 use crate::progress::Progress;
@@ -129,6 +129,9 @@ pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
     if order.course.dry_run {
         return foresight::show(order);
     }
+    if order.course.interactive {
+        shell::check_terminal()?;
+    }
     let start = Instant::now();
     let Order { settings, calls, output, .. } = *order;
     after::check_files(settings, output)?;
@@ -138,7 +141,8 @@ pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
         CourseOptions { .. } => Course::Stop,
     };
     let build = Build::find(settings, calls)?.annotated(&output.annotation).on_course(course);
-    let bench = Workbench::open(settings, record::Asked::of_targets("build", calls), Some(build.root()))?;
+    let asked = record::Asked::of_targets("build", calls).naming(build.names());
+    let bench = Workbench::open(settings, asked, Some(build.root()))?;
     let mut progress = Progress::start(settings.display, &TargetCall::title(calls));
     let mut done = None;
     let ended = bench.run(async {
@@ -155,6 +159,13 @@ pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
         if failures.is_empty() { Ok(()) } else { Err(Failure::several(failures)) }
     });
     progress.finish();
+    if order.course.interactive
+        && let Err(failure) = &ended
+        && let Some(code) = shell::after_failure(settings, &bench, failure)?
+    {
+        bench.close();
+        return Ok(code);
+    }
     bench.close();
     let Some(done) = done else { return ended.map(|()| 0) };
     let told = end(order, done, start, ended.is_err());

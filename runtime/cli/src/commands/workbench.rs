@@ -19,11 +19,12 @@ use tokio::runtime::Runtime;
 
 use rb_diag::chain;
 
-use super::record::{Asked, Recorder};
+use super::record::document::Document;
+use super::record::{Asked, Lists, Recorder};
 use super::{anew, apart};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
-use crate::settings::{Display, Settings};
+use crate::settings::{Display, ProgressMode, Settings};
 use crate::signals::{Interrupt, until_interrupted};
 
 /// How long processes of cancelled work are waited for; Ctrl-C must end within a second.
@@ -31,6 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(600);
 
 /// How long threads of ended work are waited for.
 const SHUTDOWN: Duration = Duration::from_millis(200);
+
+/// Threads for blocking work beside those of steps, as many as there are by default for all.
+const OTHER_THREADS: usize = 512;
 
 /// An engine and its threads.
 pub(super) struct Workbench {
@@ -58,6 +62,8 @@ impl Workbench {
         tracing::debug!(?privileges, registry = ?settings.registry, "entered the runtime");
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.jobs.get().clamp(1, 4))
+            // Each step that runs has one, and what they wait for needs some.
+            .max_blocking_threads(settings.jobs.get().saturating_add(OTHER_THREADS))
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no threads can be started", &error))?;
@@ -66,6 +72,7 @@ impl Workbench {
             root: settings.state_directory.clone(),
             privileges,
             jobs: settings.jobs,
+            snapshotter: settings.snapshotter,
             allowed_binds: settings.allowed_binds.clone(),
             registry: Registry::new(settings.registry.options(), Arc::new(credentials)),
             network: settings.network.clone(),
@@ -74,6 +81,7 @@ impl Workbench {
         };
         let guard = threads.enter();
         let engine = LocalEngine::open(options)?;
+        engine.store().keep_within(settings.space.clone());
         engine.lend_programs(Arc::clone(&outside) as Arc<dyn HostPrograms>);
         let status = engine.serve_status(asked.title());
         if let Err(error) = &status {
@@ -82,7 +90,11 @@ impl Workbench {
         for warning in engine.store().warnings() {
             report::tell(&format!("warning: {warning}\n"));
         }
-        let recorder = Recorder::new(asked, engine.store());
+        if let Some(why) = engine.copying().filter(|_| asked.runs_steps()) {
+            let what = "overlayfs is not available here";
+            report::tell(&format!("warning: {what}: {why}; each step copies its root (`rb doctor`)\n"));
+        }
+        let recorder = Recorder::new(asked, engine.store()).in_workspace(workspace);
         drop(guard);
         Ok(Self {
             engine: Arc::new(engine),
@@ -97,6 +109,11 @@ impl Workbench {
     /// Returns where the events of a job go: into the record of this build, and on to `next`.
     pub(super) fn heard(&self, next: EventSink) -> EventSink {
         self.recorder.sink(next)
+    }
+
+    /// Returns what was heard so far of its jobs, as the record of this build would have it.
+    pub(super) fn heard_so_far(&self) -> (Document, Lists) {
+        self.recorder.so_far()
     }
 
     /// Does the work, or says so and drops it at a signal, and waits for its processes. What is to be kept of a build is
@@ -130,6 +147,18 @@ impl Workbench {
         ended
     }
 
+    fn tell_of_space(&self) {
+        if !matches!(self.display.mode, ProgressMode::Plain | ProgressMode::Live) {
+            return;
+        }
+        match self.engine.store().space_notes() {
+            Ok(notes) => notes
+                .into_iter()
+                .for_each(|note| report::tell(&format!("{}\n", super::cache::space::note_in_words(note)))),
+            Err(error) => tracing::warn!(error = chain(&error), "it is not known how much room is taken"),
+        }
+    }
+
     /// Leaves it to another process to make durable what was built, if there is anything.
     pub(super) fn sync_apart(&self) {
         if !self.engine.store().is_damaged() {
@@ -137,8 +166,9 @@ impl Workbench {
         }
     }
 
-    /// Ends the threads.
+    /// Ends the threads, and says what people should know of the room that was taken.
     pub(super) fn close(self) {
+        self.tell_of_space();
         self.sync_apart();
         self.threads.shutdown_timeout(SHUTDOWN);
     }
@@ -171,7 +201,9 @@ impl From<EngineError> for Failure {
 
 impl From<ExecError> for Failure {
     fn from(error: ExecError) -> Self {
-        let help = "`rb doctor` tells what this machine allows, and what to do where it does not".to_owned();
+        let doctor =
+            || "`rb doctor` tells what this machine allows, and what to do where it does not".to_owned();
+        let help = error.help().unwrap_or_else(doctor);
         Self::Said { kind: error.kind(), message: chain(&error), help: Some(help) }
     }
 }

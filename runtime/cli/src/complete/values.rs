@@ -19,6 +19,8 @@ pub(super) enum Wanted {
     Choice,
     /// Of an option: true or false.
     Bool,
+    /// Who runs steps: a name, or a path.
+    Runtime,
     /// A file.
     File,
     /// A folder.
@@ -56,7 +58,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
     }
     match (command, arg.get_id().as_str()) {
         (Some("rb" | "solve"), "output") | (None, "output") if !is_path(arg) => Wanted::Output,
-        (Some("compile" | "logs"), "words") => Wanted::Target,
+        (Some("compile" | "logs" | "shell" | "why"), "words") => Wanted::Target,
         (Some("run"), "words") => Wanted::TargetOrImage,
         (Some("doc"), _) => Wanted::Documented,
         (Some("help"), "words") => Wanted::Topic,
@@ -66,6 +68,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (Some("copy"), "from" | "to") => Wanted::Image,
         (_, "platform") => Wanted::Platform,
         (_, "http_proxy") => Wanted::Bool,
+        (_, "runtime") => Wanted::Runtime,
         (_, "volume") => Wanted::MountedFile,
         (_, "secret_file" | "ssh") => Wanted::NamedFile,
         (_, "local" | "oci_layout") => Wanted::NamedFolder,
@@ -104,6 +107,8 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
     match wanted {
         Wanted::Choice => words(choices(arg)),
         Wanted::Bool => words(["true", "false"].map(|word| Candidate::new(word, "")).into()),
+        Wanted::Runtime if text.contains('/') => Answer::Files(String::new()),
+        Wanted::Runtime => words(["rb", "crun", "runc", "runsc"].map(|word| Candidate::new(word, "")).into()),
         Wanted::File => Answer::Files(String::new()),
         Wanted::Folder => Answer::Folders(String::new()),
         Wanted::NamedFile => behind_first(text, '=', Answer::Files),
@@ -211,7 +216,7 @@ pub(super) fn behind(tree: &Tree<'_>, command: &Command, artifact: bool, words: 
     let Some((text, before)) = words.split_last() else { return Answer::none() };
     let is_target = |word: &String| TargetCall::is_target(word.as_ref());
     match command.get_name() {
-        "run" => {
+        "run" | "shell" => {
             // The first word that is no argument begins the program's command line.
             let own = before.iter().skip(1).all(|word| word.starts_with("--") && word != "--");
             match before.first().filter(|word| is_target(word) && own && text.starts_with("--")) {
@@ -248,6 +253,7 @@ mod tests {
     const FREE: &[&str] = &[
         "jobs",
         "build_arg",
+        "allow_device",
         "secret",
         "memory",
         "memory_swap",
@@ -275,6 +281,13 @@ mod tests {
         "password",
         "host",
         "filter",
+        "since",
+        "between",
+        "build",
+        "builds",
+        "step",
+        "max_used_space",
+        "ids",
     ];
 
     #[test]

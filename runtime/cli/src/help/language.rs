@@ -35,7 +35,7 @@ const CHAPTERS: &[(&[&str], Told)] = &[
     (&["LET", "SET", "ENV"], Told::Where(&["Variables and words", "Expansion"])),
     (&["IF", "ELSE IF", "ELSE", "FOR", "END"], Told::Where(&["Conditions and loops"])),
     (&["DO", "FUNCTION"], Told::Whole(&["Functions"])),
-    (&["BUILD", "WAIT", "LOCALLY"], Told::Where(&["Calls and outputs"])),
+    (&["BUILD", "WAIT", "TRY", "CATCH", "FINALLY", "LOCALLY"], Told::Where(&["Calls and outputs"])),
     (&["IMPORT"], Told::Where(&["References"])),
     (&["CACHE", "HOST"], Told::Where(&["Caches, secrets, mounts"])),
     (

@@ -44,6 +44,7 @@ impl Renderer for Json {
     fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
         let (name, more) = match &event.kind {
             EventKind::Added { name, step } => ("added", json!({ "name": name, "step": step })),
+            EventKind::Keyed { .. } => return,
             EventKind::Cached { key } => ("cached", json!({ "key": key })),
             EventKind::Missed { reason } => ("missed", json!({ "reason": reason.text, "miss": reason.miss })),
             EventKind::Shared { with } => ("shared", json!({ "with": with })),

@@ -174,6 +174,7 @@ impl Renderer for Plain {
             | EventKind::Failed { .. }
             | EventKind::Done { .. }
             | EventKind::Added { .. }
+            | EventKind::Keyed { .. }
             | EventKind::Missed { .. }
             | EventKind::Shared { .. }
             | EventKind::Log { .. }

@@ -99,6 +99,7 @@ impl Queue {
                 }
             }
             EventKind::Added { .. }
+            | EventKind::Keyed { .. }
             | EventKind::Cached { .. }
             | EventKind::Missed { .. }
             | EventKind::Shared { .. } => {}

@@ -180,7 +180,7 @@ impl Step {
                 self.why = found_by(*key).to_owned();
             }
             EventKind::Missed { reason } => self.why = format!("runs: {}", clean(&reason.text, false)),
-            EventKind::Shared { .. } => {}
+            EventKind::Keyed { .. } | EventKind::Shared { .. } => {}
             EventKind::Started => (self.status, self.progress) = (Status::Running(now), None),
             EventKind::Log { bytes, .. } => {
                 // Only the end matters for the last line; a flood is not looked at in full.

@@ -123,6 +123,7 @@ fn export_line(export: &ExportResult, cwd: &Path) -> Option<String> {
             Some(line)
         }
         ExportResult::Local { destination, written, total } => Some(match (written, total) {
+            (_, 0) => format!("{} left as it was: nothing was there to write", at(destination)),
             (0, _) => format!("{} is up to date", at(destination)),
             (_, 1) => format!("wrote {}", at(destination)),
             (written, total) => format!("wrote {} ({written} of {total} entries)", at(destination)),
@@ -206,7 +207,8 @@ fn export_json(export: &ExportResult) -> Value {
             })
         }
         ExportResult::Local { destination, written, total } => json!({
-            "type": "local", "destination": destination.display().to_string(), "written": written, "total": total,
+            "type": "local", "destination": destination.display().to_string(), "found": *total > 0,
+            "written": written, "total": total,
         }),
         ExportResult::Tar { destination, size_bytes } => json!({
             "type": "tar", "destination": destination.display().to_string(), "size_bytes": size_bytes,
@@ -294,6 +296,7 @@ mod tests {
                 local(1, 1),
                 local(2, 7),
                 local(0, 7),
+                local(0, 0),
                 ExportResult::Tar { destination: "/w/fs.tar".into(), size_bytes: 512 },
             ],
         );
@@ -304,11 +307,16 @@ mod tests {
           wrote out/app
           wrote out/app (2 of 7 entries)
           out/app is up to date
+          out/app left as it was: nothing was there to write
           wrote fs.tar (512 B)
         ");
         assert_eq!(digests(&result), format!("{}\n", Digest::of("image")));
         let line: Value =
             serde_json::from_str(&json("+app", &result, Duration::from_secs(61))).expect("JSON");
-        assert_eq!(line["exports"].as_array().map(Vec::len), Some(7));
+        assert_eq!(line["exports"].as_array().map(Vec::len), Some(8));
+        assert_eq!(
+            (&line["exports"][5]["found"], &line["exports"][6]["found"]),
+            (&json!(true), &json!(false))
+        );
     }
 }

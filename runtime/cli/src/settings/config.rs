@@ -17,8 +17,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::git::{GitHost, GitHosts};
 use super::keys;
 use super::registry::{check_host, resolve, usual_name};
+use super::snapshotter::SnapshotterChoice;
+use super::space::CacheSpace;
 use crate::args::StepNetworkChoice;
 use crate::codes::{BAD_VALUE, UNKNOWN_KEY, UNREADABLE};
 use crate::environment::Environment;
@@ -39,12 +42,22 @@ pub(crate) struct Config {
     pub(crate) jobs: Option<NonZeroUsize>,
     /// State directory, absolute.
     pub(crate) root: Option<PathBuf>,
+    /// How roots of steps are made of layers.
+    pub(crate) snapshotter: Option<SnapshotterChoice>,
     /// Proxies.
     pub(crate) network: Network,
+    /// Runtime of steps: a name, or an absolute path.
+    pub(crate) runtime: Option<String>,
     /// Emulators by OCI's name of the machine that they stand in for, absolute.
     pub(crate) emulators: BTreeMap<String, PathBuf>,
+    /// Folders where devices are described, absolute.
+    pub(crate) device_folders: Option<Vec<PathBuf>>,
     /// Registries by their names in images.
     pub(crate) hosts: BTreeMap<String, HostOptions>,
+    /// Hosts of repositories by their names in references.
+    pub(crate) git: GitHosts,
+    /// How much the state directory may hold.
+    pub(crate) cache: CacheSpace,
 }
 
 /// Proxies, each over that of the environment; an empty one means none. And authorities for every host.
@@ -73,9 +86,26 @@ impl std::fmt::Debug for Network {
 struct Written {
     jobs: Option<NonZeroUsize>,
     root: Option<Spanned<PathBuf>>,
+    snapshotter: Option<SnapshotterChoice>,
     network: Network,
+    steps: WrittenSteps,
     emulators: BTreeMap<String, PathBuf>,
+    devices: WrittenDevices,
     registry: BTreeMap<Spanned<String>, WrittenRegistry>,
+    git: BTreeMap<Spanned<String>, GitHost>,
+    cache: CacheSpace,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenSteps {
+    runtime: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenDevices {
+    folders: Option<Vec<PathBuf>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -99,9 +129,14 @@ struct WrittenKeypair {
 struct Said {
     jobs: Option<NonZeroUsize>,
     root: Option<PathBuf>,
+    snapshotter: Option<SnapshotterChoice>,
     network: Network,
+    runtime: Option<String>,
     emulators: BTreeMap<String, PathBuf>,
+    device_folders: Option<Vec<PathBuf>>,
     hosts: BTreeMap<String, SaidOfHost>,
+    git: BTreeMap<String, GitHost>,
+    cache: CacheSpace,
 }
 
 #[derive(Default)]
@@ -131,9 +166,15 @@ impl Said {
             };
             hosts.insert(host, joined);
         }
+        let mut git = below.git;
+        for (host, said) in self.git {
+            let other = git.remove(&host).unwrap_or_default();
+            git.insert(host, said.or(other));
+        }
         Self {
             jobs: self.jobs.or(below.jobs),
             root: self.root.or(below.root),
+            snapshotter: self.snapshotter.or(below.snapshotter),
             network: Network {
                 http_proxy: self.network.http_proxy.or(below.network.http_proxy),
                 https_proxy: self.network.https_proxy.or(below.network.https_proxy),
@@ -141,8 +182,12 @@ impl Said {
                 ca: self.network.ca.or(below.network.ca),
                 steps: self.network.steps.or(below.network.steps),
             },
+            runtime: self.runtime.or(below.runtime),
             emulators,
+            device_folders: self.device_folders.or(below.device_folders),
             hosts,
+            git,
+            cache: self.cache.or(below.cache),
         }
     }
 }
@@ -198,8 +243,13 @@ fn load_from(
     }
     config.jobs = all.jobs;
     config.root = all.root;
+    config.snapshotter = all.snapshotter;
     config.network = all.network;
+    config.runtime = all.runtime;
     config.emulators = all.emulators;
+    config.device_folders = all.device_folders;
+    config.git = GitHosts(all.git);
+    config.cache = all.cache;
     config.hosts = all.hosts.into_iter().map(|(host, said)| (host, settings_of(said))).collect();
     Ok(config)
 }
@@ -283,10 +333,27 @@ impl Reader {
                     let known: Vec<&str> = Machine::all().map(Machine::architecture).collect();
                     self.check_keys(inner, &known, " in [emulators]");
                 }
+                "steps" => self.check_keys(inner, &keys::names("steps"), " in [steps]"),
+                "devices" => self.check_keys(inner, &keys::names("devices"), " in [devices]"),
                 "registry" => {
                     for (host, registry) in inner {
                         let place = format!(" in [registry.\"{}\"]", host.get_ref());
                         self.check_registry(registry.get_ref(), &place);
+                    }
+                }
+                "cache" => {
+                    self.check_keys(inner, &keys::names("cache"), " in [cache]");
+                    for (kind, bounds) in inner {
+                        let DeValue::Table(bounds) = bounds.get_ref() else { continue };
+                        let place = format!(" of `{}`", kind.get_ref());
+                        self.check_keys(bounds, &keys::KIND_KEYS, &place);
+                    }
+                }
+                "git" => {
+                    for (host, said) in inner {
+                        let DeValue::Table(said) = said.get_ref() else { continue };
+                        let place = format!(" in [git.\"{}\"]", host.get_ref());
+                        self.check_keys(said, &keys::names(keys::GIT), &place);
                     }
                 }
                 _ => {}
@@ -311,11 +378,20 @@ impl Reader {
     }
 
     fn said(&mut self, written: Written, folder: &Path, home: Option<&Path>) -> Said {
-        let Written { jobs, root, network, emulators, registry } = written;
+        let Written { jobs, root, snapshotter, network, steps, emulators, devices, registry, git, cache } =
+            written;
         let ca = network.ca.map(|files| files.iter().map(|file| resolve(file, folder, home)).collect());
         let emulators = emulators.into_iter().map(|(name, path)| (name, resolve(&path, folder, home)));
         let emulators = emulators.collect();
-        let mut said = Said { jobs, network: Network { ca, ..network }, emulators, ..Said::default() };
+        let absolute = |path: &PathBuf| resolve(path, folder, home);
+        let device_folders = devices.folders.map(|folders| folders.iter().map(absolute).collect());
+        let network = Network { ca, ..network };
+        let runtime = steps.runtime.map(|word| match word.contains('/') {
+            true => absolute(&PathBuf::from(word)).display().to_string(),
+            false => word,
+        });
+        let mut said =
+            Said { jobs, snapshotter, network, runtime, emulators, device_folders, cache, ..Said::default() };
         if let Some(root) = root {
             let path = resolve(root.get_ref(), Path::new(""), home);
             if !path.is_absolute() {
@@ -328,6 +404,20 @@ impl Reader {
                 );
             }
             said.root = Some(path);
+        }
+        for (host, written) in git {
+            let trouble = match check_host(host.get_ref()) {
+                Ok(()) if host.get_ref().contains(['/', ':']) => Err("its name is more than a host"),
+                Ok(()) => written.check(),
+                Err(trouble) => Err(trouble),
+            };
+            if let Err(trouble) = trouble {
+                let message = format!("[git.\"{}\"]: {trouble}", host.get_ref());
+                let help = "write `url = \"ssh://git@git.example/\"` below the host's name; a token is the secret \
+                            GIT_AUTH_TOKEN.HOST";
+                self.findings.add(BAD_VALUE, &host.span(), &message, help);
+            }
+            said.git.insert(host.into_inner(), written);
         }
         for (host, written) in registry {
             let name = usual_name(host.get_ref()).to_owned();

@@ -250,8 +250,9 @@ fn argument(option: &'static str, word: &str, identifier: bool) -> Result<(Strin
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (word, None),
     };
+    // A secret may be for one host: GIT_AUTH_TOKEN.HOST:PORT.
     let fits =
-        |next: char| next.is_ascii_alphanumeric() || next == '_' || (!identifier && "./-".contains(next));
+        |next: char| next.is_ascii_alphanumeric() || next == '_' || (!identifier && "./-:".contains(next));
     if name.is_empty() || !name.chars().all(fits) {
         // What has no name may be a secret that was put in the wrong place.
         return Err(SettingsError::BadName { option });

@@ -11,7 +11,7 @@ use rb_diag::{SourceFile, SourceId};
 use toml::de::{DeTable, DeValue};
 
 use super::registry::usual_name;
-use super::{SettingsError, config, keys, network, read_config, registry};
+use super::{SettingsError, config, keys, network, read_config, registry, snapshotter, steps};
 use crate::args::{BuildOptions, StepNetworkChoice};
 use crate::environment::Environment;
 use crate::world::{read_regular, scrub};
@@ -80,6 +80,11 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     };
     add("jobs", Value::Bare(super::jobs(options, &config, environment)?.to_string()), from);
 
+    let (snapshotter, said) = snapshotter::settle(&config, environment)?;
+    if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("", "snapshotter")) {
+        add("snapshotter", Value::Text(snapshotter.name().to_owned()), from);
+    }
+
     let network = &config.network;
     let proxies = &registry.proxies;
     let http = proxies.http.clone().unwrap_or_default();
@@ -104,13 +109,20 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     if !from.is_empty() {
         add("network.ca", Value::List(files.iter().map(shown_path).collect()), from.join(", "));
     }
-    let (steps, said) = network::steps(options, &config, environment)?;
+    let (of_steps, said) = network::steps(options, &config, environment)?;
     if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("network", "steps")) {
-        let steps = match steps {
+        let of_steps = match of_steps {
             StepNetworkChoice::Sandbox => "sandbox",
             StepNetworkChoice::Host => "host",
         };
-        add("network.steps", Value::Text(steps.to_owned()), from);
+        add("network.steps", Value::Text(of_steps.to_owned()), from);
+    }
+    let (runtime, said) = steps::runtime(options, &config, environment)?;
+    if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("steps", "runtime")) {
+        add("steps.runtime", Value::Text(runtime.unwrap_or_else(|| steps::OWN_RUNTIME.to_owned())), from);
+    }
+    if let (Some(folders), Some(from)) = (&config.device_folders, places.of("devices", "folders")) {
+        add("devices.folders", Value::List(folders.iter().map(shown_path).collect()), from);
     }
     for (host, said) in &config.hosts {
         let keypair =
@@ -124,6 +136,18 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
         ] {
             if let Some(from) = places.of(host, name) {
                 add(&format!("registry.\"{host}\".{name}"), value, from);
+            }
+        }
+    }
+    for (name, value, from) in super::space::in_force(&config.cache, environment)? {
+        let from = from.map(ToOwned::to_owned).or_else(|| places.of("cache", name)).unwrap_or_else(default);
+        add(&format!("cache.{name}"), Value::Text(value), from);
+    }
+    for (host, said) in &config.git.0 {
+        for (name, value) in [("url", &said.url), ("suffix", &said.suffix)] {
+            let key = format!("git.\"{host}\"");
+            if let (Some(value), Some(from)) = (value, places.of(&key, name)) {
+                add(&format!("{key}.{name}"), Value::Text(value.clone()), from);
             }
         }
     }
@@ -187,14 +211,24 @@ impl Places {
         };
         for (key, value) in table.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("network", DeValue::Table(network)) => {
-                    network.keys().for_each(|key| note("network", key.get_ref(), key.span().start));
+                (table @ ("network" | "steps" | "devices"), DeValue::Table(inner)) => {
+                    inner.keys().for_each(|key| note(table, key.get_ref(), key.span().start));
                 }
                 ("registry", DeValue::Table(hosts)) => {
                     for (host, registry) in hosts {
                         let DeValue::Table(registry) = registry.get_ref() else { continue };
                         let host = usual_name(host.get_ref());
                         registry.keys().for_each(|key| note(host, key.get_ref(), key.span().start));
+                    }
+                }
+                ("cache", DeValue::Table(cache)) => {
+                    cache.keys().for_each(|key| note("cache", key.get_ref(), key.span().start));
+                }
+                ("git", DeValue::Table(hosts)) => {
+                    for (host, said) in hosts {
+                        let DeValue::Table(said) = said.get_ref() else { continue };
+                        let table = format!("git.\"{}\"", host.get_ref());
+                        said.keys().for_each(|key| note(&table, key.get_ref(), key.span().start));
                     }
                 }
                 (name, _) => note("", name, key.span().start),
@@ -209,15 +243,16 @@ impl Places {
 
 /// Returns the key that a user names: hosts with quotes or without; `None` where there is no such key.
 pub(crate) fn key(text: &str) -> Option<String> {
-    let host = |rest: &str| {
+    let of_host = |rest: &str, table: &str| {
         let (host, name) = rest.rsplit_once('.')?;
-        let host = host.trim_matches('"');
-        let known = keys::KEYS.iter().any(|key| key.table == keys::REGISTRY && key.name == name);
-        (known && !host.is_empty()).then(|| format!("registry.\"{}\".{name}", usual_name(host)))
+        let host = usual_name(host.trim_matches('"'));
+        let known = keys::KEYS.iter().any(|key| key.table == table && key.name == name);
+        (known && !host.is_empty()).then(|| format!("{}.{name}", table.replace("HOST", host)))
     };
-    match text.strip_prefix("registry.") {
-        Some(rest) => host(rest),
-        None => keys::KEYS.iter().map(keys::Key::path).find(|path| path == text),
+    match (text.strip_prefix("registry."), text.strip_prefix("git.")) {
+        (Some(rest), _) => of_host(rest, keys::REGISTRY),
+        (None, Some(rest)) => of_host(rest, keys::GIT),
+        (None, None) => keys::KEYS.iter().map(keys::Key::path).find(|path| path == text),
     }
 }
 
@@ -274,6 +309,7 @@ mod tests {
         assert_eq!(key("network.ca"), some("network.ca"));
         assert_eq!(key("registry.index.docker.io.mirrors"), some("registry.\"docker.io\".mirrors"));
         assert_eq!(key("registry.\"a:5000\".http"), some("registry.\"a:5000\".http"));
+        assert_eq!(key("git.a.example.url"), some("git.\"a.example\".url"));
         assert_eq!((key("job"), key("registry.http"), key("registry.a.x")), (None, None, None));
     }
 }

@@ -3,7 +3,7 @@
 
 /// A key of `config.toml`.
 pub(crate) struct Key {
-    /// Table it stands in; empty at the top, and [`REGISTRY`] for one named after a host.
+    /// Table it stands in; empty at the top, and [`REGISTRY`] or [`GIT`] for one named after a host.
     pub(crate) table: &'static str,
     /// Its name.
     pub(crate) name: &'static str,
@@ -23,6 +23,9 @@ pub(crate) struct Key {
 
 /// The table of a registry, as it is shown.
 pub(crate) const REGISTRY: &str = "registry.\"HOST\"";
+
+/// The table of a host of repositories, as it is shown.
+pub(crate) const GIT: &str = "git.\"HOST\"";
 
 impl Key {
     /// Returns the key behind its table: `network.ca`.
@@ -52,6 +55,16 @@ pub(crate) const KEYS: &[Key] = &[
         variable: Some("RB_JOBS"),
         option: Some("--jobs"),
         example: "jobs = 4",
+    },
+    Key {
+        table: "",
+        name: "snapshotter",
+        kind: "`auto`, `overlayfs` or `native`",
+        default: "auto",
+        meaning: "how roots of steps are made of layers: by overlayfs where it works, by nothing else, or by copies",
+        variable: Some("RB_SNAPSHOTTER"),
+        option: None,
+        example: "snapshotter = \"auto\"",
     },
     Key {
         table: "network",
@@ -104,6 +117,106 @@ pub(crate) const KEYS: &[Key] = &[
         example: "steps = \"sandbox\"",
     },
     Key {
+        table: "steps",
+        name: "runtime",
+        kind: "`rb`, the name or path of crun, runc or runsc",
+        default: "rb",
+        meaning: "what runs the commands of steps: rb's own sandbox, or another runtime of containers",
+        variable: Some("RB_RUNTIME"),
+        option: Some("--runtime"),
+        example: "runtime = \"crun\"",
+    },
+    Key {
+        table: "cache",
+        name: "max_size",
+        kind: "size, or part of the disk",
+        default: "60%",
+        meaning: "the state directory never occupies more; what is worth least goes",
+        variable: Some("RB_CACHE_MAX_SIZE"),
+        option: None,
+        example: "max_size = \"20GB\"",
+    },
+    Key {
+        table: "cache",
+        name: "min_free",
+        kind: "size, or part of the disk",
+        default: "20%",
+        meaning: "it occupies less where the disk has less than this left",
+        variable: None,
+        option: None,
+        example: "min_free = \"10GB\"",
+    },
+    Key {
+        table: "cache",
+        name: "reserved",
+        kind: "size, or part of the disk",
+        default: "10%",
+        meaning: "it may occupy this however full the disk is",
+        variable: None,
+        option: None,
+        example: "reserved = \"5GB\"",
+    },
+    Key {
+        table: "cache",
+        name: "max_age",
+        kind: "time",
+        default: "none",
+        meaning: "what nobody used for so long goes",
+        variable: None,
+        option: None,
+        example: "max_age = \"30d\"",
+    },
+    Key {
+        table: "cache",
+        name: "layers",
+        kind: "{ max_size = SIZE, max_age = TIME }",
+        default: "none",
+        meaning: "narrower bounds of one kind: what steps wrote and images were unpacked to",
+        variable: None,
+        option: None,
+        example: "layers = { max_size = \"10GB\", max_age = \"30d\" }",
+    },
+    Key {
+        table: "cache",
+        name: "blobs",
+        kind: "{ max_size = SIZE, max_age = TIME }",
+        default: "none",
+        meaning: "narrower bounds of one kind: packed layers and files of the web",
+        variable: None,
+        option: None,
+        example: "blobs = { max_size = \"5GB\", max_age = \"30d\" }",
+    },
+    Key {
+        table: "cache",
+        name: "mounts",
+        kind: "{ max_size = SIZE, max_age = TIME }",
+        default: "none",
+        meaning: "narrower bounds of one kind: directories of cache mounts",
+        variable: None,
+        option: None,
+        example: "mounts = { max_size = \"5GB\", max_age = \"30d\" }",
+    },
+    Key {
+        table: "cache",
+        name: "git",
+        kind: "{ max_size = SIZE, max_age = TIME }",
+        default: "none",
+        meaning: "narrower bounds of one kind: repositories",
+        variable: None,
+        option: None,
+        example: "git = { max_size = \"2GB\", max_age = \"30d\" }",
+    },
+    Key {
+        table: "cache",
+        name: "logs",
+        kind: "{ max_size = SIZE, max_age = TIME }",
+        default: "none",
+        meaning: "narrower bounds of one kind: what steps wrote to the screen, and the records of builds",
+        variable: None,
+        option: None,
+        example: "logs = { max_size = \"500MB\", max_age = \"30d\" }",
+    },
+    Key {
         table: "emulators",
         name: "arm64",
         kind: "static program",
@@ -112,6 +225,16 @@ pub(crate) const KEYS: &[Key] = &[
         variable: None,
         option: None,
         example: "arm64 = \"/opt/qemu/qemu-aarch64-static\"",
+    },
+    Key {
+        table: "devices",
+        name: "folders",
+        kind: "list of folders",
+        default: "/etc/cdi, /var/run/cdi",
+        meaning: "where the devices that steps may ask for are described (CDI); those of the later folder win",
+        variable: None,
+        option: None,
+        example: "folders = [\"/etc/cdi\", \"/run/cdi\"]",
     },
     Key {
         table: REGISTRY,
@@ -163,10 +286,33 @@ pub(crate) const KEYS: &[Key] = &[
         option: None,
         example: "keypair = [{ key = \"me.key\", cert = \"me.pem\" }]",
     },
+    Key {
+        table: GIT,
+        name: "url",
+        kind: "URL, or `user@host:`",
+        default: "https://HOST/",
+        meaning: "where repositories of that host are fetched from; the path is put behind it",
+        variable: None,
+        option: None,
+        example: "url = \"ssh://git@git.example:2222/\"",
+    },
+    Key {
+        table: GIT,
+        name: "suffix",
+        kind: "text",
+        default: ".git",
+        meaning: "what is put behind that path",
+        variable: None,
+        option: None,
+        example: "suffix = \".git\"",
+    },
 ];
 
 /// Tables of the file.
-pub(super) const TABLES: [&str; 3] = ["network", "emulators", "registry"];
+pub(super) const TABLES: [&str; 7] = ["network", "cache", "steps", "emulators", "devices", "registry", "git"];
+
+/// Keys of a kind of what is kept.
+pub(super) const KIND_KEYS: [&str; 2] = ["max_size", "max_age"];
 
 /// Keys of a keypair.
 pub(super) const KEYPAIR_KEYS: [&str; 2] = ["key", "cert"];
@@ -184,7 +330,8 @@ pub(crate) fn example() -> String {
     for key in KEYS {
         if key.table != table {
             table = key.table;
-            out.push_str(&format!("\n[{}]\n", table.replace("HOST", "registry.example:5000")));
+            let host = if table == GIT { "git.example" } else { "registry.example:5000" };
+            out.push_str(&format!("\n[{}]\n", table.replace("HOST", host)));
         }
         out.push_str(&format!("{}\n", key.example));
     }

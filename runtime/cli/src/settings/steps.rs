@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use rb_api::AllowedDevices;
 use rb_diag::chain;
 use rb_engine::StepTerms;
-use rb_exec::{CpuQuota, Emulators, Limits, Rlimit};
+use rb_exec::{CpuQuota, DEVICE_FOLDERS, Emulators, Limits, Rlimit, Runtime};
 use rb_session::{DEFAULT_SSH, SshAgent, SshKey, SshKeyError};
 
 use super::SettingsError;
@@ -22,6 +23,9 @@ use crate::world::read_regular;
 
 /// The scheduler's period.
 const PERIOD_US: u64 = 100_000;
+
+/// What `--allow-device` alone allows.
+const ALL_DEVICES: &str = "*";
 
 /// Largest file of a key.
 const KEY_LIMIT_BYTES: u64 = 100 << 10;
@@ -49,7 +53,68 @@ pub(super) fn terms(options: &LimitOptions, config: &Config) -> StepTerms {
         cgroup_parent,
         shm_bytes: shm_size,
         emulators: Emulators { named: config.emulators.clone() },
+        runtime: None,
+        device_folders: match &config.device_folders {
+            Some(folders) => folders.clone(),
+            None => DEVICE_FOLDERS.map(PathBuf::from).to_vec(),
+        },
     }
+}
+
+/// What stands for our own sandbox.
+pub(super) const OWN_RUNTIME: &str = "rb";
+
+/// Returns which runtime is to run steps, and who says so: an option, a variable, or nobody but the file. None is our own.
+pub(super) fn runtime(
+    options: &BuildOptions,
+    config: &Config,
+    environment: &Environment,
+) -> Result<(Option<String>, Option<&'static str>), SettingsError> {
+    const VARIABLE: &str = "RB_RUNTIME";
+    let said: Option<String> =
+        environment.parsed(VARIABLE, |text| Some(text.to_owned()).filter(|text| !text.is_empty()))?;
+    let from = match (&options.runtime, &said) {
+        (Some(_), _) => Some("--runtime"),
+        (None, Some(_)) => Some(VARIABLE),
+        (None, None) => None,
+    };
+    let here = |word: String| match word.contains('/') {
+        true => environment.cwd.join(word).display().to_string(),
+        false => word,
+    };
+    let named = options.runtime.clone().or(said).map(here).or_else(|| config.runtime.clone());
+    Ok((named.filter(|word| word != OWN_RUNTIME), from))
+}
+
+/// Returns the runtime that steps are run by if nothing is typed; nothing if that is our own.
+pub(crate) fn usual_runtime(
+    config: &Config,
+    environment: &Environment,
+    state_directory: &Path,
+) -> Result<Option<Runtime>, SettingsError> {
+    Ok(runtime_at(runtime(&BuildOptions::default(), config, environment)?.0, state_directory))
+}
+
+/// Returns the runtime itself; it is handed its bundle in place of the state directory, which it need not see.
+pub(super) fn runtime_at(word: Option<String>, state_directory: &Path) -> Option<Runtime> {
+    word.map(|word| Runtime::named(&word, state_directory))
+}
+
+/// Settles which devices steps may ask for.
+pub(super) fn allowed_devices(
+    options: &BuildOptions,
+    environment: &Environment,
+) -> Result<AllowedDevices, SettingsError> {
+    let said: Option<String> = environment.parsed("RB_ALLOW_DEVICE", |text| Some(text.to_owned()))?;
+    let said = match said.as_deref() {
+        None | Some("false") => "",
+        Some("true") => ALL_DEVICES,
+        Some(names) => names,
+    };
+    let names = options.allow_device.iter().map(String::as_str).chain(said.split(','));
+    let (all, names): (Vec<&str>, Vec<&str>) =
+        names.filter(|name| !name.is_empty()).partition(|name| *name == ALL_DEVICES);
+    Ok(AllowedDevices { all: !all.is_empty(), names: names.into_iter().map(str::to_owned).collect() })
 }
 
 /// Finds the agents that were named.
@@ -151,6 +216,26 @@ mod tests {
         };
         let found = agents(&options, &environment(&variables));
         found.map(|agents| agents.into_keys().collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_runtime_is_that_of_who_says_it_first() {
+        let settled = |typed: Option<&str>, variable: Option<&str>, file: Option<&str>| {
+            let variables: Vec<(&'static str, &str)> =
+                variable.into_iter().map(|value| ("RB_RUNTIME", value)).collect();
+            let options = BuildOptions { runtime: typed.map(ToOwned::to_owned), ..BuildOptions::default() };
+            let config = Config { runtime: file.map(ToOwned::to_owned), ..Config::default() };
+            let (word, from) = runtime(&options, &config, &environment(&variables)).expect("settles");
+            (word.unwrap_or_default(), from.unwrap_or_default())
+        };
+        let is = |word: &str, from| (word.to_owned(), from);
+        assert_eq!(settled(None, None, None), is("", ""));
+        assert_eq!(settled(None, None, Some("runc")), is("runc", ""));
+        assert_eq!(settled(None, Some("crun"), Some("runc")), is("crun", "RB_RUNTIME"));
+        assert_eq!(settled(Some("/opt/runsc"), Some("crun"), None), is("/opt/runsc", "--runtime"));
+        assert_eq!(settled(Some("rb"), Some("crun"), Some("runc")), is("", "--runtime"));
+        let (word, _) = settled(Some("./runc"), None, None);
+        assert!(Path::new(&word).is_absolute(), "{word}");
     }
 
     #[test]

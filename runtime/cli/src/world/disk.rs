@@ -1,4 +1,4 @@
-//! The user's side of a world: build files and folders below one root.
+//! The user's side of a world: build files and folders below one root, and those of repositories elsewhere.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use rb_diag::{ErrorKind, SourceFile, SourceMap, nearest};
 use rb_frontend::{
-    FileKind, GitFacts, HostCommand, HostOutcome, ProjectRef, Workspace, WorkspaceEntry, WorldError,
+    FileKind, Gateway, GitFacts, HostCommand, HostOutcome, PinnedRepository, ProjectRef, Repository,
+    Workspace, WorkspaceEntry, WorldError,
 };
 
 use super::BUILDFILE_NAMES;
+use super::elsewhere::Elsewhere;
 use super::host::Host;
 use super::place::{folder_error, inside, normalise};
 use super::read::{ReadError, entries, kind_of, read_regular};
+use crate::settings::GitHosts;
 
 /// Largest file a frontend reads.
 const READ_LIMIT_BYTES: u64 = 16 << 20;
@@ -31,6 +34,7 @@ pub(crate) struct DiskWorkspace {
     secret_files: Vec<PathBuf>,
     host: OnceLock<Host>,
     git: Mutex<BTreeMap<ProjectRef, Option<Arc<GitFacts>>>>,
+    elsewhere: Elsewhere,
 }
 
 impl DiskWorkspace {
@@ -44,12 +48,23 @@ impl DiskWorkspace {
             secret_files: Vec::new(),
             host: OnceLock::new(),
             git: Mutex::default(),
+            elsewhere: Elsewhere::default(),
         }
     }
 
     /// Names files that hold secrets.
     pub(crate) fn with_secret_files(self, files: Vec<PathBuf>) -> Self {
         Self { secret_files: files, ..self }
+    }
+
+    /// Says where repositories elsewhere are.
+    pub(crate) fn with_git_hosts(self, hosts: GitHosts) -> Self {
+        Self { elsewhere: Elsewhere::new(hosts), ..self }
+    }
+
+    /// Opens the way to repositories elsewhere, for as long as the build has its gateway.
+    pub(crate) fn open_elsewhere(&self, gateway: &Arc<dyn Gateway>) {
+        self.elsewhere.open(gateway);
     }
 
     /// Opens the way to the user's machine; the first one given stays. Without it, what only reads still works.
@@ -84,6 +99,31 @@ impl DiskWorkspace {
             self.place(project, name)?;
         }
         let bytes = self.read_path(&path)?;
+        self.keep_buildfile(project, shown, bytes)
+    }
+
+    /// Reads the build file of a project of a repository elsewhere, once.
+    async fn read_buildfile_elsewhere(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
+        if let Some(file) = self.buildfiles.lock().expect("no holder of this lock panics").get(project) {
+            return Ok(Arc::clone(file));
+        }
+        for name in BUILDFILE_NAMES {
+            match self.elsewhere.read(project, name, READ_LIMIT_BYTES).await {
+                Ok(bytes) => return self.keep_buildfile(project, project.file(name), bytes),
+                Err(WorldError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let help = Some(format!("looked for {}", BUILDFILE_NAMES.join(", ")));
+        Err(WorldError::NotFound { what: format!("a Buildfile in `{project}`"), help })
+    }
+
+    fn keep_buildfile(
+        &self,
+        project: &ProjectRef,
+        shown: String,
+        bytes: Vec<u8>,
+    ) -> Result<Arc<SourceFile>, WorldError> {
         let text = String::from_utf8(bytes).map_err(|error| {
             let line =
                 error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n');
@@ -146,6 +186,10 @@ impl DiskWorkspace {
 
     /// Returns where a path of a project is, and refuses one that a link leads out of the workspace.
     fn place(&self, project: &ProjectRef, path: &str) -> Result<PathBuf, WorldError> {
+        if project.repository().is_some() {
+            let message = format!("`{project}` is no folder of this machine");
+            return Err(WorldError::Failed { kind: ErrorKind::Internal, message });
+        }
         let full = self.path(project, path);
         match inside(&self.root, Path::new(project.join(path).dir())) {
             Ok(Some(_)) => Ok(full),
@@ -191,14 +235,31 @@ impl DiskWorkspace {
 #[async_trait]
 impl Workspace for DiskWorkspace {
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
-        self.read_buildfile(project)
+        match project {
+            ProjectRef::Local { .. } => self.read_buildfile(project),
+            ProjectRef::Remote { .. } => self.read_buildfile_elsewhere(project).await,
+        }
+    }
+
+    fn git_address(&self, url: &str) -> String {
+        self.elsewhere.address(url)
+    }
+
+    async fn pin(&self, repository: &Repository) -> Result<Arc<PinnedRepository>, WorldError> {
+        self.elsewhere.pin(repository).await
     }
 
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError> {
-        self.read_path(&self.place(project, path)?)
+        match project {
+            ProjectRef::Local { .. } => self.read_path(&self.place(project, path)?),
+            ProjectRef::Remote { .. } => self.elsewhere.read(project, path, READ_LIMIT_BYTES).await,
+        }
     }
 
     async fn stat(&self, project: &ProjectRef, path: &str) -> Result<Option<WorkspaceEntry>, WorldError> {
+        if project.repository().is_some() {
+            return self.elsewhere.stat(project, path).await;
+        }
         let full = self.path(project, path);
         // The last part is looked at and not followed.
         let whole = project.join(path);
@@ -230,11 +291,17 @@ impl Workspace for DiskWorkspace {
     }
 
     async fn list(&self, project: &ProjectRef, dir: &str) -> Result<Vec<WorkspaceEntry>, WorldError> {
+        if project.repository().is_some() {
+            return self.elsewhere.list(project, dir).await;
+        }
         let full = self.place(project, dir)?;
         entries(&full).map_err(|source| folder_error(&self.cwd, Path::new(&self.shown(&full)), &source))
     }
 
     async fn git(&self, project: &ProjectRef) -> Result<Option<Arc<GitFacts>>, WorldError> {
+        if let Some(repository) = project.repository() {
+            return self.elsewhere.facts(repository).await.map(Some);
+        }
         let known = || self.git.lock().expect("no holder of this lock panics");
         if let Some(facts) = known().get(project) {
             return Ok(facts.clone());
@@ -246,7 +313,7 @@ impl Workspace for DiskWorkspace {
 
     async fn run(&self, command: &HostCommand) -> Result<HostOutcome, WorldError> {
         let folder = self.root.join(command.project.dir());
-        if !Path::new(&command.cwd).is_absolute() {
+        if !Path::new(&command.cwd).is_absolute() || command.project.repository().is_some() {
             self.place(&command.project, &command.cwd)?;
         }
         self.host("a command of LOCALLY")?.run(&folder, command).await

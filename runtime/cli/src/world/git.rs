@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rb_diag::{ErrorKind, chain};
 use rb_exec::{ExecError, ExitStatus, HostCommand, KillSwitch, Outside, Stream};
-use rb_frontend::{GitFacts, WorldError};
+use rb_frontend::{GitFacts, WorldError, co_authors};
 
 use super::origin;
 
@@ -207,24 +207,6 @@ fn read_commit(text: &str, facts: &mut GitFacts) {
     facts.author_name = next();
     facts.author.clone_from(&facts.author_email);
     facts.co_authors = co_authors(&next());
-}
-
-/// Returns the addresses of `Co-authored-by: NAME <ADDRESS>`, each once.
-fn co_authors(body: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for line in body.lines() {
-        let Some(who) = line.trim().strip_prefix("Co-authored-by: ") else { continue };
-        let address = who
-            .rsplit_once(' ')
-            .and_then(|(_, last)| last.strip_prefix('<'))
-            .and_then(|last| last.strip_suffix('>'));
-        if let Some(address) = address.filter(|address| !address.is_empty())
-            && !found.iter().any(|known| known == address)
-        {
-            found.push(address.to_owned());
-        }
-    }
-    found
 }
 
 /// The fields of [`read_refs`]; a line for each reference, sorted by name. None of them can hold a space.

@@ -2,11 +2,13 @@
 //!
 //! In: a target as typed. Out: a [`Place`]: the workspace's root and the target in it; and [`SystemWorld`], the two
 //! doors of a frontend. References such as `../lib+x` lead out of a root as far as they say; a symlink never does.
+//! What lies in repositories elsewhere is asked of the engine (`elsewhere`).
 //! **Invariant:** answers are stable within one job (build files are read once), nothing over 16 MiB is read, and
 //! no answer holds an absolute path. Reads are short and local, so they are made in place; what runs on the user's machine
 //! ([`Host`]) is waited for elsewhere.
 
 mod disk;
+mod elsewhere;
 mod git;
 mod host;
 mod origin;
@@ -20,7 +22,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rb_diag::ErrorKind;
 use rb_frontend::{
-    Answer, Effect, Gateway, ImageRequest, Query, ResolvedImage, Workspace, World, WorldError,
+    Answer, Effect, Gateway, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, Workspace,
+    World, WorldError,
 };
 use rb_llb::State;
 
@@ -29,7 +32,7 @@ pub(crate) use host::Host;
 pub(crate) use origin::scrub;
 pub(crate) use place::{Place, bound, inside, normalise};
 pub(crate) use read::{ReadError, read_regular};
-pub(crate) use wanted::wanted;
+pub(crate) use wanted::{elsewhere, wanted};
 pub(crate) use withheld::Withheld;
 
 /// Names of build files, in the order they are looked for.
@@ -49,6 +52,10 @@ impl NoEngine {
 impl Gateway for NoEngine {
     async fn resolve_image(&self, _request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         Self::asked("an image")
+    }
+
+    async fn resolve_repository(&self, _request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        Self::asked("a repository")
     }
 
     async fn query(&self, _state: &State, _query: Query) -> Result<Answer, WorldError> {

@@ -4,12 +4,13 @@
 //! so a folder `a[1]` can be named. **Invariant:** all targets of a build have one workspace, as no file of one may say
 //! what another one builds. Folders that lie in none (no `rb.toml`, no `.git`) are parts of the smallest folder around
 //! them all. A folder that is not there is for the frontend to tell, together with what else is wrong, if any other word
-//! says where the workspace is.
+//! says where the workspace is. A word that names a host and a path there, and no folder here, is of a repository
+//! elsewhere; where nothing else is asked for, the workspace is that of the working directory.
 
 use std::path::{Path, PathBuf};
 
 use rb_diag::ErrorKind;
-use rb_frontend::{ProjectRef, WantedTarget, WorldError};
+use rb_frontend::{ProjectRef, Repository, WantedTarget, WorldError};
 
 use super::place::{Place, is_marked, normalise};
 
@@ -27,6 +28,9 @@ pub(crate) fn wanted(cwd: &Path, words: &[&str]) -> Result<(PathBuf, Vec<WantedT
     let looked: Vec<(&str, Result<Found, WorldError>)> =
         words.iter().map(|word| (*word, find(cwd, word))).collect();
     let there: Vec<&Found> = looked.iter().filter_map(|(_, found)| found.as_ref().ok()).collect();
+    let local: Vec<&Found> =
+        there.iter().copied().filter(|found| found.place.project.repository().is_none()).collect();
+    let there = if local.is_empty() { there } else { local };
     let root = if there.is_empty() { None } else { Some(common_root(&there).map_err(|error| vec![error])?) };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for (word, one) in looked {
@@ -44,9 +48,14 @@ pub(crate) fn wanted(cwd: &Path, words: &[&str]) -> Result<(PathBuf, Vec<WantedT
         Some(_) | None => return Err(errors),
     };
     let wanted = found.into_iter().map(|Found { word: _, place, glob, name }| {
-        let folder = place.root.join(place.project.dir());
-        let dir = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
-        let project = ProjectRef::Local { dir };
+        let project = match place.project {
+            far @ ProjectRef::Remote { .. } => far,
+            ProjectRef::Local { dir } => {
+                let folder = place.root.join(dir);
+                let dir = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+                ProjectRef::Local { dir }
+            }
+        };
         match glob {
             Some(glob) => WantedTarget::Each { project, glob, name },
             None => WantedTarget::One(rb_frontend::TargetRef { project, name }),
@@ -64,6 +73,13 @@ fn find(cwd: &Path, word: &str) -> Result<Found, WorldError> {
     let (dir, name) = word.rsplit_once('+').unwrap_or((word, ""));
     if name.contains('/') {
         return Err(input(format!("`{word}` names an artifact: `rb --artifact {word}` writes it")));
+    }
+    if let Some((project, glob)) = elsewhere(cwd, dir) {
+        let place = Place { root: Place::of(cwd, Path::new(""))?.root, project };
+        return match name {
+            "" => Err(input(format!("`{word}` names no target: write `{dir}+NAME`"))),
+            name => Ok(Found { word: word.to_owned(), place, glob, name: name.to_owned() }),
+        };
     }
     let Some((plain, glob)) = divide(dir).filter(|_| !cwd.join(dir).is_dir()) else {
         let (place, target) = Place::of_target(cwd, word)?;
@@ -86,6 +102,21 @@ fn find(cwd: &Path, word: &str) -> Result<Found, WorldError> {
         plain => Place::of_dir(cwd, plain)?,
     };
     Ok(Found { word: word.to_owned(), place, glob: Some(glob), name: name.to_owned() })
+}
+
+/// Finds the project of a repository elsewhere that a word without its target names, and the pattern in it. What is a folder
+/// here, or begins with one, names no such project.
+pub(crate) fn elsewhere(cwd: &Path, dir: &str) -> Option<(ProjectRef, Option<String>)> {
+    let first = dir.split('/').next().filter(|first| !first.is_empty() && !first.starts_with(['.', '~']))?;
+    if cwd.join(first).exists() {
+        return None;
+    }
+    let (repository, folder) = Repository::parse(dir).ok()?;
+    let (plain, glob) = match divide(&folder) {
+        Some((plain, glob)) => (plain.to_owned(), Some(glob)),
+        None => (folder, None),
+    };
+    Some((ProjectRef::Remote { repository, dir: String::new() }.join(&plain), glob))
 }
 
 /// Says what is meant by a word whose folder is not there, if that would lie in the workspace at `root`.
@@ -155,6 +186,31 @@ mod tests {
             assert_eq!(divided(dir).as_deref(), Some(expected), "{dir}");
         }
         assert_eq!(divided("./svc"), None);
+    }
+
+    #[test]
+    fn words_name_repositories_elsewhere_unless_they_name_folders() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let top = std::fs::canonicalize(dir.path()).expect("exists");
+        std::fs::create_dir_all(top.join("a.example/b/c")).expect("makes");
+        std::fs::create_dir_all(top.join("own")).expect("makes");
+        let found = |word: &str| {
+            let (root, wanted) = wanted(&top, &[word]).expect(word);
+            let root = root.strip_prefix(&top).expect("below").display().to_string();
+            match &wanted[0] {
+                WantedTarget::One(target) => format!("{root}|{target}"),
+                WantedTarget::Each { project, glob, name } => format!("{root}|{project} {glob} {name}"),
+            }
+        };
+        assert_eq!(found("z.example/b/c:v1+t"), "|z.example/b/c:v1+t");
+        assert_eq!(found("z.example/b/c/d/*:v1+t"), "|z.example/b/c/d:v1 * t");
+        assert_eq!(found("a.example/b/c+t"), "a.example/b/c|+t");
+        let (root, both) = wanted(&top, &["z.example/b/c+t", "own+u"]).expect("found");
+        assert_eq!((root, both.len()), (top.join("own"), 2));
+        let errors = |word: &str| wanted(&top, &[word]).expect_err(word)[0].to_string();
+        assert_eq!(errors("own/b/c+t"), "folder `own/b` does not exist");
+        assert_eq!(errors("z/b+t"), "folder `z` does not exist");
+        assert!(errors("z.example/b/c+").contains("names no target"));
     }
 
     #[test]

@@ -42,11 +42,17 @@ impl Job for Engine {
             (Some(error), _) => Err(error.clone()),
             (None, Query::ReadFile { path, .. }) => Err(SolveError::NoSuchFile { path }),
             (None, Query::Exists { .. }) => Ok(Answer::Exists(true)),
+            (None, Query::Stat { .. }) => Ok(Answer::Stat(None)),
+            (None, Query::List { .. }) => Ok(Answer::List(Vec::new())),
         }
     }
 
     async fn resolve_image(&self, _request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         Err(WorldError::NotFound { what: "the image".to_owned(), help: None })
+    }
+
+    async fn resolve_repository(&self, _request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        Err(WorldError::NotFound { what: "the repository".to_owned(), help: None })
     }
 
     async fn look(&self, _roots: &[Root]) -> Result<Vec<Outlook>, SolveError> {

@@ -1,16 +1,24 @@
 //! What a record says.
 
-use rb_api::Miss;
+use rb_api::{CacheKey, CacheVerdict, Event, Miss};
+use rb_oci::Digest;
+use serde_json::Value;
 
+use super::heard::MOST_STEPS;
 use super::*;
 
 fn store(root: &std::path::Path) -> Store {
     Store::open_with(root, Arc::new(rb_store::FixedClock(Duration::from_millis(1_500)))).expect("opens")
 }
 
+fn value(document: &Document) -> Value {
+    serde_json::to_value(document).expect("plain data")
+}
+
 #[test]
 fn each_step_has_its_verdict() {
-    let asked = Asked { command: "build", target: "+app".to_owned(), args: vec!["TAG".to_owned()] };
+    let asked = Asked { args: vec!["TAG".to_owned()], ..Asked::of("build", "+app") };
+    let asked = asked.naming(vec!["./sub+app".to_owned()]);
     let root = tempfile::tempdir().expect("a temporary folder");
     let store = store(root.path());
     let recorder = Recorder::new(asked, &store);
@@ -37,7 +45,7 @@ fn each_step_has_its_verdict() {
     }
     assert_eq!(*passed.lock().expect("counts"), 19);
     let heard = recorder.heard.lock().expect("no holder of this lock panics");
-    let document = recorder.document(&heard, Some(&Failure::input("x", None)));
+    let document = value(&recorder.document(&heard, Some(&Failure::input("x", None))).0);
     let told: Vec<(String, bool)> = document["steps"]
         .as_array()
         .expect("steps")
@@ -61,6 +69,7 @@ fn each_step_has_its_verdict() {
     assert_eq!(step(5)["shared_with"], json!(Digest::of("b").to_string()));
     assert_eq!((&step(0)["key"], &step(1)["duration_ms"]), (&json!("content"), &json!(12)));
     assert_eq!((&document["outcome"], &document["exit_code"]), (&json!("failed"), &json!(2)));
+    assert_eq!(document["targets"], json!(["./sub+app"]));
     assert_eq!(document["started_unix_ms"], json!(milliseconds(store.clock().now())));
 }
 
@@ -74,7 +83,7 @@ fn a_record_is_bounded() {
         sink(Event { vertex: Digest::of(number.to_string()), kind });
     }
     let heard = recorder.heard.lock().expect("no holder of this lock panics");
-    let document = recorder.document(&heard, None);
+    let document = value(&recorder.document(&heard, None).0);
     assert_eq!(document["left_out"], json!(1));
     assert!(document.to_string().len() < 4 << 20);
 }

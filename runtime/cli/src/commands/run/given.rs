@@ -139,7 +139,7 @@ fn bind(cwd: &Path, volume: &Volume) -> Result<ExtraMount, Failure> {
         });
     }
     let Volume { target, readonly, .. } = volume.clone();
-    Ok(ExtraMount::Bind(Bind { source, target, readonly, recursive: true }))
+    Ok(ExtraMount::Bind(Bind { source, target, readonly, recursive: true, ..Bind::default() }))
 }
 
 fn in_memory(tmpfs: &Tmpfs) -> ExtraMount {
@@ -171,7 +171,7 @@ fn terminal(run: &RunArgs) -> Result<Option<Terminal>, Failure> {
 }
 
 /// Returns the size of this terminal.
-pub(super) fn size() -> Option<Size> {
+pub(in crate::commands) fn size() -> Option<Size> {
     Size::of(std::io::stdout()).or_else(|| Size::of(std::io::stdin()))
 }
 

@@ -1,0 +1,150 @@
+//! Records of earlier builds, read from the disk: found by their ids, by their targets, by their age.
+//!
+//! In: the state directory, which is not opened. Out: [`Past`]s. What cannot be read is none: another version may have written it.
+
+use std::path::Path;
+
+use rb_oci::Digest;
+use rb_store::BuildFile;
+
+use super::record::document::{Document, RecordStep, Verdict};
+use super::record::files::Files;
+use crate::report::Failure;
+
+/// So many digits of an id are shown.
+const ID_DIGITS: usize = 10;
+
+/// So few digits may stand for an id.
+const FEWEST_DIGITS: usize = 3;
+
+/// A record and where it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    /// What the store calls it.
+    pub(super) file: BuildFile,
+    pub(super) document: Document,
+}
+
+impl Past {
+    /// Returns what people name it by.
+    pub(super) fn id(&self) -> String {
+        id_of(&self.file)
+    }
+
+    /// Reads a record; `None` if it is gone or none of ours.
+    pub(super) fn read(root: &Path, file: &BuildFile) -> Option<Self> {
+        let bytes = rb_store::build(root, &file.name).ok()??;
+        let document = serde_json::from_slice(&bytes).ok()?;
+        Some(Self { file: file.clone(), document })
+    }
+
+    /// Says that it has a step for one of these targets, and of what its key was made: of it, or any if it was asked for.
+    pub(super) fn has(&self, targets: &[String]) -> bool {
+        let Document { targets: asked, steps, .. } = &self.document;
+        let is_one = |name: &str| targets.iter().any(|target| target == name);
+        let is_asked = asked.iter().any(|target| is_one(target));
+        steps.iter().any(|step| !step.own.is_empty() && (is_asked || is_one(step.target())))
+    }
+
+    /// Says that it came to something: a build that only looked, and found that something would run, is none to compare with.
+    fn came_to_something(&self) -> bool {
+        let Document { outcome, steps, .. } = &self.document;
+        let ran = |step: &RecordStep| step.step && matches!(step.verdict, Verdict::Ran | Verdict::Failed);
+        outcome == "done" || steps.iter().any(ran)
+    }
+
+    /// Says that it is of this workspace, and of this machine.
+    pub(super) fn is_of(&self, workspace: &Path) -> bool {
+        !self.document.imported && self.document.workspace.as_deref() == Some(&*workspace.to_string_lossy())
+    }
+}
+
+fn id_of(file: &BuildFile) -> String {
+    Digest::of(&file.name).hex().chars().take(ID_DIGITS).collect()
+}
+
+/// Returns all records that are kept, the newest first, not read yet.
+pub(super) fn files(root: &Path) -> Result<Vec<BuildFile>, Failure> {
+    rb_store::builds(root)
+        .map_err(|error| Failure::environment("the records of builds cannot be read", &error))
+}
+
+/// Finds the records of a workspace that have a step of one of some targets, the newest first.
+pub(super) fn of_targets<'a>(
+    root: &'a Path,
+    workspace: &'a Path,
+    targets: &'a [String],
+) -> Result<impl Iterator<Item = Past> + 'a, Failure> {
+    let read = files(root)?.into_iter().filter_map(move |file| Past::read(root, &file));
+    Ok(read.filter(move |past| past.is_of(workspace) && past.came_to_something() && past.has(targets)))
+}
+
+/// Finds the record that a word names: `@1` or `^0` is the last, others are beginnings of ids.
+pub(super) fn find(root: &Path, word: &str) -> Result<Past, Failure> {
+    let files = files(root)?;
+    let file = name(&files, word)?;
+    Past::read(root, file)
+        .ok_or_else(|| Failure::input(format!("the record of build `{word}` cannot be read"), None))
+}
+
+/// Finds the file of the record that a word names.
+pub(super) fn name<'a>(files: &'a [BuildFile], word: &str) -> Result<&'a BuildFile, Failure> {
+    let list = || Some("`rb history ls` lists the builds that are kept".to_owned());
+    let counted =
+        word.strip_prefix('@').map(|number| number.parse::<usize>().ok().and_then(|at| at.checked_sub(1)));
+    let counted = counted.or_else(|| word.strip_prefix('^').map(|number| number.parse().ok()));
+    if let Some(place) = counted {
+        let found = place.and_then(|place| files.get(place));
+        return found.ok_or_else(|| Failure::input(format!("`{word}` names no build"), list()));
+    }
+    let fits =
+        |file: &&BuildFile| id_of(file).starts_with(word) || file.name.trim_end_matches(".json") == word;
+    let mut found = files.iter().filter(fits).filter(|_| word.len() >= FEWEST_DIGITS);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Failure::input(
+            format!("`{word}` is the beginning of several builds' ids"),
+            Some("write more of its digits".to_owned()),
+        )),
+        (None, _) => Err(Failure::input(format!("there is no build `{word}`"), list())),
+    }
+}
+
+/// Reads the list of a folder's files; `None` if it is not kept any more.
+pub(super) fn list(root: &Path, digest: &Digest) -> Option<Files> {
+    Files::read(&rb_store::build_list(root, digest).ok()??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_of_what_was_asked_for_and_of_what_has_steps() {
+        let mut step = RecordStep::of("+a | RUN x", Digest::of("x"), Verdict::Ran);
+        step.own.push(0);
+        let document =
+            Document { targets: vec!["+all".to_owned()], steps: vec![step], ..Document::default() };
+        let file = BuildFile { name: String::new(), size_bytes: 1 };
+        let mut past = Past { file, document };
+        let has = |past: &Past, target: &str| past.has(&[target.to_owned()]);
+        assert_eq!(["+a", "+all", "+b"].map(|target| has(&past, target)), [true, true, false]);
+        past.document.steps.clear();
+        assert!(!has(&past, "+all"));
+    }
+
+    #[test]
+    fn words_name_builds() {
+        let file = |name: &str| BuildFile { name: name.to_owned(), size_bytes: 1 };
+        let files = [file("000000000009000-1-2.json"), file("000000000008000-1-2.json")];
+        let named = |word: &str| name(&files, word).map(|file| file.name.clone()).ok();
+        let (first, second) = (Some(files[0].name.clone()), Some(files[1].name.clone()));
+        assert_eq!((named("@1"), named("^1")), (first.clone(), second.clone()));
+        assert_eq!(named(&id_of(&files[1])), second);
+        assert_eq!(named(&id_of(&files[0])[..4]), first);
+        assert_eq!(named("000000000009000-1-2"), first);
+        for word in ["@0", "@3", "^2", "", "zzzz", &id_of(&files[0])[..2]] {
+            assert_eq!(named(word), None, "{word}");
+        }
+    }
+}
