@@ -5,9 +5,12 @@ use std::process::Command;
 
 use crate::env::{Run, TestEnv, Who};
 
+mod https;
+mod ssh;
+
 #[path = "../../runtime/sources/tests/support/git_host.rs"]
 #[allow(dead_code, reason = "tests of others use the rest")]
-mod git_host;
+pub(crate) mod git_host;
 
 use git_host::{GitHost, Manners};
 
@@ -23,7 +26,7 @@ fn env(who: Who, host: &GitHost, more: &str) -> TestEnv {
     env
 }
 
-fn state_of(env: &TestEnv) -> String {
+pub(crate) fn state_of(env: &TestEnv) -> String {
     let mut found = String::new();
     let mut folders = vec![env.state()];
     while let Some(folder) = folders.pop() {

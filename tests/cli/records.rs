@@ -9,6 +9,7 @@ fn records(env: &TestEnv) -> Vec<Value> {
     let mut paths: Vec<_> = std::fs::read_dir(env.state().join("builds"))
         .expect("lists")
         .map(|entry| entry.expect("lists").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
         .collect();
     paths.sort();
     paths

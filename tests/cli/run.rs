@@ -52,7 +52,7 @@ pub(crate) fn shell<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A terminal, and `rb` before it.
-struct Seat {
+pub(crate) struct Seat {
     ours: File,
     theirs: OwnedFd,
     rb: Child,
@@ -60,7 +60,7 @@ struct Seat {
 }
 
 impl Seat {
-    fn take(env: &TestEnv, words: &[&str]) -> Self {
+    pub(crate) fn take(env: &TestEnv, words: &[&str]) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let ours = openpt(flags).expect("a terminal");
         unlockpt(&ours).expect("unlocks");
@@ -76,7 +76,7 @@ impl Seat {
 
     /// Waits until something is on the screen.
     #[track_caller]
-    fn sees(&mut self, text: &str) {
+    pub(crate) fn sees(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         while !self.heard.contains(text) {
@@ -89,7 +89,7 @@ impl Seat {
         self.heard.clear();
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(crate) fn types(&mut self, keys: &str) {
         self.ours.write_all(keys.as_bytes()).expect("types");
     }
 
@@ -104,7 +104,7 @@ impl Seat {
         modes.contains(LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHO)
     }
 
-    fn code(&mut self) -> i32 {
+    pub(crate) fn code(&mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.rb.try_wait().expect("waits") {

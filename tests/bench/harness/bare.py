@@ -1,10 +1,11 @@
-"""What a step costs without a build tool: its command alone, and runc and crun with a bundle that lies ready.
+"""What a step costs without a build tool: its command alone, rb's sandbox, and runc and crun with a bundle that lies ready.
 
-Both run what a step `RUN true` runs: the shell of a static busybox, which ends at once.
+All run what a step `RUN true` runs: the shell of a static busybox, which ends at once.
 """
 
 import functools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -15,6 +16,9 @@ from pathlib import Path
 from .images import busybox
 
 COMMAND = ["/bin/sh", "-c", "true"]
+
+# Of the repository.
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 
 @functools.cache
@@ -31,24 +35,42 @@ def command() -> float:
 
 
 def runtimes(work: Path, runs: int) -> str:
-    """Says how long runc and crun take for the same command, beside its own time."""
-    said = [f"{name} {bundled(name, work, runs)}" for name in ("runc", "crun") if shutil.which(name)]
-    own = f"The command itself takes {command() * 1000:.1f} ms, which is taken off."
-    return f"{own} A container of it alone, of a bundle that lies ready, takes {', '.join(said)}." if said else own
-
-
-def bundled(name: str, work: Path, runs: int) -> str:
-    """Measures a runtime with a bundle of its own."""
-    bundle = work / f"bundle-{name}"
-    root = bundle / "rootfs"
-    root.mkdir(parents=True)
+    """Says how long our sandbox, runc and crun take for the same command, beside its own time."""
+    root = work / "rootfs"
     layer = work / "layer.tar"
+    root.mkdir()
     with tarfile.open(layer, "w") as archive:
         busybox(archive)
     subprocess.run(["tar", "-xf", layer, "-C", root], check=True)
+    said = [f"{name} {bundled(name, work, root, runs)}" for name in ("runc", "crun") if shutil.which(name)]
+    own = f"The command itself takes {command() * 1000:.1f} ms, which is taken off."
+    ours = sandbox(root, runs)
+    theirs = f" A container of it alone, of a bundle that lies ready, takes {', '.join(said)}." if said else ""
+    return f"{own} {ours}{theirs}"
+
+
+def sandbox(root: Path, runs: int) -> str:
+    """Measures rb's sandbox without its engine, by the example `cost` of rb-exec."""
+    if not shutil.which("cargo"):
+        return "rb's sandbox alone was not measured: there is no cargo."
+    build = ["cargo", "build", "--release", "--quiet", "--manifest-path", ROOT / "Cargo.toml", "-p", "rb-exec", "--example", "cost"]
+    subprocess.run(build, check=True)
+    cost = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "cost"
+
+    def measured(*options: str) -> str:
+        rounds = [subprocess.check_output([cost, *options, "100", root, *COMMAND], text=True) for _ in range(runs)]
+        return f"{statistics.median(float(text.split()[0]) for text in rounds) - command() * 1000:.1f} ms"
+
+    return f"rb's sandbox alone takes {measured()}, with a network that leads outside {measured('--outside')}."
+
+
+def bundled(name: str, work: Path, root: Path, runs: int) -> str:
+    """Measures a runtime with a bundle of its own."""
+    bundle = work / f"bundle-{name}"
+    bundle.mkdir()
     subprocess.run([name, "spec"], cwd=bundle, check=True)
     spec = json.loads((bundle / "config.json").read_text())
-    spec["process"]["args"], spec["process"]["terminal"] = COMMAND, False
+    spec["process"]["args"], spec["process"]["terminal"], spec["root"]["path"] = COMMAND, False, str(root)
     (bundle / "config.json").write_text(json.dumps(spec))
     samples = []
     for run in range(runs * 4 + 1):

@@ -10,6 +10,7 @@ mod copy;
 mod exec;
 mod files;
 mod merge;
+mod mounts;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ fn main() {
     merge::add(&mut cases);
     build::add(&mut cases);
     exec::add(&mut cases);
+    mounts::add(&mut cases);
     let written = folder.join("cases");
     fs::create_dir_all(&written).unwrap();
     for (name, bytes) in cases.made {
