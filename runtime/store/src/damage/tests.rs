@@ -125,6 +125,24 @@ fn a_database_without_our_tables_is_damaged() {
     }
 }
 
+#[test]
+fn a_row_that_is_gone_while_others_name_it_is_damage() {
+    let root = tempfile::tempdir().expect("temp dir");
+    fill(root.path());
+    let connection = rusqlite::Connection::open(root.path().join("rb.db")).expect("opens");
+    let lose = "CREATE TRIGGER lose AFTER INSERT ON results BEGIN DELETE FROM results WHERE id = new.id; END";
+    connection.execute_batch(lose).expect("adds");
+    drop(connection);
+    let store = Store::open(root.path()).expect("opens");
+    let error = store.put_record(&rb_oci::Digest::of(b"key"), b"value", &[]).expect_err("names what is gone");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(store.is_damaged());
+    drop(store);
+    let store = Store::open(root.path()).expect("opens");
+    assert_eq!(store.warnings().len(), 1);
+    store.put_record(&rb_oci::Digest::of(b"key"), b"value", &[]).expect("puts");
+}
+
 /// Overwrites a page that no open reads.
 fn damage_far_page(root: &Path) {
     let connection = rusqlite::Connection::open(root.join("rb.db")).expect("opens");

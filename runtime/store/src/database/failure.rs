@@ -11,11 +11,13 @@ use crate::StoreError;
 /// SQLite's code of a read that ended before the page did.
 const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
 
-/// SQLite's codes of a key that is there already.
-const TWICE: [i32; 3] = [
+/// SQLite's codes of a key that is there already, and of a row that should be there and is not.
+const BROKEN: [i32; 5] = [
     rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
     rusqlite::ffi::SQLITE_CONSTRAINT_ROWID,
     rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE,
+    rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+    rusqlite::ffi::SQLITE_CONSTRAINT_NOTNULL,
 ];
 
 /// Replaces a raw failure of the database at `path` by one that says who has to do what, where that can be told.
@@ -31,8 +33,8 @@ pub(super) fn explain(path: &Path, error: StoreError) -> StoreError {
             ErrorCode::SystemIoFailure if failure.extended_code == SHORT_READ => {
                 damaged("it ends in the middle of a page".to_owned())
             }
-            // Two rows of one key: we ask for new ones, and look for old ones first.
-            ErrorCode::ConstraintViolation if TWICE.contains(&failure.extended_code) => {
+            // Who adds a row has looked, in the same transaction, for one of its key and for those that it names.
+            ErrorCode::ConstraintViolation if BROKEN.contains(&failure.extended_code) => {
                 damaged(message.clone().unwrap_or_else(|| failure.to_string()))
             }
             ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly => {
