@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use super::{Random, copy_as_it_is, first_seed, told};
+use super::{Random, SOME, copy_as_it_is, first_seed, told};
 use crate::env::TestEnv;
 
 /// So few numbers that many a file is again what it was, and the tree with it is found in the store.
@@ -221,7 +221,11 @@ fn tell(language: &Language, seed: u64) {
     let mut arguments = language.options.clone();
     arguments.push("+app".to_owned());
     // The long form has them all.
-    let rounds = if told("RB_EQUALITY_SEQUENCES").is_some() { language.rounds } else { language.rounds / 2 };
+    let rounds = if told("RB_EQUALITY_SEQUENCES").is_some_and(|many| many > SOME) {
+        language.rounds
+    } else {
+        language.rounds / 2
+    };
     for round in 0..rounds {
         if round > 0 {
             for _ in 0..1 + random.below(2) {

@@ -63,6 +63,25 @@ fn build_over(project: &Project, told: &str) -> bool {
     warnings == 1
 }
 
+/// Has what no build read so far read: damage of it shows only now, and the next build begins with an empty database. Takes
+/// away what a build that was begun anew left of its first half, as the next `rb` does. Returns whether there was damage.
+fn settle(project: &Project, told: &str) -> bool {
+    let state = project.env.state();
+    let mut found = false;
+    loop {
+        wait_for_end(&state);
+        let store = rb_store::Store::open(&state).expect("opens");
+        if store.warnings().is_empty() && store.snapshots().is_ok() && !store.is_damaged() {
+            return found;
+        }
+        drop(store);
+        assert!(!found, "{told}: what was made anew is damaged too");
+        found = true;
+        project.remove_outputs();
+        build_over(project, told);
+    }
+}
+
 #[test]
 fn a_torn_database_is_replaced_and_the_build_is_right() {
     let mut dice = Dice::of("database");
@@ -80,7 +99,7 @@ fn a_torn_database_is_replaced_and_the_build_is_right() {
             project.remove_outputs();
         }
         let told = format!("round {round}: {damage:?}, edited {edited}");
-        replaced += u32::from(build_over(&project, &told));
+        replaced += u32::from(build_over(&project, &told) | settle(&project, &told));
         check_nothing_left(&project.env.state());
     }
     eprintln!("database: {replaced} were put aside");
@@ -104,7 +123,8 @@ fn a_torn_log_of_a_killed_process_takes_back_no_more_than_its_end() {
         let path = project.env.state().join(name);
         logs += u64::from(path.exists());
         damage.of(&path, &mut dice);
-        replaced += u32::from(build_over(&project, &format!("round {round}: {damage:?} of {name}")));
+        let told = format!("round {round}: {damage:?} of {name}");
+        replaced += u32::from(build_over(&project, &told) | settle(&project, &told));
         check_nothing_left(&project.env.state());
     }
     eprintln!("log: {logs} logs were torn; {replaced} databases were put aside");
