@@ -1,4 +1,4 @@
-//! Runs a command in a directory: `sandbox [--network] [--outside] [--user USER] [--insecure] [--runtime PROGRAM] ROOT COMMAND [ARGUMENT…]`.
+//! Runs a command in a directory: `sandbox [--chroot] [--network] [--outside] [--user USER] [--insecure] [--runtime PROGRAM] ROOT COMMAND [ARGUMENT…]`.
 //!
 //! ROOT is `DIRECTORY`, used as it is, or `overlay:UPPER:WORK:LAYER[:LAYER…]`, the lowest layer first; with `line:` for
 //! `overlay:` the kernel is told of them as before Linux 6.8. Says on standard error as whom it runs; exits as the command did, or with 125 if it could not be started.
@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rb_exec::{
-    KillSwitch, Network, RootDriver, RootMount, Router, Runtime, Spec, Stream, Upper, UserSpec,
-    enter_runtime, probe_host, run,
+    Isolation, KillSwitch, Network, RootDriver, RootMount, Router, Runtime, Spec, Stream, Upper, UserSpec,
+    enter_chroot, enter_runtime, probe_host, run,
 };
 
 fn main() -> ExitCode {
-    let privileges = match enter_runtime() {
+    let in_chroot = std::env::args().nth(1).as_deref() == Some("--chroot");
+    let entered = if in_chroot { enter_chroot() } else { enter_runtime() };
+    let privileges = match entered {
         Ok(privileges) => privileges,
         Err(error) => return fail(&error),
     };
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
     let root = loop {
         match arguments.next().as_deref() {
             Some("--network") => spec.network = Network::Host,
+            Some("--chroot") => {
+                spec.isolation = Isolation::Chroot;
+                spec.network = Network::Host;
+            }
             Some("--outside") => outside = true,
             Some("--insecure") => spec.insecure = true,
             Some("--runtime") => {

@@ -208,6 +208,13 @@ fn sweep(above: &Path) {
     }
 }
 
+/// Returns the least limit on memory of the groups that this process is in; nothing where there is none.
+pub(crate) fn memory_limit() -> Option<u64> {
+    let limits = Limits { memory_bytes: Some(1), ..Limits::default() };
+    let hierarchies = Hierarchy::for_limits(&limits, None).ok()?;
+    hierarchies.iter().flat_map(Hierarchy::memory_limits).min()
+}
+
 /// Tells which version limits are set by here, or why none can be.
 pub(crate) fn probe() -> Result<&'static str, ExecError> {
     let limits = Limits { memory_bytes: Some(1 << 30), pids: Some(1 << 20), ..Limits::default() };

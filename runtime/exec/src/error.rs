@@ -79,6 +79,17 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// What a mount is to show is not in the tree that it is taken from, or cannot be opened there.
+    #[error("the source `{selector}` of the mount at `{target}` cannot be opened")]
+    MountSource {
+        /// Path inside, as asked for.
+        target: String,
+        /// Path in that tree, as asked for.
+        selector: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A mount target or selector is not usable.
     #[error("mount target `{target}` {problem}")]
     Target {
@@ -223,6 +234,33 @@ pub enum ExecError {
         /// What it says.
         message: String,
     },
+    /// A chroot cannot do what is asked.
+    #[error(
+        "a chroot (`--isolation=chroot`) cannot {what}; a sandbox can, where the machine lets rb make one (`rb doctor`)"
+    )]
+    ChrootUnable {
+        /// What it cannot do.
+        what: String,
+    },
+    /// Commands cannot run in a chroot here.
+    #[error("steps cannot run in a chroot: {reason}")]
+    NoChroot {
+        /// What is missing.
+        reason: String,
+        /// What to ask for.
+        remedy: String,
+    },
+    /// A command did what a sandbox does not let it do, and a chroot only notices.
+    #[error("the command {what} `{target}`, which no step may do")]
+    Forbidden {
+        /// The path inside.
+        target: String,
+        /// What it did.
+        what: &'static str,
+    },
+    /// Who is to end what a command leaves behind was ended itself.
+    #[error("the process that watches over the command was killed, by the command or for want of memory")]
+    KeeperKilled,
     /// The kill switch was thrown before the command started.
     #[error("cancelled")]
     Cancelled,
@@ -232,7 +270,19 @@ impl ExecError {
     /// Returns what can be done about it on this machine, if its files tell.
     pub fn help(&self) -> Option<String> {
         if let Self::UserNamespace { remedy, .. } = self {
+            let or = if crate::chroot::is_possible() {
+                "; or build with --isolation=chroot, which isolates less"
+            } else {
+                ""
+            };
+            return Some(format!("{remedy}{or}"));
+        }
+        if let Self::NoChroot { remedy, .. } = self {
             return Some(remedy.clone());
+        }
+        if let Self::Forbidden { .. } = self {
+            let why = "in a sandbox it is mounted, read-only or not to be moved; with --isolation=chroot that shows only when the step has ended";
+            return Some(why.to_owned());
         }
         let Self::Step { step, source } = self else { return None };
         if source.kind() != io::ErrorKind::PermissionDenied || !step.starts_with("mount ") {
@@ -251,7 +301,9 @@ impl ExecError {
             | Self::UnknownRlimit { .. }
             | Self::UnknownRuntime { .. }
             | Self::RuntimeUnable { .. }
+            | Self::ChrootUnable { .. }
             | Self::Target { .. }
+            | Self::MountSource { .. }
             | Self::Nul { .. }
             | Self::NoCommand => ErrorKind::Input,
             Self::NotFound { .. }
@@ -259,6 +311,8 @@ impl ExecError {
             | Self::InterpreterNotFound { .. }
             | Self::NotExecutable { .. }
             | Self::Cwd { .. }
+            | Self::Forbidden { .. }
+            | Self::KeeperKilled
             | Self::Cancelled => ErrorKind::Build,
             Self::UserNamespace { .. }
             | Self::Setup { .. }
@@ -269,6 +323,7 @@ impl ExecError {
             | Self::Cgroup { .. }
             | Self::Outside { .. }
             | Self::NoRuntime { .. }
+            | Self::NoChroot { .. }
             | Self::Runtime { .. }
             | Self::MountPoint { .. }
             | Self::UnmappedId { .. } => ErrorKind::Environment,

@@ -193,19 +193,29 @@ pub(crate) fn generate(spec: &Spec, hostname: &str) -> io::Result<Generated> {
     let mount = tmpfs(&[("mode", "755".to_owned())], attributes)?;
     write_file(&mount, "blank", b"")?;
     make_directory(&mount, "empty")?;
-    let mut names = vec!["hosts", "hostname"];
-    write_file(&mount, "hosts", hosts(spec, hostname).as_bytes())?;
-    write_file(&mount, "hostname", format!("{hostname}\n").as_bytes())?;
+    let mut names = Vec::new();
+    for (name, text) in texts(spec, hostname)? {
+        write_file(&mount, name, &text)?;
+        names.push(name);
+    }
+    Ok(Generated { mount, names })
+}
+
+/// Returns the generated files of `/etc`, by name.
+pub(crate) fn texts(spec: &Spec, hostname: &str) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut texts = vec![
+        ("hosts", hosts(spec, hostname).into_bytes()),
+        ("hostname", format!("{hostname}\n").into_bytes()),
+    ];
     if !spec.network.is_none() {
         let own = resolver::of_this_machine(Path::new(resolver::FILE))?;
         let text = match spec.network {
             Network::Member(_) => resolver::asking(Member::resolver(), &own),
             Network::Host | Network::None => own,
         };
-        write_file(&mount, "resolv.conf", &text)?;
-        names.push("resolv.conf");
+        texts.push(("resolv.conf", text));
     }
-    Ok(Generated { mount, names })
+    Ok(texts)
 }
 
 fn hosts(spec: &Spec, hostname: &str) -> String {

@@ -3,7 +3,8 @@
 //! For what: `RUN` of every frontend, `rb run`, and whatever else executes what is not ours. In: a [`Spec`]. Out: an
 //! [`ExecOutcome`] and the command's output; or an [`ExecError`] that says why it did not start.
 //!
-//! In place of our own sandbox another runtime can run the command: `oci`.
+//! In place of our own sandbox another runtime can run the command: `oci`; and where no sandbox can be made, who asks for it gets a
+//! `chroot`.
 //!
 //! What must run on the user's own machine, outside of every sandbox, goes through [`Outside`].
 //!
@@ -18,6 +19,7 @@
 
 mod cdi;
 mod cgroup;
+mod chroot;
 mod emulation;
 mod error;
 mod files;
@@ -26,6 +28,7 @@ mod host;
 mod identity;
 mod kill;
 mod limits;
+mod memory;
 mod net;
 mod oci;
 mod outside;
@@ -48,10 +51,12 @@ mod user;
 
 pub use cdi::{CdiError, DEVICE_FOLDERS, Devices};
 pub use cgroup::{CpuQuota, Limits};
+pub use chroot::{enter_chroot, probe_chroot};
 pub use emulation::{EmulationError, Emulator, Emulators, Machine, Running};
 pub use error::ExecError;
 pub use kill::KillSwitch;
 pub use limits::is_rlimit;
+pub use memory::{MemoryMeter, machine_memory};
 pub use net::{Member, NetworkError, Router, SharedNetwork};
 pub use oci::{Runtime, probe_runtime};
 pub use outside::{HostCommand, Outside};
@@ -60,7 +65,7 @@ pub use run::{ExecOutcome, ExitStatus, Stream, run};
 pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
 pub use socket::Socket;
 pub use spec::{
-    Bind, ExtraMount, FileMount, Forward, Hidden, Network, Output, OverlayMount, Rlimit, RootDriver,
-    RootMount, SocketMount, Spec, Stdin, Stdio, Upper, UserSpec,
+    Bind, ExtraMount, FileMount, Forward, Hidden, Isolation, Network, Output, OverlayMount, Rlimit,
+    RootDriver, RootMount, SocketMount, Spec, Stdin, Stdio, Upper, UserSpec,
 };
 pub use terminal::{RawMode, Size, Terminal};

@@ -30,10 +30,12 @@ use crate::user::User;
 use crate::{identity, limits, roots, seccomp, user};
 
 mod bundled;
+mod chroot;
 mod extra;
 mod foreign;
 mod standard;
 
+pub(crate) use chroot::{ChrootPlan, prepare as chroot};
 pub(crate) use foreign::Ids;
 use standard::Standard;
 
@@ -166,19 +168,12 @@ pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecEr
     steps.push("die with the parent", Step::DieWithParent);
     let environment = environment(spec, &user);
     let candidates = candidates(name, &environment);
-    let texts = |list: &[String], what| -> Result<Vec<CString>, ExecError> {
-        list.iter().map(|item| text(item.as_str(), what)).collect()
-    };
-    let mut variables = texts(&environment, "the environment")?;
-    for (name, value) in &spec.secret_env {
-        variables.push(text([name.as_bytes(), b"=", value.bytes()].concat(), "a secret variable")?);
-    }
     steps.push(
         "execute",
         Step::Execute {
             candidates: texts(&candidates, "the command")?,
             arguments: texts(&spec.args, "an argument")?,
-            environment: variables,
+            environment: variables(spec, &environment)?,
             init: spec.init,
         },
     );
@@ -383,6 +378,15 @@ fn environment(spec: &Spec, user: &User) -> Vec<String> {
     environment
 }
 
+/// The environment as the kernel takes it, secrets included.
+fn variables(spec: &Spec, environment: &[String]) -> Result<Vec<CString>, ExecError> {
+    let mut variables = texts(environment, "the environment")?;
+    for (name, value) in &spec.secret_env {
+        variables.push(text([name.as_bytes(), b"=", value.bytes()].concat(), "a secret variable")?);
+    }
+    Ok(variables)
+}
+
 /// The paths at which a program may be: itself if it has a slash, else in each absolute directory of `PATH`.
 fn candidates(name: &str, environment: &[String]) -> Vec<String> {
     if name.is_empty() {
@@ -402,6 +406,10 @@ fn hostname(spec: &Spec) -> &str {
 
 fn text(bytes: impl Into<Vec<u8>>, what: &'static str) -> Result<CString, ExecError> {
     CString::new(bytes).map_err(|_| ExecError::Nul { what })
+}
+
+fn texts(list: &[String], what: &'static str) -> Result<Vec<CString>, ExecError> {
+    list.iter().map(|item| text(item.as_str(), what)).collect()
 }
 
 fn clone(file: &OwnedFd) -> Result<OwnedFd, ExecError> {

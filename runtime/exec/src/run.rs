@@ -13,9 +13,10 @@ use rustix::process::Signal;
 use crate::cgroup::{self, Group};
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
+use crate::memory::Watch;
 use crate::plan::{self, Label, Plan, Source};
-use crate::spec::{Network, Spec};
-use crate::{forward, room, terminal};
+use crate::spec::{Isolation, Network, Spec};
+use crate::{chroot, forward, room, terminal};
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +59,7 @@ pub struct ExecOutcome {
     pub out_of_memory: bool,
 }
 
-const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+pub(crate) const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// The code that stands for an end by SIGKILL.
@@ -73,6 +74,9 @@ pub fn run(
     kill: &KillSwitch,
     log: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<ExecOutcome, ExecError> {
+    if spec.isolation == Isolation::Chroot {
+        return chroot::run(spec, kill, log);
+    }
     let started = Instant::now();
     if kill.is_killed() {
         return Err(ExecError::Cancelled);
@@ -111,8 +115,7 @@ pub fn run(
         ids.map(&child)?;
     }
     drop(place);
-    let mut clock =
-        Clock { end: spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout)), is_up: false };
+    let mut clock = Clock::of(spec, None);
     let mut hear = |stream: Stream, bytes: &[u8]| {
         if let Some(bundle) = &mut bundle {
             bundle.hear(stream, bytes);
@@ -164,32 +167,58 @@ pub fn run(
     Ok(ExecOutcome { status, duration: started.elapsed(), timed_out: clock.is_up, out_of_memory })
 }
 
-/// When a command is to end at the latest.
-struct Clock {
+/// When something is to be done while a command runs.
+pub(crate) struct Clock {
+    /// It is to end at the latest.
     end: Option<Instant>,
     is_up: bool,
+    /// The line to a keeper, by which all that it keeps is ended.
+    line: Option<Arc<OwnedFd>>,
+    /// Its memory is looked at.
+    watch: Option<Watch>,
 }
 
 impl Clock {
-    /// Returns how long to wait at most; ends `child` when its time is up.
+    /// Begins with this moment.
+    pub(crate) fn of(spec: &Spec, line: Option<Arc<OwnedFd>>) -> Self {
+        let end = spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { end, is_up: false, line, watch: spec.memory.as_ref().and_then(Watch::new) }
+    }
+
+    /// Whether the time was up before the command had ended.
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Returns how long to wait at most; looks at `child` when it is time to, and ends it when its time is up.
     fn left(&mut self, child: &Child) -> Option<Timespec> {
+        let next = self.watch.as_mut().map(|watch| watch.look(child));
+        let left = next.into_iter().chain(self.left_to_run(child)).min()?;
+        // A time too long for the kernel is none.
+        Timespec::try_from(left).ok()
+    }
+
+    fn left_to_run(&mut self, child: &Child) -> Option<Duration> {
         let left = self.end?.saturating_duration_since(Instant::now());
         if left.is_zero() {
             self.is_up = true;
             self.end = None;
-            child.kill();
+            match &self.line {
+                // It may have ended by itself.
+                Some(line) => drop(rustix::net::shutdown(line, rustix::net::Shutdown::Write)),
+                None => child.kill(),
+            }
             return None;
         }
-        // A time too long for the kernel is none.
-        Timespec::try_from(left).ok()
+        Some(left)
     }
 }
 
-fn waiting(source: io::Error) -> ExecError {
+pub(crate) fn waiting(source: io::Error) -> ExecError {
     ExecError::Setup { action: "wait for the command".to_owned(), source }
 }
 
-fn failed_step(spec: &Spec, label: Option<&Label>, errno: i32) -> ExecError {
+pub(crate) fn failed_step(spec: &Spec, label: Option<&Label>, errno: i32) -> ExecError {
     let source = io::Error::from_raw_os_error(errno);
     match label {
         Some(Label::Cwd) => ExecError::Cwd { cwd: spec.cwd.clone(), source },
@@ -198,7 +227,7 @@ fn failed_step(spec: &Spec, label: Option<&Label>, errno: i32) -> ExecError {
     }
 }
 
-fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
+pub(crate) fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
     let program = program.to_owned();
     match Errno::from_raw_os_error(errno) {
         Errno::NOENT | Errno::NOTDIR if found => ExecError::InterpreterNotFound { program },
@@ -211,7 +240,7 @@ fn not_executed(program: &str, errno: i32, found: bool) -> ExecError {
 ///
 /// All writers are processes of the sandbox and end with it, so what is left is complete; should a writer have been
 /// handed out of the sandbox, it is not waited for.
-fn carry(
+pub(crate) fn carry(
     child: &Child,
     mut pipes: Vec<(Stream, OwnedFd)>,
     clock: &mut Clock,

@@ -71,9 +71,13 @@ pub fn enter_runtime() -> Result<Privileges, ExecError> {
         let (plan, reason) = plan_for(uid, gid);
         enter(&plan, uid, gid, reason)?
     };
+    Ok(entered(Privileges { mode, reason, outer_uid: uid, outer_gid: gid }))
+}
+
+/// Remembers what this process runs commands with; what was remembered first stays.
+pub(crate) fn entered(privileges: Privileges) -> Privileges {
     raise_descriptor_limit();
-    let privileges = Privileges { mode, reason, outer_uid: uid, outer_gid: gid };
-    Ok(ENTERED.get_or_init(|| privileges).clone())
+    ENTERED.get_or_init(|| privileges).clone()
 }
 
 /// A sandbox in preparation holds some fifty descriptors, and many are prepared at once.

@@ -89,15 +89,26 @@ const CONDITIONAL: &[(table::Row, Verdict)] = &[
     (("socket", [41, 359, 41, 198]), Verdict::OneOf(SOCKET_FAMILIES)),
 ];
 
+/// What a command may ask of itself alone where it sees the processes of others: the kernel lets it limit those of its user, and
+/// neither Landlock nor the capabilities stand in its way.
+const OF_ITSELF: &[(table::Row, Verdict)] =
+    &[(("prlimit64", [302, 340, 302, 261]), Verdict::OneOf(&[(0, 0)]))];
+
 /// Returns the filter for everything but insecure runs. Made at the first call.
 pub(crate) fn filter() -> Filter {
     static FILTER: OnceLock<Filter> = OnceLock::new();
     FILTER
-        .get_or_init(|| Filter::new(compile(ABIS)).expect("the table is fixed and its program short"))
+        .get_or_init(|| Filter::new(compile(ABIS, &[])).expect("the table is fixed and its program short"))
         .clone()
 }
 
-fn compile(abis: &[Abi]) -> Vec<Instruction> {
+/// Returns the filter for a command that is not alone among processes.
+pub(crate) fn filter_beside_others() -> Filter {
+    Filter::new(compile(ABIS, OF_ITSELF)).expect("the table is fixed and its program short")
+}
+
+/// Makes the program; what `narrower` says of a call counts before the table.
+fn compile(abis: &[Abi], narrower: &[(table::Row, Verdict)]) -> Vec<Instruction> {
     let mut program = vec![statement(LOAD, ARCHITECTURE)];
     let mut rest = abis;
     while let Some(first) = rest.first() {
@@ -105,7 +116,7 @@ fn compile(abis: &[Abi]) -> Vec<Instruction> {
         let (group, others) = rest.split_at(same);
         let mut runs = Vec::new();
         for abi in group {
-            append_runs(&mut runs, *abi);
+            append_runs(&mut runs, *abi, narrower);
         }
         let mut block = vec![statement(LOAD, NUMBER)];
         block.extend(search(&runs));
@@ -119,10 +130,11 @@ fn compile(abis: &[Abi]) -> Vec<Instruction> {
 }
 
 /// Appends the runs of equal verdicts of one ABI: (first number, verdict), ascending.
-fn append_runs(runs: &mut Vec<(u32, Verdict)>, abi: Abi) {
+fn append_runs(runs: &mut Vec<(u32, Verdict)>, abi: Abi, narrower: &[(table::Row, Verdict)]) {
     let mut verdicts = BTreeMap::new();
     let allowed = table::ALLOWED.iter().map(|row| (row, Verdict::Allow));
-    for ((_, numbers), verdict) in allowed.chain(CONDITIONAL.iter().map(|(row, verdict)| (row, *verdict))) {
+    let conditional = CONDITIONAL.iter().chain(narrower).map(|(row, verdict)| (row, *verdict));
+    for ((_, numbers), verdict) in allowed.chain(conditional) {
         if let Some(number) = numbers.get(abi.column).and_then(|number| u32::try_from(*number).ok()) {
             verdicts.insert(number, verdict);
         }

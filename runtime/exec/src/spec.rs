@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::cgroup::Limits;
 use crate::emulation::Emulator;
+use crate::memory::MemoryMeter;
 use crate::net::Member;
 use crate::oci::Runtime;
 use crate::socket::Socket;
@@ -53,6 +54,8 @@ pub struct Spec {
     /// Control group beneath which that of the command is made, as a path from the root of the hierarchy; our own is used, or
     /// one of ours at the top, where there is none here.
     pub cgroup_parent: Option<String>,
+    /// Hears how much memory its processes take; nobody does where it has a terminal.
+    pub memory: Option<MemoryMeter>,
     /// Size of `/dev/shm`; 64 MiB if absent.
     pub shm_bytes: Option<u64>,
     /// How long it may run before all its processes are killed. A command with a terminal may run for ever.
@@ -73,6 +76,8 @@ pub struct Spec {
     pub init: bool,
     /// Who runs it in place of our own sandbox.
     pub runtime: Option<Runtime>,
+    /// What it runs in.
+    pub isolation: Isolation,
 }
 
 impl Spec {
@@ -95,6 +100,7 @@ impl Spec {
             rlimits: Vec::new(),
             limits: Limits::default(),
             cgroup_parent: None,
+            memory: None,
             shm_bytes: None,
             timeout: None,
             emulator: None,
@@ -104,8 +110,20 @@ impl Spec {
             forwards: Vec::new(),
             init: false,
             runtime: None,
+            isolation: Isolation::Sandbox,
         }
     }
+}
+
+/// What a command runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Namespaces of its own.
+    #[default]
+    Sandbox,
+    /// A root of its own and nothing else, where there can be no namespaces: weaker, and only for who asks for it. What would be mounted
+    /// is put into the root and taken out again, so roots and mounts are directories that are this run's own.
+    Chroot,
 }
 
 /// A file system made of layers.

@@ -57,6 +57,8 @@ pub(crate) struct Stubs {
     stubs: Vec<Stub>,
     parents: Vec<Parent>,
     settled: bool,
+    /// What becomes of each parent, if that was decided before the end.
+    fates: Option<Vec<Fate>>,
 }
 
 impl Stubs {
@@ -71,6 +73,26 @@ impl Stubs {
         StubBase(base): StubBase,
         path: &Path,
         kind: Kind,
+        above: &Stat,
+    ) -> io::Result<()> {
+        self.remember_above(StubBase(base), path, above)?;
+        let Some(at) = self.bases.get(base) else { return Ok(()) };
+        let path = at.prefix.join(path);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let whiteout = match (open_directory(&at.directory, parent), path.file_name()) {
+            (Ok(directory), Some(name)) => rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| is_whiteout(&stat)),
+            _ => false,
+        };
+        self.stubs.push(Stub { base, path, kind, whiteout });
+        Ok(())
+    }
+
+    /// To be called before something at `path` of the mount is put aside or made, in a directory that looks like `above` there.
+    pub(crate) fn remember_above(
+        &mut self,
+        StubBase(base): StubBase,
+        path: &Path,
         above: &Stat,
     ) -> io::Result<()> {
         let Some(at) = self.bases.get(base) else { return Ok(()) };
@@ -99,12 +121,6 @@ impl Stubs {
         if let Some(known) = known {
             known.modified.get_or_insert_with(|| modified(above));
         }
-        let whiteout = match (open_directory(&at.directory, parent), path.file_name()) {
-            (Ok(directory), Some(name)) => rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| is_whiteout(&stat)),
-            _ => false,
-        };
-        self.stubs.push(Stub { base, path, kind, whiteout });
         Ok(())
     }
 
@@ -124,13 +140,21 @@ impl Stubs {
         }
     }
 
-    fn remove(&mut self) -> io::Result<()> {
+    /// Decides what becomes of the directories around stubs, as they are now: what is done to them from here on is not the
+    /// command's doing.
+    pub(crate) fn judge(&mut self) {
         if !self.settled {
             // Nothing ran, so everything is as we left it.
             self.settle();
         }
+        let fates = self.parents.iter().map(|parent| self.fate(parent)).collect();
+        self.fates.get_or_insert(fates);
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
         // What is to become of each is decided before the removals, which touch.
-        let fates: Vec<Fate> = self.parents.iter().map(|parent| self.fate(parent)).collect();
+        self.judge();
+        let fates = self.fates.take().unwrap_or_default();
         for stub in self.stubs.iter().rev() {
             let Some(base) = self.bases.get(stub.base) else { continue };
             remove_stub(base, stub)?;
@@ -174,6 +198,7 @@ impl Stubs {
 }
 
 /// What becomes of a directory that stubs were made in.
+#[derive(Debug)]
 enum Fate {
     /// Nobody touched it: it is as it was.
     Restored,

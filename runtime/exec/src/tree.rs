@@ -70,6 +70,9 @@ pub(crate) struct Place {
     pub(crate) at: Vec<OsString>,
     /// What is there; `None` inside a mount that does not exist yet.
     file: Option<Rc<OwnedFd>>,
+    /// Index of the mount it is in, and its path there.
+    mount: usize,
+    path: PathBuf,
 }
 
 impl Place {
@@ -150,6 +153,22 @@ impl Tree {
         let mut bytes = Vec::new();
         std::fs::File::from(opened).take(limit).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
+    }
+
+    /// To be called before what stands at `place` is put aside, in the directory `above`, for something else to stand there.
+    pub(crate) fn put_aside(&mut self, place: &Place, above: &OwnedFd) -> io::Result<()> {
+        match self.mounts.get(place.mount).and_then(|mount| mount.base) {
+            // At its own place it is the mount that is put aside, which was remembered when that was put there.
+            Some(base) if !place.path.as_os_str().is_empty() => {
+                self.stubs.remember_above(base, &place.path, &rustix::fs::fstat(above)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// To be called when all has ended and before what was put aside comes back.
+    pub(crate) fn judge(&mut self) {
+        self.stubs.judge();
     }
 
     /// To be called when all places are made and before anything runs.
@@ -236,8 +255,8 @@ impl Tree {
             let file = rustix::fs::openat(&*directory, &name, flags, Mode::empty())?;
             stack.push(Node { name, file: Some(Rc::new(file)), mount, path });
         }
-        let file = stack.last().map_or(&root, |node| node).file.clone();
-        Ok(Some(Place { at: stack.into_iter().map(|node| node.name).collect(), file }))
+        let Node { file, mount, path, .. } = stack.last().unwrap_or(&root).clone();
+        Ok(Some(Place { at: stack.into_iter().map(|node| node.name).collect(), file, mount, path }))
     }
 
     fn create(

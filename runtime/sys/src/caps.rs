@@ -31,6 +31,11 @@ impl Capabilities {
         Self(self.0 & other.0)
     }
 
+    /// Returns what is in this set and not in the other.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether `number` is in the set.
     pub const fn has(self, number: u32) -> bool {
         self.0 & (1 << number) != 0

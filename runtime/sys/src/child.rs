@@ -23,6 +23,7 @@ use crate::trampoline;
 
 mod call;
 mod interpret;
+mod keep;
 mod mounts;
 
 /// How many descriptors a child can keep in [`Slot`]s.
@@ -136,6 +137,24 @@ pub enum Step {
     PivotRoot {
         /// The mount.
         root: FileRef,
+    },
+    /// Stays behind as a keeper, and goes on in a child: what that leaves behind ends with it. How it ended is written on the line
+    /// (see [`Ended::told`]), and when the line is hung up, all of it ends.
+    Keep {
+        /// The keeper's end of a pair of stream sockets.
+        line: FileRef,
+        /// `/proc`, opened for reading and for nobody else.
+        processes: FileRef,
+    },
+    /// Makes a directory the root and enters it (chroot(2)).
+    Chroot {
+        /// The directory.
+        root: FileRef,
+    },
+    /// Keeps to what a ruleset of [`landlock`](crate::landlock) allows; after [`Step::NoNewPrivileges`].
+    Restrict {
+        /// The ruleset.
+        ruleset: FileRef,
     },
     /// prlimit(2).
     Limit {
@@ -324,6 +343,18 @@ pub enum Ended {
     Exited(i32),
     /// By this signal.
     Signaled(i32),
+}
+
+impl Ended {
+    /// Reads what a keeper writes on its line ([`Step::Keep`]).
+    pub fn told(status: [u8; 4]) -> Self {
+        let status = i32::from_ne_bytes(status);
+        if libc::WIFEXITED(status) {
+            Self::Exited(libc::WEXITSTATUS(status))
+        } else {
+            Self::Signaled(libc::WTERMSIG(status))
+        }
+    }
 }
 
 impl Child {

@@ -159,6 +159,18 @@ impl Hierarchy {
         Ok(group)
     }
 
+    /// Returns the limits on memory of the group that this process is in, and of those above it.
+    pub(super) fn memory_limits(&self) -> Vec<u64> {
+        let file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        let own = self.mount.join(&self.own);
+        let groups = own.ancestors().take_while(|group| group.starts_with(&self.mount));
+        // Version 2 says `max` where there is none.
+        groups.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).collect()
+    }
+
     /// Has a new group of version 1 run where the one above it runs, which is nowhere until it is told.
     pub(super) fn settle(&self, group: &Path) -> Result<(), ExecError> {
         if self.version == Version::Two || !self.controllers.contains(&"cpuset") {
@@ -382,6 +394,24 @@ mod tests {
                 "Two /sys/fs/cgroup/unified/builds/a pids"
             ]
         );
+    }
+
+    #[test]
+    fn limits_on_memory_are_those_of_all_groups_above() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let hierarchy = |version| Hierarchy {
+            version,
+            controllers: vec!["memory"],
+            mount: dir.path().to_owned(),
+            own: PathBuf::from("jobs/x"),
+            parent: None,
+        };
+        fs::create_dir_all(dir.path().join("jobs/x")).expect("makes");
+        for (group, bytes) in [("", "max"), ("jobs", "700\n"), ("jobs/x", "900\n")] {
+            fs::write(dir.path().join(group).join("memory.max"), bytes).expect("writes");
+        }
+        assert_eq!(hierarchy(Version::Two).memory_limits(), [900, 700]);
+        assert_eq!(hierarchy(Version::One).memory_limits(), [0_u64; 0]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Each is made detached, its place is found, and what lies beneath another is attached after it. A part of a stack of
 //! layers cannot be cut out of a detached mount on kernels before 6.15, so the child does it, from a mount aside.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +44,7 @@ pub(super) fn prepare(
     mounts.into_iter().map(|mount| extra_mount(mount, nodev, tree, program)).collect()
 }
 
-fn target_of(mount: &ExtraMount) -> &str {
+pub(super) fn target_of(mount: &ExtraMount) -> &str {
     match mount {
         ExtraMount::Bind(Bind { target, .. })
         | ExtraMount::Tmpfs { target, .. }
@@ -55,7 +54,7 @@ fn target_of(mount: &ExtraMount) -> &str {
     }
 }
 
-fn depth(target: &str) -> usize {
+pub(super) fn depth(target: &str) -> usize {
     target.split('/').filter(|name| !name.is_empty() && *name != ".").count()
 }
 
@@ -111,7 +110,7 @@ fn extra_mount(
             let detached = roots::mount(root, attributes)?;
             let selected = match depth(selector) {
                 0 => None,
-                _ => Some(select(&detached.mount, selector)?),
+                _ => Some(select_path(&detached.mount, selector, &target)?),
             };
             // A symlink may lead to the root itself.
             let Some((part, path)) = selected.filter(|(_, path)| path != Path::new(".")) else {
@@ -158,12 +157,19 @@ fn single(
     Ok(Prepared { source, place, target })
 }
 
-/// Opens `selector` in a mount, within it; also returns its path there, without symlinks.
-fn select(mount: &OwnedFd, selector: &str) -> Result<(OwnedFd, PathBuf), ExecError> {
+/// Opens `selector` in a mount or directory that is to stand at `target`, within it; also returns its path there, without symlinks.
+pub(super) fn select_path(
+    mount: &OwnedFd,
+    selector: &str,
+    target: &str,
+) -> Result<(OwnedFd, PathBuf), ExecError> {
     let mut inside = Tree::new(clone(mount)?, None);
-    let missing = |source| ExecError::MountPoint { target: selector.to_owned(), source };
+    let missing = |source| {
+        let (target, selector) = (target.to_owned(), selector.to_owned());
+        ExecError::MountSource { target, selector, source }
+    };
     let place = inside.find(selector).map_err(missing)?;
-    let place = place.ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?;
+    let place = place.ok_or_else(|| missing(rustix::io::Errno::NOENT.into()))?;
     let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&place.path()).into_owned()));
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;

@@ -42,7 +42,7 @@ const UNKNOWN: u32 = RETURN_ERRNO | ENOSYS;
 #[test]
 fn every_number_of_every_abi_gets_its_verdict() {
     for abis in [ALL, ARM] {
-        let program = compile(abis);
+        let program = compile(abis, &[]);
         assert!(program.len() < 1500, "{} instructions", program.len());
         for abi in abis {
             let conditional: Vec<i16> = CONDITIONAL.iter().map(|(row, _)| row.1[abi.column]).collect();
@@ -66,7 +66,7 @@ fn every_number_of_every_abi_gets_its_verdict() {
 
 #[test]
 fn conditions_look_at_the_first_argument() {
-    let program = compile(ALL);
+    let program = compile(ALL, &[]);
     let [x64, x32, i386] = ALL else { panic!() };
     for (abi, clone, personality, socket) in [(x64, 56, 135, 41), (x32, 56, 135, 41), (i386, 120, 136, 359)] {
         let ask = |number: u32, argument| evaluate(&program, abi.architecture, number + abi.offset, argument);
@@ -88,6 +88,19 @@ fn conditions_look_at_the_first_argument() {
             assert_eq!(ask(socket, family), if refused { DENIED } else { ALLOWED }, "family {family}");
         }
         assert_eq!(ask(socket, 0x1_0000_0002), DENIED, "high bits");
+    }
+}
+
+#[test]
+fn beside_others_a_command_limits_itself_alone() {
+    let [wide, narrow] = [&[][..], OF_ITSELF].map(|narrower| compile(ALL, narrower));
+    let [x64, x32, i386] = ALL else { panic!() };
+    for (abi, number) in [(x64, 302), (x32, 302), (i386, 340)] {
+        let ask = |program: &[Instruction], process| {
+            evaluate(program, abi.architecture, number + abi.offset, process)
+        };
+        assert_eq!([ask(&wide, 0), ask(&wide, 1), ask(&narrow, 0)], [ALLOWED; 3]);
+        assert_eq!([ask(&narrow, 1), ask(&narrow, 1 << 32)], [DENIED; 2]);
     }
 }
 

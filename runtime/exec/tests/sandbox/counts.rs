@@ -45,6 +45,7 @@ pub(crate) fn alone(name: &str, work: impl FnOnce()) {
         .expect("the package util-linux");
     let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}{told}");
+    eprint!("{told}");
 }
 
 /// What there is, as far as this process sees it.

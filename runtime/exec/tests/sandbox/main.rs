@@ -7,6 +7,7 @@
 mod counts;
 mod support;
 
+mod chroot;
 mod commands;
 mod escapes;
 mod foreign;
@@ -16,6 +17,7 @@ mod isolation;
 mod leaks;
 mod limits;
 mod many;
+mod memory;
 mod mounts;
 mod networks;
 mod oci;

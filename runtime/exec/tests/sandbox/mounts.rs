@@ -344,7 +344,7 @@ fn other_stacks_and_parts_of_them() {
     assert_eq!(listing(&scratch.path().join("upper")), Vec::<String>::new());
     for selector in ["/missing", "/out", "/out/passwd"] {
         spec.mounts = vec![mount(selector, "/x", None)];
-        assert!(matches!(try_spec(&spec), Err(ExecError::MountPoint { .. })), "{selector}");
+        assert!(matches!(try_spec(&spec), Err(ExecError::MountSource { .. })), "{selector}");
     }
     // A link out of a tree leads to its root, and what is written there is the mount's.
     let third = Upper { upper: scratch.directory("u3"), work: scratch.directory("w3") };
