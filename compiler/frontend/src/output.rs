@@ -82,6 +82,8 @@ pub struct BuildPlan {
     pub targets: Vec<Arc<TargetOutput>>,
     /// How many targets were asked for, each counted once for each platform.
     pub asked: usize,
+    /// What targets BUILD that could not be evaluated themselves, where the build keeps going; else nothing.
+    pub beside: Vec<Arc<TargetOutput>>,
     /// Filesystems that must be made even where nothing is exported from them: every target asked for or reached by
     /// BUILD, with a label such as `+test`.
     pub roots: Vec<(String, State)>,

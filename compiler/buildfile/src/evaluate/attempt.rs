@@ -167,7 +167,7 @@ impl Evaluator<'_> {
         }
         frame.images.truncate(before.images);
         frame.artifacts.truncate(before.artifacts);
-        frame.builds.truncate(before.builds);
+        self.leave(frame, before.builds);
         frame.artifact_tree = before.artifact_tree;
         (frame.nesting, frame.waiting) = (before.nesting, before.waiting);
         Ok(Some((failure, reached)))

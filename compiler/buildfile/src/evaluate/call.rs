@@ -74,7 +74,8 @@ impl Evaluator<'_> {
         let (evaluated, handed) =
             found.ok_or_else(|| internal("a call that names no argument twice gave no target"))?;
         inputs::note_reads(frame, &evaluated, &handed);
-        frame.incomplete |= evaluated.output.incomplete;
+        let is_tried = frame.trying.is_some();
+        frame.lack(&evaluated, is_tried)?;
         Ok(evaluated)
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
@@ -134,17 +135,18 @@ impl Evaluator<'_> {
             self.toggle(frame, &call.auto_skip).await?;
             wishes.extend(self.wishes(frame, call, Matrix::Allowed).await?);
         }
+        // What follows a BUILD does not need it, but for what follows a WAIT.
+        let is_needed = frame.waiting > 0 || frame.trying.is_some();
         for found in self.targets_each(wishes).await? {
             let (evaluated, handed) = match found {
                 Ok(found) => found,
-                // What follows a BUILD does not need it, but for what follows a WAIT.
-                Err(_) if self.request.keep_going && frame.waiting == 0 && frame.trying.is_none() => {
-                    frame.incomplete = true;
+                Err(error) if self.request.keep_going && !is_needed => {
+                    frame.lacks.get_or_insert_with(|| Arc::new(error));
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            frame.incomplete |= evaluated.output.incomplete;
+            frame.lack(&evaluated, is_needed)?;
             inputs::note_reads(frame, &evaluated, &handed);
             frame.silenced |= evaluated.silenced;
             frame.builds.push(evaluated.output);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rb_diag::Diagnostic;
 use rb_expression::Value;
 use rb_frontend::{ProjectRef, SavedArtifact, SavedImage, TargetKey, TargetOutput};
 use rb_llb::{HostAddress, NodeMeta, State};
@@ -18,7 +19,7 @@ use super::caches::CacheMount;
 use super::functions::CALLED_FROM;
 use super::scripts::Copied;
 use super::variables::Variables;
-use super::{Evaluated, File};
+use super::{Evaluated, Fallible, File};
 use crate::describe::{describe, title};
 use crate::resolve::{BASE, Imports, Resolved};
 
@@ -104,8 +105,8 @@ pub(super) struct Frame {
     pub(super) artifacts: Vec<SavedArtifact>,
     pub(super) images: Vec<SavedImage>,
     pub(super) builds: Vec<Arc<TargetOutput>>,
-    /// Something that it BUILDs or takes could not be evaluated, and the build goes on.
-    pub(super) incomplete: bool,
+    /// Why something that it BUILDs or takes could not be evaluated, and the build goes on.
+    pub(super) lacks: Option<Arc<Diagnostic>>,
     /// How many WAITs are open: what they wait for has to be there.
     pub(super) waiting: usize,
     /// Where something may fail that is then dealt with.
@@ -142,7 +143,7 @@ impl Frame {
             artifacts: Vec::new(),
             images: Vec::new(),
             builds: Vec::new(),
-            incomplete: false,
+            lacks: None,
             waiting: 0,
             trying: None,
         }
@@ -155,7 +156,7 @@ impl Frame {
         frame.scope.variables.global = base.globals.clone();
         frame.scope.imports = Imports::within(&base.imports);
         frame.reads.extend(base.reads.iter().cloned());
-        frame.incomplete = base.output.incomplete;
+        frame.lacks.clone_from(&base.lacks);
         if base.based {
             frame.start_from(base);
         }
@@ -259,6 +260,19 @@ impl Frame {
         });
     }
 
+    /// Notes what something that it BUILDs or takes lacks. Where `needed`, what could not be evaluated for that counts as failed
+    /// here: what is tried deals with it, and what follows a WAIT needs it.
+    pub(super) fn lack(&mut self, callee: &Evaluated, needed: bool) -> Fallible<()> {
+        match &callee.lacks {
+            Some(error) if needed => Err(Diagnostic::clone(error)),
+            Some(error) => {
+                self.lacks.get_or_insert_with(|| Arc::clone(error));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn finish(self) -> Evaluated {
         let is_base = self.is_base();
         let Self {
@@ -282,7 +296,7 @@ impl Frame {
             artifacts,
             images,
             builds,
-            incomplete,
+            lacks,
             waiting: _,
             trying: _,
         } = self;
@@ -296,13 +310,23 @@ impl Frame {
             images,
             builds,
             on_host,
-            incomplete,
+            incomplete: lacks.is_some(),
         };
         let (globals, imports) = match is_base {
             true => (scope.variables.global, scope.imports),
             false => (BTreeMap::new(), Imports::default()),
         };
-        Evaluated { output: Arc::new(output), globals, imports, reads, based, silenced, hosts, locally }
+        Evaluated {
+            output: Arc::new(output),
+            globals,
+            imports,
+            reads,
+            based,
+            silenced,
+            hosts,
+            locally,
+            lacks,
+        }
     }
 }
 

@@ -80,6 +80,8 @@ struct Evaluated {
     hosts: Vec<HostAddress>,
     /// It ended in LOCALLY, in this folder.
     locally: Option<String>,
+    /// Why something that it BUILDs or takes could not be evaluated, and the build goes on.
+    lacks: Option<Arc<Diagnostic>>,
 }
 
 struct Evaluator<'w> {
@@ -105,6 +107,8 @@ struct Evaluator<'w> {
     warnings: Mutex<Diagnostics>,
     /// What went wrong while a failure was dealt with.
     aftermath: Mutex<Diagnostics>,
+    /// What recipes BUILD that could not be evaluated themselves, and the build goes on.
+    left: Mutex<Vec<Arc<TargetOutput>>>,
 }
 
 /// Evaluates what was asked for.
@@ -142,6 +146,7 @@ impl<'w> Evaluator<'w> {
             held: Mutex::default(),
             warnings: Mutex::default(),
             aftermath: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 }
@@ -180,7 +185,9 @@ impl Evaluator<'_> {
         warnings.append(&mut self.warnings.lock().expect("no holder of this lock panics"));
         let settled = self.settled.lock().expect("no holder of this lock panics");
         let held = std::mem::take(&mut *self.held.lock().expect("no holder of this lock panics"));
-        plan::plan(driven, &settled, held, warnings, self.request.options.withhold_outputs).map_err(one)
+        let left = std::mem::take(&mut *self.left.lock().expect("no holder of this lock panics"));
+        plan::plan(driven, left, &settled, held, (warnings, self.request.options.withhold_outputs))
+            .map_err(one)
     }
 
     fn warn(&self, warning: Diagnostic) {
@@ -214,8 +221,21 @@ impl Evaluator<'_> {
             let base = self.base_of(&file, args.clone(), &key.platform, key.trusted, at).await?;
             Frame::on_base(Arc::clone(&file), key.clone(), loud, args, &base)
         };
-        self.body(&mut frame, file.recipe(&key.target.name).unwrap_or_default()).await?;
-        Ok(frame.finish())
+        match self.body(&mut frame, file.recipe(&key.target.name).unwrap_or_default()).await {
+            Ok(()) => Ok(frame.finish()),
+            Err(error) => {
+                self.leave(&mut frame, 0);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the BUILDs of a recipe from one on, which go on without it: where the build does, they are made and written.
+    fn leave(&self, frame: &mut Frame, from: usize) {
+        let builds = frame.builds.drain(from..);
+        if frame.loud && self.request.keep_going {
+            self.left.lock().expect("no holder of this lock panics").extend(builds);
+        }
     }
 
     /// Returns what the base recipe of a file leaves for some of its arguments.

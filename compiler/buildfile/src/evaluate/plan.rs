@@ -43,13 +43,13 @@ impl OutputId {
 }
 
 /// Walks from the targets that were asked for along their BUILDs, callees first, each key once. Where outputs are `withheld`,
-/// they may be in one another's way.
+/// they may be in one another's way. `beside` are BUILDs of targets that could not be evaluated themselves.
 pub(super) fn plan(
     driven: Driven,
+    beside: Vec<Arc<TargetOutput>>,
     settled: &BTreeSet<OutputId>,
     held: Vec<String>,
-    mut warnings: Diagnostics,
-    withheld: bool,
+    (mut warnings, withheld): (Diagnostics, bool),
 ) -> Fallible<BuildPlan> {
     warnings.sort_by_key(|warning| warning.labels.first().map(|label| label.span));
     warnings.dedup();
@@ -58,15 +58,16 @@ pub(super) fn plan(
     if !withheld {
         check_places(&targets)?;
     }
+    let all = [beside.as_slice(), targets.as_slice()].concat();
     let mut names = ImageNames { withheld, ..ImageNames::default() };
     let (mut roots, mut written) = (Vec::new(), Vec::new());
-    for target in callees_first(&targets) {
+    for target in callees_first(&all) {
         let found = outputs(target, &mut names)?;
         roots.extend(found.roots);
         written.extend(found.outputs.into_iter().filter(|(id, _)| !settled.contains(id)));
     }
     let outputs = written.into_iter().map(|(_, output)| output).collect();
-    Ok(BuildPlan { targets, asked, roots, outputs, held, warnings, failures })
+    Ok(BuildPlan { targets, asked, beside, roots, outputs, held, warnings, failures })
 }
 
 /// Walks BUILDs with a stack of its own: a build may be nested deeper than ours goes.
