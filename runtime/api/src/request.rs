@@ -156,6 +156,16 @@ impl Export {
         }
     }
 
+    /// Returns the roots that it writes something of, by their indexes.
+    pub fn roots(&self) -> Vec<usize> {
+        match self {
+            Self::Image { images, .. } | Self::OciLayout { images, .. } => {
+                images.iter().map(|image| image.root).collect()
+            }
+            Self::Local { root, .. } | Self::Tar { root, .. } => vec![*root],
+        }
+    }
+
     /// Returns how its images are written.
     pub fn format(&self) -> Option<&ImageFormat> {
         match self {
@@ -333,6 +343,8 @@ pub struct Outlook {
     pub step: bool,
     /// What would become of it.
     pub fate: Fate,
+    /// Of an image that is not unpacked, the layers that would have to come from its registry, with their sizes in bytes.
+    pub absent: BTreeMap<Digest, u64>,
 }
 
 /// What would become of a vertex.

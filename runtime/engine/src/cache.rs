@@ -1,7 +1,11 @@
 //! Cache records in the store: key → the outputs of a vertex.
 //!
 //! **Invariant:** a record is answered only if every snapshot it names is there. What was made with a single user id
-//! (no subordinate ids) is kept apart, since its trees cannot hold other owners: it never stands in for a full one.
+//! (no subordinate ids) is kept apart, since its trees cannot hold other owners: it never stands in for a full one. Of what was
+//! made by going on where a step had failed nothing is stored; from the first such result on nor are traces, which would say
+//! of what the next build has to make that it was there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rb_oci::{Digest, Hasher};
@@ -17,11 +21,13 @@ pub(crate) struct StoreCache {
     store: Store,
     claims: Claims,
     single_id: bool,
+    /// Something was made that is not to be found again.
+    has_resumed: AtomicBool,
 }
 
 impl StoreCache {
     pub(crate) fn new(store: Store, claims: Claims, single_id: bool) -> Self {
-        Self { store, claims, single_id }
+        Self { store, claims, single_id, has_resumed: AtomicBool::new(false) }
     }
 
     /// Returns the key under which the store keeps what the solver calls `key`.
@@ -67,6 +73,9 @@ impl Cache<Product> for StoreCache {
     }
 
     async fn store(&self, keys: &[Digest], values: &[Product]) -> Result<(), OpError> {
+        if values.iter().any(Product::is_resumed) {
+            self.has_resumed.store(true, Ordering::Relaxed);
+        }
         let Some((bytes, snapshots)) = value::encode(values) else { return Ok(()) };
         let keys: Vec<Digest> = keys.iter().map(|key| self.stored_key(key)).collect();
         self.on_store(move |store| keys.iter().try_for_each(|key| store.put_record(key, &bytes, &snapshots)))
@@ -105,6 +114,9 @@ impl Cache<Product> for StoreCache {
     }
 
     async fn keep_trace(&self, lineage: &Digest, trace: &Trace) -> Result<(), OpError> {
+        if self.has_resumed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let key = self.trace_key(lineage);
         let bytes = serde_json::to_vec(trace).expect("plain data serialises");
         self.on_store(move |store| store.put_record(&key, &bytes, &[])).await

@@ -110,6 +110,12 @@ pub enum EngineError {
         /// As asked for.
         id: u64,
     },
+    /// An image was to hold what a resumed step makes.
+    #[error("{what} would hold what a resumed step makes, which no clean build gives")]
+    ResumedImage {
+        /// The image.
+        what: String,
+    },
     /// A command failed while there was no room for what it writes.
     #[error("{outcome}: the disk of the state directory {} is full", root.display())]
     NoRoom {
@@ -314,6 +320,7 @@ impl EngineError {
             | Self::Reference(_)
             | Self::NotHere { .. }
             | Self::NotKept { .. }
+            | Self::ResumedImage { .. }
             | Self::BelowHost { .. }
             | Self::HostImage => ErrorKind::Input,
             Self::Cache { .. }
@@ -400,6 +407,7 @@ impl EngineError {
             Self::NotKept { .. } => {
                 Some("`rb shell --list` tells which are; they are kept for an hour".to_owned())
             }
+            Self::ResumedImage { .. } => Some(crate::ops::INSTEAD_OF_IMAGES.to_owned()),
             Self::NotHere { name } => Some(format!("`rb image pull {name}` gets it")),
             Self::Push { source, .. } => match source.as_ref() {
                 Self::Registry(error) => error.help_to_push(),

@@ -295,6 +295,17 @@ fn highest(store: &Store, keys: &[ContentKey]) -> Result<(usize, Option<Snapshot
     Ok((0, None))
 }
 
+/// Returns the layers of an image that bringing its tree would pull, with their sizes: those that are neither unpacked nor among
+/// the blobs. Asks nobody.
+pub(crate) fn absent(parts: &Parts, image: &PinnedImage) -> Result<BTreeMap<Digest, u64>, EngineError> {
+    let Origin::Registry(_) = image.origin else { return Ok(BTreeMap::new()) };
+    let keys = unpack::content_keys(&image.layers, ownership(parts));
+    let (below, _) = highest(&parts.store, &keys)?;
+    let above = image.layers.iter().skip(below).map(|(descriptor, _)| descriptor.clone()).collect();
+    let missing = arrivals::missing(&parts.store, above)?;
+    Ok(missing.into_iter().map(|(digest, descriptor)| (digest, descriptor.size())).collect())
+}
+
 /// Returns the tree of an image that is unpacked; none otherwise. Asks nobody.
 pub(crate) fn unpacked(parts: &Parts, image: &PinnedImage) -> Result<Option<Tree>, EngineError> {
     let content = image.content(parts);

@@ -38,6 +38,9 @@ impl Graphs {
     pub(crate) fn bind(&self, job: &Arc<JobContext>, watch: &Watch) -> Vec<VertexSpec<LlbOp>> {
         let mut specs = Vec::new();
         for graph in &self.0 {
+            if let Some(resumption) = job.parts.resumption.get() {
+                resumption.choose(graph);
+            }
             for vertex in graph.vertices() {
                 let meta = graph.meta(&vertex.digest);
                 let name = meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);

@@ -12,6 +12,7 @@ use crate::names::Names;
 use crate::ops::Nesting;
 use crate::packing::Packing;
 use crate::parts::Parts;
+use crate::pinned::PinnedImage;
 use crate::value::Tree;
 
 /// One job, as its ops see it.
@@ -39,6 +40,8 @@ pub(crate) struct JobContext {
     tails: Mutex<BTreeMap<Digest, LogTail>>,
     /// What commands left that failed, by their vertices.
     left: Mutex<BTreeMap<Digest, Tree>>,
+    /// Images of which something was not unpacked when a look came upon them, by their vertices.
+    packed: Mutex<BTreeMap<Digest, Arc<PinnedImage>>>,
 }
 
 impl JobContext {
@@ -64,6 +67,7 @@ impl JobContext {
             nesting: OnceLock::new(),
             tails: Mutex::default(),
             left: Mutex::default(),
+            packed: Mutex::default(),
         }
     }
 
@@ -120,6 +124,16 @@ impl JobContext {
     /// Returns what the command of a vertex left, if it failed in this job.
     pub(crate) fn left(&self, vertex: &Digest) -> Option<Tree> {
         self.left.lock().expect("no holder panics").get(vertex).cloned()
+    }
+
+    /// Notes that something of the image of a vertex is not unpacked.
+    pub(crate) fn note_packed(&self, vertex: Digest, image: Arc<PinnedImage>) {
+        self.packed.lock().expect("no holder panics").insert(vertex, image);
+    }
+
+    /// Returns the images of which that was noted, by their vertices.
+    pub(crate) fn packed(&self) -> BTreeMap<Digest, Arc<PinnedImage>> {
+        self.packed.lock().expect("no holder panics").clone()
     }
 
     /// Takes the last lines that a vertex's command wrote.

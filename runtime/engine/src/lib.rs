@@ -5,6 +5,7 @@
 //! **Invariant:** nothing here prints or reads the environment; when a call has ended, or was dropped and
 //! [`Engine::idle`](rb_api::Engine::idle) has returned, no process of it is left and nothing is mounted.
 
+mod admission;
 mod cache;
 mod claims;
 mod error;
@@ -34,12 +35,15 @@ mod value;
 mod verify;
 mod watch;
 
+pub use admission::MemoryStatus;
 pub use error::EngineError;
 pub use host::HostPrograms;
 pub use images::{Copied, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
 pub use load::{Layers, LoadPlaces, LoadReport, LoadedImage, Loader};
 pub use network::StepNetwork;
-pub use ops::{FailedStep, OpenStep, ShellRequest, StepTerms};
+pub use ops::{
+    FailedStep, OfBuild, OpenStep, OpenTarget, ResumeRequest, ResumedStep, ShellRequest, StepTerms,
+};
 pub use pull::PulledImage;
 pub use push::Platforms;
 pub use run_image::{RunGiven, RunRequest, Runnable};
@@ -54,12 +58,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rb_exec::{Privileges, Rootless};
+use rb_exec::{Isolation, Privileges, Rootless};
 use rb_exporters::Precious;
 use rb_snapshot::Snapshots;
 use rb_solver::{OpError, Options, Solver};
 use rb_store::{Policy, Store};
 
+use crate::admission::Admission;
 use crate::cache::StoreCache;
 use crate::claims::Claims;
 use crate::ops::LlbOp;
@@ -105,11 +110,18 @@ impl LocalEngine {
         if let Err(error) = store.drop_lapsed_failures() {
             tracing::warn!(error = rb_diag::chain(&error), "steps that failed are kept for longer");
         }
-        let (driver, copying) = snapshotter::choose(&store, options.snapshotter)?;
+        let snapshotter = match options.steps.isolation {
+            Isolation::Sandbox => options.snapshotter,
+            // There is nothing to mount by.
+            Isolation::Chroot => Snapshotter::Native,
+        };
+        let (driver, copying) = snapshotter::choose(&store, snapshotter)?;
         let snapshots = Snapshots::new(store.clone(), driver)?;
         let claims = Claims::below(&options.root);
         claims.sweep();
         let precious = Precious { directories: options.precious, state: Some(options.root) };
+        let budget = options.steps.memory_budget;
+        let admission = budget.map(|amount| Admission::open(amount, options.jobs, &store)).transpose()?;
         let parts = Parts {
             store,
             snapshots,
@@ -122,7 +134,11 @@ impl LocalEngine {
             host: OnceLock::new(),
             precious,
             unpacking: tokio::sync::Semaphore::new(options.jobs.get()),
+            admission,
             caches: Default::default(),
+            build: OnceLock::new(),
+            on_host: Default::default(),
+            resumption: OnceLock::new(),
         };
         Ok(Self {
             parts: Arc::new(parts),

@@ -2,25 +2,44 @@
 //!
 //! In: what the watch of a job that only looks has heard of every vertex, questions of the frontend included, and what
 //! failed. Out: [`Outlook`]s, inputs first. The solver says what is found and what would run; what nobody can say yet, and
-//! because of what, is settled here.
+//! because of what, is settled here, and what of images is not here.
 
 use std::collections::BTreeMap;
 
 use rb_api::{CacheKey, Fate, Outlook};
 use rb_oci::Digest;
-use rb_solver::Failure;
+use rb_solver::{Failure, MissReason};
 
+use crate::error::EngineError;
+use crate::fetch;
 use crate::job::JobContext;
 use crate::solve::failure_error;
-use crate::watch::{Ended, Standing, Watch};
+use crate::watch::{Ended, Standing, Watch, verdict};
+
+/// Layers with their sizes in bytes, by the vertices of their images.
+type Absent = BTreeMap<Digest, BTreeMap<Digest, u64>>;
+
+/// Returns which layers of the images that the job came upon a pull would bring.
+pub(crate) fn absent(job: &JobContext) -> Result<Absent, EngineError> {
+    let packed = job.packed().into_iter();
+    packed.map(|(vertex, image)| Ok((vertex, fetch::absent(&job.parts, &image)?))).collect()
+}
 
 /// Returns what would become of every vertex.
-pub(crate) fn outlooks(watch: &Watch, failures: Vec<Failure>, job: &JobContext) -> Vec<Outlook> {
+pub(crate) fn outlooks(
+    watch: &Watch,
+    failures: Vec<Failure>,
+    mut absent: Absent,
+    job: &JobContext,
+) -> Vec<Outlook> {
     let mut failures: BTreeMap<Digest, Failure> =
         failures.into_iter().map(|failure| (failure.vertex, failure)).collect();
     // Of what would be made, and of what depends on it: the name of what has to be made first.
     let mut after: BTreeMap<Digest, String> = BTreeMap::new();
+    // What looks nothing up runs, whatever comes of what it works on.
+    let anew = || verdict(MissReason::IgnoreCache { inherited_from: None }, |_| None);
     let outlook = |Standing { vertex, name, inputs, step, missed, ended }: Standing| {
+        let runs = step && job.no_cache;
         let fate = match (ended, missed) {
             (None, _) => Fate::NotNeeded,
             // A source that was looked at, or plumbing.
@@ -34,14 +53,19 @@ pub(crate) fn outlooks(watch: &Watch, failures: Vec<Failure>, job: &JobContext) 
                 after.insert(vertex, name.clone());
                 Fate::Runs(reason)
             }
-            (Some(Ended::Withheld), None) => Fate::Unknown { after: None },
+            (Some(Ended::Withheld), None) => {
+                after.insert(vertex, name.clone());
+                if runs { Fate::Runs(anew()) } else { Fate::Unknown { after: None } }
+            }
             (Some(Ended::Cancelled), _) => {
                 let first = inputs.iter().find_map(|input| after.get(input)).cloned();
+                let is_known = first.is_some();
                 after.extend(first.clone().map(|first| (vertex, first)));
-                Fate::Unknown { after: first }
+                if runs && is_known { Fate::Runs(anew()) } else { Fate::Unknown { after: first } }
             }
         };
-        Outlook { vertex, name, step, fate }
+        let absent = absent.remove(&vertex).unwrap_or_default();
+        Outlook { vertex, name, step, fate, absent }
     };
     watch.standings().into_iter().map(outlook).collect()
 }

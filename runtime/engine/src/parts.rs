@@ -1,18 +1,22 @@
 //! The parts of the runtime that ops work with.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rb_exec::Privileges;
 use rb_exporters::Precious;
+use rb_oci::Digest;
 use rb_registry::Registry;
 use rb_snapshot::Snapshots;
 use rb_store::Store;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::claims::Claims;
 use crate::host::HostPrograms;
 use crate::network::{Networks, StepNetwork};
-use crate::ops::{StepTerms, Turns};
+use crate::ops::{OfBuild, Resumption, StepTerms, Turns};
+use crate::value::Tree;
 
 /// Store, snapshots, caches, and what this process may do.
 pub(crate) struct Parts {
@@ -35,6 +39,14 @@ pub(crate) struct Parts {
     pub(crate) precious: Precious,
     /// Room for layers that are unpacked at once.
     pub(crate) unpacking: Semaphore,
+    /// What steps may take of memory together, if that is limited.
+    pub(crate) admission: Option<Arc<Admission>>,
     /// Who waits for which cache.
     pub(crate) caches: Turns,
+    /// The build that this process does, for steps of it that fail.
+    pub(crate) build: OnceLock<OfBuild>,
+    /// Roots of jobs that lie on `FROM @host`, by their keys: they become no image.
+    pub(crate) on_host: Mutex<BTreeMap<Digest, Tree>>,
+    /// Steps that failed before and are gone on with.
+    pub(crate) resumption: OnceLock<Resumption>,
 }

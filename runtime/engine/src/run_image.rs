@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rb_api::{EventSink, PullPolicy};
-use rb_exec::{ExitStatus, ExtraMount, Forward, KillSwitch, Output, Spec, Stdin, Stdio, Terminal, UserSpec};
+use rb_exec::{
+    ExitStatus, ExtraMount, Forward, Isolation, KillSwitch, Output, Spec, Stdin, Stdio, Terminal, UserSpec,
+};
 use rb_llb::NetworkMode;
 use rb_oci::{ImageConfig, Platform, Reference};
 use rb_snapshot::{Active, Editor, SnapshotError};
@@ -151,7 +153,12 @@ impl LocalEngine {
         spec.env = with_env.env;
         spec.cwd = request.workdir.clone().or_else(|| config.working_dir.clone()).unwrap_or_default();
         spec.user = UserSpec(request.user.clone().or_else(|| config.user.clone()).unwrap_or_default());
-        spec.network = parts.networks.make(request.network).map_err(rb_exec::ExecError::from)?;
+        let network = match parts.steps.isolation {
+            Isolation::Sandbox => request.network,
+            // There is but one.
+            Isolation::Chroot => parts.network.mode(request.network),
+        };
+        spec.network = parts.networks.make(network).map_err(rb_exec::ExecError::from)?;
         let stdin = if given.stdin { Stdin::Inherit } else { Stdin::Null };
         spec.stdio = Stdio { stdin, output: Output::Inherit };
         spec.terminal = given.terminal.clone();

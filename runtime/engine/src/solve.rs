@@ -4,7 +4,7 @@
 //! **Invariant:** vertices reach the solver's job inputs first, whatever calls run at once: binding and adding happen
 //! under one lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use rb_api::{
@@ -69,6 +69,9 @@ struct LocalJob {
 impl Drop for LocalJob {
     fn drop(&mut self) {
         self.context.packing.cancel();
+        if let Some(admission) = &self.context.parts.admission {
+            admission.save();
+        }
     }
 }
 
@@ -82,11 +85,21 @@ impl Job for LocalJob {
         let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
         let products =
             self.products(request.roots.iter().map(|root| &root.definition), &request.exports).await?;
+        if let Some(resumption) = self.context.parts.resumption.get() {
+            let is_resumed = |index: usize| products.get(index).is_some_and(Product::is_resumed);
+            resumption.refuse_images(&request.exports, is_resumed).map_err(|error| engine_error(&error))?;
+        }
         let mut made = Vec::with_capacity(products.len());
         for (index, product) in products.into_iter().enumerate() {
             made.push(self.root(product, exports::need(&request.exports, index)).await?);
         }
         let roots = made.iter().map(Root::key).collect();
+        for root in &made {
+            if let Root::Tree(tree @ Tree { host: Some(_), .. }) = root {
+                let mut on_host = self.context.parts.on_host.lock().unwrap_or_else(PoisonError::into_inner);
+                on_host.insert(root.key(), tree.clone());
+            }
+        }
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
         let are_written = !request.exports.is_empty();
@@ -115,6 +128,11 @@ impl Job for LocalJob {
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
         let product = self.products([&definition], &[]).await?.into_iter().next();
+        if let Some(resumption) = self.context.parts.resumption.get()
+            && product.as_ref().is_some_and(Product::is_resumed)
+        {
+            resumption.note_answer();
+        }
         let tree = match product {
             Some(product) => self.tree(product).await?,
             None => Tree::scratch(),
@@ -145,7 +163,10 @@ impl Job for LocalJob {
             Err(error @ rb_solver::SolveError::Failed { .. }) => error.failures(),
             Err(error) => return Err(solve_error(error, &self.context, &self.watch)),
         };
-        Ok(look::outlooks(&self.watch, failures, &self.context))
+        let context = Arc::clone(&self.context);
+        let absent =
+            crate::blocking(move || look::absent(&context)).await.map_err(|error| job_error(&error))?;
+        Ok(look::outlooks(&self.watch, failures, absent, &self.context))
     }
 
     fn summary(&self) -> Summary {
@@ -171,6 +192,11 @@ impl LocalJob {
         let graphs = Graphs::of(definitions).map_err(|error| engine_error(&error))?;
         self.context.packing.want(graphs.all(), exports, self.epoch);
         self.add(&graphs);
+        if let Some(resumption) = self.context.parts.resumption.get() {
+            let is_resumed =
+                |index: usize| graphs.all().get(index).is_some_and(|graph| resumption.is_in(graph));
+            resumption.refuse_images(exports, is_resumed).map_err(|error| engine_error(&error))?;
+        }
         let roots = graphs.roots();
         drop(graphs);
         let edges: Vec<Output> = roots.iter().flatten().copied().collect();
@@ -191,8 +217,8 @@ impl LocalJob {
     async fn tree(&self, product: Product) -> Result<Tree, SolveError> {
         let parts = &self.context.parts;
         match product {
-            Product::Here(Value::Tree(tree)) => Ok(tree),
-            Product::Here(value @ Value::Local(_)) => {
+            Product::Here(Value::Tree(tree)) | Product::Resumed(Value::Tree(tree), _) => Ok(tree),
+            Product::Here(value @ Value::Local(_)) | Product::Resumed(value @ Value::Local(_), _) => {
                 let parts = Arc::clone(parts);
                 let copied = crate::blocking(move || crate::ops::as_tree(&parts, &value)).await;
                 copied.map_err(|error| job_error(&error))

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use crate::LocalEngine;
+use crate::admission::MemoryStatus;
 use crate::error::EngineError;
 
 /// How long an answer is waited for.
@@ -59,6 +60,9 @@ pub struct ProcessStatus {
     pub running_ms: u64,
     /// Vertices that are not told of, for there are too many.
     pub left_out: usize,
+    /// What its steps have of their memory budget, if they have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryStatus>,
     /// What its solver is at.
     pub state: Status,
 }
@@ -209,8 +213,15 @@ impl Answers {
             title: self.title.clone(),
             running_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             left_out,
+            memory: self.memory(),
             state,
         }
+    }
+
+    fn memory(&self) -> Option<MemoryStatus> {
+        let mut memory = self.engine.parts.admission.as_ref()?.status();
+        memory.waiting.truncate(MOST_VERTICES);
+        Some(memory)
     }
 }
 
@@ -303,7 +314,7 @@ mod tests {
 
     fn status(title: &str) -> ProcessStatus {
         let state = Status::default();
-        ProcessStatus { process: 7, title: title.to_owned(), running_ms: 1, left_out: 0, state }
+        ProcessStatus { process: 7, title: title.to_owned(), running_ms: 1, left_out: 0, memory: None, state }
     }
 
     /// A socket that says this to the first who asks.

@@ -30,6 +30,9 @@ pub(crate) enum Product {
     Here(Value),
     /// An image of which some layers are not unpacked, and by what its tree is found once they are.
     Image(Arc<PinnedImage>, ContentKey),
+    /// It can be read, and is what no build from the beginning gives: made by a step that went on where it had failed, or of
+    /// what was. Its key is nobody else's, and no record holds it.
+    Resumed(Value, Digest),
 }
 
 impl Product {
@@ -38,7 +41,13 @@ impl Product {
         match self {
             Self::Here(value) => value.key(),
             Self::Image(_, content) => content.to_digest(),
+            Self::Resumed(_, key) => *key,
         }
+    }
+
+    /// Tells whether a step that went on where it had failed is behind it.
+    pub(crate) fn is_resumed(&self) -> bool {
+        matches!(self, Self::Resumed(..))
     }
 }
 
@@ -125,7 +134,7 @@ struct StoredTree {
 pub(crate) fn encode(values: &[Product]) -> Option<(Vec<u8>, Vec<SnapshotId>)> {
     let trees = values.iter().map(|value| match value {
         Product::Here(Value::Tree(tree)) => Some(tree),
-        Product::Here(Value::Local(_)) | Product::Image(..) => None,
+        Product::Here(Value::Local(_)) | Product::Image(..) | Product::Resumed(..) => None,
     });
     let trees: Vec<&Tree> = trees.collect::<Option<_>>()?;
     let snapshots = trees.iter().filter_map(|tree| tree.snapshot).collect();

@@ -200,7 +200,7 @@ fn key(kind: KeyKind) -> CacheKey {
 }
 
 /// Says in the API's words why a vertex missed; `name` tells what its inputs are called.
-fn verdict(reason: MissReason, name: impl Fn(usize) -> Option<String>) -> CacheVerdict {
+pub(crate) fn verdict(reason: MissReason, name: impl Fn(usize) -> Option<String>) -> CacheVerdict {
     let miss = match reason {
         MissReason::NeverSeen => Miss::NeverSeen,
         MissReason::DefinitionChanged { was, now } => Miss::DefinitionChanged { was, now },

@@ -19,11 +19,15 @@ use rb_llb::{CopyAction, ExecBuilder, ExecMeta, MkfileAction, MountOptions, Node
 use rb_registry::{Anonymous, Registry, RegistryOptions};
 use rb_session::{HiddenFile, LocalDir, LocalSession};
 
+#[path = "../../exec/tests/sandbox/counts.rs"]
+#[allow(dead_code, reason = "tests of others use the rest")]
+mod counts;
 mod images;
 mod jobs;
 mod mounts;
 mod packing;
 mod processes;
+mod steady;
 mod times;
 
 struct Bench {

@@ -70,7 +70,10 @@ pub(super) async fn start(
 }
 
 /// Returns what is not in the store, each once.
-fn missing(store: &Store, wanted: Vec<Descriptor>) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
+pub(super) fn missing(
+    store: &Store,
+    wanted: Vec<Descriptor>,
+) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
     let mut missing = BTreeMap::new();
     for descriptor in wanted {
         if !unpack::has_blob(store, &descriptor)? {

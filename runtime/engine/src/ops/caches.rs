@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rb_exec::Isolation;
 use rb_llb::{CacheSharing, ExecOp, Mount, MountKind};
 use rb_oci::Digest;
 use rb_snapshot::{CopyOptions, Editor, Follow};
@@ -129,7 +130,9 @@ fn wanted(parts: &Parts, scope: &str, mount: &Mount, inputs: &[Value]) -> Option
     let scope = if id.starts_with("//") { scope } else { "" };
     let whole = [scope, id.as_str()].map(|part| Digest::of(part).hex()).concat();
     let folder = parts.store.caches_dir().join(name(&Digest::of(whole))).join(seed);
-    Some((Wanted { folder, private: *sharing == CacheSharing::Private }, *sharing == CacheSharing::Locked))
+    // In a chroot it stands in one root at a time.
+    let alone = *sharing == CacheSharing::Locked || parts.steps.isolation == Isolation::Chroot;
+    Some((Wanted { folder, private: *sharing == CacheSharing::Private }, alone))
 }
 
 /// Half a digest is as good as a whole one here, and easier on the eye.
@@ -145,7 +148,7 @@ pub(super) async fn hold(
     parts: &Arc<Parts>,
     scope: String,
 ) -> Result<Held, OpError> {
-    let mut all: BTreeMap<Wanted, (String, Option<Value>, bool)> = BTreeMap::new();
+    let mut all: BTreeMap<Wanted, (String, Option<Value>, String, bool)> = BTreeMap::new();
     for mount in &op.mounts {
         let (Some((wanted, alone)), MountKind::Cache { id, .. }) =
             (wanted(parts, &scope, mount, inputs), &mount.kind)
@@ -153,11 +156,11 @@ pub(super) async fn hold(
             continue;
         };
         let seed = mount.input.and_then(|index| inputs.get(index)).cloned();
-        all.entry(wanted).or_insert((id.clone(), seed, false)).2 |= alone;
+        all.entry(wanted).or_insert((id.clone(), seed, mount.selector.clone(), false)).3 |= alone;
     }
     let mut held = Held { scope, leases: BTreeMap::new() };
-    for (wanted, (id, seed, alone)) in all {
-        let maker = Maker { parts: Arc::clone(parts), folder: wanted.folder.clone(), id, seed };
+    for (wanted, (id, seed, selector, alone)) in all {
+        let maker = Maker { parts: Arc::clone(parts), folder: wanted.folder.clone(), id, seed, selector };
         let lease = if wanted.private {
             crate::blocking(move || maker.take_free()).await?
         } else {
@@ -170,7 +173,8 @@ pub(super) async fn hold(
 
 async fn take_common(cx: &Context, maker: Maker, alone: bool) -> Result<Lease, OpError> {
     let maker = Arc::new(maker);
-    let mut patience = Patience::new(cx, &maker.id);
+    let line = format!("waiting for the cache `{}`, which another step has alone\n", maker.id);
+    let mut patience = Patience::new(cx, line);
     let queue = maker.parts.caches.queue(&maker.folder);
     let _first_here = patience.during(queue.lock()).await?;
     let turn = {
@@ -214,18 +218,20 @@ async fn polled(attempt: impl Fn() -> Result<(), TryLockError>) -> io::Result<()
 }
 
 /// One who waits: says so after a while, and stops when nobody wants the step any more.
-struct Patience<'a> {
+pub(super) struct Patience<'a> {
     cx: &'a Context,
-    id: &'a str,
+    line: String,
     tell_at: Option<Instant>,
 }
 
 impl<'a> Patience<'a> {
-    fn new(cx: &'a Context, id: &'a str) -> Self {
-        Self { cx, id, tell_at: Some(Instant::now() + SILENCE) }
+    /// One who says this line.
+    pub(super) fn new(cx: &'a Context, line: String) -> Self {
+        Self { cx, line, tell_at: Some(Instant::now() + SILENCE) }
     }
 
-    async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, OpError> {
+    /// Waits for what others have.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, OpError> {
         // What others have must not keep those from running who need it not.
         let work = self.cx.aside(work);
         tokio::pin!(work);
@@ -243,8 +249,7 @@ impl<'a> Patience<'a> {
                 done = &mut work => return Ok(done),
                 () = silence => {
                     self.tell_at = None;
-                    let line = format!("waiting for the cache `{}`, which another step has alone\n", self.id);
-                    self.cx.log(Stream::Stderr, Bytes::from(line));
+                    self.cx.log(Stream::Stderr, Bytes::from(std::mem::take(&mut self.line)));
                 }
             }
         }
@@ -257,6 +262,8 @@ struct Maker {
     folder: PathBuf,
     id: String,
     seed: Option<Value>,
+    /// What of the directory is shown.
+    selector: String,
 }
 
 impl Maker {
@@ -319,8 +326,16 @@ impl Maker {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(self.error("lock", error)),
         };
-        if is_torn && is_free()? {
-            tracing::warn!(cache = self.id, "begins anew: the machine went down before it was on the disk");
+        // A step sees it, and cannot remove it, but in a chroot, which takes it out of here while it runs.
+        let shown = directory.join(self.selector.trim_start_matches('/'));
+        let is_lost = directory.is_dir() && shown.symlink_metadata().is_err();
+        if (is_torn || is_lost) && is_free()? {
+            let why = if is_torn {
+                "the machine went down before it was on the disk"
+            } else {
+                "it was lost in a chroot"
+            };
+            tracing::warn!(cache = self.id, "begins anew: {why}");
             let trash = self.parts.snapshots.prepare(None)?;
             match std::fs::rename(&directory, trash.upper().join("torn")) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

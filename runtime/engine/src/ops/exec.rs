@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rb_exec::{
-    Bind, Emulator, ExecError, ExecOutcome, ExitStatus, ExtraMount, KillSwitch, OverlayMount, RootDriver,
-    RootMount, Rootless, Spec, Stream, Upper, UserSpec,
+    Bind, Emulator, ExecError, ExecOutcome, ExitStatus, ExtraMount, Isolation, KillSwitch, OverlayMount,
+    RootDriver, RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
 use rb_oci::{Digest, Hasher};
@@ -17,7 +17,7 @@ use rb_solver::{Context, OpError};
 use super::authorities::Authorities;
 use super::terms::Terms;
 use super::times::Times;
-use super::{agents, caches, devices, kept, mounts, secrets};
+use super::{agents, budget, caches, chroot, devices, kept, mounts, secrets};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
 use crate::network::{self, StepNetwork};
@@ -69,6 +69,8 @@ pub(super) struct Way {
     pub(super) vertex: Vertex,
     /// What it is called.
     pub(super) name: String,
+    /// By what it is found again, should it fail.
+    pub(super) origin: kept::Origin,
 }
 
 /// Runs the command to its end, or to the end of interest in it; again, if it fails and its terms say so.
@@ -107,11 +109,12 @@ async fn attempt_at(
     let mut given = secrets::ask(op, &*job.session).map_err(crate::op_error)?;
     given.hide(network::passwords(&proxies(op, &job.parts.network)));
     let held = caches::hold(cx, op, inputs, &job.parts, job.session.cache_scope()).await?;
+    let room = budget::enter(cx, op, job, way).await?;
     let work = {
         let (op, job, kill, cx) = (op.clone(), Arc::clone(job), kill.clone(), cx.clone());
         let (inputs, way) = (inputs.to_vec(), way.clone());
         // The caches are given back when the thread has ended, and every process of the sandbox with it.
-        let lent = Lent { given, held, way, is_last };
+        let lent = Lent { given, held, way, is_last, room };
         crate::blocking(move || Ok(run_blocking(&cx, &op, &inputs, &job, lent, &kill)))
     };
     tokio::pin!(work);
@@ -141,6 +144,8 @@ pub(super) struct Lent {
     pub(super) way: Way,
     /// If it fails, it is not tried again.
     pub(super) is_last: bool,
+    /// What it may take of the memory budget, if there is one.
+    pub(super) room: Option<budget::Room>,
 }
 
 /// A step with all that it sees, ready to run.
@@ -176,6 +181,7 @@ fn run_blocking(
 ) -> Result<Vec<Value>, EngineError> {
     let parts = &job.parts;
     let mut laid = lay(parts, &*job.session, op, inputs, &mut lent)?;
+    laid.spec.memory = lent.room.as_ref().map(budget::Room::meter);
     laid.times.begin()?;
     let outcome = run_logged(cx, &laid.spec, job, &lent.given, kill);
     laid.times.end()?;
@@ -185,6 +191,9 @@ fn run_blocking(
     // Others need not wait until the results are kept.
     let scope = lent.held.let_go();
     let failed = check_exit(op, &outcome, &laid.spec, &lent.way.terms, cx, job).err();
+    if let Some(room) = lent.room.take() {
+        room.ended(failed.is_none());
+    }
     let tidied = laid.tidy();
     let Some(failed) = failed else {
         tidied?;
@@ -220,7 +229,7 @@ pub(super) fn lay<'a>(
     let mut writables = Vec::new();
     let mut read_only_outputs = Vec::new();
     let mut root = None;
-    let agents = agents::lend(op, session)?;
+    let agents = agents::lend(op, session, parts)?;
     let mut extra = std::mem::take(&mut lent.given.mounts);
     extra.extend(agents.mounts.iter().cloned());
     for (number, mount) in op.mounts.iter().enumerate() {
@@ -247,8 +256,9 @@ pub(super) fn lay<'a>(
                 };
                 // A read-only root still gets a layer of its own, which is thrown away: what is mounted in it needs
                 // places to stand on. So does an empty tree: there is nothing else to mount. And, where roots are copied,
-                // layers that were made where they were mounted.
-                let is_copied = layers.len() > 1 && parts.snapshots.driver() == DriverKind::Copy;
+                // layers that were made where they were mounted; and, in a chroot, whatever is put into its root.
+                let is_copied = parts.steps.isolation == Isolation::Chroot
+                    || (layers.len() > 1 && parts.snapshots.driver() == DriverKind::Copy);
                 let mut stack = if readonly && (is_root || layers.is_empty() || is_copied) {
                     read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
                     let active = parts.snapshots.prepare(tree.snapshot)?;
@@ -311,6 +321,7 @@ pub(super) fn lay<'a>(
     spec.insecure = op.security == SecurityMode::Insecure;
     spec.cwd = op.meta.cwd.clone();
     spec.user = UserSpec(op.meta.user.clone());
+    chroot::refuse(op, &parts.steps)?;
     spec.hostname =
         if op.meta.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.meta.hostname.clone() };
     spec.network = parts.networks.make(parts.network.mode(op.network)).map_err(ExecError::from)?;
@@ -430,6 +441,8 @@ fn check_exit(
     if lacked_room(left_bytes, store.check_space().is_err(), &log_tail) {
         return Err(EngineError::NoRoom { outcome, root: store.root().to_owned(), log_tail });
     }
+    let says = |words: &str| log_tail.iter().any(|line| line.contains(words));
+    let help = help.or_else(|| chroot::hint(&job.parts.steps, says));
     let help = help.or_else(|| hint(status, &log_tail, &job.parts));
     Err(EngineError::Exit { outcome, log_tail, help })
 }

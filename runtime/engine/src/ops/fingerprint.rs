@@ -25,6 +25,7 @@ pub(super) fn output_of(
     spec.mounts = host_binds(tree.host.as_ref()).collect();
     spec.env = vec!["LC_ALL=C".to_owned()];
     spec.runtime = parts.steps.runtime.clone();
+    spec.isolation = parts.steps.isolation;
     spec.cwd = Path::new("/").to_string_lossy().into_owned();
     let (mut stdout, mut tail) = (Vec::new(), LogTail::default());
     let outcome = rb_exec::run(&spec, kill, &mut |stream, bytes| {

@@ -25,8 +25,10 @@
 
 mod agents;
 mod authorities;
+mod budget;
 mod build;
 mod caches;
+mod chroot;
 mod devices;
 mod diff;
 mod exec;
@@ -36,6 +38,7 @@ mod kept;
 mod merge;
 mod mounts;
 mod parts;
+mod resume;
 mod secrets;
 mod shell;
 mod source;
@@ -102,6 +105,11 @@ impl LlbOp {
         (self.told.events)(Event { vertex: self.vertex.digest, kind: EventKind::Keyed { parts } });
     }
 
+    /// Returns what the failed step left that this one goes on with.
+    fn left(&self) -> Option<Arc<resume::Left>> {
+        self.job.parts.resumption.get()?.left_for(&self.vertex.digest)
+    }
+
     /// Returns who is to run the programs of this step, if the processor does not.
     fn emulator(&self) -> Result<Option<rb_exec::Emulator>, OpError> {
         terms::emulator(&self.vertex, &self.job.parts.steps.emulators).map_err(crate::op_error)
@@ -110,7 +118,7 @@ impl LlbOp {
     /// Returns what can be read: an image is fetched.
     async fn here(&self, cx: &Context, product: Product) -> Result<Value, OpError> {
         match product {
-            Product::Here(value) => Ok(value),
+            Product::Here(value) | Product::Resumed(value, _) => Ok(value),
             Product::Image(image, _) => {
                 crate::fetch::tree_for(cx, &self.job.parts, &image).await.map(Value::Tree)
             }
@@ -123,8 +131,10 @@ pub(crate) use build::Nesting;
 pub(crate) use caches::Turns;
 pub(crate) use caches::marks::settle;
 pub(crate) use exec::stack_of;
-pub use kept::FailedStep;
-pub use shell::{OpenStep, ShellRequest};
+pub use kept::{FailedStep, OfBuild};
+pub(crate) use resume::{INSTEAD_OF_IMAGES, Resumption};
+pub use resume::{ResumeRequest, ResumedStep};
+pub use shell::{OpenStep, OpenTarget, ShellRequest};
 pub(crate) use source::{Asked, repository};
 pub use terms::StepTerms;
 
@@ -167,6 +177,7 @@ impl Op for LlbOp {
             }
         };
         self.tell_parts();
+        let ignore_cache = ignore_cache || self.left().is_some_and(|left| left.has_command());
         let ignore_cache = match self.vertex.op {
             LlbKind::Source(_) => false,
             LlbKind::Build(_) => true,
@@ -180,6 +191,10 @@ impl Op for LlbOp {
         // A look fetches nothing either.
         if self.job.course == Course::Look && matches!(value, Product::Image(..)) {
             return Err(OpError::withheld());
+        }
+        if value.is_resumed() {
+            // Nor does a part of it stand for what a build from the beginning has.
+            return Ok(value.key());
         }
         let value = self.here(cx, value.clone()).await?;
         let (op, job) = (self.vertex.op.clone(), Arc::clone(&self.job));
@@ -195,6 +210,7 @@ impl Op for LlbOp {
     }
 
     async fn run(&self, cx: &Context, products: Vec<Product>) -> Result<Vec<Product>, OpError> {
+        let mut is_resumed = products.iter().any(Product::is_resumed);
         let mut inputs = Vec::with_capacity(products.len());
         for product in products {
             // Others may run while an image is on its way.
@@ -205,7 +221,15 @@ impl Op for LlbOp {
                 let terms = terms::Terms::of(&self.meta).map_err(crate::op_error)?;
                 let (vertex, emulator) = (self.vertex.clone(), self.emulator()?);
                 let name = self.meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);
-                exec::run(cx, op, inputs, &self.job, exec::Way { terms, emulator, vertex, name }).await?
+                let mut origin = kept::Origin { place: self.told.place.clone(), began: Vec::new() };
+                let mut op = op.clone();
+                if let Some(left) = self.left() {
+                    is_resumed = true;
+                    let left = (left, name.clone());
+                    (op, inputs, origin.began) = resume::begin(cx, &self.job, left, (op, inputs)).await?;
+                }
+                exec::run(cx, &op, inputs, &self.job, exec::Way { terms, emulator, vertex, name, origin })
+                    .await?
             }
             LlbKind::File(op) => {
                 let (op, job, listener) = (op.clone(), Arc::clone(&self.job), Listener::of(cx));
@@ -224,15 +248,21 @@ impl Op for LlbOp {
                 vec![crate::blocking(move || diff::run(&job.parts, &op, &inputs)).await?]
             }
             LlbKind::Build(op) => {
-                return build::run(cx, op, self.vertex.digest, inputs, &self.job)
-                    .await
-                    .map(|made| vec![made]);
+                let made = build::run(cx, op, self.vertex.digest, inputs, &self.job).await?;
+                if !is_resumed {
+                    return Ok(vec![made]);
+                }
+                vec![self.here(cx, made).await?]
             }
             LlbKind::Source(op) => {
-                return self.source.make(cx, op, &self.job).await.map(|product| vec![product]);
+                let made = self.source.make(cx, op, &self.vertex.digest, &self.job).await;
+                return made.map(|product| vec![product]);
             }
         };
         self.job.packing.made(&self.job.parts, &self.vertex.digest, &values);
+        if is_resumed {
+            return Ok(resume::marked(&self.job.parts, &self.vertex.digest, values));
+        }
         Ok(values.into_iter().map(Product::Here).collect())
     }
 

@@ -1,19 +1,21 @@
-//! A shell in a step that failed, with all that the step saw.
+//! A shell in a step that failed, with all that the step saw; or in a tree on `FROM @host`, as a further step would see it.
 //!
 //! In: a row that [`kept`](super::kept) wrote, and the client's session. Out: a command that runs on what the step has
 //! left, with the step's mounts, caches, variables, user, working directory, network and privileges; secrets and agents as
-//! far as the client lends them again.
+//! far as the client lends them again. A tree is opened by the key of a root that this engine has made.
 //! **Invariant:** what the command changes is thrown away with it, but for caches: the step can be opened again as it was.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use rb_exec::{ExitStatus, KillSwitch, Output, Stdin, Stdio, Terminal};
-use rb_llb::{ExecOp, MountKind, Op, Vertex};
+use rb_llb::{ExecMeta, ExecOp, Mount, MountKind, Op, Vertex};
+use rb_oci::Digest;
 use rb_session::{DEFAULT_SSH, Session};
 use rb_solver::Context;
 
 use super::exec::{Lent, Way, lay};
-use super::kept::Kept;
+use super::kept::{Kept, Origin};
 use super::terms::{self, Terms};
 use super::{caches, secrets};
 use crate::LocalEngine;
@@ -33,7 +35,22 @@ pub struct ShellRequest {
     pub terminal: Option<Terminal>,
 }
 
-/// A step that failed, found and not yet entered.
+/// A root of a job, as a step that would follow.
+#[derive(Clone, Debug)]
+pub struct OpenTarget {
+    /// What it is called: `+app`.
+    pub name: String,
+    /// Content key of the root.
+    pub key: Digest,
+    /// `NAME=value`, in order.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// As whom; empty is root.
+    pub user: String,
+}
+
+/// A step that failed, found and not yet entered; or one that would follow.
 pub struct OpenStep {
     /// What it is called: `+app | RUN make`.
     pub name: String,
@@ -58,6 +75,33 @@ impl LocalEngine {
         Ok(OpenStep { name: kept.name, lacks, vertex, op, inputs, scope: kept.scope, session })
     }
 
+    /// Opens a root that a job of this engine has made on `FROM @host`. What is shown there of this machine was allowed as it
+    /// was made.
+    pub fn open_target(
+        &self,
+        target: OpenTarget,
+        session: Arc<dyn Session>,
+    ) -> Result<OpenStep, EngineError> {
+        let OpenTarget { name, key, env, cwd, user } = target;
+        let tree = self.parts.on_host.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let tree =
+            tree.ok_or_else(|| EngineError::Worker { reason: format!("no root of this process is {key}") })?;
+        let root = Mount { dest: "/".to_owned(), input: Some(0), output: Some(0), ..Mount::default() };
+        let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
+        let meta = ExecMeta { env, cwd, user, ..ExecMeta::default() };
+        let op = ExecOp { meta, mounts: vec![root], ..ExecOp::default() };
+        let vertex = Vertex {
+            digest: key,
+            op: Op::Exec(op.clone()),
+            inputs: Vec::new(),
+            platform: None,
+            constraints: None,
+            bytes: Bytes::new(),
+        };
+        let (inputs, scope) = (vec![Value::Tree(tree)], String::new());
+        Ok(OpenStep { name, lacks: Vec::new(), vertex, op, inputs, scope, session })
+    }
+
     /// Runs a command, or a shell, in a step that failed. Returns how it ended; `kill` ends it with all its processes.
     pub async fn enter(
         &self,
@@ -72,8 +116,8 @@ impl LocalEngine {
         let work = move || {
             let given = secrets::ask(&op, &*session)?;
             let emulator = terms::emulator(&vertex, &parts.steps.emulators)?;
-            let way = Way { terms: Terms::default(), emulator, vertex, name };
-            let mut lent = Lent { given, held, way, is_last: false };
+            let way = Way { terms: Terms::default(), emulator, vertex, name, origin: Origin::default() };
+            let mut lent = Lent { given, held, way, is_last: false, room: None };
             let mut laid = lay(&parts, &*session, &op, &inputs, &mut lent)?;
             let spec = &mut laid.spec;
             spec.args = if request.command.is_empty() { vec![shell_of(&op)] } else { request.command };
@@ -129,7 +173,7 @@ fn shell_of(op: &ExecOp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rb_llb::{ExecMeta, Mount, SecretEnv, SecretMount, SshMount};
+    use rb_llb::{SecretEnv, SecretMount, SshMount};
     use rb_session::{LocalSession, Secret};
 
     use super::*;

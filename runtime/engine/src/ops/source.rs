@@ -116,6 +116,7 @@ impl Pinned {
         &self,
         cx: &Context,
         op: &SourceOp,
+        vertex: &Digest,
         job: &Arc<JobContext>,
     ) -> Result<Product, OpError> {
         match self.0.get() {
@@ -135,8 +136,11 @@ impl Pinned {
                 Ok(Product::Here(Value::Tree(tree.clone())))
             }
             Some(Found::Image(image, content)) => {
-                let (job, pinned) = (Arc::clone(job), Arc::clone(image));
-                let tree = crate::blocking(move || fetch::unpacked(&job.parts, &pinned)).await?;
+                let (parts, pinned) = (Arc::clone(&job.parts), Arc::clone(image));
+                let tree = crate::blocking(move || fetch::unpacked(&parts, &pinned)).await?;
+                if tree.is_none() && job.course == Course::Look {
+                    job.note_packed(*vertex, Arc::clone(image));
+                }
                 let fetched_later = || Product::Image(Arc::clone(image), *content);
                 Ok(tree.map_or_else(fetched_later, |tree| Product::Here(Value::Tree(tree))))
             }

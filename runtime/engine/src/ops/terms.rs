@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rb_exec::{
-    CpuQuota, Emulator, Emulators, ExecOutcome, ExitStatus, Limits, Rlimit, Running, Runtime, Spec,
+    CpuQuota, Emulator, Emulators, ExecOutcome, ExitStatus, Isolation, Limits, Rlimit, Running, Runtime, Spec,
 };
 use rb_llb::{ExecOp, LinuxResources, Vertex, VertexMeta, extension};
 use rb_oci::Platform;
+use rb_store::Amount;
 
 use super::unsupported;
 use crate::error::EngineError;
@@ -29,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct StepTerms {
     /// Limits on the processes of a step together.
     pub limits: Limits,
+    /// What steps that run at once may take of memory together, as far as that is known beforehand; no limit.
+    pub memory_budget: Option<Amount>,
     /// Limits on each process.
     pub rlimits: Vec<Rlimit>,
     /// The control group that those of steps are made in.
@@ -40,6 +43,8 @@ pub struct StepTerms {
     /// Another runtime that runs commands; our own sandbox if there is none. As all terms it is in no key: each is given the same
     /// root, mounts, rights, limits and network, and what it cannot do is refused, so a result is the same whoever made it.
     pub runtime: Option<Runtime>,
+    /// What commands run in. In no key either: what a chroot cannot do as a sandbox does is refused, or noticed.
+    pub isolation: Isolation,
     /// Where devices of this machine are described; those of the later folder win.
     pub device_folders: Vec<PathBuf>,
 }
@@ -52,6 +57,7 @@ impl StepTerms {
         spec.cgroup_parent = self.cgroup_parent.clone();
         spec.shm_bytes = self.shm_bytes;
         spec.runtime = self.runtime.clone();
+        spec.isolation = self.isolation;
     }
 }
 
@@ -80,6 +86,11 @@ impl Terms {
         }
         // The last of a name counts.
         spec.rlimits.extend(op.meta.ulimits.iter().map(rlimit));
+    }
+
+    /// Returns the limit on the step's memory.
+    pub(super) fn memory_limit(&self, all: &StepTerms) -> Option<u64> {
+        limits(self.resources.as_ref(), &all.limits).memory_bytes
     }
 
     /// Returns how long to wait before a step that failed is run again; nothing if it is not.

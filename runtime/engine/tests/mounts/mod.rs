@@ -110,6 +110,19 @@ impl Kit {
         LocalEngine::open(options).expect("opens")
     }
 
+    pub(crate) fn job_options(&self) -> JobOptions {
+        JobOptions {
+            session: Arc::new(self.session.clone()),
+            no_cache: false,
+            pull: PullPolicy::default(),
+            allow_insecure: self.allow_insecure,
+            allow_host_network: false,
+            allowed_devices: self.allowed_devices.clone(),
+            epoch_seconds: 0,
+            course: rb_api::Course::default(),
+        }
+    }
+
     /// Solves states at once with an engine of its own; the tree of each goes to `out/<number>`.
     pub(crate) fn try_solve(&self, states: &[State]) -> Result<SolveResult, SolveError> {
         let engine = self.open(states.len());
@@ -140,23 +153,13 @@ impl Kit {
             roots: states.iter().map(root).collect(),
             exports: (0..states.len()).map(export).collect(),
         };
-        let options = JobOptions {
-            session: Arc::new(self.session.clone()),
-            no_cache: false,
-            pull: PullPolicy::default(),
-            allow_insecure: self.allow_insecure,
-            allow_host_network: false,
-            allowed_devices: self.allowed_devices.clone(),
-            epoch_seconds: 0,
-            course: rb_api::Course::default(),
-        };
         let logs = Arc::clone(&self.logs);
         let events: EventSink = Arc::new(move |event: Event| {
             if let EventKind::Log { bytes, .. } = event.kind {
                 logs.lock().unwrap().extend_from_slice(&bytes);
             }
         });
-        engine.job(options, events).solve(request).await
+        engine.job(self.job_options(), events).solve(request).await
     }
 
     /// Solves states and returns how many steps ran.
