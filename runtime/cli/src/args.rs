@@ -21,6 +21,8 @@ mod login;
 mod logs;
 mod look;
 mod output;
+mod plan;
+mod resume;
 mod run;
 mod shell;
 mod why;
@@ -31,7 +33,9 @@ use std::path::Path;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use artifacts::ArtifactCalls;
-pub(crate) use build::{BuildOptions, Hidden, ProgressChoice, PullChoice, StepNetworkChoice};
+pub(crate) use build::{
+    BuildOptions, Hidden, IsolationChoice, ProgressChoice, PullChoice, StepNetworkChoice,
+};
 pub(crate) use cache::{CacheCommand, CacheFilter, DuArgs, PinArgs, PruneArgs};
 pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
@@ -51,6 +55,8 @@ pub(crate) use look::{
     AstArgs, CompletionArgs, ConfigArgs, DocArgs, DoctorArgs, HelpArgs, LsArgs, StatusArgs,
 };
 pub(crate) use output::{LoadChoice, OutputOptions};
+pub(crate) use plan::PlanArgs;
+pub(crate) use resume::ResumeArgs;
 pub(crate) use run::{NetworkChoice, RunArgs, RunMount, Tmpfs, Volume};
 pub(crate) use shell::ShellArgs;
 pub(crate) use why::WhyArgs;
@@ -101,6 +107,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Open a shell where a step failed, or in what a target becomes
     Shell(Box<ShellArgs>),
+    /// Build again, going on where a step failed
+    Resume(Box<ResumeArgs>),
     /// List the targets and functions of a Buildfile
     Ls(LsArgs),
     /// Show what a target is for, what it takes and what it makes
@@ -121,6 +129,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what the steps of a build wrote, whole
     Logs(LogsArgs),
+    /// Show what would run and why, for how long, what would be pulled
+    Plan(Box<PlanArgs>),
     /// Explain why steps of a target would run, or did
     Why(Box<WhyArgs>),
     /// Look after the records of builds: what ran, why, what it wrote

@@ -65,6 +65,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
     plain("RB_ALLOW_DEVICE", "as --allow-device: true, or names with commas"),
     plain("RB_STEP_NETWORK", "as --step-network"),
     plain("RB_RUNTIME", "as --runtime"),
+    plain("RB_MEMORY_BUDGET", "as --memory-budget"),
+    plain("RB_ISOLATION", "as --isolation"),
     plain("RB_ALLOW_BIND", "as --allow-bind: folders with colons in between"),
     option("RB_PLATFORMS", "EARTHLY_PLATFORMS", "as --platform"),
     option(

@@ -160,8 +160,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`rb shell` opens a shell where a step failed, `rb shell +TARGET` in what a target becomes",
     ),
     (
-        &["graph", "tree", "plan", "explain"],
-        "`rb --dry-run +TARGET` says what would run, `rb why +TARGET` why, `rb compile +TARGET` shows the graph",
+        &["graph", "tree", "explain"],
+        "`rb plan +TARGET` says what would run and what that takes, `rb why +TARGET` why, `rb compile +TARGET` shows the graph",
     ),
     (
         &["fmt", "format", "lint", "check", "validate"],

@@ -21,6 +21,7 @@ mod report;
 mod session;
 mod settings;
 mod signals;
+mod sizes;
 mod world;
 
 use std::process::ExitCode;

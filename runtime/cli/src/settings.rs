@@ -12,6 +12,7 @@ mod git;
 pub(crate) mod given;
 pub(crate) mod in_force;
 pub(crate) mod keys;
+mod memory;
 mod network;
 pub(crate) mod registry;
 pub(crate) mod snapshotter;
@@ -32,11 +33,13 @@ use crate::args::{BuildOptions, OutputOptions, PullChoice};
 use crate::env_file::Trouble;
 use crate::environment::Environment;
 use crate::report::github::GitHub;
+use crate::sizes::{self, SizeError};
 use crate::world::ReadError;
 use config::Config;
 pub(crate) use display::{Display, ProgressMode, display};
 pub(crate) use git::GitHosts;
 use given::{Given, OwnFile};
+pub(crate) use memory::MemoryBudget;
 use registry::RegistrySettings;
 
 /// Latest time that images show where neither `--epoch` nor SOURCE_DATE_EPOCH say: 2020-04-16T12:00:00Z, the time
@@ -157,6 +160,8 @@ pub(crate) enum SettingsError {
     AgentTwice { id: String },
     #[error("`{file}` {problem}")]
     Key { file: String, problem: SshKeyError },
+    #[error("steps in a chroot (--isolation=chroot) cannot have {other}")]
+    WithChroot { other: String },
     #[error("the secret `{name}` is given twice, by {first} and by {second}")]
     SecretTwice { name: String, first: String, second: String },
 }
@@ -185,11 +190,16 @@ impl SettingsError {
         match self {
             Self::WorkingDirectory { .. } => Some("change into a folder that exists".to_owned()),
             Self::NoHome => Some("set RB_ROOT=/some/dir".to_owned()),
-            Self::Variable { name, .. } => Some(match *name {
+            Self::Variable { name, value } => Some(match *name {
                 "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
+                "RB_ISOLATION" => "one of sandbox, chroot".to_owned(),
                 "RB_SNAPSHOTTER" => "one of auto, overlayfs, native".to_owned(),
                 "RB_JOBS" => "a number, at least 1".to_owned(),
-                "RB_CACHE_MAX_SIZE" => "a size, such as `20GB`, or a part of the disk: `30%`".to_owned(),
+                "RB_CACHE_MAX_SIZE" => match sizes::disk(value) {
+                    Err(error @ SizeError::PartOfAByte { .. }) => error.help(),
+                    _ => "a size, such as `20GB`, or a part of the disk: `30%`".to_owned(),
+                },
+                "RB_MEMORY_BUDGET" => memory::help(value),
                 "SOURCE_DATE_EPOCH" => EPOCH_EXPECTED.to_owned(),
                 "RB_PLATFORMS" | "EARTHLY_PLATFORMS" => {
                     "platforms, such as `linux/amd64,linux/arm64`".to_owned()
@@ -221,6 +231,7 @@ impl SettingsError {
                 Some(format!("several keys are one agent: `--ssh {id}=KEYFILE,KEYFILE`"))
             }
             Self::Key { file, problem } => Some(steps::help_with_key(file, *problem)),
+            Self::WithChroot { .. } => Some("leave out one of them".to_owned()),
             Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
             Self::Config { .. }
             | Self::Unreadable { .. }
@@ -302,6 +313,7 @@ pub(crate) fn settle(
     let Given { args, defaults, secrets, files, mut warnings } = given;
     let mut registry = registry::settle(&config, environment);
     registry.ca_files = network::ca_files(options, &config, environment);
+    let isolation = steps::settled_isolation(options, &config, environment)?;
     let network = network::settle(options, &config, environment, &registry, &mut warnings)?;
     let state_directory = environment.state_directory(config.root.as_deref())?;
     Ok(Settings {
@@ -348,6 +360,8 @@ pub(crate) fn settle(
         allowed_devices: steps::allowed_devices(options, environment)?,
         steps: StepTerms {
             runtime: steps::runtime_at(steps::runtime(options, &config, environment)?.0, &state_directory),
+            memory_budget: memory::settle(&options.limits, &config, environment)?.amount(),
+            isolation,
             ..steps::terms(&options.limits, &config)
         },
         agents: steps::agents(options, environment)?,

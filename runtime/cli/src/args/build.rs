@@ -78,6 +78,19 @@ pub(crate) struct BuildOptions {
     /// limits and rights, so results are the same and found again; what it cannot do is refused. `runsc` is gVisor's.
     #[arg(long, value_name = "RUNTIME", help_heading = "Build")]
     pub(crate) runtime: Option<String>,
+    /// What steps run in [default: sandbox]
+    ///
+    /// `chroot` is for containers and pods without privileges, where no sandbox can be made: a root of its own, and no more. It
+    /// implies --step-network=host, needs root, and copies the root of each step. Steps have no /proc; what needs a mount, such as
+    /// `FROM @host`, a device or --network=none, is refused. Results are the same, and found again. `rb doctor` tells what is possible.
+    #[arg(
+        long,
+        value_name = "sandbox|chroot",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Build"
+    )]
+    pub(crate) isolation: Option<IsolationChoice>,
     /// Network of steps that name none [default: sandbox]
     ///
     /// `sandbox` leads outside and not to this machine: not to what listens here, be it on localhost. `host` is this machine's.
@@ -224,6 +237,7 @@ impl BuildOptions {
             http_proxy: self.http_proxy.or(outer.http_proxy),
             step_network: self.step_network.or(outer.step_network),
             runtime: self.runtime.or(outer.runtime),
+            isolation: self.isolation.or(outer.isolation),
             allow_host_network: self.allow_host_network || outer.allow_host_network,
             allow_device: [outer.allow_device, self.allow_device].concat(),
             push: self.push || outer.push,
@@ -255,6 +269,26 @@ pub(crate) enum PullChoice {
     Missing,
     /// For nothing: what is not here is an error
     Never,
+}
+
+/// What steps run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IsolationChoice {
+    /// Namespaces of their own
+    Sandbox,
+    /// A root of their own, and nothing else
+    Chroot,
+}
+
+impl IsolationChoice {
+    /// Returns how it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Chroot => "chroot",
+        }
+    }
 }
 
 /// Networks of steps that ask for none.

@@ -4,7 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use rb_store::{Amount, Kind};
+use rb_store::Kind;
+
+use crate::sizes;
 
 /// `rb cache`
 #[derive(Debug, Subcommand)]
@@ -70,7 +72,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, short)]
     pub(crate) all: bool,
     /// Remove no more than needed so that this much is left
-    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE", value_parser = bytes_of)]
+    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE", value_parser = sizes::storage)]
     pub(crate) max_used_space: Option<u64>,
     /// Remove only what this names: until=24h, type=layers, id=layer/12
     ///
@@ -129,13 +131,6 @@ impl FromStr for CacheFilter {
     }
 }
 
-fn bytes_of(text: &str) -> Result<u64, String> {
-    match text.parse()? {
-        Amount::Bytes(bytes) => Ok(bytes),
-        Amount::Percent(_) => Err(format!("`{text}` is no size, such as `20GB`")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +146,5 @@ mod tests {
             let error = text.parse::<CacheFilter>().expect_err("is none");
             assert!(error.contains(word), "{error}");
         }
-        assert_eq!(bytes_of("1GB"), Ok(1_000_000_000));
-        assert!(bytes_of("10%").is_err());
     }
 }

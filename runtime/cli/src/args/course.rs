@@ -7,7 +7,8 @@ use clap::Args as ClapArgs;
 pub(crate) struct CourseOptions {
     /// After a failure, go on with what can go on
     ///
-    /// With all that does not need what failed; what went well is written, and every failure is told once, at the end.
+    /// With all that does not need what failed; what went well is written, also where a target BUILDs it that fails itself, and
+    /// every failure is told once, at the end.
     #[arg(long, short, help_heading = "Build")]
     pub(crate) keep_going: bool,
     /// At a failure, open a shell in the step that failed

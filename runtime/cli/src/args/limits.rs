@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use clap::Args as ClapArgs;
 
-use super::run::size_of;
+use crate::settings::MemoryBudget;
+use crate::sizes::{self, SizeError};
 
 /// Limits on steps.
 #[derive(Debug, Default, Clone, PartialEq, Eq, ClapArgs)]
@@ -15,13 +16,22 @@ pub(crate) struct LimitOptions {
     ///
     /// A step that reaches it is killed, and the error says so. Limits are control groups (cgroups), which root can make, and
     /// others in a scope of their own: `systemd-run --user --scope -p Delegate=yes rb …`; `rb doctor` tells.
-    #[arg(long, short, value_name = "SIZE", value_parser = size_of, help_heading = "Limits")]
+    #[arg(long, short, value_name = "SIZE", value_parser = sizes::memory, help_heading = "Limits")]
     pub(crate) memory: Option<u64>,
     /// Memory and swap of each step, together
     ///
     /// Unless given twice the memory; -1 is no limit on swap.
     #[arg(long, value_name = "SIZE", value_parser = swap_of, allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) memory_swap: Option<u64>,
+    /// Memory of steps at once: 4g, 80% [default: none]
+    ///
+    /// What a step took is known from its last runs, and it begins when that is left beside what others take that run. One that never
+    /// ran counts as its share, the budget by the number of --jobs; one that is larger than the budget runs alone. Nothing is killed: a
+    /// step that takes more than was known keeps others from beginning. A part is one of this machine's memory, or of what
+    /// control groups leave of it. What steps wrote to files in memory does not count. `none` takes
+    /// back what a file or a variable says.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub(crate) memory_budget: Option<MemoryBudget>,
     /// Processors' time of each step, such as 1.5
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) cpus: Option<Cpus>,
@@ -32,7 +42,7 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) pids_limit: Option<u64>,
     /// Size of /dev/shm in steps [default: 64m]
-    #[arg(long, value_name = "SIZE", value_parser = size_of, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", value_parser = sizes::memory, help_heading = "Limits")]
     pub(crate) shm_size: Option<u64>,
     /// Limit of each process, such as nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "Limits")]
@@ -50,6 +60,7 @@ impl LimitOptions {
         Self {
             memory: self.memory.or(outer.memory),
             memory_swap: self.memory_swap.or(outer.memory_swap),
+            memory_budget: self.memory_budget.or(outer.memory_budget),
             cpus: self.cpus.or(outer.cpus),
             cpuset_cpus: self.cpuset_cpus.or(outer.cpuset_cpus),
             pids_limit: self.pids_limit.or(outer.pids_limit),
@@ -118,8 +129,8 @@ impl FromStr for Ulimit {
     }
 }
 
-fn swap_of(text: &str) -> Result<u64, String> {
-    if text == "-1" { Ok(u64::MAX) } else { size_of(text) }
+fn swap_of(text: &str) -> Result<u64, SizeError> {
+    if text == "-1" { Ok(u64::MAX) } else { sizes::memory(text) }
 }
 
 fn cpu_list(text: &str) -> Result<String, String> {

@@ -14,6 +14,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use rb_diag::nearest;
 
 use super::BuildOptions;
+use crate::sizes;
 
 /// `rb run`
 #[derive(Debug, ClapArgs)]
@@ -270,19 +271,8 @@ impl FromStr for Tmpfs {
     }
 }
 
-pub(super) fn size_of(text: &str) -> Result<u64, String> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|next: char| next.is_ascii_alphabetic());
-    let shift = match lower.get(digits.len()..).unwrap_or_default() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => u32::MAX,
-    };
-    let size = digits.parse::<u64>().ok().filter(|size| *size > 0);
-    let size = size.zip(1_u64.checked_shl(shift)).and_then(|(size, unit)| size.checked_mul(unit));
-    size.ok_or_else(|| format!("`{text}` is no size, such as `64m`"))
+fn size_of(text: &str) -> Result<u64, String> {
+    sizes::memory(text).map_err(|error| error.to_string())
 }
 
 fn mode_of(text: &str) -> Result<u32, String> {

@@ -16,7 +16,8 @@ step's files as they were then, its mounts, caches, variables, user, folder, net
 agents are not kept: give them again. What is changed there is thrown away, but for caches; the number opens the \
 same state again. Where stdin is no terminal, the shell reads commands from it.
 
-A word with a `+` is a target: it is built, nothing of it is written, and the shell is in its last state.
+A word with a `+` is a target: it is built, nothing of it is written, and the shell is in its last state. On `FROM @host` it is a \
+further step of the target, which sees of this machine what the target's RUN sees, and is allowed by the same options.
 
 Examples:
   rb shell                    where the last step failed

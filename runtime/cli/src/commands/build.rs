@@ -117,6 +117,11 @@ impl<'a> Build<'a> {
         self.targets.iter().filter_map(name).collect()
     }
 
+    /// Returns what was asked for, patterns too.
+    pub(super) fn wanted_targets(&self) -> Vec<WantedTarget> {
+        self.targets.iter().map(|target| target.wanted.clone()).collect()
+    }
+
     /// Returns what a plan has of the request at this place, one for each platform; nothing of what could not be planned.
     pub(super) fn made_for(&self, at: usize, plan: &BuildPlan) -> Vec<Arc<TargetOutput>> {
         let Some(TargetRequest { wanted: WantedTarget::One(target), args, .. }) = self.targets.get(at) else {

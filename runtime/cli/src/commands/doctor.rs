@@ -7,7 +7,7 @@ use rb_diag::chain;
 use rb_exec::{Check, ExecError, Privileges, Rootless, Verdict};
 use serde_json::{Value, json};
 
-use crate::args::DoctorArgs;
+use crate::args::{BuildOptions, DoctorArgs, IsolationChoice};
 use crate::environment::Environment;
 use crate::progress::human_bytes;
 use crate::report::{self, Failure};
@@ -27,15 +27,31 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
     let config = settings::read_config(environment)?;
     let root = environment.state_directory(config.root.as_deref())?;
     // What sandboxes can do shows from inside of where they are made.
-    let mut checks = vec![identity(rb_exec::enter_runtime())];
-    let host = rb_exec::probe_host();
+    let (isolation, said) = settings::steps::isolation(&BuildOptions::default(), &config, environment)?;
     let (snapshotter, _) = settings::snapshotter::settle(&config, environment)?;
-    let state = state_checks(&root, snapshotter);
-    let entered = checks.iter().chain(&state).all(|check| check.verdict != Verdict::Missing);
-    let works = entered && host.is_usable();
-    checks.extend(host.checks().into_iter().cloned());
-    let runtime = settings::steps::usual_runtime(&config, environment, &root)?;
-    checks.extend(runtime.map(|runtime| rb_exec::probe_runtime(&runtime)));
+    let (mut checks, state, usable) = match isolation {
+        IsolationChoice::Sandbox => {
+            let identity = identity(rb_exec::enter_runtime());
+            let host = rb_exec::probe_host();
+            let usable = host.is_usable() && identity.verdict != Verdict::Missing;
+            let state = state_checks(&root, snapshotter);
+            let mut checks = vec![identity, taken(isolation, said)];
+            checks.extend(host.checks().into_iter().cloned());
+            // What else there is where there can be no sandbox.
+            checks.extend((!usable).then(|| chroot(&root)).flatten());
+            let runtime = settings::steps::usual_runtime(&config, environment, &root)?;
+            checks.extend(runtime.map(|runtime| rb_exec::probe_runtime(&runtime)));
+            (checks, state, usable)
+        }
+        IsolationChoice::Chroot => {
+            let identity = identity(rb_exec::enter_chroot());
+            let chroot = chroot(&root);
+            let usable = chroot.as_ref().is_some_and(|check| check.verdict != Verdict::Missing);
+            let checks = [Some(identity), Some(taken(isolation, said)), chroot].into_iter().flatten();
+            (checks.collect(), state_checks(&root, SnapshotterChoice::Native), usable)
+        }
+    };
+    let works = usable && state.iter().all(|check| check.verdict != Verdict::Missing);
     checks.push(rb_exec::probe_platforms(&rb_exec::Emulators { named: config.emulators.clone() }));
     checks.extend(state);
     let text = if doctor.json {
@@ -48,6 +64,38 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
     };
     report::print(text.as_bytes())?;
     Ok(if works { 0 } else { CANNOT_WORK })
+}
+
+/// Tells what steps run in, and who says so.
+fn taken(isolation: IsolationChoice, said: Option<&str>) -> Check {
+    let by = match (isolation, said) {
+        (_, Some(variable)) => format!("as {variable} says"),
+        (IsolationChoice::Sandbox, None) => {
+            "as ever; --isolation=chroot is for where none can be made".to_owned()
+        }
+        (IsolationChoice::Chroot, None) => "as isolation in [steps] of config.toml says".to_owned(),
+    };
+    let what = match isolation {
+        IsolationChoice::Sandbox => "a sandbox",
+        IsolationChoice::Chroot => "a chroot, which isolates less",
+    };
+    Check {
+        name: "isolation",
+        verdict: Verdict::Works,
+        reason: format!("steps run in {what}: {by}"),
+        remedy: None,
+    }
+}
+
+/// Tries a chroot on the file system of the state directory; nothing where nothing can be made there, which is told apart.
+fn chroot(root: &Path) -> Option<Check> {
+    let place = root.ancestors().find(|place| place.is_dir())?;
+    let probe = place.join(format!(".rb-doctor-chroot.{}", std::process::id()));
+    fs::create_dir(&probe).ok()?;
+    let check = rb_exec::probe_chroot(&probe);
+    // What stays of it is small, and named as ours.
+    rb_store::remove_tree(&probe).ok();
+    Some(check)
 }
 
 /// Tells what identity builds have.

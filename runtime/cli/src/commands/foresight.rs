@@ -1,4 +1,4 @@
-//! Builds that only look: `--dry-run` and `--expect-cached`.
+//! Builds that only look: `--dry-run`, `--expect-cached`, `rb plan` ([`super::plan`]) and what `rb why` tells of now.
 //!
 //! The graph is decided as ever, but what a step would have to run for is not answered: a target that asks for it stops
 //! there. Then the cache is asked what solving the rest would do ([`rb_api::Job::look`]). `--dry-run` shows that; with
@@ -7,11 +7,13 @@
 //! What is asked for all the same is what sources are: files, what names of images stand for, fingerprints of `@host`. The
 //! answers are kept in the state directory, as those of any build.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rb_api::{Course, Export, Fate, ImageName, LayoutPlace, Outlook, Place, SolveError};
 use rb_diag::{Diagnostic, ErrorKind};
 use rb_frontend::Effect;
+use rb_oci::Digest;
 use serde_json::{Value, json};
 
 use super::build::{Build, Planned, Started};
@@ -19,7 +21,7 @@ use super::exports::{Asked, Wanted};
 use super::record::document::Document;
 use super::record::{self, Listener, Lists};
 use super::targets::{Done, Order};
-use super::why;
+use super::why::{self, Cause};
 use super::workbench::Workbench;
 use crate::args::TargetCall;
 use crate::progress::{Progress, clean};
@@ -32,35 +34,76 @@ pub(super) struct Foresight {
     /// What the graph was asked for on the way, and would be written first.
     effects: Vec<Effect>,
     /// Of every vertex that the build came upon.
-    outlooks: Vec<Outlook>,
+    pub(super) outlooks: Vec<Outlook>,
     /// What would be written.
     exports: Vec<Export>,
+    /// The vertices of which that is.
+    pub(super) written: BTreeSet<Digest>,
+    /// Why steps would run, or may, where it was asked for.
+    pub(super) causes: BTreeMap<Digest, Vec<Cause>>,
 }
+
+/// What a look hears of the vertices, as a record would have it.
+pub(super) type Heard = (Document, Lists);
 
 impl Foresight {
     /// Returns the targets that were planned, and where some stop; what is wrong with the build files is an error.
     pub(super) fn planned(self) -> Result<(Vec<String>, Vec<String>), Failure> {
-        let Planned { plan, failures, stopped } = self.planned;
+        let stops = self.stops();
+        let Planned { plan, failures, stopped: _ } = self.planned;
         if !failures.is_empty() {
             return Err(Failure::several(failures));
         }
         let names = plan.targets.iter().map(|target| target.key.target.to_string()).collect();
-        Ok((names, stopped.iter().map(stop).collect()))
+        Ok((names, stops))
+    }
+
+    /// Returns where targets stop, in words.
+    pub(super) fn stops(&self) -> Vec<String> {
+        self.planned.stopped.iter().map(stop).collect()
+    }
+
+    /// The same for programs.
+    pub(super) fn stopped(&self) -> Value {
+        let stopped = self.planned.stopped.iter();
+        stopped.map(|item| json!({ "message": item.message, "trail": item.trail })).collect()
+    }
+
+    /// Tells whether the whole graph is known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.planned.stopped.is_empty() && self.planned.failures.is_empty()
+    }
+
+    /// Returns what would be written, a line each.
+    pub(super) fn outputs(&self, cwd: &Path) -> Vec<String> {
+        self.exports.iter().flat_map(|export| written(export, cwd)).collect()
+    }
+
+    /// Returns the exit code: what would run is no failure, what is wrong is.
+    pub(super) fn end(mut self) -> Result<u8, Failure> {
+        let mut failures = std::mem::take(&mut self.planned.failures);
+        for outlook in self.outlooks {
+            if let Fate::Fails(error) = outlook.fate {
+                failures.extend(Failure::of_solve(error, &[]));
+            }
+        }
+        if failures.is_empty() { Ok(0) } else { Err(Failure::several(failures)) }
     }
 
     /// Has what would run tell why in the words of `rb why`, by what was heard of it.
-    fn explain(
+    pub(super) fn explain(
         &mut self,
         order: &Order<'_>,
         build: &Build<'_>,
-        heard: &(Document, Lists),
+        heard: &Heard,
     ) -> Result<(), Failure> {
         let planned = self.planned.plan.targets.iter().map(|target| target.key.target.to_string());
         let names: Vec<String> = build.names().into_iter().chain(planned).collect();
-        let mut told = why::told(&order.settings.state_directory, build.root(), &names, heard)?;
+        self.causes = why::told(&order.settings.state_directory, build.root(), &names, heard)?;
         for outlook in &mut self.outlooks {
-            if let (Fate::Runs(reason), Some(words)) = (&mut outlook.fate, told.remove(&outlook.vertex)) {
-                reason.text = words;
+            if let (Fate::Runs(reason), Some(causes)) = (&mut outlook.fate, self.causes.get(&outlook.vertex))
+            {
+                reason.text = why::in_words(causes);
             }
         }
         Ok(())
@@ -72,32 +115,34 @@ impl Foresight {
 pub(super) fn show(order: &Order<'_>) -> Result<u8, Failure> {
     let Order { settings, calls, output, .. } = *order;
     let build = Build::find(settings, calls)?.annotated(&output.annotation).on_course(Course::Look);
-    let bench = Workbench::open(settings, record::Asked::of_targets("dry-run", calls), Some(build.root()))?;
-    // Nothing is built, so there is no progress, and no record of a build.
-    let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
-    let mut progress = Progress::start(quiet, &TargetCall::title(calls));
-    let listener = Listener::default();
-    let seen = bench.run(async {
-        let events = listener.sink(progress.sink());
-        let started = build.start_heard(&bench, &progress, order.settling, events);
-        foresee(&started, order).await
-    });
-    progress.finish();
-    bench.close();
-    let mut seen = seen?;
-    seen.explain(order, &build, &listener.document())?;
+    let (mut seen, heard) = look(order, &build, record::Asked::of_targets("dry-run", calls))?;
+    seen.explain(order, &build, &heard)?;
     let text = match settings.display.mode {
         ProgressMode::Json => format!("{:#}\n", as_json(&seen)),
         ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => as_text(&seen, &settings.cwd),
     };
     report::print(text.as_bytes())?;
-    let mut failures = std::mem::take(&mut seen.planned.failures);
-    for outlook in seen.outlooks {
-        if let Fate::Fails(error) = outlook.fate {
-            failures.extend(Failure::of_solve(error, &[]));
-        }
-    }
-    if failures.is_empty() { Ok(0) } else { Err(Failure::several(failures)) }
+    seen.end()
+}
+
+/// Looks at what a build that is on that course would do. Nothing is built, so there is no progress, and no record.
+pub(super) fn look(
+    order: &Order<'_>,
+    build: &Build<'_>,
+    asked: record::Asked,
+) -> Result<(Foresight, Heard), Failure> {
+    let settings = order.settings;
+    let bench = Workbench::open(settings, asked, Some(build.root()))?;
+    let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
+    let mut progress = Progress::start(quiet, &TargetCall::title(order.calls));
+    let listener = Listener::default();
+    let seen = bench.run(async {
+        let events = listener.sink(progress.sink());
+        foresee(&build.start_heard(&bench, &progress, order.settling, events), order).await
+    });
+    progress.finish();
+    bench.close();
+    Ok((seen?, listener.document()))
 }
 
 /// `--expect-cached`: writes all outputs, if no step has to run for them; else says of each why it would.
@@ -108,7 +153,7 @@ pub(super) async fn solve_cached(
 ) -> Result<Done, Failure> {
     let mut seen = foresee(started, order).await?;
     seen.explain(order, started.build, &bench.heard_so_far())?;
-    let Foresight { mut planned, effects, outlooks, exports: _ } = seen;
+    let Foresight { mut planned, effects, outlooks, .. } = seen;
     if !planned.failures.is_empty() {
         return Err(Failure::several(std::mem::take(&mut planned.failures)));
     }
@@ -121,7 +166,7 @@ pub(super) async fn solve_cached(
         wanted.asked().request.roots.into_iter().map(|root| root.definition).collect();
     definitions.extend(started.gateway.unanswered());
     let (mut failures, mut unknown) = (Vec::new(), 0);
-    for Outlook { vertex, name, step, fate } in outlooks {
+    for Outlook { vertex, name, step, fate, .. } in outlooks {
         match fate {
             Fate::Cached(_) | Fate::NotNeeded => {}
             Fate::Runs(reason) => {
@@ -166,7 +211,7 @@ pub(super) async fn solve_cached(
 }
 
 /// Has the frontend decide the graph, and asks the cache what solving it would do.
-pub(super) async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, Failure> {
+async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, Failure> {
     let planned = started.plan_all().await?;
     let effects = started.gateway.looked();
     let mut wanted = Wanted::default();
@@ -176,13 +221,22 @@ pub(super) async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<
     let mut own = started.wanted(&planned.plan)?;
     (order.choose)(started.build, &planned.plan, &mut own, &|_| true)?;
     let (Asked { request: first, .. }, Asked { request: then, .. }) = (wanted.asked(), own.asked());
+    let mut written = BTreeSet::new();
+    for request in [&first, &then] {
+        for place in request.exports.iter().flat_map(Export::roots) {
+            // What cannot be read as a graph fails as it is looked at.
+            let graph = request.roots.get(place).and_then(|root| root.definition.graph().ok());
+            written.extend(graph.and_then(|graph| graph.root()).map(|edge| edge.vertex));
+        }
+    }
     let roots = [first.roots, then.roots].concat();
     let looked = started.job.look(&roots).await;
     let outlooks = looked.map_err(|error| {
         let definitions: Vec<_> = roots.into_iter().map(|root| root.definition).collect();
         Failure::several(Failure::of_solve(error, &definitions))
     })?;
-    Ok(Foresight { planned, effects, outlooks, exports: [first.exports, then.exports].concat() })
+    let exports = [first.exports, then.exports].concat();
+    Ok(Foresight { planned, effects, outlooks, exports, written, causes: BTreeMap::new() })
 }
 
 /// Returns the target of a vertex, and what it does.
@@ -195,7 +249,7 @@ fn divided(name: &str) -> (String, String) {
 }
 
 /// Returns what is shown of a fate: a word, and why.
-fn words(fate: &Fate) -> (&'static str, String) {
+pub(super) fn words(fate: &Fate) -> (&'static str, String) {
     match fate {
         Fate::Cached(_) => ("cached", String::new()),
         Fate::NotNeeded => ("not needed", String::new()),
@@ -228,10 +282,10 @@ fn as_text(seen: &Foresight, cwd: &Path) -> String {
             out.push_str(&format!("  {word:<10} {}{why}\n", divided(&outlook.name).1));
         }
     }
-    for item in &seen.planned.stopped {
-        out.push_str(&format!("stops here: {}\n", stop(item)));
+    for stop in seen.stops() {
+        out.push_str(&format!("stops here: {stop}\n"));
     }
-    for line in seen.exports.iter().flat_map(|export| written(export, cwd)) {
+    for line in seen.outputs(cwd) {
         out.push_str(&format!("{}\n", clean(&line, false)));
     }
     out.push_str(&format!("{}\n", summary(seen)));
@@ -291,7 +345,7 @@ fn written(export: &Export, cwd: &Path) -> Vec<String> {
 }
 
 fn as_json(seen: &Foresight) -> Value {
-    let steps = seen.outlooks.iter().map(|Outlook { vertex, name, step, fate }| {
+    let steps = seen.outlooks.iter().map(|Outlook { vertex, name, step, fate, .. }| {
         let (word, why) = words(fate);
         let mut value = json!({
             "name": name, "vertex": vertex.to_string(), "step": step, "fate": word.replace(' ', "_"),
@@ -308,14 +362,11 @@ fn as_json(seen: &Foresight) -> Value {
         }
         value
     });
-    let stopped =
-        seen.planned.stopped.iter().map(|item| json!({ "message": item.message, "trail": item.trail }));
-    let outputs = seen.exports.iter().flat_map(|export| written(export, Path::new("")));
     json!({
         "format": 1,
-        "complete": seen.planned.stopped.is_empty() && seen.planned.failures.is_empty(),
+        "complete": seen.is_complete(),
         "steps": steps.collect::<Vec<_>>(),
-        "stopped": stopped.collect::<Vec<_>>(),
-        "outputs": outputs.collect::<Vec<_>>(),
+        "stopped": seen.stopped(),
+        "outputs": seen.outputs(Path::new("")),
     })
 }

@@ -26,8 +26,10 @@ mod login;
 mod logs;
 mod ls;
 mod past;
+mod plan;
 mod pull;
 mod record;
+mod resume;
 mod run;
 mod shell;
 mod solve;
@@ -159,7 +161,9 @@ fn read_env_file(
         Some(
             Command::Run(_)
             | Command::Shell(_)
+            | Command::Resume(_)
             | Command::Why(_)
+            | Command::Plan(_)
             | Command::Compile(_)
             | Command::Solve(_)
             | Command::Config(_),
@@ -216,7 +220,9 @@ fn options_of(args: &Args) -> BuildOptions {
     match &args.command {
         Some(Command::Run(run)) => run.build.clone(),
         Some(Command::Shell(shell)) => shell.build.clone(),
+        Some(Command::Resume(resume)) => resume.build.clone(),
         Some(Command::Why(why)) => why.build.clone(),
+        Some(Command::Plan(plan)) => plan.build.clone(),
         Some(Command::Compile(compile)) => compile.build.clone(),
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(Command::Image(image)) => image.options(),
@@ -303,6 +309,12 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             let settings = settle(&shell.build.clone().over(build), &output, environment)?;
             shell::execute(&settings, &shell)
         }
+        Command::Resume(resume) => {
+            refuse_outputs("resume", &output)?;
+            let output = OutputOptions { no_output: resume.no_output, ..output };
+            let settings = settle(&resume.build.clone().over(build), &output, environment)?;
+            resume::execute(&settings, &resume)
+        }
         Command::Compile(compile) => {
             refuse_outputs("compile", &output)?;
             let settings = settle(&compile.build.clone().over(build), &output, environment)?;
@@ -352,6 +364,11 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_outputs("why", &output)?;
             let settings = settle(&why.build.clone().over(build), &output, environment)?;
             why::execute(&settings, &why)
+        }
+        Command::Plan(plan) => {
+            refuse_outputs("plan", &output)?;
+            let settings = settle(&plan.build.clone().over(build), &output, environment)?;
+            plan::execute(&settings, &plan)
         }
         Command::Login(login) => {
             refuse_options("login", &build, &output)?;

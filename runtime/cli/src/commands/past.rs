@@ -46,6 +46,22 @@ impl Past {
         steps.iter().any(|step| !step.own.is_empty() && (is_asked || is_one(step.target())))
     }
 
+    /// Says that it keeps what keys were made of. One that an older rb wrote does not.
+    pub(super) fn keeps_parts(&self) -> bool {
+        self.document.steps.iter().any(|step| !step.own.is_empty())
+    }
+
+    /// Returns the targets whose steps it made or found, and those that were asked for by name, in no order.
+    pub(super) fn built(&self) -> impl Iterator<Item = &str> {
+        let Document { target, targets, steps, .. } = &self.document;
+        // An older rb kept the words alone that were typed.
+        let typed = target.split(' ').filter(|word| targets.is_empty() && word.contains('+'));
+        let is_made =
+            |step: &&RecordStep| step.step && matches!(step.verdict, Verdict::Ran | Verdict::Cached);
+        let made = steps.iter().filter(is_made).map(RecordStep::target).filter(|target| !target.is_empty());
+        made.chain(targets.iter().map(String::as_str)).chain(typed)
+    }
+
     /// Says that it came to something: a build that only looked, and found that something would run, is none to compare with.
     fn came_to_something(&self) -> bool {
         let Document { outcome, steps, .. } = &self.document;
@@ -69,14 +85,21 @@ pub(super) fn files(root: &Path) -> Result<Vec<BuildFile>, Failure> {
         .map_err(|error| Failure::environment("the records of builds cannot be read", &error))
 }
 
-/// Finds the records of a workspace that have a step of one of some targets, the newest first.
-pub(super) fn of_targets<'a>(
+/// Reads the records of a workspace that came to something, the newest first; only those before one, if that is named. Of one
+/// that names no workspace, as an older rb wrote it, it may be.
+pub(super) fn of_workspace<'a>(
     root: &'a Path,
     workspace: &'a Path,
-    targets: &'a [String],
+    before: Option<&BuildFile>,
 ) -> Result<impl Iterator<Item = Past> + 'a, Failure> {
-    let read = files(root)?.into_iter().filter_map(move |file| Past::read(root, &file));
-    Ok(read.filter(move |past| past.is_of(workspace) && past.came_to_something() && past.has(targets)))
+    let mut files = files(root)?;
+    if let Some(before) = before {
+        files.retain(|file| file.name < before.name);
+    }
+    let read = files.into_iter().filter_map(move |file| Past::read(root, &file));
+    let may_be =
+        |past: &Past| past.document.workspace.is_none() && !past.document.imported && !past.keeps_parts();
+    Ok(read.filter(move |past| (past.is_of(workspace) || may_be(past)) && past.came_to_something()))
 }
 
 /// Finds the record that a word names: `@1` or `^0` is the last, others are beginnings of ids.
@@ -129,6 +152,10 @@ mod tests {
         let mut past = Past { file, document };
         let has = |past: &Past, target: &str| past.has(&[target.to_owned()]);
         assert_eq!(["+a", "+all", "+b"].map(|target| has(&past, target)), [true, true, false]);
+        assert_eq!(past.built().collect::<Vec<_>>(), ["+a", "+all"]);
+        assert!(past.keeps_parts());
+        past.document.steps[0].own.clear();
+        assert!(!past.keeps_parts() && !has(&past, "+a"));
         past.document.steps.clear();
         assert!(!has(&past, "+all"));
     }

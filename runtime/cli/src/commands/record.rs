@@ -68,7 +68,12 @@ impl Asked {
 
     /// Whether it runs what a build file says, or a program.
     pub(super) fn runs_steps(&self) -> bool {
-        matches!(self.command, "build" | "run" | "solve" | "compile")
+        matches!(self.command, "build" | "resume" | "run" | "solve" | "compile")
+    }
+
+    /// Whether another build may be compared with it: not with one of which a step did not begin from the beginning.
+    pub(super) fn is_compared(&self) -> bool {
+        self.command != "resume"
     }
 
     /// Returns it as one line: `rb +app`, `rb run +app`.

@@ -9,14 +9,16 @@ mod given;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rb_api::{EventSink, ExportResult, PullPolicy};
+use rb_api::{EventSink, ExportResult, PullPolicy, SolveResult};
 use rb_engine::{EngineError, LocalEngine, RunRequest, Runnable};
 use rb_exec::{ExecError, ExitStatus, KillSwitch, RawMode, Terminal};
+use rb_frontend::BuildPlan;
 use rb_llb::NetworkMode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::anew;
 use super::build::{self, Build};
+use super::exports::Wanted;
 use super::gateway::Settling;
 use super::record::Asked;
 use super::workbench::{Workbench, interruptible};
@@ -90,6 +92,32 @@ pub(super) fn build_image(
     call: &TargetCall,
     settling: Settling,
 ) -> Result<String, Failure> {
+    let want =
+        |wanted: &mut Wanted, plan: &BuildPlan| wanted.image_of(&plan.targets, Vec::new(), &build.sources());
+    image_in(&build_wanted(settings, bench, build, call, settling, want)?)
+}
+
+/// Returns the digest of the image that was written last.
+pub(super) fn image_in(result: &SolveResult) -> Result<String, Failure> {
+    match result.exports.last() {
+        Some(ExportResult::Image { digest, .. }) => Ok(digest.to_string()),
+        Some(ExportResult::Local { .. } | ExportResult::Tar { .. }) | None => Err(Failure::Said {
+            kind: rb_diag::ErrorKind::Internal,
+            message: "the engine returned no image".to_owned(),
+            help: None,
+        }),
+    }
+}
+
+/// Builds a target, with what becomes of its outputs, and what `want` adds to what is wanted of its plan.
+pub(super) fn build_wanted(
+    settings: &Settings,
+    bench: &Workbench,
+    build: &Build<'_>,
+    call: &TargetCall,
+    settling: Settling,
+    want: impl FnOnce(&mut Wanted, &BuildPlan) -> Result<(), Failure>,
+) -> Result<SolveResult, Failure> {
     let begin = Instant::now();
     let mut progress = Progress::start(settings.display, &call.word);
     let solved = bench.run(async {
@@ -97,7 +125,7 @@ pub(super) fn build_image(
         let work = async {
             let plan = started.plan().await?;
             let mut wanted = started.wanted(&plan)?;
-            wanted.image_of(&plan.targets, Vec::new(), &build.sources())?;
+            want(&mut wanted, &plan)?;
             started.solve(wanted.asked().request).await
         };
         started.telling(work).await
@@ -108,14 +136,7 @@ pub(super) fn build_image(
     if settings.display.mode != ProgressMode::Quiet {
         build::tell(settings, &call.word, &result, false, begin)?;
     }
-    match result.exports.last() {
-        Some(ExportResult::Image { digest, .. }) => Ok(digest.to_string()),
-        Some(ExportResult::Local { .. } | ExportResult::Tar { .. }) | None => Err(Failure::Said {
-            kind: rb_diag::ErrorKind::Internal,
-            message: "the engine returned no image".to_owned(),
-            help: None,
-        }),
-    }
+    Ok(result)
 }
 
 /// Signals are handed on.

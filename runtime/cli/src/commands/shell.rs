@@ -8,12 +8,15 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use rb_engine::{FailedStep, RunGiven, RunRequest, ShellRequest};
+use rb_engine::{FailedStep, OpenStep, OpenTarget, RunGiven, RunRequest, ShellRequest};
 use rb_exec::{KillSwitch, Terminal};
+use rb_frontend::BuildPlan;
 use rb_llb::NetworkMode;
+use rb_oci::{ContainerConfig, Digest};
 use rb_session::Session;
 
 use super::build::Build;
+use super::exports::Wanted;
 use super::gateway::Settling;
 use super::record::Asked;
 use super::run::{self, KillOnDrop};
@@ -36,7 +39,7 @@ pub(super) fn execute(settings: &Settings, shell: &ShellArgs) -> Result<u8, Fail
     let mut words = texts(&shell.words)?;
     let id = match words.is_empty() {
         true => None,
-        false => Some(number(&words.remove(0))?),
+        false => Some(number(&words.remove(0), "shell")?),
     };
     let bench = Workbench::open(settings, Asked::of("shell", "a failed step"), None)?;
     let ended = match shell.list {
@@ -48,10 +51,18 @@ pub(super) fn execute(settings: &Settings, shell: &ShellArgs) -> Result<u8, Fail
 }
 
 /// Reads the number of a failed step.
-fn number(word: &str) -> Result<u64, Failure> {
+pub(super) fn number(word: &str, command: &str) -> Result<u64, Failure> {
     word.parse().map_err(|_| {
-        let help = "`rb shell ID` opens a failed step, `rb shell --list` tells which there are; `rb shell +TARGET` \
-                    opens a target, `rb run -it IMAGE sh` an image";
+        let help = match command {
+            "resume" => {
+                "`rb resume ID` goes on with a failed step, `rb shell --list` tells which there are; a command stands behind \
+                 `--`"
+            }
+            _ => {
+                "`rb shell ID` opens a failed step, `rb shell --list` tells which there are; `rb shell +TARGET` opens a \
+                 target, `rb run -it IMAGE sh` an image"
+            }
+        };
         Failure::input(format!("`{word}` is not the number of a failed step"), Some(help.to_owned()))
     })
 }
@@ -88,13 +99,23 @@ fn of_failed(
 /// Runs a command, or a shell, in a failed step.
 fn enter(settings: &Settings, bench: &Workbench, id: u64, command: Vec<String>) -> Result<u8, Failure> {
     let step = bench.engine.open_failed(id, session(settings))?;
+    attend(settings, bench, (step, "where this failed"), command)
+}
+
+/// Runs a command, or a shell, in a step that is open; a shell on a terminal is told where it is.
+fn attend(
+    settings: &Settings,
+    bench: &Workbench,
+    (step, place): (OpenStep, &str),
+    command: Vec<String>,
+) -> Result<u8, Failure> {
     if !step.lacks.is_empty() {
         let what = format!("the step had {}, which you have not given", step.lacks.join(", "));
         report::tell(&report::warning(&what, settings.display, terminal_columns()));
     }
     let terminal = terminal();
     if terminal.is_some() && command.is_empty() {
-        report::tell(&format!("where this failed: {}; `exit` leaves it\n", clean(&step.name, false)));
+        report::tell(&format!("{place}: {}; `exit` leaves it\n", clean(&step.name, false)));
     }
     let kill = KillSwitch::new();
     let guard = KillOnDrop::new(&kill);
@@ -133,12 +154,30 @@ pub(super) fn check_terminal() -> Result<(), Failure> {
     Err(Failure::input("-i: stdin or stdout is not a terminal", Some(help.to_owned())))
 }
 
-/// Builds a target and runs a shell on its image, saved or not.
+/// Builds a target and runs a shell on its image, saved or not. What lies on `FROM @host` becomes no image: there it is as a
+/// further step of the target.
 fn of_target(settings: &Settings, shell: &ShellArgs) -> Result<u8, Failure> {
     let (call, command) = TargetCall::parse_run(&shell.words)?;
     let build = Build::find(settings, std::slice::from_ref(&call))?;
     let bench = Workbench::open(settings, Asked::of_target("shell", &call), Some(build.root()))?;
-    let image = run::build_image(settings, &bench, &build, &call, Settling::Make)?;
+    let mut on_host = None;
+    let want = |wanted: &mut Wanted, plan: &BuildPlan| match plan.targets.as_slice() {
+        [target] if target.on_host && target.images.is_empty() => {
+            let name = target.key.target.to_string();
+            let at = wanted.root(&name, &target.state, &build.sources())?;
+            on_host = Some((at, name, target.config.config.clone()));
+            Ok(())
+        }
+        targets => wanted.image_of(targets, Vec::new(), &build.sources()),
+    };
+    let built = run::build_wanted(settings, &bench, &build, &call, Settling::Make, want)?;
+    if let Some((at, name, config)) = on_host {
+        let key = built.roots.get(at).copied().expect("a key for each root");
+        let ended = in_tree(settings, &bench, (key, name, config), command);
+        bench.close();
+        return ended;
+    }
+    let image = run::image_in(&built)?;
     let args = if command.is_empty() { vec!["/bin/sh".to_owned()] } else { command };
     let given =
         RunGiven { entrypoint: Some(Vec::new()), stdin: true, terminal: terminal(), ..RunGiven::default() };
@@ -151,6 +190,24 @@ fn of_target(settings: &Settings, shell: &ShellArgs) -> Result<u8, Failure> {
         ..RunRequest::default()
     };
     run::start(settings, bench, request, None)
+}
+
+/// Runs a command, or a shell, in what a target on `FROM @host` has become.
+fn in_tree(
+    settings: &Settings,
+    bench: &Workbench,
+    (key, name, config): (Digest, String, ContainerConfig),
+    command: Vec<String>,
+) -> Result<u8, Failure> {
+    let target = OpenTarget {
+        name,
+        key,
+        env: config.env,
+        cwd: config.working_dir.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+    };
+    let step = bench.engine.open_target(target, session(settings))?;
+    attend(settings, bench, (step, "in what this became"), command)
 }
 
 /// Returns a terminal for the shell, where stdin and stdout are one.
@@ -173,9 +230,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_told_with_what_may_be_meant() {
-        assert_eq!(number("12").ok(), Some(12));
+        assert_eq!(number("12", "shell").ok(), Some(12));
         for word in ["alpine", "-1", "1x", "99999999999999999999999"] {
-            let failure = number(word).expect_err("is none");
+            let failure = number(word, "shell").expect_err("is none");
             assert!(failure.message().contains(word), "{failure:?}");
             assert_eq!(failure.exit_code(), 2);
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::StatusArgs;
 use crate::environment::Environment;
-use crate::progress::{clean, fit, human_duration};
+use crate::progress::{clean, fit, human_bytes, human_duration};
 use crate::report::{self, Failure};
 
 /// So wide a name of a step is shown.
@@ -67,11 +67,15 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 fn tell(process: u32, status: &ProcessStatus, out: &mut String) {
-    let ProcessStatus { process: _, title, running_ms, left_out, state } = status;
+    let ProcessStatus { process: _, title, running_ms, left_out, memory, state } = status;
     let since = human_duration(Duration::from_millis(*running_ms));
     let (title, busy, jobs) = (clean(title, false), state.busy, state.jobs);
     let places = if jobs == 0 { String::new() } else { format!(", {busy} of {jobs} places taken") };
-    line(out, format_args!("process {process}  {title}  for {since}{places}"));
+    let memory = memory.as_ref().map_or_else(String::new, |memory| {
+        let (taken, budget) = (human_bytes(memory.taken_bytes), human_bytes(memory.budget_bytes));
+        format!(", {taken} of {budget} of memory taken")
+    });
+    line(out, format_args!("process {process}  {title}  for {since}{places}{memory}"));
     let names: Vec<String> = state
         .vertices
         .iter()
@@ -106,6 +110,7 @@ fn what(vertex: &VertexStatus, status: &ProcessStatus) -> String {
             }
             Some(_) | None => "asks whether another process is making the same".to_owned(),
         },
+        Phase::Running if waits_for_memory(vertex, status) => "waits for memory".to_owned(),
         Phase::Running => match vertex.waits_for.first() {
             Some(WaitsFor::Run { of }) if *of != vertex.vertex => {
                 format!("waits for {}, which is the same", name_of(of, status))
@@ -119,6 +124,11 @@ fn what(vertex: &VertexStatus, status: &ProcessStatus) -> String {
         Some(since) => format!("{text}, {}", human_duration(Duration::from_millis(since))),
         None => text,
     }
+}
+
+/// Tells whether it is let in by the memory budget yet.
+fn waits_for_memory(vertex: &VertexStatus, status: &ProcessStatus) -> bool {
+    status.memory.as_ref().is_some_and(|memory| memory.waiting.contains(&vertex.vertex))
 }
 
 /// Names what a vertex waits for, each with what that is at.
@@ -151,7 +161,7 @@ fn name_of(vertex: &Digest, status: &ProcessStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rb_engine::Status;
+    use rb_engine::{MemoryStatus, Status};
 
     use super::*;
 
@@ -179,10 +189,17 @@ mod tests {
             ),
             vertex("+q", Phase::Queued, None, vec![WaitsFor::Place]),
             vertex("+u", Phase::Running, Some(1), vec![WaitsFor::Run { of: Digest::of("+lib | RUN make") }]),
+            vertex("+m", Phase::Running, Some(70), vec![WaitsFor::Run { of: Digest::of("+m") }]),
         ];
+        let memory = MemoryStatus {
+            budget_bytes: 1_000_000_000,
+            taken_bytes: 900_000_000,
+            waiting: vec![Digest::of("+m")],
+        };
         let state = Status { jobs: 2, busy: 1, solves: 1, vertices };
         let title = "rb +all".to_owned();
-        let status = ProcessStatus { process: 7, title, running_ms: 61_000, left_out: 0, state };
+        let status =
+            ProcessStatus { process: 7, title, running_ms: 61_000, left_out: 0, memory: Some(memory), state };
         let answers = [
             (7, Answer::Status(Box::new(status))),
             (8, Answer::Silent),
@@ -191,13 +208,15 @@ mod tests {
         ];
         let (b, c) = (Digest::of("b").short(), Digest::of("c").short());
         let expected = [
-            "process 7  rb +all  for 1m01s, 1 of 2 places taken".to_owned(),
+            "process 7  rb +all  for 1m01s, 1 of 2 places taken, 900.0 MB of 1.0 GB of memory taken"
+                .to_owned(),
             "  +lib | RUN make  running, 12.0s".to_owned(),
             "  +img | COPY x    waits for +lib | RUN make (running)".to_owned(),
             format!("  +a               waits for +lib | RUN make (running), {b}, {c} and 1 more"),
             "  +t               waits for process 42, which is making the same, 0.9s".to_owned(),
             "  +q               waits for a place".to_owned(),
             "  +u               waits for +lib | RUN make, which is the same, 0.00s".to_owned(),
+            "  +m               waits for memory, 0.07s".to_owned(),
             "process 8  does not answer".to_owned(),
             "process 9  belongs to user 1000 and was not asked".to_owned(),
             "process 10  says what this version of rb cannot read".to_owned(),

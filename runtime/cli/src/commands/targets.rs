@@ -16,7 +16,7 @@ use super::exports::{Asked, Wanted};
 use super::gateway::Settling;
 use super::record;
 use super::workbench::Workbench;
-use super::{after, foresight, shell, units};
+use super::{after, foresight, resume, shell, units};
 use crate::args::{CourseOptions, OutputOptions, TargetCall};
 use crate::output_spec;
 use crate::progress::Progress;
@@ -132,17 +132,37 @@ pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
     if order.course.interactive {
         shell::check_terminal()?;
     }
-    let start = Instant::now();
     let Order { settings, calls, output, .. } = *order;
     after::check_files(settings, output)?;
-    let course = match order.course {
+    let build = find(order)?;
+    let asked = record::Asked::of_targets("build", calls).naming(build.names());
+    let bench = Workbench::open(settings, asked, Some(build.root()))?;
+    carry_out_on(order, &build, bench)
+}
+
+/// Finds the targets that are asked for.
+pub(super) fn find<'a>(order: &Order<'a>) -> Result<Build<'a>, Failure> {
+    let Order { settings, calls, output, .. } = *order;
+    Ok(Build::find(settings, calls)?.annotated(&output.annotation).on_course(course(order)))
+}
+
+/// Says how far a build goes.
+fn course(order: &Order<'_>) -> Course {
+    match order.course {
         CourseOptions { keep_going: true, .. } => Course::KeepGoing,
         CourseOptions { expect_cached: true, .. } => Course::Look,
         CourseOptions { .. } => Course::Stop,
-    };
-    let build = Build::find(settings, calls)?.annotated(&output.annotation).on_course(course);
-    let asked = record::Asked::of_targets("build", calls).naming(build.names());
-    let bench = Workbench::open(settings, asked, Some(build.root()))?;
+    }
+}
+
+/// Does what is asked for with an engine that is open.
+pub(super) fn carry_out_on(order: &Order<'_>, build: &Build<'_>, bench: Workbench) -> Result<u8, Failure> {
+    let start = Instant::now();
+    let Order { settings, calls, .. } = *order;
+    let course = course(order);
+    if order.settling == Settling::Write || settings.no_output {
+        bench.engine.keep_asked(resume::asked(&settings.cwd, calls));
+    }
     let mut progress = Progress::start(settings.display, &TargetCall::title(calls));
     let mut done = None;
     let ended = bench.run(async {

@@ -105,7 +105,7 @@ fn units(plan: &BuildPlan) -> Vec<Unit> {
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut open: Vec<(&TargetOutput, usize)> = Vec::new();
-    for root in &plan.targets {
+    for root in plan.beside.iter().chain(&plan.targets) {
         if seen.insert(&root.key) {
             open.push((root, 0));
         }

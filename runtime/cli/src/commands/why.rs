@@ -6,6 +6,7 @@
 
 mod cause;
 mod declared;
+mod earlier;
 mod explain;
 mod pairs;
 
@@ -22,20 +23,28 @@ use super::gateway::Settling;
 use super::past::{self, Past};
 use super::record::document::{Document, RecordStep};
 use super::record::files::Files;
-use super::record::{Asked, Listener, Lists};
+use super::record::{Asked, Lists};
 use super::table::utc;
 use super::targets::Order;
-use super::workbench::Workbench;
+use super::workbench;
 use crate::args::{CourseOptions, OutputOptions, TargetCall, WhyArgs};
 use crate::habits::refuse_option;
-use crate::progress::{Progress, clean, fit};
+use crate::progress::{clean, fit};
 use crate::report::{self, Failure};
-use crate::settings::{Display, ProgressMode, Settings};
+use crate::settings::Settings;
+pub(super) use cause::Cause;
+use earlier::Earlier;
 use explain::{Reason, Side, Which, explain};
 
 /// So many steps of a reason are shown, and so much of each.
 const MOST_STEPS: usize = 20;
 const STEP_CELLS: usize = 90;
+
+/// So many builds are named with which something was compared.
+const MOST_BUILDS: usize = 3;
+
+/// What is said where a look cannot be taken.
+const UNABLE: &str = "what would run now is not known, as the state directory lies on a read-only disk";
 
 /// Explains, and prints that.
 pub(super) fn execute(settings: &Settings, why: &WhyArgs) -> Result<u8, Failure> {
@@ -45,9 +54,8 @@ pub(super) fn execute(settings: &Settings, why: &WhyArgs) -> Result<u8, Failure>
         let help = format!("targets are written with a `+`: `rb why +{}`", call.word);
         return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
     }
-    let root = settings.state_directory.as_path();
     let found = if let [was, now] = why.between.as_slice() {
-        Compared::between(root, was, now, names(settings, &call)?)?
+        Compared::between(settings, (was, now), &call)?
     } else {
         Compared::here(settings, why, &call)?
     };
@@ -57,25 +65,28 @@ pub(super) fn execute(settings: &Settings, why: &WhyArgs) -> Result<u8, Failure>
     Ok(0)
 }
 
-/// Returns the words that `--expect-cached` and `--dry-run` tell of vertices: why they would run, by what differs from the last
-/// build of some targets.
+/// Returns what `--expect-cached`, `--dry-run` and `rb plan` tell of vertices: why they would run, by what differs from the
+/// last build of some targets.
 pub(super) fn told(
     root: &Path,
     workspace: &Path,
     targets: &[String],
     (now, lists): &(Document, Lists),
-) -> Result<BTreeMap<Digest, String>, Failure> {
-    let was = past::of_targets(root, workspace, targets)?.next();
-    let reasons = compare(root, was.as_ref().map(|was| &was.document), (now, lists), Which::Would);
-    let mut told: BTreeMap<Digest, String> = BTreeMap::new();
+) -> Result<BTreeMap<Digest, Vec<Cause>>, Failure> {
+    let earlier = Earlier::of(root, workspace, targets, None)?;
+    let reasons = earlier.reasons(root, (now, lists), Which::Would);
+    let mut told: BTreeMap<Digest, Vec<Cause>> = BTreeMap::new();
     for Reason { cause, steps, .. } in &reasons {
         for step in steps.iter().filter_map(|at| now.steps.get(*at)) {
-            let words = told.entry(step.vertex).or_default();
-            let and = if words.is_empty() { "" } else { "; " };
-            words.push_str(&format!("{and}{}", cause.words()));
+            told.entry(step.vertex).or_default().push(cause.clone());
         }
     }
     Ok(told)
+}
+
+/// Says several causes in one line.
+pub(super) fn in_words(causes: &[Cause]) -> String {
+    causes.iter().map(Cause::words).collect::<Vec<_>>().join("; ")
 }
 
 /// Explains what was heard just now, or a record, by an earlier one.
@@ -94,29 +105,39 @@ fn compare(
     explain(side.as_ref(), &Side { document: now, files: &current }, which)
 }
 
-/// Returns the targets that a word names, as records do.
-fn names(settings: &Settings, call: &TargetCall) -> Result<Vec<String>, Failure> {
-    // The project may be elsewhere, where the record comes from elsewhere.
+/// Returns the targets that a word means, as some records name them.
+fn targets_of(settings: &Settings, call: &TargetCall, records: [&Document; 2]) -> Vec<String> {
     match Build::find(settings, std::slice::from_ref(call)) {
-        Ok(build) => Ok(build.names()),
-        Err(_) => Ok(vec![call.word.clone()]),
+        Ok(build) => earlier::meant(&build.wanted_targets(), records.into_iter()),
+        // The project may be elsewhere, where the record comes from elsewhere.
+        Err(_) => earlier::as_written(&call.word, records.into_iter()),
     }
 }
 
 /// What was compared, and what came of it.
 struct Compared {
     mode: Mode,
-    was: Option<Past>,
+    was: Earlier,
     /// The later record; none of a look.
     record: Option<Past>,
     now: Document,
     reasons: Vec<Reason>,
-    /// There was a look before, by which nothing would run.
-    looked: bool,
+    look: Looked,
     /// What ends the look before all is known, as people know it.
     stops: Vec<String>,
     /// The root of the files, where they are as they were for `now`.
     files: Option<std::path::PathBuf>,
+}
+
+/// What a look says of how things are now, before a record is explained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// Nobody asked for one, or it is what is explained.
+    Not,
+    /// Nothing would run.
+    Nothing,
+    /// It cannot be taken: the state directory cannot be written to.
+    Unable,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,25 +153,30 @@ enum Mode {
 }
 
 impl Compared {
-    fn between(root: &Path, was: &str, now: &str, targets: Vec<String>) -> Result<Self, Failure> {
+    fn between(settings: &Settings, (was, now): (&str, &str), call: &TargetCall) -> Result<Self, Failure> {
+        let root = settings.state_directory.as_path();
         let (was, now) = (past::find(root, was)?, past::find(root, now)?);
+        let targets = targets_of(settings, call, [&was.document, &now.document]);
         for past in [&was, &now] {
+            earlier::check_parts(past)?;
             if !past.has(&targets) {
-                let message = format!("build {} has no step of `{}`", past.id(), targets.join(" "));
+                let message = format!("build {} has no step of `{}`", past.id(), call.word);
                 let help = format!("`rb history show {}` shows what it has", past.id());
                 return Err(Failure::input(message, Some(help)));
             }
         }
-        let reasons = compare(root, Some(&was.document), (&now.document, &Lists::new()), Which::Differ);
+        let was = Earlier::one(was)?;
+        let reasons = was.reasons(root, (&now.document, &Lists::new()), Which::Differ);
         let document = now.document.clone();
+        let (look, stops) = (Looked::Not, Vec::new());
         Ok(Self {
             mode: Mode::Between,
-            was: Some(was),
+            was,
             record: Some(now),
             now: document,
             reasons,
-            looked: false,
-            stops: Vec::new(),
+            look,
+            stops,
             files: None,
         })
     }
@@ -159,43 +185,56 @@ impl Compared {
         let root = settings.state_directory.as_path();
         let build = Build::find(settings, std::slice::from_ref(call))?.on_course(Course::Look);
         let since = why.since.as_deref().map(|word| past::find(root, word)).transpose()?;
-        if !why.last {
-            let look = look(settings, &build, call)?;
-            let targets = [build.names(), look.names].concat();
-            let was = match since {
-                Some(since) => Some(since),
-                None => past::of_targets(root, build.root(), &targets)?.next(),
-            };
-            let which = if why.since.is_some() { Which::Differ } else { Which::Would };
-            let reasons =
-                compare(root, was.as_ref().map(|was| &was.document), (&look.now, &look.lists), which);
-            if !reasons.is_empty() || !look.stops.is_empty() || why.since.is_some() {
-                let files = Some(build.root().to_owned());
-                let (now, stops) = (look.now, look.stops);
-                let mode = if why.since.is_some() { Mode::Since } else { Mode::Now };
-                return Ok(Self { mode, was, record: None, now, reasons, looked: true, stops, files });
-            }
+        if why.last {
+            return Self::last(root, &build, call, Looked::Not);
         }
-        Self::last(root, &build, why.last)
+        if since.is_none() && workbench::is_read_only(root) {
+            return Self::last(root, &build, call, Looked::Unable);
+        }
+        let look = look(settings, &build, call)?;
+        let targets = [build.names(), look.names].concat();
+        let (mode, which) =
+            if since.is_some() { (Mode::Since, Which::Differ) } else { (Mode::Now, Which::Would) };
+        let was = match since {
+            Some(since) => Earlier::one(since)?,
+            None => Earlier::of(root, build.root(), &targets, None)?,
+        };
+        let reasons = was.reasons(root, (&look.now, &look.lists), which);
+        if reasons.is_empty() && look.stops.is_empty() && mode == Mode::Now {
+            return Self::last(root, &build, call, Looked::Nothing);
+        }
+        let (files, now, stops) = (Some(build.root().to_owned()), look.now, look.stops);
+        Ok(Self { mode, was, record: None, now, reasons, look: Looked::Not, stops, files })
     }
 
-    /// Explains the last build, or the last that ran something.
-    fn last(root: &Path, build: &Build<'_>, any: bool) -> Result<Self, Failure> {
-        let targets = build.names();
-        let mut records = past::of_targets(root, build.root(), &targets)?;
+    /// Explains the last build; after a look, the last that ran something.
+    fn last(root: &Path, build: &Build<'_>, call: &TargetCall, look: Looked) -> Result<Self, Failure> {
+        let wanted = build.wanted_targets();
+        let records: Vec<Past> = past::of_workspace(root, build.root(), None)?.collect();
+        let targets = earlier::meant(&wanted, records.iter().map(|past| &past.document));
         let ran = |past: &Past| {
             past.document.steps.iter().any(|step| step.step && explain::is_meant(step, Which::Ran))
         };
-        let Some(last) = records.find(|past| any || ran(past)) else {
-            let message = format!("no build of `{}` is kept that ran something", targets.join(" "));
+        let is_it = |past: &Past| past.has(&targets) && (look == Looked::Not || ran(past));
+        let Some(last) = records.into_iter().find(is_it) else {
+            let known = Earlier::of(root, build.root(), &targets, None)?;
+            let message = match known.bare(&targets) {
+                Some(id) => {
+                    format!(
+                        "build {id} of `{}` is kept, and that record, of an older rb, keeps no parts",
+                        call.word
+                    )
+                }
+                None => format!("no build of `{}` is kept that ran something", call.word),
+            };
             return Err(Failure::input(message, Some("`rb history ls` lists what is kept".to_owned())));
         };
-        let was = records.next();
-        let before = was.as_ref().map(|was| &was.document);
-        let reasons = compare(root, before, (&last.document, &Lists::new()), Which::Ran);
-        let now = last.document.clone();
-        let (mode, record, stops) = (Mode::Last, Some(last), Vec::new());
-        Ok(Self { mode, was, record, now, reasons, looked: !any, stops, files: None })
+        let here: Vec<String> =
+            targets.into_iter().filter(|target| last.has(std::slice::from_ref(target))).collect();
+        let was = Earlier::of(root, build.root(), &here, Some(&last.file))?;
+        let reasons = was.reasons(root, (&last.document, &Lists::new()), Which::Ran);
+        let (now, stops) = (last.document.clone(), Vec::new());
+        Ok(Self { mode: Mode::Last, was, record: Some(last), now, reasons, look, stops, files: None })
     }
 
     /// Leaves the reasons of a step alone, named by words of it.
@@ -268,10 +307,17 @@ impl Compared {
             let from = if past.document.imported { ", imported" } else { "" };
             format!("{} of {} UTC{from}", past.id(), utc(seconds))
         };
-        let was = self
-            .was
-            .as_ref()
-            .map_or_else(|| "no earlier build".to_owned(), |was| format!("build {}", known(was)));
+        let builds: Vec<String> = self.was.builds().take(MOST_BUILDS).map(known).collect();
+        let more = match self.was.builds().len().saturating_sub(MOST_BUILDS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let was = match builds.as_slice() {
+            [] if self.was.is_bare() => "no earlier build, as the records of those keep no parts".to_owned(),
+            [] => "no earlier build".to_owned(),
+            [one] => format!("build {one}"),
+            several => format!("builds {}{more}", several.join(" and ")),
+        };
         let mut steps: Vec<usize> =
             self.reasons.iter().flat_map(|reason| reason.steps.iter().copied()).collect();
         steps.sort_unstable();
@@ -285,7 +331,11 @@ impl Compared {
             (Mode::Now, _) => format!("{}, compared with {was}", count("would run")),
             (Mode::Since, _) => format!("{}, compared with {was}", count("differs")),
             (Mode::Last, Some(now)) => {
-                let first = if self.looked { "nothing would run now; " } else { "" };
+                let first = match self.look {
+                    Looked::Not => String::new(),
+                    Looked::Nothing => "nothing would run now; ".to_owned(),
+                    Looked::Unable => format!("{UNABLE}; "),
+                };
                 format!("{first}{} in build {}, compared with {was}", count("ran"), known(now))
             }
             (Mode::Between, Some(now)) => {
@@ -315,10 +365,13 @@ impl Compared {
             Mode::Last => "last",
             Mode::Between => "between",
         };
+        let unable = (self.look == Looked::Unable).then(|| UNABLE.to_owned());
+        let stopped: Vec<&String> = self.stops.iter().chain(&unable).collect();
         json!({
             "format": 1, "target": word, "compared": mode,
-            "was": self.was.as_ref().map(known), "now": self.record.as_ref().map(known),
-            "reasons": reasons.collect::<Vec<_>>(), "stopped": self.stops,
+            "was": self.was.builds().next().map(known), "now": self.record.as_ref().map(known),
+            "others": self.was.builds().skip(1).map(known).collect::<Vec<_>>(),
+            "reasons": reasons.collect::<Vec<_>>(), "stopped": stopped,
         })
     }
 }
@@ -333,10 +386,6 @@ struct Look {
 }
 
 fn look(settings: &Settings, build: &Build<'_>, call: &TargetCall) -> Result<Look, Failure> {
-    let bench = Workbench::open(settings, Asked::of_target("why", call), Some(build.root()))?;
-    let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
-    let mut progress = Progress::start(quiet, &call.word);
-    let listener = Listener::default();
     let output = OutputOptions::default();
     let order = Order {
         settings,
@@ -346,13 +395,7 @@ fn look(settings: &Settings, build: &Build<'_>, call: &TargetCall) -> Result<Loo
         settling: Settling::Write,
         choose: &|_, _, _, _| Ok(()),
     };
-    let seen = bench.run(async {
-        let events = listener.sink(progress.sink());
-        foresight::foresee(&build.start_heard(&bench, &progress, order.settling, events), &order).await
-    });
-    progress.finish();
-    bench.close();
-    let (names, stops) = seen?.planned()?;
-    let (now, lists) = listener.document();
+    let (seen, (now, lists)) = foresight::look(&order, build, Asked::of_target("why", call))?;
+    let (names, stops) = seen.planned()?;
     Ok(Look { now, lists, names, stops })
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rb_api::Engine;
 use rb_api::EventSink;
 use rb_engine::{EngineError, EngineOptions, HostPrograms, LocalEngine, StatusServer};
-use rb_exec::{ExecError, Outside};
+use rb_exec::{ExecError, Isolation, Outside};
 use rb_registry::Registry;
 use tokio::runtime::Runtime;
 
@@ -36,6 +36,10 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 /// Threads for blocking work beside those of steps, as many as there are by default for all.
 const OTHER_THREADS: usize = 512;
 
+/// What is told of steps that run in a chroot: less isolation is never silent.
+const IN_CHROOT: &str = "warning: steps run in a chroot and not in a sandbox: they have this machine's network, with what listens on it, and \
+    its processes around them (`rb doctor`)\n";
+
 /// An engine and its threads.
 pub(super) struct Workbench {
     /// The engine.
@@ -54,11 +58,17 @@ impl Workbench {
     ///
     /// `asked` is what for; `workspace` is the root of what is built, if files of one are.
     pub(super) fn open(settings: &Settings, asked: Asked, workspace: Option<&Path>) -> Result<Self, Failure> {
+        if is_read_only(&settings.state_directory) {
+            return Err(read_only(&settings.state_directory, &asked.title()));
+        }
         let outside = match anew::kept_outside() {
             Some(outside) => outside,
             None => Arc::new(Outside::start()?),
         };
-        let privileges = rb_exec::enter_runtime()?;
+        let privileges = match settings.steps.isolation {
+            Isolation::Sandbox => rb_exec::enter_runtime()?,
+            Isolation::Chroot => rb_exec::enter_chroot()?,
+        };
         tracing::debug!(?privileges, registry = ?settings.registry, "entered the runtime");
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.jobs.get().clamp(1, 4))
@@ -90,10 +100,14 @@ impl Workbench {
         for warning in engine.store().warnings() {
             report::tell(&format!("warning: {warning}\n"));
         }
+        if settings.steps.isolation == Isolation::Chroot && asked.runs_steps() {
+            report::tell(IN_CHROOT);
+        }
         if let Some(why) = engine.copying().filter(|_| asked.runs_steps()) {
             let what = "overlayfs is not available here";
             report::tell(&format!("warning: {what}: {why}; each step copies its root (`rb doctor`)\n"));
         }
+        let workspace = workspace.filter(|_| asked.is_compared());
         let recorder = Recorder::new(asked, engine.store()).in_workspace(workspace);
         drop(guard);
         Ok(Self {
@@ -172,6 +186,22 @@ impl Workbench {
         self.sync_apart();
         self.threads.shutdown_timeout(SHUTDOWN);
     }
+}
+
+/// Tells whether a state directory lies on a disk that is mounted read-only: files of it can be read, and its database cannot be
+/// opened.
+pub(super) fn is_read_only(root: &Path) -> bool {
+    rustix::fs::access(root, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS)
+}
+
+fn read_only(root: &Path, command: &str) -> Failure {
+    let root = root.display();
+    let message = format!(
+        "`{command}` needs the database of the state directory `{root}`, which cannot be opened: its disk is read-only"
+    );
+    let help = "have that disk mounted so that it can be written to, or set RB_ROOT to a directory on another; \
+        `rb history`, `rb logs` and `rb why --last` read files alone, and work there";
+    Failure::Said { kind: rb_diag::ErrorKind::Environment, message, help: Some(help.to_owned()) }
 }
 
 /// Does the work, or calls `heard` and drops it at a signal. To be called within a tokio runtime.

@@ -58,7 +58,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
     }
     match (command, arg.get_id().as_str()) {
         (Some("rb" | "solve"), "output") | (None, "output") if !is_path(arg) => Wanted::Output,
-        (Some("compile" | "logs" | "shell" | "why"), "words") => Wanted::Target,
+        (Some("compile" | "logs" | "plan" | "resume" | "shell" | "why"), "words") => Wanted::Target,
         (Some("run"), "words") => Wanted::TargetOrImage,
         (Some("doc"), _) => Wanted::Documented,
         (Some("help"), "words") => Wanted::Topic,
@@ -257,6 +257,7 @@ mod tests {
         "secret",
         "memory",
         "memory_swap",
+        "memory_budget",
         "cpus",
         "cpuset_cpus",
         "pids_limit",

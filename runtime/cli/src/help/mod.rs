@@ -67,6 +67,11 @@ pub(crate) const TOPICS: &[Topic] = &[
         text: Text::Written(include_str!("topics/caching.txt")),
     },
     Topic {
+        name: "limits",
+        about: "How many steps run at once, and what they may use",
+        text: Text::Written(include_str!("topics/limits.txt")),
+    },
+    Topic {
         name: "secrets",
         about: "Passwords and tokens for steps",
         text: Text::Written(include_str!("topics/secrets.txt")),

@@ -19,10 +19,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::git::{GitHost, GitHosts};
 use super::keys;
+use super::memory::MemoryBudget;
 use super::registry::{check_host, resolve, usual_name};
 use super::snapshotter::SnapshotterChoice;
 use super::space::CacheSpace;
-use crate::args::StepNetworkChoice;
+use crate::args::{IsolationChoice, StepNetworkChoice};
 use crate::codes::{BAD_VALUE, UNKNOWN_KEY, UNREADABLE};
 use crate::environment::Environment;
 use crate::world::{ReadError, read_regular};
@@ -48,6 +49,10 @@ pub(crate) struct Config {
     pub(crate) network: Network,
     /// Runtime of steps: a name, or an absolute path.
     pub(crate) runtime: Option<String>,
+    /// What steps that run at once may take of memory together.
+    pub(crate) memory_budget: Option<MemoryBudget>,
+    /// What steps run in.
+    pub(crate) isolation: Option<IsolationChoice>,
     /// Emulators by OCI's name of the machine that they stand in for, absolute.
     pub(crate) emulators: BTreeMap<String, PathBuf>,
     /// Folders where devices are described, absolute.
@@ -100,6 +105,8 @@ struct Written {
 #[serde(default)]
 struct WrittenSteps {
     runtime: Option<String>,
+    memory_budget: Option<MemoryBudget>,
+    isolation: Option<IsolationChoice>,
 }
 
 #[derive(Default, Deserialize)]
@@ -132,6 +139,8 @@ struct Said {
     snapshotter: Option<SnapshotterChoice>,
     network: Network,
     runtime: Option<String>,
+    memory_budget: Option<MemoryBudget>,
+    isolation: Option<IsolationChoice>,
     emulators: BTreeMap<String, PathBuf>,
     device_folders: Option<Vec<PathBuf>>,
     hosts: BTreeMap<String, SaidOfHost>,
@@ -183,6 +192,8 @@ impl Said {
                 steps: self.network.steps.or(below.network.steps),
             },
             runtime: self.runtime.or(below.runtime),
+            memory_budget: self.memory_budget.or(below.memory_budget),
+            isolation: self.isolation.or(below.isolation),
             emulators,
             device_folders: self.device_folders.or(below.device_folders),
             hosts,
@@ -246,6 +257,8 @@ fn load_from(
     config.snapshotter = all.snapshotter;
     config.network = all.network;
     config.runtime = all.runtime;
+    config.memory_budget = all.memory_budget;
+    config.isolation = all.isolation;
     config.emulators = all.emulators;
     config.device_folders = all.device_folders;
     config.git = GitHosts(all.git);
@@ -386,12 +399,23 @@ impl Reader {
         let absolute = |path: &PathBuf| resolve(path, folder, home);
         let device_folders = devices.folders.map(|folders| folders.iter().map(absolute).collect());
         let network = Network { ca, ..network };
+        let isolation = steps.isolation;
         let runtime = steps.runtime.map(|word| match word.contains('/') {
             true => absolute(&PathBuf::from(word)).display().to_string(),
             false => word,
         });
-        let mut said =
-            Said { jobs, snapshotter, network, runtime, emulators, device_folders, cache, ..Said::default() };
+        let mut said = Said {
+            jobs,
+            snapshotter,
+            network,
+            runtime,
+            memory_budget: steps.memory_budget,
+            isolation,
+            emulators,
+            device_folders,
+            cache,
+            ..Said::default()
+        };
         if let Some(root) = root {
             let path = resolve(root.get_ref(), Path::new(""), home);
             if !path.is_absolute() {

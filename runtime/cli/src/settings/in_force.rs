@@ -11,7 +11,7 @@ use rb_diag::{SourceFile, SourceId};
 use toml::de::{DeTable, DeValue};
 
 use super::registry::usual_name;
-use super::{SettingsError, config, keys, network, read_config, registry, snapshotter, steps};
+use super::{SettingsError, config, keys, memory, network, read_config, registry, snapshotter, steps};
 use crate::args::{BuildOptions, StepNetworkChoice};
 use crate::environment::Environment;
 use crate::world::{read_regular, scrub};
@@ -120,6 +120,14 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     let (runtime, said) = steps::runtime(options, &config, environment)?;
     if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("steps", "runtime")) {
         add("steps.runtime", Value::Text(runtime.unwrap_or_else(|| steps::OWN_RUNTIME.to_owned())), from);
+    }
+    let memory = memory::settle(&options.limits, &config, environment)?;
+    if let Some(from) = memory.from.map(ToOwned::to_owned).or_else(|| places.of("steps", "memory_budget")) {
+        add("steps.memory_budget", Value::Text(memory.budget.to_string()), from);
+    }
+    let (isolation, said) = steps::isolation(options, &config, environment)?;
+    if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("steps", "isolation")) {
+        add("steps.isolation", Value::Text(isolation.name().to_owned()), from);
     }
     if let (Some(folders), Some(from)) = (&config.device_folders, places.of("devices", "folders")) {
         add("devices.folders", Value::List(folders.iter().map(shown_path).collect()), from);

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use super::SettingsError;
 use super::config::Config;
 use super::registry::RegistrySettings;
-use crate::args::{BuildOptions, StepNetworkChoice};
+use super::steps::isolation;
+use crate::args::{BuildOptions, IsolationChoice, StepNetworkChoice};
 use crate::environment::Environment;
 use crate::world::{ReadError, read_regular, scrub};
 
@@ -44,7 +45,9 @@ pub(super) fn settle(
     } else {
         proxies(config, environment, &of_docker(registry.docker_config.as_deref(), warnings))
     };
-    let on_host = steps(options, config, environment)?.0 == StepNetworkChoice::Host;
+    // Who asks for a chroot asks for this: there is no other network in it.
+    let in_chroot = isolation(options, config, environment)?.0 == IsolationChoice::Chroot;
+    let on_host = in_chroot || steps(options, config, environment)?.0 == StepNetworkChoice::Host;
     let of_steps = [&proxies.http_proxy, &proxies.https_proxy, &proxies.all_proxy];
     if let Some(proxy) = of_steps.into_iter().find(|proxy| is_here(proxy)).filter(|_| !on_host) {
         warnings.push(format!(

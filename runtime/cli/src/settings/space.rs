@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::SettingsError;
 use crate::environment::Environment;
+use crate::sizes::{self, SizeError};
 
 /// What a file says of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -37,10 +38,10 @@ struct Narrower {
 struct Size(Amount);
 
 impl TryFrom<String> for Size {
-    type Error = String;
+    type Error = SizeError;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self)
+    fn try_from(text: String) -> Result<Self, SizeError> {
+        sizes::disk(&text).map(Self)
     }
 }
 
@@ -100,7 +101,7 @@ pub(super) fn settle(said: &CacheSpace, environment: &Environment) -> Result<Pol
     let usual = Policy::default();
     let size = |said: Option<Size>| said.map(|Size(amount)| amount);
     let age = |said: Option<Age>| said.map(|Age(age)| age);
-    let named = environment.parsed("RB_CACHE_MAX_SIZE", |text| text.parse().ok())?;
+    let named = environment.parsed("RB_CACHE_MAX_SIZE", |text| sizes::disk(text).ok())?;
     let kinds = said.kinds().into_iter().filter(|(_, narrower)| narrower.is_said());
     let bounds = |one: Narrower| Bounds { max_size: size(one.max_size), max_age: age(one.max_age) };
     Ok(Policy {
@@ -162,7 +163,13 @@ mod tests {
         let shown = in_force(&said, &around).expect("settles");
         assert_eq!(shown.first(), Some(&("max_size", "30%".to_owned(), Some("RB_CACHE_MAX_SIZE"))));
         assert!(settle(&said, &environment(&[("RB_CACHE_MAX_SIZE", "much")])).is_err());
-        for text in ["max_size = \"big\"", "max_age = \"old\"", "max_size = 7"] {
+        let part = settle(&said, &environment(&[("RB_CACHE_MAX_SIZE", "1.5")])).expect_err("is no byte");
+        assert!(part.help().is_some_and(|help| help.contains("write `1.5GB`")), "{:?}", part.help());
+        let error = toml::from_str::<CacheSpace>("max_size = \"1.5\"").expect_err("is no byte");
+        assert!(error.to_string().contains("it lacks a unit, such as in `1.5GB`"), "{error}");
+        for text in
+            ["max_size = \"big\"", "mounts = { max_size = \"0.5\" }", "max_age = \"old\"", "max_size = 7"]
+        {
             assert!(toml::from_str::<CacheSpace>(text).is_err(), "{text}");
         }
     }

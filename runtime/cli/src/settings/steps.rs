@@ -9,15 +9,17 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use rb_api::AllowedDevices;
 use rb_diag::chain;
 use rb_engine::StepTerms;
-use rb_exec::{CpuQuota, DEVICE_FOLDERS, Emulators, Limits, Rlimit, Runtime};
+use rb_exec::{CpuQuota, DEVICE_FOLDERS, Emulators, Isolation, Limits, Rlimit, Runtime};
 use rb_session::{DEFAULT_SSH, SshAgent, SshKey, SshKeyError};
 
 use super::SettingsError;
 use super::config::Config;
-use crate::args::{BuildOptions, LimitOptions};
+use super::snapshotter::{self, SnapshotterChoice};
+use crate::args::{BuildOptions, IsolationChoice, LimitOptions, StepNetworkChoice};
 use crate::environment::Environment;
 use crate::world::read_regular;
 
@@ -30,10 +32,19 @@ const ALL_DEVICES: &str = "*";
 /// Largest file of a key.
 const KEY_LIMIT_BYTES: u64 = 100 << 10;
 
-/// Settles the terms.
+/// Settles the terms, but for the runtime and what is left of memory.
 pub(super) fn terms(options: &LimitOptions, config: &Config) -> StepTerms {
-    let LimitOptions { memory, memory_swap, cpus, cpuset_cpus, pids_limit, shm_size, ulimit, cgroup_parent } =
-        options.clone();
+    let LimitOptions {
+        memory,
+        memory_swap,
+        memory_budget: _,
+        cpus,
+        cpuset_cpus,
+        pids_limit,
+        shm_size,
+        ulimit,
+        cgroup_parent,
+    } = options.clone();
     let quota =
         |cpus: crate::args::Cpus| CpuQuota { quota_us: cpus.0 * PERIOD_US / 1000, period_us: PERIOD_US };
     StepTerms {
@@ -46,6 +57,7 @@ pub(super) fn terms(options: &LimitOptions, config: &Config) -> StepTerms {
             cpuset_mems: None,
             pids: pids_limit,
         },
+        memory_budget: None,
         rlimits: ulimit
             .into_iter()
             .map(|limit| Rlimit { name: limit.name, soft: limit.soft, hard: limit.hard })
@@ -54,6 +66,7 @@ pub(super) fn terms(options: &LimitOptions, config: &Config) -> StepTerms {
         shm_bytes: shm_size,
         emulators: Emulators { named: config.emulators.clone() },
         runtime: None,
+        isolation: Isolation::Sandbox,
         device_folders: match &config.device_folders {
             Some(folders) => folders.clone(),
             None => DEVICE_FOLDERS.map(PathBuf::from).to_vec(),
@@ -84,6 +97,46 @@ pub(super) fn runtime(
     };
     let named = options.runtime.clone().or(said).map(here).or_else(|| config.runtime.clone());
     Ok((named.filter(|word| word != OWN_RUNTIME), from))
+}
+
+/// Returns what steps run in, and who says so: an option, a variable, or nobody but the file.
+pub(crate) fn isolation(
+    options: &BuildOptions,
+    config: &Config,
+    environment: &Environment,
+) -> Result<(IsolationChoice, Option<&'static str>), SettingsError> {
+    const VARIABLE: &str = "RB_ISOLATION";
+    if let Some(typed) = options.isolation {
+        return Ok((typed, Some("--isolation")));
+    }
+    match environment.parsed(VARIABLE, |text| IsolationChoice::from_str(text, false).ok())? {
+        Some(said) => Ok((said, Some(VARIABLE))),
+        None => Ok((config.isolation.unwrap_or(IsolationChoice::Sandbox), None)),
+    }
+}
+
+/// Settles what steps run in; what a chroot cannot be joined with is refused.
+pub(super) fn settled_isolation(
+    options: &BuildOptions,
+    config: &Config,
+    environment: &Environment,
+) -> Result<Isolation, SettingsError> {
+    if isolation(options, config, environment)?.0 == IsolationChoice::Sandbox {
+        return Ok(Isolation::Sandbox);
+    }
+    let (runtime, _) = runtime(options, config, environment)?;
+    let (snapshotter, _) = snapshotter::settle(config, environment)?;
+    let other = match (runtime, snapshotter, options.step_network) {
+        (Some(runtime), ..) => format!("another runtime (--runtime={runtime})"),
+        (_, SnapshotterChoice::Overlayfs, _) => {
+            "layers that overlayfs mounts (RB_SNAPSHOTTER=overlayfs)".to_owned()
+        }
+        (.., Some(StepNetworkChoice::Sandbox)) => {
+            "a network of the steps' own (--step-network=sandbox)".to_owned()
+        }
+        _ => return Ok(Isolation::Chroot),
+    };
+    Err(SettingsError::WithChroot { other })
 }
 
 /// Returns the runtime that steps are run by if nothing is typed; nothing if that is our own.
@@ -236,6 +289,32 @@ mod tests {
         assert_eq!(settled(Some("rb"), Some("crun"), Some("runc")), is("", "--runtime"));
         let (word, _) = settled(Some("./runc"), None, None);
         assert!(Path::new(&word).is_absolute(), "{word}");
+    }
+
+    #[test]
+    fn a_chroot_is_for_who_asks_and_joined_with_nothing_that_mounts() {
+        let settled = |typed: Option<IsolationChoice>,
+                       variables: &[(&'static str, &str)],
+                       file: Option<IsolationChoice>| {
+            let options = BuildOptions { isolation: typed, ..BuildOptions::default() };
+            let config = Config { isolation: file, ..Config::default() };
+            settled_isolation(&options, &config, &environment(variables)).map_err(|error| error.to_string())
+        };
+        let chroot = Some(IsolationChoice::Chroot);
+        assert_eq!(settled(None, &[], None), Ok(Isolation::Sandbox));
+        assert_eq!(settled(chroot, &[("RB_ISOLATION", "sandbox")], None), Ok(Isolation::Chroot));
+        assert_eq!(settled(None, &[("RB_ISOLATION", "chroot")], None), Ok(Isolation::Chroot));
+        assert_eq!(settled(None, &[], chroot), Ok(Isolation::Chroot));
+        assert_eq!(
+            settled(Some(IsolationChoice::Sandbox), &[("RB_RUNTIME", "crun")], chroot),
+            Ok(Isolation::Sandbox)
+        );
+        for (name, value, said) in
+            [("RB_RUNTIME", "crun", "crun"), ("RB_SNAPSHOTTER", "overlayfs", "overlayfs")]
+        {
+            assert!(settled(chroot, &[(name, value)], None).is_err_and(|error| error.contains(said)));
+        }
+        assert!(settled(None, &[("RB_ISOLATION", "jail")], None).is_err());
     }
 
     #[test]

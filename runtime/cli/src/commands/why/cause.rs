@@ -22,6 +22,8 @@ const AROUND: usize = 20;
 pub(in crate::commands) enum Cause {
     /// There is no record of an earlier build of its target.
     NeverBuilt,
+    /// It was built, and the record of that build keeps no parts.
+    NoParts { build: String },
     /// The statement is new.
     NewStep,
     /// A statement before it is no longer there.
@@ -80,6 +82,9 @@ impl Cause {
     pub(in crate::commands) fn words(&self) -> String {
         let text = match self {
             Self::NeverBuilt => "never built before".to_owned(),
+            Self::NoParts { build } => {
+                format!("not known: build {build} made it, and that record, of an older rb, keeps no parts")
+            }
             Self::NewStep => "the step is new".to_owned(),
             Self::StepGone { name } => format!("the step `{name}` before it is no longer there"),
             Self::OtherInput { was, now } => format!("it works on `{now}`, and did on `{was}`"),
@@ -256,6 +261,12 @@ pub(super) fn of_parts(was: &[&KeyPart], now: &[&KeyPart]) -> Vec<Cause> {
         was: Some(old.value.clone()),
         now: None,
     }));
+    // The key of a repository's tree follows from its other parts: it is told where none of them says why it is another.
+    let is_repository = |cause: &Cause| matches!(cause, Cause::Part { kind: PartKind::Repository, .. });
+    if causes.iter().filter(|cause| is_repository(cause)).count() > 1 {
+        let is_key = |cause: &Cause| matches!(cause, Cause::Part { name, .. } if name == "key");
+        causes.retain(|cause| !is_repository(cause) || !is_key(cause));
+    }
     let same = |(was, now): (&&KeyPart, &&KeyPart)| was.kind == now.kind && was.name == now.name;
     if causes.is_empty() && !was.iter().zip(now).all(same) {
         causes.push(Cause::Order);
@@ -289,6 +300,18 @@ mod tests {
             told(&[a.clone(), b.clone()], &[b, a]),
             ["the order of its variables or mounts has changed"]
         );
+    }
+
+    #[test]
+    fn a_commit_says_why_the_key_of_a_repository_is_another() {
+        let parts = |commit: &str, key: &str| {
+            [("commit", commit), ("folder", ""), ("key", key)]
+                .map(|(name, value)| KeyPart::new(PartKind::Repository, name, value))
+        };
+        let words = told(&parts("1a", "k"), &parts("2b", "l"));
+        assert_eq!(words, ["of the repository the `commit` has changed: `1a` -> `2b`"]);
+        let words = told(&parts("1a", "k"), &parts("1a", "l"));
+        assert_eq!(words, ["of the repository the `key` has changed: `k` -> `l`"]);
     }
 
     #[test]

@@ -1,0 +1,254 @@
+//! `rb resume`: the build in which steps failed, once more, in which those go on with what they left.
+//!
+//! In: numbers of failed steps, targets and a command, as typed; and what a build keeps with its steps that fail ([`asked`]).
+//! Out: a build as any other ([`super::targets`]), by an engine that was told which steps go on ([`LocalEngine::resume`]), and
+//! after it what was made so, loudly. Nothing of that is a result of any later build.
+//!
+//! [`LocalEngine::resume`]: rb_engine::LocalEngine::resume
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use rb_engine::{FailedStep, LocalEngine, ResumeRequest};
+use serde::{Deserialize, Serialize};
+
+use super::gateway::Settling;
+use super::record::Asked;
+use super::shell;
+use super::targets::{self, Order};
+use super::workbench::Workbench;
+use crate::args::{CourseOptions, OutputOptions, ResumeArgs, TargetCall, texts};
+use crate::habits::refuse_option;
+use crate::progress::{clean, terminal_columns};
+use crate::report::{self, Failure};
+use crate::settings::{Settings, check_platform};
+use crate::world::wanted;
+
+/// Goes on, and returns the exit code: that of the build.
+pub(super) fn execute(settings: &Settings, resume: &ResumeArgs) -> Result<u8, Failure> {
+    refuse_option("resume", resume.words.get(..1).filter(|words| words[0] != "--").unwrap_or_default())?;
+    settings.platforms.iter().try_for_each(check_platform)?;
+    let typed = Typed::read(&resume.words)?;
+    if settings.build.push && !resume.with_images {
+        let help =
+            "`rb --push +TARGET` builds it clean and pushes that; `--with-images` pushes it all the same";
+        return Err(Failure::input("what resumed steps make is not pushed", Some(help.to_owned())));
+    }
+    if resume.interactive {
+        shell::check_terminal()?;
+    }
+    // Any target of the folder says where the workspace is.
+    let root = wanted(&settings.cwd, &["+resume"]).ok().map(|(root, _)| root);
+    let bench = Workbench::open(settings, Asked::of("resume", typed.title()), root.as_deref())?;
+    let (ids, calls) = match found(&bench.engine, &typed, &settings.cwd) {
+        Ok(found) => found,
+        Err(failure) => {
+            bench.close();
+            return Err(failure);
+        }
+    };
+    let order = Order {
+        settings,
+        calls: &calls,
+        output: &OutputOptions::default(),
+        course: CourseOptions {
+            keep_going: resume.keep_going,
+            interactive: resume.interactive,
+            ..CourseOptions::default()
+        },
+        settling: if settings.no_output { Settling::Make } else { Settling::Write },
+        choose: &|_, _, _, _| Ok(()),
+    };
+    let request = ResumeRequest { ids, command: typed.command, images: resume.with_images };
+    let begun = bench.engine.resume(&request).map_err(Failure::from).and_then(|()| targets::find(&order));
+    let build = match begun {
+        Ok(build) => build,
+        Err(failure) => {
+            bench.close();
+            return Err(failure);
+        }
+    };
+    let engine = Arc::clone(&bench.engine);
+    let code = targets::carry_out_on(&order, &build, bench)?;
+    // After a failure, and its shell, nothing was made.
+    if code == 0 {
+        tell(settings, &engine, &calls);
+    }
+    Ok(code)
+}
+
+/// Says what was not built from the beginning.
+fn tell(settings: &Settings, engine: &LocalEngine, calls: &[TargetCall]) {
+    let say = |what: &str| report::tell(&report::warning(what, settings.display, terminal_columns()));
+    let resumed = engine.resumed();
+    if resumed.is_empty() {
+        say(
+            "nothing was resumed: no step that had to run takes the place of the one that failed; all of this build is clean",
+        );
+    }
+    for step in resumed {
+        let (name, target) = (clean(&step.name, false), TargetCall::title(calls));
+        say(&format!(
+            "made by resuming: {name}; what this build wrote of it is kept as no result, the next `rb {target}` runs it clean"
+        ));
+    }
+}
+
+/// What was typed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Typed {
+    ids: Vec<u64>,
+    calls: Vec<TargetCall>,
+    command: Vec<String>,
+}
+
+impl Typed {
+    fn read(words: &[OsString]) -> Result<Self, Failure> {
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        let (own, command) = words.split_at(end);
+        let first = own.iter().position(|word| TargetCall::is_target(word)).unwrap_or(own.len());
+        let (numbers, targets) = own.split_at(first);
+        let mut typed = Self {
+            ids: Vec::new(),
+            calls: TargetCall::parse_all(targets)?,
+            command: texts(command.get(1..).unwrap_or_default())?,
+        };
+        for word in texts(numbers)? {
+            let id = shell::number(&word, "resume")?;
+            if !typed.ids.contains(&id) {
+                typed.ids.push(id);
+            }
+        }
+        if !typed.command.is_empty() && typed.ids.len() != 1 {
+            let help = "name the one that it is for: `rb resume ID -- COMMAND`";
+            return Err(Failure::input("a command is for one failed step", Some(help.to_owned())));
+        }
+        Ok(typed)
+    }
+
+    /// Returns what it is called in records.
+    fn title(&self) -> String {
+        let ids = self.ids.iter().map(u64::to_string);
+        let words = ids.chain(self.calls.iter().map(|call| call.word.clone())).collect::<Vec<_>>().join(" ");
+        if words.is_empty() { "a failed step".to_owned() } else { words }
+    }
+}
+
+/// How a build is asked for again.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Again {
+    folder: String,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Call {
+    word: String,
+    args: BTreeMap<String, String>,
+}
+
+/// Returns what a step that fails keeps of the build that it is in: the folder, and the targets with their arguments.
+pub(super) fn asked(folder: &Path, calls: &[TargetCall]) -> String {
+    let call = |TargetCall { word, args }: &TargetCall| Call { word: word.clone(), args: args.clone() };
+    let again =
+        Again { folder: folder.to_string_lossy().into_owned(), calls: calls.iter().map(call).collect() };
+    serde_json::to_string(&again).expect("plain data serialises")
+}
+
+/// Finds the failed steps that are meant, and the targets to build.
+fn found(engine: &LocalEngine, typed: &Typed, folder: &Path) -> Result<(Vec<u64>, Vec<TargetCall>), Failure> {
+    let kept = engine.failed_steps()?;
+    let steps: Vec<&FailedStep> = if typed.ids.is_empty() {
+        let Some(last) = kept.first() else {
+            let help = "when a step fails, it is kept for an hour, and the error says its number";
+            return Err(Failure::input("no failed step is kept", Some(help.to_owned())));
+        };
+        // With --keep-going there may be several.
+        kept.iter()
+            .filter(|step| step.id == last.id || (step.build.is_some() && step.build == last.build))
+            .collect()
+    } else {
+        let step = |id: &u64| {
+            let found = kept.iter().find(|step| step.id == *id);
+            found.ok_or(rb_engine::EngineError::NotKept { id: *id })
+        };
+        typed.ids.iter().map(step).collect::<Result<_, _>>()?
+    };
+    let ids = steps.iter().map(|step| step.id).collect();
+    if !typed.calls.is_empty() {
+        return Ok((ids, typed.calls.clone()));
+    }
+    again(&steps, folder).map(|calls| (ids, calls))
+}
+
+/// Returns the targets of the build in which steps failed.
+fn again(steps: &[&FailedStep], folder: &Path) -> Result<Vec<TargetCall>, Failure> {
+    let refused = |message: String, help: String| Err(Failure::input(message, Some(help)));
+    let Some(step) = steps.first() else { return Ok(Vec::new()) };
+    let named = format!("name the target: `rb resume {} +TARGET`", step.id);
+    if let Some(other) = steps.iter().find(|other| other.build != step.build) {
+        return refused(format!("steps {} and {} failed in different builds", step.id, other.id), named);
+    }
+    let again = step.build.as_ref().and_then(|build| serde_json::from_str::<Again>(&build.asked).ok());
+    let Some(Again { folder: then, calls }) = again else {
+        return refused(
+            format!("step {} did not fail in a build of targets that are written", step.id),
+            named,
+        );
+    };
+    if then != folder.to_string_lossy() {
+        let message = format!("step {} failed in a build in {}", step.id, clean(&then, false));
+        return refused(message, format!("go there, or {named}"));
+    }
+    Ok(calls.into_iter().map(|Call { word, args }| TargetCall { word, args }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Typed, Failure> {
+        Typed::read(&words.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn numbers_come_before_targets_and_a_command_comes_last() {
+        let typed = read(&["3", "4", "3", "+a", "--X=1", "./b+c", "--"]).expect("reads");
+        assert_eq!((typed.ids, typed.command.len()), (vec![3, 4], 0));
+        assert_eq!(TargetCall::title(&typed.calls), "+a ./b+c");
+        let typed = read(&["3", "--", "make", "--", "-k", "+x"]).expect("reads");
+        assert_eq!(typed.command, ["make", "--", "-k", "+x"]);
+        assert!(typed.calls.is_empty());
+        assert_eq!(read(&[]).expect("reads"), Typed::default());
+        for words in [&["make"][..], &["3", "make"], &["--", "make"], &["3", "4", "--", "make"], &["+a", "3"]]
+        {
+            assert_eq!(read(words).expect_err("cannot be read").exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_build_is_asked_for_again_where_it_was() {
+        let step = |id, asked: &str| FailedStep {
+            id,
+            name: "+a | RUN make".to_owned(),
+            outcome: String::new(),
+            failed_unix: 0,
+            is_ours: false,
+            build: Some(rb_engine::OfBuild { id: asked.to_owned(), asked: asked.to_owned() }),
+        };
+        let said = |steps: &[&FailedStep], folder: &str| {
+            let failure = again(steps, Path::new(folder)).expect_err("refused");
+            assert_eq!(failure.exit_code(), 2);
+            failure.message()
+        };
+        let args = BTreeMap::from([("V".to_owned(), "2".to_owned())]);
+        let calls = [TargetCall { word: "+a".to_owned(), args }];
+        let plain = step(2, &asked(Path::new("/there"), &calls));
+        assert_eq!(again(&[&plain], Path::new("/there")).ok().as_deref(), Some(&calls[..]));
+        assert!(said(&[&plain], "/elsewhere").contains("in /there"));
+        assert!(said(&[&plain, &step(1, "other")], "/there").contains("different builds"));
+        assert!(said(&[&step(1, "other")], "/there").contains("step 1 did not fail"));
+    }
+}
