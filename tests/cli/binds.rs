@@ -89,3 +89,20 @@ fn what_a_mount_cannot_be_is_told_at_its_place() {
     // A target that shows itself never ends.
     refused("type=bind,from=+t,target=/a").says("+t");
 }
+
+#[test]
+fn a_source_that_is_not_there_is_named_as_it_is_written() {
+    let env = project();
+    let refused = |name: &str, mount: &str| {
+        let own = format!("{name}:\n    FROM @host\n    RUN --mount={mount} true\n");
+        env.write("Buildfile", format!("{TARGETS}{own}"));
+        let run = env.rb([format!("+{name}")]).expect(2).says("Buildfile:").says("out/nothing");
+        run.hides("mount point")
+    };
+    let mount = "type=bind,from=+made,source=out/nothing,target=/a";
+    refused("shows", mount);
+    refused("writes", &format!("{mount},rw")).says("source `/out/nothing` of the mount at `/a`");
+    refused("below", "type=bind,from=+made/out,source=nothing,target=/a");
+    refused("begins", "type=cache,from=+made,source=out/nothing,target=/a,id=none")
+        .says("of the mount at `/a`");
+}

@@ -239,7 +239,8 @@ pub(crate) fn ended(command: &mut Command) -> Run {
 fn without_shell(stderr: &str) -> String {
     let is_it = |line: &&str| {
         let line = line.trim();
-        line.starts_with("help: `rb shell ") && line.ends_with("` opens a shell where it failed")
+        let ends = ["` opens a shell where it failed", "` goes on from there"];
+        line.starts_with("help: `rb shell ") && ends.iter().any(|end| line.ends_with(end))
     };
     stderr.split_inclusive('\n').filter(|line| !is_it(line)).collect()
 }

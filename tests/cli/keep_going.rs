@@ -106,3 +106,71 @@ fn the_record_says_that_it_failed() {
         "{texts:?}"
     );
 }
+
+#[test]
+fn a_try_deals_with_what_fails_below_a_target_that_goes_on() {
+    let env = TestEnv::new();
+    let tries = |name: &str, what: &str| {
+        format!(
+            "{name}:\n    TRY\n        {what}\n    CATCH\n        RUN echo caught > said\n    FINALLY\n        \
+             RUN echo finally >> said\n        SAVE ARTIFACT said AS LOCAL {name}.txt\n    END\n    \
+             RUN echo after > after\n    SAVE ARTIFACT after AS LOCAL {name}-after.txt\n"
+        )
+    };
+    let (builds, copies) = (tries("builds", "BUILD +middle"), tries("copies", "COPY +middle/m ."));
+    env.write(
+        "Buildfile",
+        format!(
+            "VERSION 1\nFROM @host\nWORKDIR /w\nbelow:\n    ARG X=$(echo asked; exit 5)\n    RUN echo $X\n\
+             middle:\n    BUILD +below\n    RUN echo m > m\n    SAVE ARTIFACT m\n{builds}{copies}\
+             waits:\n    WAIT\n        BUILD +middle\n    END\n    RUN echo w > w\n    SAVE ARTIFACT w AS LOCAL w.txt\n\
+             top:\n    BUILD +builds\n    BUILD +copies\n    BUILD +waits\n    BUILD +good\n\
+             good:\n    RUN echo good > g\n    SAVE ARTIFACT g AS LOCAL good.txt\n"
+        ),
+    );
+    for (options, name) in [(&[][..], "builds"), (&[], "copies"), (&["-k"], "builds"), (&["-k"], "copies")] {
+        let target = format!("+{name}");
+        let run = env.rb(options.iter().copied().chain([target.as_str()])).expect(1).says("exit code 5");
+        assert_eq!(run.stderr.matches("exit code 5").count(), 1, "{options:?} {name}: {}", run.stderr);
+        let said = format!("{name}.txt");
+        assert_eq!(env.read(&said), "caught\nfinally\n", "{options:?} {name}");
+        assert!(!env.has(&format!("{name}-after.txt")), "{options:?} {name}");
+        std::fs::remove_file(env.project().join(said)).expect("removes");
+    }
+    let run = env.rb(["-k", "+top"]).expect(1).says("exit code 5");
+    assert_eq!(run.stderr.matches("exit code 5").count(), 1, "{}", run.stderr);
+    assert_eq!(env.read("builds.txt") + &env.read("copies.txt"), "caught\nfinally\ncaught\nfinally\n");
+    assert_eq!(env.read("good.txt"), "good\n");
+    assert!(!env.has("w.txt") && !env.has("builds-after.txt"), "what waits for a failure is not done");
+}
+
+#[test]
+fn what_a_target_builds_is_written_though_it_fails_itself() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nFROM @host\nWORKDIR /w\n\
+         a:\n    RUN echo a > x\n    SAVE ARTIFACT x AS LOCAL a.txt\n\
+         b:\n    RUN echo b > x\n    SAVE ARTIFACT x AS LOCAL b.txt\n\
+         tries:\n    BUILD +a\n    TRY\n        BUILD +b\n        RUN echo half > r; exit 3\n    FINALLY\n        \
+         SAVE ARTIFACT r AS LOCAL r.txt\n    END\n    SAVE ARTIFACT r AS LOCAL never.txt\n\
+         middle:\n    BUILD +tries\n    RUN echo m > m\n    SAVE ARTIFACT m AS LOCAL m.txt\n\
+         asks:\n    BUILD +a\n    ARG X=$(exit 5)\n    RUN echo $X > x\n    SAVE ARTIFACT x\n\
+         takes:\n    COPY +asks/x .\n",
+    );
+    let gone =
+        |names: &[&str]| names.iter().for_each(|name| drop(std::fs::remove_file(env.project().join(name))));
+    let run = env.rb(["-k", "+middle"]).expect(1).says("exit code 3");
+    assert_eq!(run.stderr.matches(" failed").count(), 1, "{}", run.stderr);
+    assert_eq!(env.read("a.txt") + &env.read("b.txt") + &env.read("r.txt"), "a\nb\nhalf\n");
+    assert!(!env.has("m.txt") && !env.has("never.txt"));
+    gone(&["a.txt", "b.txt", "r.txt"]);
+    env.rb(["-k", "+asks"]).expect(1).says("exit code 5");
+    assert_eq!(env.read("a.txt"), "a\n");
+    gone(&["a.txt"]);
+    // Nothing but BUILD carries outputs; and without it, the first failure ends all.
+    env.rb(["-k", "+takes"]).expect(1).says("exit code 5");
+    env.rb(["+asks"]).expect(1);
+    env.rb(["+middle"]).expect(1);
+    assert!(!env.has("a.txt") && !env.has("b.txt") && env.has("r.txt"));
+}

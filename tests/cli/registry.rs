@@ -28,8 +28,8 @@ use support::scripted::{Reply, Request, Scripted};
 type Blobs = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// A registry that has busybox, a project that is built from it, and what is asked.
-struct Place {
-    env: TestEnv,
+pub(crate) struct Place {
+    pub(crate) env: TestEnv,
     server: Scripted,
     /// By tag and by digest.
     documents: Blobs,
@@ -43,7 +43,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Place {
     /// None where there is no busybox to build from.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let env = TestEnv::new();
         if !env.busybox_layout("base") {
             return None;
@@ -83,7 +83,7 @@ impl Place {
         documents.insert(Digest::of(document).to_string(), document.to_vec());
     }
 
-    fn document(&self, tag: &str) -> Value {
+    pub(crate) fn document(&self, tag: &str) -> Value {
         serde_json::from_slice(&self.documents.lock().unwrap()[tag]).expect("JSON")
     }
 
@@ -104,7 +104,7 @@ impl Place {
         self.document("1")["layers"][0]["digest"].as_str().expect("text").to_owned()
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}/lib/busybox", self.server.host)
     }
 
@@ -119,7 +119,7 @@ impl Place {
     }
 
     /// Returns what was asked since the last time, shortly.
-    fn asked(&self, seen: &mut usize) -> Vec<String> {
+    pub(crate) fn asked(&self, seen: &mut usize) -> Vec<String> {
         let asked = self.server.asked();
         let short = |request: &Request| {
             let path = request.path.trim_start_matches("/v2/lib/busybox/");

@@ -149,6 +149,29 @@ fn a_target_is_opened_in_its_last_state() {
 }
 
 #[test]
+fn a_target_on_the_host_is_opened_as_a_further_step() {
+    let env = TestEnv::new();
+    env.write("shown/file", "of the machine\n");
+    let shown = env.project().join("shown");
+    let text = format!(
+        "VERSION 1\nt:\n    FROM @host --bind={}\n    WORKDIR /there\n    ENV COLOUR=red\n    \
+         RUN echo made > file\n    SAVE ARTIFACT file AS LOCAL file\n",
+        shown.display()
+    );
+    env.write("Buildfile", text);
+    // What the target itself may not do, its shell may not.
+    shell(&env, &["+t"], "").expect(2).says("--allow-bind");
+    let bind = format!("--allow-bind={}", shown.display());
+    let script = "pwd; cat file; echo $COLOUR; cat $SHOWN/file; touch $SHOWN/new 2>/dev/null || echo refused; echo x > more; exit 6";
+    let script = script.replace("$SHOWN", &shown.to_string_lossy());
+    let run = shell(&env, &[&bind, "+t"], &script).expect(6);
+    assert_eq!(run.stdout, "/there\nmade\nred\nof the machine\nrefused\n");
+    assert!(!env.has("file") && !env.has("shown/new"));
+    // What is done there changes nothing of it.
+    env.rb(["shell", &bind, "+t", "--", "test", "!", "-e", "more"]).expect(0);
+}
+
+#[test]
 fn with_i_a_shell_is_opened_at_once() {
     let env = TestEnv::new();
     env.write("Buildfile", TEXT).write("input", "");

@@ -212,6 +212,27 @@ fn people_see_what_is_kept_pin_it_and_remove_the_rest() {
 }
 
 #[test]
+fn a_size_without_a_unit_is_a_whole_number_of_bytes() {
+    let env = TestEnv::new();
+    env.write("Buildfile", "VERSION 1\nt:\n    FROM @host\n    RUN true\n");
+    let sized = |size: &str, args: &[&str]| env.rb_with(&[("RB_CACHE_MAX_SIZE", size)], args);
+    sized("1.5", &["+t"]).expect(2).says("RB_CACHE_MAX_SIZE").says("whole number of bytes").says("`1.5GB`");
+    assert!(sized("1.5GB", &["cache", "du"]).expect(0).stdout.contains("1.5 GB"));
+    for args in [
+        &["cache", "prune", "--keep-storage", "1.5"][..],
+        &["--memory", "1.5", "+t"],
+        &["--shm-size=1.5", "+t"],
+        &["run", "--tmpfs", "/t:size=1.5", "+t"],
+    ] {
+        env.rb(args).expect(2).says("no whole number of bytes").says("`1.5GB`");
+    }
+    let config = env.project().parent().expect("lies in a folder").join("home/.config/rb");
+    std::fs::create_dir_all(&config).expect("makes folders");
+    std::fs::write(config.join("config.toml"), "[cache]\nmin_free = \"0.5\"\n").expect("writes");
+    env.rb(["+t"]).expect(2).says("config.toml:2:").says("`0.5GB`");
+}
+
+#[test]
 fn killed_at_any_instant_a_prune_leaves_what_is_whole() {
     let env = TestEnv::new();
     env.write("Buildfile", buildfile(20 * MB));

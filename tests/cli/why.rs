@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::env::{Run, TestEnv};
+use crate::git::git_host::GitHost;
 
 /// What `rb why` says, as JSON.
 fn why(env: &TestEnv, words: &[&str]) -> Value {
@@ -342,4 +343,139 @@ fn no_secret_is_told() {
     build("t0ken-two");
     let run = env.rb(["why", "--last", "+t"]).expect(0).hides("s3cret-value");
     assert!(run.stdout.contains("ARG `API_TOKEN` has changed: `*** ("), "{}", run.stdout);
+}
+
+/// Three folders with a test each, which reads a file of its own.
+fn services() -> TestEnv {
+    let env = TestEnv::new();
+    for name in ["a", "b", "c"] {
+        let folder = format!("svc/{name}");
+        env.write(
+            &format!("{folder}/Buildfile"),
+            "VERSION 1\ntest:\n    FROM @host\n    COPY f f\n    RUN cat f\n",
+        );
+        env.write(&format!("{folder}/f"), format!("{name}\n"));
+    }
+    env.write("rb.toml", "");
+    env
+}
+
+/// The targets whose steps run because of a reason.
+fn targets(reason: &Value) -> Vec<&str> {
+    let steps = reason["steps"].as_array().expect("steps").iter().filter_map(Value::as_str);
+    let mut targets: Vec<&str> = steps.filter_map(|step| step.split(" | ").next()).collect();
+    targets.dedup();
+    targets
+}
+
+#[test]
+fn of_a_pattern_each_target_is_compared_with_its_own_last_build() {
+    let env = services();
+    const ALL: &str = "./svc/**+test";
+    env.rb(["./svc/a+test", "./svc/b+test"]).expect(0);
+    env.write("svc/b/f", "another b\n");
+    env.rb(["./svc/b+test"]).expect(0);
+    env.write("svc/a/f", "another a\n");
+    let told = why(&env, &[ALL]);
+    let reasons = told["reasons"].as_array().expect("reasons");
+    assert_eq!(reasons.len(), 2, "{told:#}");
+    for (cause, target) in [("file", "./svc/a+test"), ("never_built", "./svc/c+test")] {
+        let reason = reasons.iter().find(|reason| reason["cause"] == cause).expect(cause);
+        assert_eq!(targets(reason), [target], "{told:#}");
+    }
+    assert_eq!(told["others"].as_array().map(Vec::len), Some(1), "{told:#}");
+    let foretold = env.rb(["--dry-run", ALL]).expect(0).stdout;
+    assert!(
+        foretold.contains("file `svc/a/f` has changed") || foretold.contains("file `f` has changed"),
+        "{foretold}"
+    );
+    env.rb([ALL]).expect(0);
+    // Where nothing would run, the last build is explained, by the builds before of each.
+    for words in [&[ALL][..], &["--last", ALL]] {
+        let told = why(&env, words);
+        assert_eq!(told["compared"], "last", "{told:#}");
+        assert_eq!(told["reasons"].as_array().map(Vec::len), Some(2), "{told:#}");
+    }
+    only(&why(&env, &["--between", "@3", "@2", "./svc/*+test"]), "file", "has changed");
+    env.rb(["why", "--last", "./none*/**+test"]).expect(2);
+    env.rb(["why", "--between", "@3", "@2", "./svc/*+none"]).expect(2).says("no step of `./svc/*+none`");
+}
+
+/// Takes out of all records what an older rb did not keep.
+fn age(env: &TestEnv) {
+    for entry in std::fs::read_dir(env.state().join("builds")).expect("lists") {
+        let path = entry.expect("lists").path();
+        if path.extension().is_none_or(|ending| ending != "json") {
+            continue;
+        }
+        let mut record: Value = serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
+        let all = record.as_object_mut().expect("an object");
+        all.insert("format".to_owned(), 1.into());
+        ["targets", "workspace", "parts"].iter().for_each(|name| drop(all.remove(*name)));
+        for step in all["steps"].as_array_mut().expect("steps") {
+            let step = step.as_object_mut().expect("an object");
+            let later = ["inputs", "own", "about", "files", "place", "began_ms", "bytes"];
+            later.iter().for_each(|name| drop(step.remove(*name)));
+        }
+        std::fs::write(&path, serde_json::to_vec(&record).expect("JSON")).expect("writes");
+    }
+}
+
+#[test]
+fn a_record_that_keeps_no_parts_is_told_of() {
+    let env = built();
+    age(&env);
+    env.rb(["why", "+t"]).expect(2).says("keeps no parts");
+    env.rb(["why", "--last", "+t"]).expect(2).says("keeps no parts");
+    env.write("src/a", "c\n");
+    only(&why(&env, &["+t"]), "no_parts", "that record, of an older rb, keeps no parts");
+    env.rb(["--expect-cached", "+t"]).expect(1).says("keeps no parts");
+    // The last one is that of what was expected.
+    for words in [&["--since", "@2"][..], &["--between", "@2", "@2"]] {
+        env.rb(["why"].iter().chain(words).chain(&["+t"])).expect(2).says("keeps no parts");
+    }
+    env.rb(["+t"]).expect(0);
+    // With the next one there is one to compare with.
+    only(&why(&env, &["+t"]), "no_parts", "keeps no parts");
+    env.write("src/a", "d\n");
+    only(&why(&env, &["+t"]), "file", "file `src/a` has changed");
+    // What no record names was never built.
+    edit(&env, "t:\n", "u:\n    FROM @host\n    RUN true\nt:\n");
+    only(&why(&env, &["+u"]), "never_built", "never built before");
+}
+
+#[test]
+fn a_tag_that_was_moved_is_one_reason() {
+    let host = GitHost::start();
+    let repository = host.repository("team/lib.git");
+    repository.write(
+        "Buildfile",
+        "VERSION 1\nfile:\n    FROM scratch\n    COPY text /text\n    SAVE ARTIFACT /text\n",
+    );
+    repository.write("text", "one\n");
+    let first = repository.commit();
+    repository.git(&["tag", "v1"]);
+    let env = TestEnv::new();
+    let config = env.project().parent().expect("lies in a folder").join("home/.config/rb");
+    std::fs::create_dir_all(&config).expect("makes folders");
+    std::fs::write(
+        config.join("config.toml"),
+        format!("[git.'git.example']\nurl = 'http://{}'\n", host.host),
+    )
+    .expect("writes");
+    env.write(
+        "Buildfile",
+        "VERSION 1\ncloned:\n    FROM scratch\n    GIT CLONE --branch=v1 https://git.example/team/lib.git /c\n\
+         taken:\n    FROM scratch\n    COPY git.example/team/lib:v1+file/text /t\n",
+    );
+    env.rb(["+cloned", "+taken"]).expect(0);
+    repository.write("text", "two\n");
+    let second = repository.commit();
+    repository.git(&["tag", "-f", "v1"]);
+    for target in ["+cloned", "+taken"] {
+        let told = why(&env, &[target]);
+        let reason = only(&told, "part", "of the repository the `commit` has changed: ");
+        let text = reason["text"].as_str().expect("text");
+        assert!(text.contains(&first[..12]) && text.contains(&second[..12]), "{text}");
+    }
 }

@@ -89,6 +89,34 @@ def high_water(status: Path) -> int | None:
     return int(line.split()[1]) * 1024
 
 
+class Together(threading.Thread):
+    """The most memory that processes have at one time that have this among their words: what they do not share with files."""
+
+    def __init__(self, word: str):
+        super().__init__(daemon=True)
+        self.word, self.bytes, self.over = word.encode(), 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.02):
+            self.bytes = max(self.bytes, sum(map(self.held, Path("/proc").glob("[0-9]*"))))
+
+    def held(self, process: Path) -> int:
+        try:
+            if self.word not in (process / "cmdline").read_bytes():
+                return 0
+            lines = (process / "status").read_text().splitlines()
+        except OSError:
+            # It has ended meanwhile.
+            return 0
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+
+    def end(self) -> int:
+        """Ends the look and returns the most."""
+        self.over.set()
+        self.join()
+        return self.bytes
+
+
 class Daemon:
     """What a daemon and the children it has waited for use between two moments."""
 

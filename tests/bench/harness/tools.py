@@ -9,9 +9,19 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from .measure import Daemon, Failed, Sample, run
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many steps run at once; or what memory they may take together, of which so many steps fit into it."""
+
+    jobs: int
+    memory: int | None = None
+    fits: int | None = None
 
 
 class Tool:
@@ -32,6 +42,9 @@ class Tool:
         """Forgets everything."""
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir(parents=True)
+
+    def limit(self, limit: Limit | None) -> None:
+        """Says what holds for the builds that follow; without a limit the tool's own default does."""
 
     def build(self, folder: Path, target: str, output: dict | None) -> Sample:
         """Builds a target; `output` is what `-o` of rb and of BuildKit take, as keys and values."""
@@ -58,7 +71,7 @@ class Rb(Tool):
 
     def __init__(self, work: Path, registry: str, binary: Path):
         super().__init__(work, registry)
-        self.binary = binary
+        self.binary, self.limits = binary, []
 
     def version(self) -> str:
         return subprocess.check_output([self.binary, "--version"], text=True).strip()
@@ -78,7 +91,11 @@ class Rb(Tool):
 
     def build(self, folder: Path, target: str, output: dict | None) -> Sample:
         out = [] if output is None else ["-o", spelled(output)]
-        return run([self.binary, "-q", "--no-output", *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
+        return run([self.binary, "-q", "--no-output", *self.limits, *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
+
+    def limit(self, limit: Limit | None) -> None:
+        memory = [] if limit is None or limit.memory is None else [f"--memory-budget={limit.memory}"]
+        self.limits = [] if limit is None else [f"--jobs={limit.jobs}", *memory]
 
     def call(self, words: list, folder: Path) -> Sample:
         """Measures a command in a folder."""
@@ -104,6 +121,7 @@ class BuildKit(Tool):
     def __init__(self, work: Path, registry: str, folder: Path):
         super().__init__(work, registry)
         self.folder, self.socket, self.daemon = folder, f"unix://{work}/buildkit.sock", None
+        self.parallel = None
         self.log = open(work / "buildkit.log", "wb")
         self.start()
 
@@ -114,7 +132,8 @@ class BuildKit(Tool):
 
     def start(self) -> None:
         config = self.state / "buildkitd.toml"
-        config.write_text(f'[registry."{self.registry}"]\n  http = true\n')
+        parallel = "" if self.parallel is None else f"[worker.oci]\n  max-parallelism = {self.parallel}\n"
+        config.write_text(f'[registry."{self.registry}"]\n  http = true\n' + parallel)
         daemon = [self.folder / "buildkitd", "--config", config, "--root", self.state / "root", "--addr", self.socket]
         self.daemon = subprocess.Popen(
             [*daemon, "--oci-worker-snapshotter", "overlayfs"], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
@@ -124,6 +143,13 @@ class BuildKit(Tool):
             if self.daemon.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"buildkitd does not come up: see {self.log.name}")
             time.sleep(0.1)
+
+    def limit(self, limit: Limit | None) -> None:
+        parallel = None if limit is None else limit.fits
+        if parallel != self.parallel:
+            self.parallel = parallel
+            self.stop()
+            self.start()
 
     def control(self, *words) -> list:
         return [self.folder / "buildctl", "--addr", self.socket, *words]
@@ -153,6 +179,7 @@ class Buildah(Tool):
     name = "buildah"
     title = "Buildah"
     runtime = "runc" if Path("/sys/fs/cgroup/unified").exists() else "crun"
+    jobs = 0  # As many as there are.
 
     def version(self) -> str:
         words = subprocess.check_output(["buildah", "--version"], text=True).split()
@@ -167,12 +194,15 @@ class Buildah(Tool):
         subprocess.run([*self.command(), "rm", "--all"], capture_output=True)
         subprocess.run(["umount", "--recursive", self.state / "root" / "overlay"], capture_output=True)
 
+    def limit(self, limit: Limit | None) -> None:
+        self.jobs = 0 if limit is None or limit.fits is None else limit.fits
+
     def command(self) -> list:
         return ["buildah", "--root", self.state / "root", "--runroot", self.state / "run", "--storage-driver", "overlay"]
 
     def build(self, folder: Path, target: str, output: dict | None) -> Sample:
         words = [*self.command(), "build", "--layers", "--quiet", "--isolation", "oci", "--runtime", self.runtime, "--network", "host"]
-        words += ["--tls-verify=false", "--jobs", "0", "--target", target, "--ignorefile", folder / ".dockerignore"]
+        words += ["--tls-verify=false", "--jobs", self.jobs, "--target", target, "--ignorefile", folder / ".dockerignore"]
         kind = None if output is None else output["type"]
         sample = run([*words, "--tag", "bench", folder])
         if kind in ("oci", "image"):

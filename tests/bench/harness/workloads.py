@@ -3,6 +3,7 @@
 Bytes come from a seed, so that two runs build the same. `scale` makes the data larger or smaller.
 """
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from . import bare
 from .images import Registry, busybox, files
+from .measure import Together
+from .tools import Limit
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Phase:
     `cold`: each tool forgets everything before each run. `built`: it forgets, then builds without being timed, so that the output
     alone is timed. Else each tool goes on from what the last run left. `change` alters the folder before each round, for all tools.
     `steps`: what is told is the time of one of so many steps beside its command; `without` is the target that lacks them. `call`: a
-    command of rb's alone, no build. `budget` is what `rb` may take, in seconds; `faster`, how many times as fast as BuildKit it is to be.
+    command of rb's alone, no build. `limit`: how many steps run at once, and what memory they may take together. `budget` is what `rb` may
+    take, in seconds; `faster`, how many times as fast as BuildKit it is to be.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Phase:
     steps: int = 0
     without: str = ""
     call: list | None = None
+    limit: Limit | None = None
     budget: float | None = None
     faster: float | None = None
 
@@ -57,6 +62,10 @@ class Workload:
     def notes(self, runs: int) -> list:
         """Returns what else is to be said, each a sentence or two."""
         return []
+
+    def watching(self, phase: Phase, tool) -> contextlib.AbstractContextManager:
+        """Looks at what a tool does while it builds."""
+        return contextlib.nullcontext()
 
     def write(self, buildfile: str, dockerfile: str) -> None:
         (self.folder / "Buildfile").write_text("VERSION 1\n" + buildfile)
@@ -291,7 +300,64 @@ class Base(Workload):
         return [Phase("FROM and COPY", target="copy", cold=True), Phase("FROM and RUN", target="run", cold=True)]
 
 
-ALL = {kind.name: kind for kind in (Start, Steps, Unchanged, Parallel, Many, Copy, Context, Export, Base)}
+class Budget(Workload):
+    name = "budget"
+    about = "8 steps that take 300 MB each for 4 s: at once, and under a memory budget of 1 GB"
+    title = "8 steps of 300 MB, each for 4 s"
+    count, seconds = 8, 4
+
+    def make(self) -> None:
+        self.bytes, self.budget = int(300e6 * self.scale), int(1e9 * self.scale)
+        self.fits = self.budget // self.bytes
+        # What each tool's steps had together, by phase and tool: in the runs that are measured, and in the one before them.
+        self.peaks, self.unmeasured = {}, {}
+        base = self.registry.push("budget", [busybox], self.folder)
+        self.change(-1)
+        # What reads the pipe sleeps first, so that what was read into memory stays there.
+        hold = f"dd if=/dev/zero bs={self.bytes} count=1 2> /dev/null | (sleep {self.seconds}; cat > /dev/null)"
+        buildfile, dockerfile = "", ""
+        for step in range(self.count):
+            steps = f"COPY run /run\n{{}}RUN {hold}; echo {step} > /out\n"
+            buildfile += f"s{step}:\n    FROM {base}\n    " + steps.replace("{}", "    ") + "    SAVE ARTIFACT /out\n"
+            dockerfile += f"FROM {base} AS s{step}\n" + steps.replace("{}", "")
+        buildfile += f"all:\n    FROM {base}\n" + "".join(f"    COPY +s{step}/out /out{step}\n" for step in range(self.count))
+        dockerfile += f"FROM {base} AS all\n" + "".join(f"COPY --from=s{step} /out /out{step}\n" for step in range(self.count))
+        self.write(buildfile, dockerfile)
+
+    def phases(self) -> list:
+        best = -(-self.count // self.fits) * self.seconds
+        under = Limit(jobs=self.count, memory=self.budget, fits=self.fits)
+        # Not cold: what steps take rb knows from the build before, which is not measured.
+        return [
+            Phase("all at once", change=self.change, limit=Limit(jobs=self.count)),
+            Phase("under 1 GB", change=self.change, limit=under, budget=1.3 * best),
+        ]
+
+    def change(self, run: int) -> None:
+        self.run, self.runs = run, getattr(self, "runs", 0) + 1
+        (self.folder / "run").write_text(str(self.runs))
+
+    @contextlib.contextmanager
+    def watching(self, phase: Phase, tool):
+        together = Together(f"bs={self.bytes}")
+        together.start()
+        try:
+            yield
+        finally:
+            key, peaks = (phase.name, tool.title), self.peaks if self.run > 0 else self.unmeasured
+            peaks[key] = max(peaks.get(key, 0), together.end())
+
+    def notes(self, runs: int) -> list:
+        told = ", ".join(f"{title} {phase} {peak / 1e6:.0f} MB" for (phase, title), peak in self.peaks.items())
+        first = self.unmeasured.get(("under 1 GB", "rb"), 0)
+        return [
+            f"The most memory that steps of {self.bytes / 1e6:.0f} MB had at one time, under {self.budget / 1e6:.0f} MB or without: {told}. "
+            f"Of its first build under it, when it knows nothing of the steps, rb's had {first / 1e6:.0f} MB. For its budget BuildKit "
+            f"was told to run {self.fits} steps at once (max-parallelism), so was Buildah (--jobs)."
+        ]
+
+
+ALL = {kind.name: kind for kind in (Start, Steps, Unchanged, Parallel, Many, Copy, Context, Export, Base, Budget)}
 
 
 def remove(workload: Workload) -> None:
