@@ -188,13 +188,19 @@ impl State {
     /// Returns what each who waits counts as: what it took, or its like does just now.
     fn needs(&self, admission: &Admission) -> BTreeMap<Ticket, u64> {
         let mut seen: BTreeMap<&StepId, u64> = BTreeMap::new();
+        let mut seen_alike: BTreeMap<&str, u64> = BTreeMap::new();
         for step in self.steps.values() {
-            let peak = seen.entry(&step.id).or_default();
-            *peak = step.peak.max(*peak);
+            for peak in [seen.entry(&step.id).or_default(), seen_alike.entry(step.id.alike()).or_default()] {
+                *peak = step.peak.max(*peak);
+            }
         }
         let need = |step: &Step| {
             let known = self.learnt.peak(&step.id).unwrap_or(admission.share);
-            let seen = seen.get(&step.id).copied().unwrap_or_default();
+            let seen = if self.learnt.has(&step.id) {
+                seen.get(&step.id).copied().unwrap_or_default()
+            } else {
+                seen_alike.get(step.id.alike()).copied().unwrap_or_default()
+            };
             let least = LEAST_BYTES.min(admission.share);
             known.max(seen).max(least).min(step.limit.unwrap_or(u64::MAX))
         };

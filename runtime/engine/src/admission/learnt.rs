@@ -52,9 +52,9 @@ impl StepId {
         Self(digits(target) + &digits(call))
     }
 
-    /// Tells whether they differ in arguments at most.
-    fn is_like(&self, other: &Self) -> bool {
-        self.0.get(..DIGITS) == other.0.get(..DIGITS)
+    /// Returns what it has in common with those that differ in arguments only.
+    pub(super) fn alike(&self) -> &str {
+        self.0.get(..DIGITS).unwrap_or(&self.0)
     }
 }
 
@@ -86,16 +86,21 @@ impl Learnt {
         Self { steps: read(&root.join(FILE)).unwrap_or_default(), changed: BTreeSet::new() }
     }
 
+    /// Says whether this very step was seen.
+    pub(super) fn has(&self, id: &StepId) -> bool {
+        self.steps.contains_key(id)
+    }
+
     /// Returns what a step takes; nothing of one of which none alike was seen.
     pub(super) fn peak(&self, id: &StepId) -> Option<u64> {
         let most = |seen: &Seen| seen.peaks.iter().max().copied();
         if let Some(seen) = self.steps.get(id) {
             return most(seen);
         }
-        let first = StepId(id.0.chars().take(DIGITS).collect());
+        let first = StepId(id.alike().to_owned());
         self.steps
             .range(first..)
-            .take_while(|(like, _)| id.is_like(like))
+            .take_while(|(like, _)| like.alike() == id.alike())
             .filter_map(|(_, seen)| most(seen))
             .max()
     }
@@ -172,15 +177,15 @@ mod tests {
             of("w", "+app --A=1 | RUN make", "make all"),
             of("w", "make", "make"),
         ] {
-            assert!(other != step && !other.is_like(&step));
+            assert!(other != step && other.alike() != step.alike());
         }
-        assert!(!of("w", "./a b+app | RUN x", "x").is_like(&of("w", "./a c+app | RUN x", "x")));
+        assert_ne!(of("w", "./a b+app | RUN x", "x").alike(), of("w", "./a c+app | RUN x", "x").alike());
     }
 
     #[test]
     fn a_call_with_new_arguments_takes_the_most_of_those_alike() {
         let [large, small, new] = ["1", "2", "3"].map(|a| of("w", &format!("+app --A={a} | RUN x"), "x"));
-        assert!(large != small && large.is_like(&small));
+        assert!(large != small && large.alike() == small.alike());
         let mut learnt = Learnt::default();
         learnt.note(&large, 100, 1);
         for _ in 0..2 * LAST {
