@@ -11,7 +11,8 @@ use rb_exec::{
 };
 
 use crate::support::{
-    Scratch, example, install_busybox, listing, output, shell, stepping_aside, try_spec, words,
+    Scratch, example, example_within, install_busybox, listing, output, shell, stepping_aside, try_spec,
+    words,
 };
 
 /// A script in a chroot.
@@ -407,7 +408,7 @@ fn a_pod_without_privileges_runs_commands() {
     let scratch = Scratch::new();
     let root = scratch.directory("root");
     install_busybox(&root);
-    let program = example().display().to_string();
+    let program = example_within(&scratch).display().to_string();
     let place = root.display().to_string();
     let script = "id -u; echo x > /dev/null && touch /made && chown 12:34 /made && stat -c '%u %g' /made; (setsid sleep 1000 &); exit 6";
     let words = [program.as_str(), "--chroot", &place, "/bin/sh", "-c", script];

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rb_exec::{ExitStatus, KillSwitch, Network, RootMount, Router, Spec, run};
 
-use crate::support::{Scratch, example, install_busybox, shell, stepping_aside, try_spec};
+use crate::support::{Scratch, example, example_within, install_busybox, shell, stepping_aside, try_spec};
 
 /// Whoever listens on "this machine" says so.
 const HERE: &str = "here";
@@ -201,9 +201,7 @@ fn address(to: &str) -> &str {
 fn sandboxed(scratch: &Scratch, user: Option<u32>, script: &str) -> Output {
     let resolver = scratch.path().join("resolv.conf");
     std::fs::write(&resolver, "nameserver 127.0.0.1\nsearch test\n").unwrap();
-    let program = scratch.path().join("sandbox");
-    // By another process: a test that forks meanwhile would inherit the copy open for writing ("text file busy").
-    assert!(Command::new("cp").arg(example()).arg(&program).status().unwrap().success());
+    let program = example_within(scratch);
     let own = "mount --bind \"$0\" $(readlink -f /etc/resolv.conf) && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", own]).arg(resolver);

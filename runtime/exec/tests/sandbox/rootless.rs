@@ -3,11 +3,11 @@
 //! Subordinate ids are given to a user that exists only in a private mount namespace, where copies of /etc/passwd,
 //! /etc/subuid and /etc/subgid are bound over the real ones.
 
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{Scratch, listing, stepping_aside};
+use crate::support::{Scratch, example_within, listing, stepping_aside};
 
 const UID: u32 = 61001;
 
@@ -31,15 +31,11 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        example_within(&scratch);
         own(&scratch.busybox("base"));
         for name in ["top", "upper", "work"] {
             own(&scratch.directory(name));
         }
-        // By another process: a test that forks meanwhile would inherit the copy open for writing ("text file busy").
-        let copied =
-            Command::new("cp").arg(crate::support::example()).arg(scratch.path().join("sandbox")).status();
-        assert!(copied.unwrap().success());
         Self { scratch }
     }
 

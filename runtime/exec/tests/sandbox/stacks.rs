@@ -1,12 +1,12 @@
 //! Layers that the kernel is told of in one line, as before Linux 6.8: the same trees as one by one.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rb_exec::{ExtraMount, OverlayMount, RootDriver, RootMount, Upper};
 
-use crate::support::{Scratch, listing, output, shell, stepping_aside};
+use crate::support::{Scratch, example_within, listing, output, shell, stepping_aside};
 
 /// The same root, in one line.
 fn in_one_line(mut root: RootMount) -> RootMount {
@@ -187,18 +187,16 @@ fn somebody_without_rights_stacks_so_too() {
     }
     const UID: u32 = 61_001;
     let scratch = Scratch::new();
-    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    example_within(&scratch);
     scratch.busybox("base");
     for name in ["top", "upper", "work"] {
         scratch.directory(name);
     }
-    // By other processes: a test that forks meanwhile would inherit a copy open for writing ("text file busy").
     let run = |program: &str, words: &[&str]| {
         let done = Command::new(program).args(words).current_dir(scratch.path()).output().unwrap();
         assert!(done.status.success(), "{program} {words:?}: {done:?}");
         String::from_utf8_lossy(&done.stdout).into_owned()
     };
-    run("cp", &[&crate::support::example().display().to_string(), "sandbox"]);
     run("chown", &["-hR", &format!("{UID}:{UID}"), "."]);
     let id = UID.to_string();
     let here = scratch.path().display();

@@ -1,7 +1,8 @@
 //! Roots made from busybox, and short ways to run something in them.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rb_exec::{ExecError, ExitStatus, KillSwitch, RootMount, Spec, Stream, Upper, Verdict, probe_host, run};
 use tempfile::TempDir;
@@ -133,4 +134,13 @@ pub(crate) fn example() -> PathBuf {
     let path = tests.parent().and_then(Path::parent).unwrap().join("examples/sandbox");
     assert!(path.exists(), "{} is missing: cargo build -p rb-exec --example sandbox", path.display());
     path
+}
+
+/// A copy of the example that other users can reach: the build folder may lie in somebody's private home.
+pub(crate) fn example_within(scratch: &Scratch) -> PathBuf {
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = scratch.path().join("sandbox");
+    // By another process: a test that forks meanwhile would inherit the copy open for writing ("text file busy").
+    assert!(Command::new("cp").arg(example()).arg(&copy).status().unwrap().success());
+    copy
 }
