@@ -155,7 +155,7 @@ impl Recorder {
         let (document, lists) = self.document(&heard, ended.as_ref().err());
         self.logs.close(&document.outcome, document.exit_code);
         let make: Vec<_> =
-            lists.values().map(|list| (list.digest, move || Files::of(&list.entries()).to_bytes())).collect();
+            lists.values().map(|list| (list.digest, move || Files::of(list.entries()).to_bytes())).collect();
         let lists: Vec<BuildList<'_>> =
             make.iter().map(|(digest, bytes)| BuildList { digest: *digest, bytes }).collect();
         let bytes = serde_json::to_vec(&document).expect("plain data serialises");

@@ -98,7 +98,7 @@ fn compare(
 ) -> Vec<Reason> {
     let kept = |digest: &Digest| past::list(root, digest);
     let current = |digest: &Digest| match lists.get(digest) {
-        Some(list) => Some(Files::of(&list.entries())),
+        Some(list) => Some(Files::of(list.entries())),
         None => past::list(root, digest),
     };
     let side = was.map(|document| Side { document, files: &kept });

@@ -280,7 +280,7 @@ mod tests {
         let (store, other) =
             (Store::open(here.path()).expect("opens"), Store::open(there.path()).expect("opens"));
         let entry = FileEntry { path: "f".to_owned(), kind: FileKind::Directory { mode: 0o755 } };
-        let (files, digest) = (Files::of(&[entry]), Digest::of("files"));
+        let (files, digest) = (Files::of(vec![entry]), Digest::of("files"));
         let mut step = RecordStep::of("+t | COPY f", Digest::of("v"), Verdict::Ran);
         step.files = Some(digest);
         let document = Document {

@@ -6,7 +6,7 @@
 //! **Invariant:** a list has at most [`MOST_PATHS`] entries. Folders are folded level by level from the deepest, so that a list
 //! which is folded deeper than another can be compared with it once that is folded, too.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use rb_api::{FileEntry, FileKind};
 use rb_oci::Hasher;
@@ -21,7 +21,8 @@ const MOST_BYTES: usize = 64 << 20;
 /// What is known of the files of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::commands) struct Files {
-    entries: BTreeMap<String, Entry>,
+    /// Sorted by path, each path once.
+    entries: Vec<(String, Entry)>,
     /// What lies deeper than so many levels is folded.
     depth: Option<usize>,
 }
@@ -29,9 +30,31 @@ pub(in crate::commands) struct Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     Folder { mode: u32 },
-    File { mode: u32, size_bytes: u64, digest: String },
+    File { mode: u32, size_bytes: u64, digest: Short },
     Link { target: String },
-    Folded { count: u64, digest: String },
+    Folded { count: u64, digest: Short },
+}
+
+/// The first 8 bytes of a digest, shown as 16 digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Short([u8; 8]);
+
+impl Short {
+    fn of(digest: &[u8; 32]) -> Self {
+        let mut short = [0; 8];
+        short.copy_from_slice(&digest[..8]);
+        Self(short)
+    }
+
+    fn read(digits: &str) -> Option<Self> {
+        let mut short = [0; 8];
+        hex::decode_to_slice(digits, &mut short).ok()?;
+        Some(Self(short))
+    }
+
+    fn digits(self) -> String {
+        hex::encode(self.0)
+    }
 }
 
 /// One thing that differs.
@@ -65,27 +88,43 @@ pub(in crate::commands) enum ChangeKind {
 
 impl Files {
     /// Takes the entries of a folder.
-    pub(in crate::commands) fn of(entries: &[FileEntry]) -> Self {
-        let entry = |entry: &FileEntry| {
-            let kept = match &entry.kind {
-                FileKind::Directory { mode } => Entry::Folder { mode: *mode },
+    pub(in crate::commands) fn of(entries: Vec<FileEntry>) -> Self {
+        let entry = |entry: FileEntry| {
+            let kept = match entry.kind {
+                FileKind::Directory { mode } => Entry::Folder { mode },
                 FileKind::File { mode, size_bytes, digest } => {
-                    let digest = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-                    Entry::File { mode: *mode, size_bytes: *size_bytes, digest }
+                    Entry::File { mode, size_bytes, digest: Short::of(&digest) }
                 }
-                FileKind::Symlink { target } => Entry::Link { target: target.clone() },
+                FileKind::Symlink { target } => Entry::Link { target },
             };
-            (entry.path.clone(), kept)
+            (entry.path, kept)
         };
-        let mut files = Self { entries: entries.iter().map(entry).collect(), depth: None };
+        let mut files = Self { entries: entries.into_iter().map(entry).collect(), depth: None };
+        files.sort();
         files.bound(MOST_PATHS);
         files
+    }
+
+    /// Sorts the entries; of two of one path the later stays.
+    fn sort(&mut self) {
+        self.entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+        self.entries.dedup_by(|later, earlier| {
+            let is_again = later.0 == earlier.0;
+            if is_again {
+                std::mem::swap(later, earlier);
+            }
+            is_again
+        });
+    }
+
+    fn deepest(&self) -> usize {
+        self.entries.iter().map(|(path, _)| level(path)).max().unwrap_or_default()
     }
 
     /// Folds the deepest folders until no more than `most` entries are left.
     fn bound(&mut self, most: usize) {
         while self.entries.len() > most {
-            let deepest = self.entries.keys().map(|path| level(path)).max().unwrap_or_default();
+            let deepest = self.deepest();
             if deepest == 0 {
                 return;
             }
@@ -95,39 +134,48 @@ impl Files {
 
     /// Folds what lies deeper than so many levels.
     fn fold_to(&mut self, depth: usize) {
-        let mut deepest = self.entries.keys().map(|path| level(path)).max().unwrap_or_default();
-        while deepest > depth {
-            let all = std::mem::take(&mut self.entries);
-            let (deep, mut kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                all.into_iter().partition(|(path, _)| level(path) == deepest);
-            let mut folded: BTreeMap<String, (u64, Hasher)> = BTreeMap::new();
-            for (path, entry) in deep {
-                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let (count, hasher) = folded.entry(parent.to_owned()).or_default();
-                *count += if let Entry::Folded { count, .. } = &entry { *count } else { 1 };
-                hasher.update(entry.line(&path).to_string().as_bytes());
-            }
-            for (path, (count, mut hasher)) in folded {
-                if let Some(own) = kept.get(&path) {
-                    hasher.update(own.line(&path).to_string().as_bytes());
-                }
-                let digest = hasher.finish().0.hex().chars().take(16).collect();
-                kept.insert(path, Entry::Folded { count, digest });
-            }
+        let mut line = Vec::new();
+        for deepest in (depth + 1..=self.deepest()).rev() {
+            let (deep, mut kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.entries).into_iter().partition(|(path, _)| level(path) == deepest);
+            // What lies in one folder and goes stands side by side.
+            let folders = deep.chunk_by(|(left, _), (right, _)| parent(left) == parent(right));
+            let folded: Vec<(String, Entry)> = folders
+                .map(|inside| {
+                    let path = inside.first().map_or("", |(path, _)| parent(path));
+                    let (mut count, mut hasher) = (0, Hasher::default());
+                    let mut add = |path: &str, entry: &Entry| {
+                        line.clear();
+                        entry.write(path, &mut line);
+                        hasher.update(&line);
+                    };
+                    for (path, entry) in inside {
+                        count += if let Entry::Folded { count, .. } = entry { *count } else { 1 };
+                        add(path, entry);
+                    }
+                    if let Ok(own) = kept.binary_search_by(|(kept, _)| kept.as_str().cmp(path)) {
+                        add(path, &kept[own].1);
+                    }
+                    let digest = Short::of(hasher.finish().0.as_bytes());
+                    (path.to_owned(), Entry::Folded { count, digest })
+                })
+                .collect();
+            // It stands for the folder.
+            kept.extend(folded);
             self.entries = kept;
-            deepest -= 1;
+            self.sort();
         }
         self.depth = Some(self.depth.map_or(depth, |known| known.min(depth)));
     }
 
     /// Writes the list.
     pub(in crate::commands) fn to_bytes(&self) -> Vec<u8> {
-        let mut text = json!({ "format": 1, "depth": self.depth }).to_string();
+        let mut text = json!({ "format": 1, "depth": self.depth }).to_string().into_bytes();
         for (path, entry) in &self.entries {
-            text.push('\n');
-            text.push_str(&entry.line(path).to_string());
+            text.push(b'\n');
+            entry.write(path, &mut text);
         }
-        zstd::bulk::compress(text.as_bytes(), 1).expect("memory takes all that is written to it")
+        zstd::bulk::compress(&text, 1).expect("memory takes all that is written to it")
     }
 
     /// Reads a list; nothing of what is none of ours.
@@ -140,7 +188,9 @@ impl Files {
             return None;
         }
         let depth = head["depth"].as_u64().and_then(|depth| usize::try_from(depth).ok());
-        Some(Self { entries: lines.map(Entry::read).collect::<Option<_>>()?, depth })
+        let mut files = Self { entries: lines.map(Entry::read).collect::<Option<_>>()?, depth };
+        files.sort();
+        Some(files)
     }
 
     /// Returns what differs, by path.
@@ -152,19 +202,25 @@ impl Files {
         if let Some(depth) = was.depth {
             now.fold_to(depth);
         }
-        let paths: std::collections::BTreeSet<&String> =
-            was.entries.keys().chain(now.entries.keys()).collect();
-        let change = |path: &&String| {
-            let (was, now) = (was.entries.get(*path), now.entries.get(*path));
-            let (kind, was, now) = match (was, now) {
-                (Some(was), Some(now)) => Entry::change(was, now)?,
-                (Some(was), None) => (ChangeKind::Removed, Some(was.told()), None),
-                (None, Some(now)) => (ChangeKind::Added, None, Some(now.told())),
-                (None, None) => return None,
+        let (mut was, mut now) = (was.entries.into_iter().peekable(), now.entries.into_iter().peekable());
+        let mut changes = Vec::new();
+        loop {
+            let order = match (was.peek(), now.peek()) {
+                (Some((was, _)), Some((now, _))) => was.cmp(now),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
             };
-            Some(FileChange { path: (*path).clone(), kind, was, now })
-        };
-        let mut changes: Vec<FileChange> = paths.iter().filter_map(change).collect();
+            let was = if order.is_le() { was.next() } else { None };
+            let now = if order.is_ge() { now.next() } else { None };
+            let (path, change) = match (was, now) {
+                (Some((path, was)), Some((_, now))) => (path, Entry::change(&was, &now)),
+                (Some((path, was)), None) => (path, Some((ChangeKind::Removed, Some(was.told()), None))),
+                (None, Some((path, now))) => (path, Some((ChangeKind::Added, None, Some(now.told())))),
+                (None, None) => break,
+            };
+            changes.extend(change.map(|(kind, was, now)| FileChange { path, kind, was, now }));
+        }
         // A folder that came with its files, or went with them, is told by these.
         let all = changes.clone();
         changes.retain(|change| {
@@ -182,13 +238,19 @@ const FOLDER: &str = "folder";
 type Told = (ChangeKind, Option<String>, Option<String>);
 
 impl Entry {
-    fn line(&self, path: &str) -> Value {
-        match self {
-            Self::Folder { mode } => json!([path, "d", mode]),
-            Self::File { mode, size_bytes, digest } => json!([path, "f", mode, size_bytes, digest]),
-            Self::Link { target } => json!([path, "l", target]),
-            Self::Folded { count, digest } => json!([path, "…", count, digest]),
-        }
+    /// Writes the line of this entry.
+    fn write(&self, path: &str, line: &mut Vec<u8>) {
+        let written = match self {
+            Self::Folder { mode } => serde_json::to_writer(line, &(path, "d", mode)),
+            Self::File { mode, size_bytes, digest } => {
+                serde_json::to_writer(line, &(path, "f", mode, size_bytes, digest.digits()))
+            }
+            Self::Link { target } => serde_json::to_writer(line, &(path, "l", target)),
+            Self::Folded { count, digest } => {
+                serde_json::to_writer(line, &(path, "…", count, digest.digits()))
+            }
+        };
+        written.expect("memory takes all that is written to it");
     }
 
     fn read(line: &str) -> Option<(String, Self)> {
@@ -197,9 +259,11 @@ impl Entry {
         let mode = || line[2].as_u64().and_then(|mode| u32::try_from(mode).ok());
         let entry = match line[1].as_str()? {
             "d" => Self::Folder { mode: mode()? },
-            "f" => Self::File { mode: mode()?, size_bytes: line[3].as_u64()?, digest: text(4)? },
+            "f" => {
+                Self::File { mode: mode()?, size_bytes: line[3].as_u64()?, digest: Short::read(&text(4)?)? }
+            }
             "l" => Self::Link { target: text(2)? },
-            "…" => Self::Folded { count: line[2].as_u64()?, digest: text(3)? },
+            "…" => Self::Folded { count: line[2].as_u64()?, digest: Short::read(&text(3)?)? },
             _ => return None,
         };
         Some((text(0)?, entry))
@@ -208,9 +272,9 @@ impl Entry {
     fn told(&self) -> String {
         match self {
             Self::Folder { .. } => FOLDER.to_owned(),
-            Self::File { digest, .. } => digest.clone(),
+            Self::File { digest, .. } => digest.digits(),
             Self::Link { target } => format!("-> {target}"),
-            Self::Folded { count, digest } => format!("{count} entries, {digest}"),
+            Self::Folded { count, digest } => format!("{count} entries, {}", digest.digits()),
         }
     }
 
@@ -236,6 +300,11 @@ impl Entry {
     }
 }
 
+/// Returns the folder that a path lies in; of one at the top, nothing.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
 /// Returns how many folders lead to a path, itself counted; none to the top.
 fn level(path: &str) -> usize {
     if path.is_empty() { 0 } else { 1 + path.matches('/').count() }
@@ -253,7 +322,7 @@ mod tests {
     }
 
     fn told(was: &[FileEntry], now: &[FileEntry]) -> Vec<(String, ChangeKind)> {
-        let changes = Files::changes(&Files::of(was), &Files::of(now));
+        let changes = Files::changes(&Files::of(was.to_vec()), &Files::of(now.to_vec()));
         changes.into_iter().map(|change| (change.path, change.kind)).collect()
     }
 
@@ -290,7 +359,7 @@ mod tests {
     #[test]
     fn a_list_comes_back_as_it_was_written() {
         let mut files =
-            Files::of(&[file("a\n\"b", 0o644, "1"), file("d/e/f", 0o755, "2"), file("d/g", 0o644, "3")]);
+            Files::of(vec![file("a\n\"b", 0o644, "1"), file("d/e/f", 0o755, "2"), file("d/g", 0o644, "3")]);
         assert_eq!(Files::read(&files.to_bytes()).as_ref(), Some(&files));
         files.bound(2);
         assert_eq!(Files::read(&files.to_bytes()).as_ref(), Some(&files));
@@ -308,7 +377,7 @@ mod tests {
             all
         };
         let folded = |word: &str, most: usize| {
-            let mut files = Files::of(&entries(word));
+            let mut files = Files::of(entries(word));
             files.bound(most);
             files
         };

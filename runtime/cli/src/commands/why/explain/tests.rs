@@ -58,7 +58,7 @@ fn list(words: &[&str]) -> impl Fn(&Digest) -> Option<Files> + use<> {
         .map(|text| {
             let entries = text.split(' ').filter_map(|word| word.split_once('='));
             let entries: Vec<FileEntry> = entries.map(|(path, content)| file(path, content)).collect();
-            (Digest::of(text), Files::of(&entries))
+            (Digest::of(text), Files::of(entries))
         })
         .collect();
     move |digest| lists.iter().find(|(name, _)| name == digest).map(|(_, files)| files.clone())
