@@ -9,6 +9,7 @@ mod git;
 mod host;
 mod map_world;
 mod output;
+mod recording;
 mod reference;
 mod repository;
 mod world;
@@ -16,7 +17,10 @@ mod world;
 pub use git::{GitFacts, co_authors};
 pub use host::{HostCommand, HostOutcome};
 pub use map_world::MapWorld;
-pub use output::{BuildPlan, Effect, LocalOutput, PlannedOutput, SavedArtifact, SavedImage, TargetOutput};
+pub use output::{
+    BuildPlan, Effect, LocalOutput, PlannedOutput, SavedArtifact, SavedImage, TargetOutput, Untaken,
+};
+pub use recording::{Asked, FileReader, RecordingGateway};
 pub use reference::{FunctionRef, ProjectRef, TargetKey, TargetRef};
 pub use repository::{PinnedRepository, Repository, RepositoryError, RepositoryRequest};
 pub use world::{

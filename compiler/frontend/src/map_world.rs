@@ -202,6 +202,9 @@ impl Gateway for MapWorld {
                     "oci-layout",
                 )
             }
+            ImageLocation::OciStore { store, digest } => {
+                (format!("oci-layout:{store}@{digest}"), "oci-layout")
+            }
         };
         let config = self.images.get(&name).cloned().ok_or_else(|| missing(format!("image `{name}`")))?;
         let digest = Digest::of(format!("fake:{name}|{}", request.platform));

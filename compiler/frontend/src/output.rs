@@ -1,10 +1,11 @@
 //! What evaluating targets gives: filesystems, artifacts, images.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rb_diag::{Diagnostics, Span};
 use rb_llb::State;
-use rb_oci::{ImageConfig, Platform};
+use rb_oci::{Digest, ImageConfig, Platform};
 
 use crate::TargetKey;
 
@@ -95,6 +96,19 @@ pub struct BuildPlan {
     pub warnings: Diagnostics,
     /// What could not be evaluated, where the build keeps going; else nothing.
     pub failures: Diagnostics,
+    /// What is evaluated only once something fails.
+    pub untaken: Vec<Untaken>,
+}
+
+/// Statements that were not evaluated, as what leads to them did not fail.
+#[derive(Clone, Debug)]
+pub struct Untaken {
+    /// The target, as shown.
+    pub label: String,
+    /// Which statements.
+    pub what: String,
+    /// The vertices of which one has to fail.
+    pub after: BTreeSet<Digest>,
 }
 
 impl BuildPlan {

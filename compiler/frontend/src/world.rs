@@ -101,6 +101,13 @@ pub enum ImageLocation {
         /// Name of the image in the layout's index; the only one where none is given.
         tag: Option<String>,
     },
+    /// An OCI layout that the client lends as a store.
+    OciStore {
+        /// Name under which it is lent.
+        store: String,
+        /// Digest of a manifest or index in it.
+        digest: Digest,
+    },
 }
 
 /// A pinned image: what to put into a source op, and what its containers run with.
@@ -125,6 +132,13 @@ pub enum Query {
         path: String,
         /// Largest size accepted.
         limit_bytes: u64,
+    },
+    /// A file's first bytes, fewer where it is shorter.
+    ReadStart {
+        /// Absolute path.
+        path: String,
+        /// How many.
+        length_bytes: u64,
     },
     /// Whether a path exists (symlinks followed).
     Exists {

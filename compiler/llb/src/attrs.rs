@@ -60,6 +60,14 @@ pub mod attr {
     pub const GIT_CHECKOUT_BUNDLE: &str = "git.checkoutbundle";
     /// Prefix of `git` attributes about signatures.
     pub const GIT_SIGNATURE_PREFIX: &str = "git.sig.";
+    /// `git`: keys of OpenPGP or ssh, of which one must have signed.
+    pub const GIT_SIGNATURE_KEYS: &str = "git.sig.pubkey";
+    /// `git`: `true` refuses a key that has expired since.
+    pub const GIT_SIGNATURE_REJECT_EXPIRED: &str = "git.sig.rejectexpired";
+    /// `git`: `true` takes a signed tag only.
+    pub const GIT_SIGNATURE_REQUIRE_TAG: &str = "git.sig.requiresignedtag";
+    /// `git`: `true` takes a signed commit only.
+    pub const GIT_SIGNATURE_IGNORE_TAG: &str = "git.sig.ignoresignedtag";
     /// `http`: digest that must come.
     pub const HTTP_CHECKSUM: &str = "http.checksum";
     /// `http`: name of the file.
@@ -76,6 +84,10 @@ pub mod attr {
     pub const HTTP_HEADER_PREFIX: &str = "http.header.";
     /// Prefix of `http` attributes about signatures.
     pub const HTTP_SIGNATURE_PREFIX: &str = "http.sig.";
+    /// `http`: armored OpenPGP keys, of which one must have signed.
+    pub const HTTP_SIGNATURE_KEYS: &str = "http.sig.pubkey";
+    /// `http`: armored OpenPGP signature, apart from what it is over.
+    pub const HTTP_SIGNATURE: &str = "http.sig.signature";
     /// Build op: name of the file with the definition.
     pub const LLB_DEFINITION_FILENAME: &str = "llbbuild.filename";
 }

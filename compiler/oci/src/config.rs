@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Digest, Platform};
 
@@ -32,7 +32,7 @@ pub struct ImageConfig {
     #[serde(default)]
     pub rootfs: RootFs,
     /// How the layers came to be, lowest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub history: Vec<History>,
     /// Fields of other makers, kept as they are.
     #[serde(flatten)]
@@ -59,10 +59,10 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// `8080/tcp` → `{}`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// `NAME=value`, in the order of definition.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub env: Vec<String>,
     /// Start of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,17 +74,23 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// Paths that are volumes.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub volumes: BTreeMap<String, Empty>,
     /// Absolute working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Signal that stops a container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
+    /// Docker: the command is a line for a shell already (Windows); BuildKit says so of every CMD.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_escaped: bool,
+    /// Docker: instructions that those run who start from the image.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
+    pub on_build: Vec<String>,
     /// Docker: shell of shell-form commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
@@ -114,6 +120,13 @@ impl ContainerConfig {
     }
 }
 
+/// Go writes what it never filled as `null`, and so do many configs that Docker made.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// `{}`: the value type of OCI's sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
@@ -125,6 +138,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Digest of each uncompressed layer tar, lowest first.
+    #[serde(deserialize_with = "null_is_empty")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -188,6 +202,15 @@ mod tests {
         let config: ImageConfig = serde_json::from_str(text).expect("parses");
         let again: serde_json::Value = serde_json::to_value(&config).expect("serialises");
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(text).expect("parses"));
+    }
+
+    #[test]
+    fn null_is_empty() {
+        let text = r#"{"architecture":"amd64","os":"linux","history":null,"rootfs":{"type":"layers","diff_ids":null},
+            "config":{"Env":null,"Volumes":null,"ExposedPorts":null,"Labels":null,"OnBuild":null,"Cmd":null}}"#;
+        let config: ImageConfig = serde_json::from_str(text).expect("parses");
+        let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
+        assert_eq!(config, ImageConfig::scratch(&platform));
     }
 
     #[test]
