@@ -5,12 +5,15 @@
 //! **Invariant:** every span lies in the one file; `code` is the instruction in one line, as history and progress show it.
 
 use rb_diag::{Span, Spanned};
+use serde::Serialize;
+
+use crate::checks::Control;
 
 /// A word as written.
 pub type Word = Spanned<String>;
 
 /// One file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dockerfile {
     /// What stands before everything: `# syntax=`, `# escape=`, `# check=`.
     pub directives: Directives,
@@ -21,7 +24,7 @@ pub struct Dockerfile {
 }
 
 /// Parser directives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Directives {
     /// `# syntax=`: the image of a frontend.
     pub syntax: Option<Word>,
@@ -32,7 +35,7 @@ pub struct Directives {
 }
 
 /// `FROM` and what follows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stage {
     /// The `FROM` instruction.
     pub span: Span,
@@ -48,12 +51,15 @@ pub struct Stage {
     pub name: Option<(Word, Word)>,
     /// What a comment `# NAME text` above says of it.
     pub description: Option<String>,
+    /// What a comment `# check=` right above says of build checks here.
+    #[serde(skip)]
+    pub check: Option<Control>,
     /// Its instructions, in order.
     pub steps: Vec<Step>,
 }
 
 /// One instruction after a `FROM`, or an `ARG` before the first one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// The instruction with its heredocs.
     pub span: Span,
@@ -61,12 +67,15 @@ pub struct Step {
     pub keyword: Word,
     /// The instruction in one line: continuations joined, comments within dropped, bodies of heredocs left out.
     pub code: String,
+    /// What a comment `# check=` right above says of build checks here.
+    #[serde(skip)]
+    pub check: Option<Control>,
     /// What it says.
     pub instruction: Instruction,
 }
 
 /// What an instruction says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Instruction {
     /// `ADD`
     Add(Transfer),
@@ -105,7 +114,7 @@ pub enum Instruction {
 }
 
 /// One name of an `ARG`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArgDefinition {
     /// Name.
     pub name: Word,
@@ -116,7 +125,7 @@ pub struct ArgDefinition {
 }
 
 /// One `KEY=value` of `ENV` or `LABEL`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pair {
     /// Key, as written.
     pub key: Word,
@@ -127,7 +136,7 @@ pub struct Pair {
 }
 
 /// A command, in the one or the other form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum CommandLine {
     /// A JSON list: the program and its arguments; empty for `[]`.
     Exec(Vec<Word>),
@@ -136,7 +145,7 @@ pub enum CommandLine {
 }
 
 /// `RUN`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// What runs.
     pub command: CommandLine,
@@ -153,7 +162,7 @@ pub struct Run {
 }
 
 /// One `--mount=`: its comma-separated options, keys known, values as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunMount {
     /// The whole value.
     pub span: Span,
@@ -162,7 +171,7 @@ pub struct RunMount {
 }
 
 /// Text that stands in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Heredoc {
     /// The body.
     pub span: Span,
@@ -172,6 +181,8 @@ pub struct Heredoc {
     pub descriptor: u32,
     /// The text, leading tabs already taken off where it is `<<-`.
     pub content: String,
+    /// The text as it stands in the file, which a shell is given together with its `<<-`.
+    pub raw: String,
     /// `<<-`: leading tabs are taken off each line.
     pub strips_tabs: bool,
     /// The word is not quoted: variables are expanded.
@@ -179,7 +190,7 @@ pub struct Heredoc {
 }
 
 /// `COPY` or `ADD`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transfer {
     /// What is copied, in order; never empty.
     pub sources: Vec<TransferSource>,
@@ -206,7 +217,7 @@ pub struct Transfer {
 }
 
 /// One source of `COPY` or `ADD`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TransferSource {
     /// A path, a pattern, an address.
     Path(Word),
@@ -215,7 +226,8 @@ pub enum TransferSource {
 }
 
 /// `HEALTHCHECK`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one in an image")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Healthcheck {
     /// `NONE`
     None,
@@ -237,7 +249,7 @@ pub enum Healthcheck {
 }
 
 /// `ONBUILD`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Onbuild {
     /// The instruction as written, which the image keeps.
     pub text: Word,

@@ -2,12 +2,62 @@
 //!
 //! In: the text of a Dockerfile, the options of a build as BuildKit's own frontend takes them, and a gateway that reads
 //! contexts and resolves images. Out: an LLB state and an image config for each platform, and what the build checks found.
-//! The walk: `lines` (what is one line) → `parse` (instructions) → `stages` (who needs whom) → `convert` (each instruction
-//! once). **Invariant:** for the same file and options the operations are those that BuildKit's frontend makes.
+//! The walk ([`plan`]): `contexts` (the file's text) → `lines` (what is one line) → `parse` (instructions) → `arguments`,
+//! `stages` (who needs whom) → `bases`, `triggers` (what that needs from outside) → `convert` (each instruction once).
+//! **Invariant:** for the same file and options the operations are those that BuildKit's frontend makes, and names,
+//! configs, histories and findings say the same. Where this crate differs by choice:
+//!
+//! | what | here | BuildKit |
+//! | --- | --- | --- |
+//! | `# syntax=` | `docker/dockerfile` is this crate; another one is an error | runs the image that it names |
+//! | places of operations | one range per instruction, with columns | one range per line |
+//! | ids of progress groups | platform, stage and number | random |
+//! | steps `[n/m]` of triggers | counted as they are shown, the base among them | ENV and other triggers count, too |
+//! | a tmpfs mount | takes nothing of the context | the whole context is asked for |
+//! | a stage that a named context replaces | needs nothing | images of its COPY lines are still looked up |
+//! | what is left of a local context as an image | an empty config for its platform | one without a platform |
+//! | addresses of ssh repositories | the engine knows hosts' keys | asks the host for them while it plans |
+//! | `SOURCE_DATE_EPOCH` | a number, or `context` of a git context | also stages and contexts by name |
+//! | `required` of a mount | stands anywhere | only behind `type` |
+//! | an archive of the web as a context | zstd, too | not zstd |
+//! | Windows | shells and defaults only | drive letters, backslashes |
+//! | no layers in a config | `[]` | `null` |
 
+mod arguments;
 mod ast;
+mod bases;
+pub mod checks;
+mod codes;
+mod concurrent;
+mod contexts;
+mod convert;
+mod directives;
+mod durations;
+mod environment;
+mod epoch;
+mod failure;
+mod filesystem;
+mod git_reference;
+mod go;
+mod image;
+mod lines;
+mod options;
+mod parse;
+mod paths;
+mod plan;
+mod platform;
+mod request;
+mod stages;
+mod triggers;
+pub mod words;
 
 pub use ast::{
     ArgDefinition, CommandLine, Directives, Dockerfile, Healthcheck, Heredoc, Instruction, Onbuild, Pair,
     Run, RunMount, Stage, Step, Transfer, TransferSource, Word,
 };
+pub use checks::{Checks, Control, Finding, Rule};
+pub use codes::CODES;
+pub use options::{CacheImport, Input, NoCache, Options, ResolveMode};
+pub use parse::{Parsed, is_heredoc, parse, parse_trigger};
+pub use plan::{Checked, Planned, PlannedImage, check, plan};
+pub use request::{Outline, Parameter, Place, Required, TargetList, TargetStage, outline, targets};

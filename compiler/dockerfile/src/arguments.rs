@@ -1,0 +1,84 @@
+//! `ARG`s before the first `FROM`: what FROM lines may name, and what stages may take over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rb_diag::{Diagnostic, Span};
+
+use crate::environment::Environment;
+use crate::failure::Fallible;
+use crate::words::{Lexer, WordError};
+use crate::{Instruction, Step, codes};
+
+/// The arguments of a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GlobalArguments {
+    /// Those that have a value, predefined ones first.
+    pub(crate) values: Environment,
+    /// Those that the file declares, with or without a value.
+    pub(crate) declared: BTreeMap<String, Declared>,
+}
+
+/// An argument that an `ARG` declares.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    /// Its value, or empty.
+    pub(crate) value: String,
+    /// What a comment above says of it.
+    pub(crate) description: Option<String>,
+    /// The instruction.
+    pub(crate) span: Span,
+    /// Arguments that its default names.
+    pub(crate) needs: BTreeSet<String>,
+}
+
+impl GlobalArguments {
+    /// Reads them in order, each with the values of those above; what is given wins over a default.
+    pub(crate) fn read(
+        predefined: Environment,
+        steps: &[Step],
+        given: &BTreeMap<String, String>,
+        lexer: Lexer,
+    ) -> Fallible<Self> {
+        let mut arguments = Self { values: predefined, declared: BTreeMap::new() };
+        for step in steps {
+            let Instruction::Arg(definitions) = &step.instruction else { continue };
+            for definition in definitions {
+                let name = &definition.name.value;
+                let mut needs = BTreeSet::new();
+                let value = match (given.get(name), &definition.default) {
+                    (Some(value), _) => Some(value.clone()),
+                    (None, Some(default)) => {
+                        let expanded = lexer.expand(&default.value, &arguments.values);
+                        let expanded = expanded.map_err(|error| expansion(&error, default.span))?;
+                        needs = expanded.matched;
+                        Some(expanded.text)
+                    }
+                    (None, None) => None,
+                };
+                // `ARG A=$A-x` needs what the one before it needs.
+                if needs.remove(name) {
+                    needs.extend(arguments.declared.get(name).into_iter().flat_map(|old| old.needs.clone()));
+                }
+                value.iter().for_each(|value| arguments.values.set(name, value));
+                let (value, description) = (value.unwrap_or_default(), definition.description.clone());
+                let declared = Declared { value, description, span: step.span, needs };
+                arguments.declared.insert(name.clone(), declared);
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Returns the names of all there are.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.values.names().chain(self.declared.keys().map(String::as_str)).collect()
+    }
+}
+
+/// Tells that a word cannot be expanded.
+pub(crate) fn expansion(error: &WordError, at: Span) -> Diagnostic {
+    let help = match error {
+        WordError::Required { name, .. } => format!("give it a value, such as `--build-arg {name}=…`"),
+        _ => "a `$` that is no variable is written `\\$`, or stands in single quotes".to_owned(),
+    };
+    Diagnostic::error(codes::EXPANSION, error.to_string()).with_label(at, "").with_help(help)
+}

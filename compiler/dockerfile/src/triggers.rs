@@ -1,0 +1,66 @@
+//! `ONBUILD`: instructions that a base keeps for those who start from it.
+//!
+//! Those of an image are texts of its config; those of a stage stand in the file. They come before the stage's own
+//! instructions, once, and may need further images.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rb_diag::{Diagnostic, SourceMap};
+
+use crate::bases::Base;
+use crate::failure::Fallible;
+use crate::stages::{Graph, NodeId};
+use crate::{Instruction, Step, codes, parse_trigger};
+
+/// Puts triggers before the instructions of stages that have none yet; tells whether anything new is needed.
+pub(crate) fn add(
+    graph: &mut Graph,
+    needed: &BTreeSet<NodeId>,
+    bases: &BTreeMap<NodeId, Base>,
+    done: &mut BTreeSet<NodeId>,
+    sources: &SourceMap,
+) -> Fallible<bool> {
+    let mut is_more_needed = false;
+    for id in needed {
+        let node = &graph.nodes[*id];
+        if node.number.is_none() || node.is_replaced || !done.insert(*id) {
+            continue;
+        }
+        let steps = match node.base {
+            Some(base) => of_stage(graph, base),
+            None => of_image(&bases[id], &node.base_name, sources)?,
+        };
+        let from = node.span;
+        let commands = steps.into_iter().map(|step| graph.command(step, Some(from)));
+        let mut commands = commands.collect::<Fallible<Vec<_>>>()?;
+        is_more_needed |= commands.iter().any(|command| !command.sources.is_empty());
+        commands.append(&mut graph.nodes[*id].commands);
+        graph.nodes[*id].commands = commands;
+    }
+    Ok(is_more_needed)
+}
+
+fn of_stage(graph: &Graph, base: NodeId) -> Vec<Arc<Step>> {
+    let commands = graph.nodes[base].commands.iter();
+    let trigger = |step: &Arc<Step>| match &step.instruction {
+        Instruction::Onbuild(onbuild) => Some(Arc::new((*onbuild.step).clone())),
+        _ => None,
+    };
+    commands.filter_map(|command| trigger(&command.step)).collect()
+}
+
+fn of_image(base: &Base, name: &str, sources: &SourceMap) -> Fallible<Vec<Arc<Step>>> {
+    let read = |text: &String| {
+        let file = sources.add(format!("ONBUILD of {name}"), text.as_str());
+        let step = parse_trigger(&file).map_err(|errors| first(errors, name))?;
+        Ok(Arc::new(step))
+    };
+    base.image.config.on_build.iter().map(read).collect()
+}
+
+fn first(errors: Vec<Diagnostic>, name: &str) -> Diagnostic {
+    let unread =
+        || Diagnostic::error(codes::BAD_TRIGGER, format!("an ONBUILD trigger of {name} cannot be read"));
+    errors.into_iter().next().unwrap_or_else(unread).with_trail(format!("ONBUILD of {name}"))
+}

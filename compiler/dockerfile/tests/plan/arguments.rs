@@ -1,0 +1,107 @@
+//! Where an `ARG` holds.
+
+use crate::bench::Bench;
+
+#[test]
+fn a_global_argument_holds_in_from_alone_until_a_stage_takes_it_over() {
+    let file = "ARG V=1\nARG W=${V}2\nFROM a:$V\nRUN x\nARG V\nARG W=own-$V\nRUN y";
+    let outcome = Bench::of(file).outcome();
+    assert_eq!(outcome.environment(), ["V=1", "W=own-1"]);
+    assert!(outcome.dump().contains("docker-image://docker.io/library/a:1@"));
+    assert_eq!(outcome.history()[0], "RUN /bin/sh -c x # buildkit");
+    assert_eq!(outcome.history()[3], "RUN |2 V=1 W=own-1 /bin/sh -c y # buildkit");
+}
+
+#[test]
+fn what_is_given_wins_everywhere() {
+    let file = "ARG BASE=a\nFROM $BASE\nARG V=1\nRUN x";
+    let outcome = Bench::of(file).option("build-arg:V", "7").option("build-arg:BASE", "b").outcome();
+    assert_eq!(outcome.environment(), ["V=7"]);
+    assert!(outcome.dump().contains("library/b:latest@"));
+    // What nobody declares is no variable.
+    let outcome = Bench::of("FROM a\nRUN x").option("build-arg:V", "7").outcome();
+    assert_eq!(outcome.environment(), [""; 0]);
+}
+
+#[test]
+fn arguments_pass_on_to_stages_that_start_from_this_one_alone() {
+    let file = "FROM a AS one\nARG V=1\nENV E=$V\nRUN x\nFROM one AS two\nRUN y $V\nFROM a\nCOPY --from=two /o /o\nRUN z $V";
+    let outcome = Bench::of(file).outcome();
+    assert_eq!(outcome.environment(), [""; 0]);
+    let two = Bench::of(file).option("target", "two").outcome();
+    assert_eq!(two.environment(), ["V=1", "E=1"]);
+    assert_eq!(two.history().last().map(String::as_str), Some("RUN |1 V=1 /bin/sh -c y $V # buildkit"));
+}
+
+#[test]
+fn an_instruction_sees_the_values_from_before_it_but_for_arguments() {
+    let file = "FROM a\nENV A=old\nENV A=new B=$A\nARG X=1 Y=$X\nRUN x";
+    let outcome = Bench::of(file).outcome();
+    assert_eq!(outcome.environment(), ["A=new", "B=old", "X=1", "Y=1"]);
+}
+
+#[test]
+fn env_and_arg_overwrite_each_other_in_order() {
+    let outcome = Bench::of("FROM a\nARG V=arg\nENV V=env\nRUN x").outcome();
+    assert_eq!(outcome.environment(), ["V=env"]);
+    assert_eq!(outcome.history().last().map(String::as_str), Some("RUN |1 V=env /bin/sh -c x # buildkit"));
+    let outcome = Bench::of("FROM a\nENV V=env\nARG V=arg\nRUN x").outcome();
+    assert_eq!(outcome.environment(), ["V=arg"]);
+    assert_eq!(outcome.image().config.config.env("V"), Some("env"));
+}
+
+#[test]
+fn predefined_arguments_are_declared_to_be_seen() {
+    let file = "FROM --platform=$BUILDPLATFORM a AS b\nARG TARGETARCH TARGETVARIANT TARGETSTAGE BUILDOS\nRUN x $TARGETOS";
+    let outcome = Bench::of(file).option("platform", "linux/arm/v7").outcome();
+    assert_eq!(
+        outcome.environment(),
+        ["TARGETARCH=arm", "TARGETVARIANT=v7", "TARGETSTAGE=b", "BUILDOS=linux"]
+    );
+    assert!(outcome.dump().starts_with("platform = linux/amd64"));
+    let overridden =
+        Bench::of("FROM a\nARG TARGETARCH\nRUN x").option("build-arg:TARGETARCH", "z80").outcome();
+    assert_eq!(overridden.environment(), ["TARGETARCH=z80"]);
+}
+
+#[test]
+fn proxies_reach_commands_and_neither_config_nor_history() {
+    let outcome = Bench::of("FROM a\nRUN x").option("build-arg:https_proxy", "http://p").outcome();
+    assert_eq!(outcome.environment(), [""; 0]);
+    assert!(outcome.dump().contains("http://p"), "{}", outcome.dump());
+    assert_eq!(outcome.history(), ["RUN /bin/sh -c x # buildkit"]);
+}
+
+#[test]
+fn the_epoch_dates_the_history_and_made_folders() {
+    let file = "ARG SOURCE_DATE_EPOCH=5\nFROM a\nARG SOURCE_DATE_EPOCH\nWORKDIR /w\nRUN x";
+    let outcome = Bench::of(file).outcome();
+    assert_eq!(outcome.image().epoch, Some(5));
+    assert_eq!(outcome.environment(), ["SOURCE_DATE_EPOCH=5"]);
+    assert!(
+        outcome
+            .image()
+            .config
+            .history
+            .iter()
+            .all(|entry| entry.created.as_deref() == Some("1970-01-01T00:00:05Z"))
+    );
+    assert!(outcome.dump().contains("5000000000"), "{}", outcome.dump());
+    // A folder has no moment, so the word stands for nothing.
+    let outcome = Bench::of("FROM a\nARG SOURCE_DATE_EPOCH\nRUN x")
+        .option("build-arg:SOURCE_DATE_EPOCH", "context")
+        .outcome();
+    assert_eq!((outcome.image().epoch, outcome.environment().len()), (None, 0));
+}
+
+#[test]
+fn checks_know_what_is_declared() {
+    let file = "FROM a\nARG EMPTY\nRUN --mount=type=cache,target=/c$WHAT x\nENV A=$EMPTY B=$PAHT\nLABEL x=$A";
+    assert_eq!(
+        Bench::of(file).outcome().findings(),
+        [
+            "UndefinedVar: Usage of undefined variable '$WHAT'",
+            "UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)",
+        ]
+    );
+}
