@@ -1,0 +1,123 @@
+//! What can be said of a target without building it.
+
+use rb_diag::Diagnostic;
+
+use crate::Target;
+use crate::codes;
+
+/// Checks the forms of what a target says.
+pub(crate) fn target(name: &str, target: &Target) -> Result<(), Diagnostic> {
+    let refused = |key: &str, why: String| {
+        Err(Diagnostic::error(codes::VALUE, format!("`{key}` of target `{name}`: {why}")))
+    };
+    for (key, path) in [("context", &target.context), ("dockerfile", &target.dockerfile)] {
+        if path.as_deref() == Some("-") {
+            return refused(key, "a bake file cannot take it from the standard input".to_owned());
+        }
+    }
+    for platform in target.platforms.iter().flatten() {
+        if !is_platform(platform) {
+            return refused("platforms", format!("`{platform}` is no platform: write linux/amd64"));
+        }
+    }
+    for ulimit in target.ulimits.iter().flatten() {
+        if !is_ulimit(ulimit) {
+            return refused("ulimits", format!("`{ulimit}` is no limit: write nofile=1024:2048"));
+        }
+    }
+    if let Some(size) = &target.shm_size
+        && !is_size(size)
+    {
+        return refused("shm-size", format!("`{size}` is no size: write 64m"));
+    }
+    for annotation in target.annotations.iter().flatten() {
+        if let Err(why) = annotated(annotation) {
+            return refused("annotations", why);
+        }
+    }
+    Ok(())
+}
+
+fn is_platform(platform: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    };
+    let mut parts = platform.split('/');
+    // An operating system may name its version: windows(10.0.17763).
+    let system = parts.next().unwrap_or_default();
+    let system = system.split_once('(').map_or(system, |(system, _)| system);
+    part(system) && parts.clone().count() <= 2 && parts.all(part)
+}
+
+fn is_ulimit(ulimit: &str) -> bool {
+    let Some((name, values)) = ulimit.split_once('=') else { return false };
+    let values: Vec<Option<i64>> = values.split(':').map(|value| value.parse().ok()).collect();
+    let known = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    known.contains(&name) && matches!(values.as_slice(), [Some(_)] | [Some(_), Some(_)])
+}
+
+fn is_size(size: &str) -> bool {
+    let digits = size.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == ' ');
+    let unit = size[digits.len()..].trim().to_ascii_lowercase();
+    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    digits.parse::<f64>().is_ok_and(|size| size >= 0.0) && matches!(unit, "" | "k" | "m" | "g" | "t" | "p")
+}
+
+fn annotated(annotation: &str) -> Result<(), String> {
+    let (key, _) =
+        annotation.split_once('=').ok_or_else(|| format!("`{annotation}` is not of the form key=value"))?;
+    let Some((kinds, _)) = key.split_once(':') else { return Ok(()) };
+    for kind in kinds.split(',') {
+        let kind = kind.split_once('[').map_or(kind, |(kind, _)| kind);
+        if !matches!(kind, "index" | "index-descriptor" | "manifest" | "manifest-descriptor") {
+            return Err(format!(
+                "`{kind}` is no place of annotations: index, manifest, index-descriptor, manifest-descriptor"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_known() {
+        assert!(
+            is_platform("linux/arm/v7")
+                && is_platform("local")
+                && !is_platform("linux/")
+                && !is_platform("a/b/c/d")
+        );
+        assert!(
+            is_ulimit("nofile=1024")
+                && is_ulimit("nproc=1:-1")
+                && !is_ulimit("nofile")
+                && !is_ulimit("files=1")
+        );
+        assert!(is_size("64m") && is_size("1.5GiB") && is_size("1024") && !is_size("m") && !is_size("64q"));
+        assert!(
+            annotated("manifest,index:a=b").is_ok()
+                && annotated("a").is_err()
+                && annotated("image:a=b").is_err()
+        );
+    }
+}

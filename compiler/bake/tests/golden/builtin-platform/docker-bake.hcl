@@ -1,0 +1,1 @@
+target "default" { platforms = [BAKE_LOCAL_PLATFORM] }

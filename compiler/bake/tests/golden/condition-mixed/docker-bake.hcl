@@ -1,0 +1,1 @@
+target "default" { tags = true ? ["a"] : { a = 1 } }

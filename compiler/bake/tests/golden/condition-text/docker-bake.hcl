@@ -1,0 +1,1 @@
+target "default" { args = { A = "true" ? 1 : 2 } }

@@ -1,0 +1,4 @@
+target "default" {
+  context = "https://github.com/a/b.git#main:sub"
+  contexts = { a = "https://x/y.git", b = "oci-layout://./dir", c = "cwd://x" }
+}

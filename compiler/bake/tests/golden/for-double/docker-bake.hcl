@@ -1,0 +1,1 @@
+target "default" { args = { for x in ["a", "a"] : x => x } }

@@ -1,0 +1,3 @@
+name = "app"
+full = "${name}:1"
+target "default" { tags = [full] }

@@ -1,0 +1,3 @@
+group "foo" { targets = ["foo", "bar"] }
+target "foo" { tags = ["f"] }
+target "bar" {}

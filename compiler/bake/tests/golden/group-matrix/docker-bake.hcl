@@ -1,0 +1,5 @@
+group "g" {
+  matrix = { a = ["1"] }
+  targets = ["a"]
+}
+target "a" {}

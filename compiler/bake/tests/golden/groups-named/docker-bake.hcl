@@ -1,0 +1,4 @@
+group "all" { targets = ["b", "a"] }
+target "a" {}
+target "b" {}
+target "c" {}

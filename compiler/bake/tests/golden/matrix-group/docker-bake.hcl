@@ -1,0 +1,6 @@
+group "default" { targets = ["app", "x"] }
+target "app" {
+  name = "app-${v}"
+  matrix = { v = ["a", "b"] }
+}
+target "x" {}

@@ -1,0 +1,5 @@
+target "app" {
+  name = "app-${tgt}"
+  matrix = { tgt = ["foo", "bar"] }
+  target = tgt
+}

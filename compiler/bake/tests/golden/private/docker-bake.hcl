@@ -1,0 +1,4 @@
+target "_p" { description = "hidden" }
+target "a" {
+  inherits = ["_p"]
+}

@@ -1,0 +1,2 @@
+target "base" {}
+target "default" { contexts = { b = "target:base" } }

@@ -1,0 +1,1 @@
+target "default" { resources = { memory = "1g" } }

@@ -1,0 +1,2 @@
+variable "A" { type = list(string) }
+target "default" { tags = A == null ? ["null"] : A }

@@ -1,0 +1,6 @@
+function "f" {
+  params = []
+  result = "made"
+}
+variable "A" { default = f() }
+target "default" { tags = [A] }
