@@ -214,6 +214,7 @@ impl Line {
             sources,
             destination,
             dir,
+            parents,
             if_exists,
             keep_times,
             keep_owner,
@@ -222,6 +223,7 @@ impl Line {
             chown,
         } = copy;
         self.flag(*dir, "dir");
+        self.flag(*parents, "parents");
         self.flag(*if_exists, "if-exists");
         self.flag(*keep_times, "keep-ts");
         self.flag(*keep_owner, "keep-own");
@@ -428,6 +430,7 @@ mod tests {
             "RUN --network=none --privileged --no-cache --mount=type=tmpfs,target=/t --secret=A=b --push make  all",
             "RUN --no-cache=$fresh [\"a b\",\"\\\"\"]",
             "COPY --dir --if-exists --keep-ts --chmod=644 --chown=a:b a 'b c' d",
+            "COPY --parents a/./b c",
             "ARG --required name",
             "ARG level: enum(low, high)=low",
             "LET a=b",

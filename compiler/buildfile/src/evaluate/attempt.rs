@@ -8,7 +8,7 @@
 //! **Invariant:** only commands that fail are dealt with; a mistake in a build file or a disk that is full is not.
 
 use rb_diag::{Diagnostic, ErrorKind, Span};
-use rb_frontend::{Effect, WorldError};
+use rb_frontend::{Effect, ProjectRef, Untaken, WorldError};
 use rb_llb::{NodeMeta, State};
 use rb_syntax::{Stmt, StmtKind, Try};
 
@@ -62,13 +62,32 @@ impl Evaluator<'_> {
 
     async fn attempted(&self, frame: &mut Frame, at: Span, attempt: &Try<Resolved>) -> Fallible<()> {
         let Try { body, catch, finally } = attempt;
-        let finally = finally.as_deref().unwrap_or_default();
+        let (catch, finally) = (catch.as_deref().unwrap_or_default(), finally.as_deref().unwrap_or_default());
+        let made_before = (frame.artifacts.len(), frame.builds.len());
         let Some((failure, _)) = self.failure_of(frame, at, Tried::Block(body)).await? else {
+            if !catch.is_empty() {
+                self.pass_by(frame, made_before)?;
+            }
             return self.body(frame, finally).await;
         };
-        self.deal_with(frame, at, catch.as_deref().unwrap_or_default()).await;
+        self.deal_with(frame, at, catch).await;
         self.deal_with(frame, at, finally).await;
         Err(failure)
+    }
+
+    /// Notes that a CATCH was not evaluated, with what was tried: `artifacts` and `builds` are those from before.
+    fn pass_by(&self, frame: &Frame, (artifacts, builds): (usize, usize)) -> Fallible<()> {
+        let mut tried = vec![frame.state.clone()];
+        tried.extend(frame.artifacts.iter().skip(artifacts).map(|artifact| artifact.state.clone()));
+        let mut names = plan::ImageNames::default();
+        for target in plan::callees_first(frame.builds.get(builds..).unwrap_or_default()) {
+            tried.extend(plan::outputs(target, &mut names)?.roots.into_iter().map(|(_, state)| state));
+        }
+        let vertices = tried.iter().filter_map(|state| state.digest().ok().flatten());
+        let after = vertices.map(|edge| edge.vertex).collect();
+        let one = Untaken { label: frame.key.to_string(), what: "CATCH".to_owned(), after };
+        self.untaken.lock().expect("no holder of this lock panics").push(one);
+        Ok(())
     }
 
     /// Evaluates the statements of a recipe down to its last `SAVE ARTIFACT --always`, and returns how many those are.
@@ -191,11 +210,17 @@ impl Evaluator<'_> {
         }
         let (nesting, waiting) = (frame.nesting, frame.waiting);
         let (state, trying) = (frame.state.clone(), frame.trying.take());
+        // A repository elsewhere writes nothing that nobody asked it for.
+        let was_rescuing = std::mem::replace(
+            &mut frame.rescuing,
+            matches!(frame.key.target.project, ProjectRef::Local { .. }),
+        );
         if let Err(error) = self.wait(frame, at, body).await {
             frame.state = state;
             self.aftermath.lock().expect("no holder of this lock panics").push(error);
         }
         (frame.nesting, frame.waiting, frame.trying) = (nesting, waiting, trying);
+        frame.rescuing = was_rescuing;
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{codes, glob};
 
 /// What a source turned out to be once its variables were filled in.
 enum Source {
-    /// Path in a project.
-    File { project: ProjectRef, path: String },
-    /// Path among a target's artifacts.
-    Artifact { tree: State, path: String },
+    /// Path in a project, and the folder above it from which on folders are kept.
+    File { project: ProjectRef, path: String, base: Option<String> },
+    /// Path among a target's artifacts, likewise.
+    Artifact { tree: State, path: String, base: Option<String> },
     /// The file of a heredoc.
     Text { tree: State, path: String },
 }
@@ -66,7 +66,7 @@ impl Evaluator<'_> {
             .with_help("write one COPY for the paths and one for the artifacts"));
         }
         let copied = sources.iter().filter_map(|source| match source {
-            Source::File { project, path } => Some((project.clone(), path.clone())),
+            Source::File { project, path, base: _ } => Some((project.clone(), path.clone())),
             Source::Artifact { .. } | Source::Text { .. } => None,
         });
         let copied: Vec<_> = copied.collect();
@@ -76,23 +76,23 @@ impl Evaluator<'_> {
             locals.insert(project, state);
         }
         let froms = sources.into_iter().filter_map(|source| match source {
-            Source::File { project, path } => {
+            Source::File { project, path, base } => {
                 let from = |place: &Folder| CopyFrom {
                     state: place.state.clone(),
                     path: format!("{}/{path}", place.path),
+                    base: base.map(|base| place.path.clone() + &below(&base)),
                 };
                 locals.get(&project).map(from)
             }
-            Source::Artifact { tree, path } | Source::Text { tree, path } => {
-                Some(CopyFrom { state: tree, path })
-            }
+            Source::Artifact { tree, path, base } => Some(CopyFrom { state: tree, path, base }),
+            Source::Text { tree, path } => Some(CopyFrom { state: tree, path, base: None }),
         });
         let froms: Vec<CopyFrom> = froms.collect();
         if froms.is_empty() {
             return Ok(());
         }
         let text = self.expand(frame, &copy.destination, Escapes::Remove).await?;
-        let into = froms.len() > 1 || paths::names_directory(&text);
+        let into = froms.len() > 1 || copy.parents || paths::names_directory(&text);
         let dest = match paths::absolute(frame.cwd(), &text) {
             path if into => paths::into_directory(&path),
             path => path,
@@ -205,7 +205,8 @@ impl Evaluator<'_> {
         let (project, text) = frame.path_of(&text);
         let context = contexts.entry(project.clone()).or_default();
         let path = self.local_source(&project, word, &text, copy.if_exists, context).await?;
-        Ok(Source::File { project, path })
+        let base = copy.parents.then(|| paths::inside(kept_from(&text)).unwrap_or_default());
+        Ok(Source::File { project, path, base })
     }
 
     /// `<<NAME`: a file of that content.
@@ -258,12 +259,23 @@ impl Evaluator<'_> {
         path: &str,
     ) -> Fallible<Source> {
         let callee = self.call_one(frame, call).await?.output;
+        let base = copy.parents.then(|| below(paths::absolute("/", kept_from(path)).trim_matches('/')));
         let path = paths::absolute("/", path);
         if !copy.if_exists {
             check_saved(&callee, &path, call.span)?;
         }
-        Ok(Source::Artifact { tree: callee.artifact_tree.clone(), path })
+        Ok(Source::Artifact { tree: callee.artifact_tree.clone(), path, base })
     }
+}
+
+/// Returns the part of a path whose folders are not kept: what stands before `/./`.
+fn kept_from(path: &str) -> &str {
+    path.split_once("/./").map_or("", |(before, _)| before)
+}
+
+/// Writes a path as one below another; of that itself nothing.
+fn below(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("/{path}") }
 }
 
 /// Writes a heredoc's lines as a word in which only variables mean something.

@@ -111,6 +111,8 @@ pub(super) struct Frame {
     pub(super) waiting: usize,
     /// Where something may fail that is then dealt with.
     pub(super) trying: Option<Trying>,
+    /// Something has failed, and what is saved of it is written: nobody can come to it later.
+    pub(super) rescuing: bool,
 }
 
 impl Frame {
@@ -146,6 +148,7 @@ impl Frame {
             lacks: None,
             waiting: 0,
             trying: None,
+            rescuing: false,
         }
     }
 
@@ -299,6 +302,7 @@ impl Frame {
             lacks,
             waiting: _,
             trying: _,
+            rescuing: _,
         } = self;
         let output = TargetOutput {
             key,

@@ -37,7 +37,7 @@ impl Evaluator<'_> {
         let dest = paths::into_directory(&paths::absolute(frame.cwd(), &text));
         let url = self.world.workspace().git_address(&url);
         let repository = lower::repository(&url, &branch, frame.meta(stmt));
-        let from = CopyFrom { state: repository, path: "/".to_owned() };
+        let from = CopyFrom { state: repository, path: "/".to_owned(), base: None };
         let options = CopyOptions {
             owner: Some(default_owner(frame)),
             timestamp: timestamp(frame, *keep_times),

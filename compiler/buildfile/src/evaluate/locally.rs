@@ -177,7 +177,7 @@ impl Evaluator<'_> {
         };
         let dest = if many { paths::into_directory(&target) } else { target.clone() };
         let state = lower::context(&project, &context, &frame.platform, frame.meta(stmt));
-        let from = [CopyFrom { state, path: format!("/{path}") }];
+        let from = [CopyFrom { state, path: format!("/{path}"), base: None }];
         let options = CopyOptions {
             whole_directories: true,
             if_exists: save.if_exists,
@@ -222,6 +222,9 @@ impl Evaluator<'_> {
         let folder = copy.sources.len() > 1
             || paths::names_directory(&text)
             || there.is_some_and(|entry| entry.kind == rb_frontend::FileKind::Directory);
+        if copy.parents {
+            return Err(no_meaning("COPY --parents", stmt.span));
+        }
         let mut effects = Vec::new();
         for source in &copy.sources {
             let CopySource::Artifact { call, path } = source else {
@@ -236,7 +239,7 @@ impl Evaluator<'_> {
                 check_saved(&callee, &path, call.span)?;
             }
             let many = folder || glob::is_pattern(&path);
-            let from = [CopyFrom { state: callee.artifact_tree.clone(), path: path.clone() }];
+            let from = [CopyFrom { state: callee.artifact_tree.clone(), path: path.clone(), base: None }];
             let options = CopyOptions {
                 whole_directories: copy.dir,
                 if_exists: copy.if_exists,

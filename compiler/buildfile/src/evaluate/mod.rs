@@ -49,7 +49,7 @@ use std::sync::{Arc, Mutex};
 use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Span};
 use rb_expression::Value;
 use rb_frontend::{
-    BuildPlan, BuildRequest, ProjectRef, TargetKey, TargetOutput, TargetRef, World, WorldError,
+    BuildPlan, BuildRequest, ProjectRef, TargetKey, TargetOutput, TargetRef, Untaken, World, WorldError,
 };
 use rb_llb::HostAddress;
 use rb_oci::Platform;
@@ -109,6 +109,8 @@ struct Evaluator<'w> {
     aftermath: Mutex<Diagnostics>,
     /// What recipes BUILD that could not be evaluated themselves, and the build goes on.
     left: Mutex<Vec<Arc<TargetOutput>>>,
+    /// CATCHes that nothing led to.
+    untaken: Mutex<Vec<Untaken>>,
 }
 
 /// Evaluates what was asked for.
@@ -147,6 +149,7 @@ impl<'w> Evaluator<'w> {
             warnings: Mutex::default(),
             aftermath: Mutex::default(),
             left: Mutex::default(),
+            untaken: Mutex::default(),
         }
     }
 }
@@ -186,7 +189,8 @@ impl Evaluator<'_> {
         let settled = self.settled.lock().expect("no holder of this lock panics");
         let held = std::mem::take(&mut *self.held.lock().expect("no holder of this lock panics"));
         let left = std::mem::take(&mut *self.left.lock().expect("no holder of this lock panics"));
-        plan::plan(driven, left, &settled, held, (warnings, self.request.options.withhold_outputs))
+        let untaken = std::mem::take(&mut *self.untaken.lock().expect("no holder of this lock panics"));
+        plan::plan(driven, left, &settled, held, untaken, (warnings, self.request.options.withhold_outputs))
             .map_err(one)
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Diagnostics, ErrorKind};
-use rb_frontend::{BuildPlan, PlannedOutput, SavedArtifact, SavedImage, TargetKey, TargetOutput};
+use rb_frontend::{BuildPlan, PlannedOutput, SavedArtifact, SavedImage, TargetKey, TargetOutput, Untaken};
 use rb_llb::State;
 use rb_oci::Platform;
 use rb_oci::index::config_platform;
@@ -49,6 +49,7 @@ pub(super) fn plan(
     beside: Vec<Arc<TargetOutput>>,
     settled: &BTreeSet<OutputId>,
     held: Vec<String>,
+    untaken: Vec<Untaken>,
     (mut warnings, withheld): (Diagnostics, bool),
 ) -> Fallible<BuildPlan> {
     warnings.sort_by_key(|warning| warning.labels.first().map(|label| label.span));
@@ -67,7 +68,7 @@ pub(super) fn plan(
         written.extend(found.outputs.into_iter().filter(|(id, _)| !settled.contains(id)));
     }
     let outputs = written.into_iter().map(|(_, output)| output).collect();
-    Ok(BuildPlan { targets, asked, beside, roots, outputs, held, warnings, failures })
+    Ok(BuildPlan { targets, asked, beside, roots, outputs, held, warnings, failures, untaken })
 }
 
 /// Walks BUILDs with a stack of its own: a build may be nested deeper than ours goes.

@@ -63,7 +63,7 @@ impl Evaluator<'_> {
             timestamp: timestamp(frame, save.keep_times),
             ..CopyOptions::default()
         };
-        let from = [CopyFrom { state: frame.state.clone(), path: source }];
+        let from = [CopyFrom { state: frame.state.clone(), path: source, base: None }];
         let copy =
             |onto: &State, options: &CopyOptions| lower::copy(onto, &from, &dest, options, frame.meta(stmt));
         let alone = CopyOptions { whole_directories: true, ..options.clone() };

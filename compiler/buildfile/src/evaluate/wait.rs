@@ -1,7 +1,8 @@
 //! WAIT: at its END everything below it has happened.
 //!
 //! The steps of the recipe so far and of every target it BUILDs have run, and their outputs are written, in the order
-//! of the text. Own outputs of a target that was reached by FROM or COPY are left for the BUILD that may come to it.
+//! of the text. Own outputs of a target that was reached by FROM or COPY are left for the BUILD that may come to it; but what is
+//! saved of one that has failed is written, as none can.
 //! Source: earthly-language section 4, WAIT; 8.4, 8.5.
 
 use rb_diag::Span;
@@ -49,7 +50,7 @@ impl Evaluator<'_> {
             done.push(OutputId::image(&frame.key, at));
         }
         for (at, artifact) in frame.artifacts.iter().enumerate().skip(artifacts) {
-            if artifact.local.is_none() || !frame.loud {
+            if artifact.local.is_none() || !(frame.loud || frame.rescuing) {
                 effects.push(Effect::Make { label: label.clone(), state: artifact.state.clone() });
                 continue;
             }

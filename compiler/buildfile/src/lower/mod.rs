@@ -180,6 +180,8 @@ pub(crate) struct CopyFrom {
     pub(crate) state: State,
     /// Absolute path in it, or a pattern.
     pub(crate) path: String,
+    /// The folder above it, absolute, from which on folders are kept, if they are.
+    pub(crate) base: Option<String>,
 }
 
 /// How to copy.
@@ -204,18 +206,34 @@ pub(crate) fn copy(
     meta: NodeMeta,
 ) -> State {
     let copied = sources.iter().fold(base.files(), |files, from| {
-        let (src, allow_wildcard) = source_path(&from.path, options.if_exists);
+        // With its folders it is a part of what is copied, and chosen by a pattern.
+        let rest = from.base.as_ref().and_then(|base| from.path.strip_prefix(base.as_str()));
+        let parts: Vec<String> = rest
+            .map(|rest| rest.trim_matches('/').to_owned())
+            .filter(|part| !part.is_empty())
+            .into_iter()
+            .collect();
+        // It counts from the root of what is copied from; a pattern is no path that must be there.
+        let is_required = !parts.is_empty() && !options.if_exists && !is_pattern(&from.path);
+        let path = match &from.base {
+            Some(base) if base.is_empty() => "/",
+            Some(base) => base.as_str(),
+            None => from.path.as_str(),
+        };
+        let (src, allow_wildcard) = source_path(path, options.if_exists && from.base.is_none());
         let action = CopyAction {
             src,
             dest: dest.to_owned(),
             owner: options.owner.as_deref().map(owner),
             mode: options.mode.clone(),
             follow_symlink: options.follow_symlink,
-            dir_copy_contents: !options.whole_directories,
+            dir_copy_contents: from.base.is_some() || !options.whole_directories,
             create_dest_path: true,
             allow_wildcard,
             allow_empty_wildcard: options.if_exists,
             timestamp: options.timestamp,
+            required_paths: is_required.then(|| from.path.clone()).into_iter().collect(),
+            include_patterns: parts,
             ..CopyAction::default()
         };
         files.copy(&from.state, action)
@@ -226,7 +244,7 @@ pub(crate) fn copy(
 /// Writes a path so that it may be missing: an engine lets only a pattern match nothing, so the first letter becomes
 /// a class of one.
 fn source_path(path: &str, if_exists: bool) -> (String, bool) {
-    let pattern = path.contains(['*', '?', '[', '\\']);
+    let pattern = is_pattern(path);
     if !if_exists || pattern {
         return (path.to_owned(), pattern);
     }
@@ -237,6 +255,10 @@ fn source_path(path: &str, if_exists: bool) -> (String, bool) {
         }
         None => (path.to_owned(), true),
     }
+}
+
+fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '[', '\\'])
 }
 
 /// Reads `user[:group]`; names are looked up in the tree that is changed.

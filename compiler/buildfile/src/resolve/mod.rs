@@ -152,7 +152,7 @@ impl Walk<'_, '_> {
                 WantedTarget::Each { project, glob, name } => {
                     let (project, glob, name) = (project.clone(), glob.clone(), name.clone());
                     let pattern = Pattern { project, glob, name, via: Via::default() };
-                    match self.program.fitting(&pattern, None).await {
+                    match self.program.fitting(&pattern, None, typed.as_deref()).await {
                         Ok((targets, found)) => {
                             self.errors.extend(found);
                             targets
@@ -246,13 +246,15 @@ impl Walk<'_, '_> {
                         callees.push(Node::Target(TargetRef { project: function.project.clone(), name }));
                     }
                 }
-                Callee::Pattern(pattern) => match self.program.fitting(pattern, Some(need.span)).await {
-                    Ok((targets, found)) => {
-                        self.errors.extend(found);
-                        callees.extend(targets.into_iter().map(Node::Target));
+                Callee::Pattern(pattern) => {
+                    match self.program.fitting(pattern, Some(need.span), None).await {
+                        Ok((targets, found)) => {
+                            self.errors.extend(found);
+                            callees.extend(targets.into_iter().map(Node::Target));
+                        }
+                        Err(error) => self.errors.push(error),
                     }
-                    Err(error) => self.errors.push(error),
-                },
+                }
             }
             for callee in callees {
                 let imported = need.imported.then(|| Arc::clone(file));

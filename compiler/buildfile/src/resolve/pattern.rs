@@ -21,7 +21,7 @@ impl Program<'_> {
         pattern: &Pattern,
         at: Span,
     ) -> Result<Vec<TargetRef>, Diagnostic> {
-        let (targets, mut found) = self.fitting(pattern, Some(at)).await?;
+        let (targets, mut found) = self.fitting(pattern, Some(at), None).await?;
         match found.iter().position(|found| found.severity == Severity::Error) {
             Some(first) => Err(found.swap_remove(first)),
             None => {
@@ -31,11 +31,13 @@ impl Program<'_> {
         }
     }
 
-    /// Returns the targets a pattern means, and what is found in files that were not read before.
+    /// Returns the targets a pattern means, and what is found in files that were not read before. Stands in a file, or was
+    /// `typed` so.
     pub(super) async fn fitting(
         &self,
         pattern: &Pattern,
         at: Option<Span>,
+        typed: Option<&str>,
     ) -> Result<(Vec<TargetRef>, Diagnostics), Diagnostic> {
         if let Some(known) = lock(&self.patterns).get(pattern) {
             return Ok((known.clone(), Vec::new()));
@@ -56,7 +58,8 @@ impl Program<'_> {
             }
         }
         if targets.is_empty() && !found.iter().any(|found| found.severity == Severity::Error) {
-            let (glob, name) = (shown(pattern), &pattern.name);
+            let folder = typed.and_then(|word| word.rsplit_once('+')).map(|(folder, _)| folder.to_owned());
+            let (glob, name) = (folder.unwrap_or_else(|| shown(pattern)), &pattern.name);
             let error = Diagnostic::error(
                 codes::BAD_PATTERN,
                 format!("no folder that fits `{glob}` has a build file with a target `{name}`"),

@@ -131,6 +131,8 @@ pub struct CopyStmt<S: Stage> {
     pub destination: Word,
     /// `--dir`: copy directories themselves, not their contents.
     pub dir: bool,
+    /// `--parents`: keep the folders that lead to what is copied (`VERSION 1`).
+    pub parents: bool,
     /// `--if-exists`
     pub if_exists: bool,
     /// `--keep-ts`

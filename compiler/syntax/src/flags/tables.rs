@@ -1,7 +1,7 @@
 //! Which command has which flags, and since when.
 //!
 //! Source: earthly-language, "Commands"; `--bind`, `--fingerprint`, `--env`, `--timeout`, `--retry`,
-//! `--device` and `--always` are our own.
+//! `--device` and `--always` are our own; `COPY --parents` is a Dockerfile's.
 
 use super::{FlagSpec, FlagTable, Takes};
 use crate::Edition;
@@ -86,6 +86,7 @@ pub(crate) const COPY: FlagTable = FlagTable {
     owner: "COPY",
     flags: &[
         switch("dir"),
+        FlagSpec { since: Edition::One, ..switch("parents") },
         switch("if-exists"),
         switch("keep-ts"),
         switch("keep-own"),

@@ -66,6 +66,7 @@ impl Reader<'_> {
             sources,
             destination,
             dir: flags.is_on("dir"),
+            parents: flags.is_on("parents"),
             if_exists: flags.is_on("if-exists"),
             keep_times: flags.is_on("keep-ts"),
             keep_owner: flags.is_on("keep-own"),
