@@ -173,14 +173,36 @@ pub enum Miss {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GoneBecause {
-    /// To make room, or because somebody asked for it.
+    /// It was removed, nobody knows for what.
     Removed,
+    /// To keep the cache within its bound.
+    Cap,
+    /// To keep results within theirs.
+    Quota,
+    /// Nobody had used it for long.
+    Age,
+    /// Somebody asked for it.
+    Pruned,
     /// The machine went down before it was on the disk.
     Unsynced,
     /// A part of it was no longer there.
     Lost,
     /// It was found changed.
     Damaged,
+}
+
+impl GoneBecause {
+    /// Says by which policy a result was removed, if it was.
+    pub fn policy(self) -> Option<&'static str> {
+        match self {
+            Self::Removed => Some("to make room or on demand"),
+            Self::Cap => Some("to keep the cache within its size (cache.max_size)"),
+            Self::Quota => Some("to keep layers within their size (cache.layers.max_size)"),
+            Self::Age => Some("as it was not used for longer than things are kept (cache.max_age)"),
+            Self::Pruned => Some("by `rb cache prune`"),
+            Self::Unsynced | Self::Lost | Self::Damaged => None,
+        }
+    }
 }
 
 /// Stream of a command.

@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+mod git;
 mod ssh;
+mod upload;
 
+pub use git::GitAccess;
 pub use ssh::{DEFAULT_SSH, LentAgent, SshAgent, SshKey, SshKeyError};
+pub use upload::Upload;
 
 /// What the engine may ask of the client of a job.
 pub trait Session: Send + Sync {
@@ -26,6 +30,14 @@ pub trait Session: Send + Sync {
     fn secret(&self, id: &str) -> Option<Secret>;
     /// Returns the ssh agent `id`.
     fn ssh(&self, id: &str) -> Option<SshAgent>;
+    /// Returns what is sent as `id`: `http://buildkit-session/ID` in a definition. Most clients send nothing.
+    fn upload(&self, _id: &str) -> Option<Upload> {
+        None
+    }
+    /// Returns what is said of a host of git repositories, by their origin: `scheme://host:port/`. Most clients say nothing.
+    fn git_access(&self, _origin: &str) -> GitAccess {
+        GitAccess::default()
+    }
     /// Returns what sets the caches of this client's workspace apart from those of others: caches whose id begins with
     /// `//` belong to one workspace. It decides where they lie and enters no key.
     fn cache_scope(&self) -> String;
@@ -82,6 +94,8 @@ pub struct LocalSession {
     layouts: BTreeMap<String, PathBuf>,
     secrets: BTreeMap<String, Secret>,
     agents: BTreeMap<String, SshAgent>,
+    uploads: BTreeMap<String, Upload>,
+    git: BTreeMap<String, GitAccess>,
     cache_scope: String,
 }
 
@@ -114,6 +128,20 @@ impl LocalSession {
         self
     }
 
+    /// Sends a file as `id`.
+    #[must_use]
+    pub fn with_upload(mut self, id: impl Into<String>, upload: Upload) -> Self {
+        self.uploads.insert(id.into(), upload);
+        self
+    }
+
+    /// Says how the git repositories of an origin are reached.
+    #[must_use]
+    pub fn with_git_access(mut self, origin: impl Into<String>, access: GitAccess) -> Self {
+        self.git.insert(origin.into(), access);
+        self
+    }
+
     /// Sets its caches apart.
     #[must_use]
     pub fn with_cache_scope(mut self, scope: impl Into<String>) -> Self {
@@ -137,6 +165,14 @@ impl Session for LocalSession {
 
     fn ssh(&self, id: &str) -> Option<SshAgent> {
         self.agents.get(id).cloned()
+    }
+
+    fn upload(&self, id: &str) -> Option<Upload> {
+        self.uploads.get(id).cloned()
+    }
+
+    fn git_access(&self, origin: &str) -> GitAccess {
+        self.git.get(origin).cloned().unwrap_or_default()
     }
 
     fn cache_scope(&self) -> String {

@@ -24,6 +24,21 @@ pub enum SourceError {
         /// The name in the definition.
         name: String,
     },
+    /// The client sends nothing under this name, or has sent it before.
+    #[error("the client sends nothing called `{name}`")]
+    NotSent {
+        /// The name in the definition.
+        name: String,
+    },
+    /// What the client sends broke off, or cannot be kept.
+    #[error("cannot take over what the client sends as `{name}`")]
+    Sent {
+        /// The name in the definition.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A kind of file that a build context cannot hold.
     #[error("`{}` is neither file, folder nor symlink, so it cannot be part of a build", path.display())]
     SpecialFile {
@@ -149,6 +164,15 @@ pub enum SourceError {
     /// A repository of git cannot be read.
     #[error(transparent)]
     Git(#[from] crate::git::GitError),
+    /// A file is not signed as it must be.
+    #[error("the signature of `{name}` does not hold")]
+    Signature {
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: crate::signature::SignatureError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] rb_store::StoreError),
@@ -161,11 +185,13 @@ impl SourceError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::Stopped => ErrorKind::Environment,
+            Self::Read { .. } | Self::Sent { .. } | Self::Stopped => ErrorKind::Environment,
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::NotLent { .. }
+            | Self::NotSent { .. }
+            | Self::Signature { .. }
             | Self::SpecialFile { .. }
             | Self::Changed { .. }
             | Self::Pattern { .. }

@@ -15,6 +15,8 @@ mod error;
 mod modules;
 mod refs;
 mod repository;
+mod signed;
+mod ssh;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ pub use call::{Call, Connection, ProgramError, Programs, Stream, Told};
 pub use commit::Commit;
 pub use error::GitError;
 pub use refs::Pinned;
+pub use signed::{SignedCommit, verify};
 
 use crate::SourceError;
 use crate::unpack::Ownership;
@@ -62,6 +65,8 @@ pub struct GitRequest {
     pub known_hosts: Option<String>,
     /// The agent that ssh asks for keys.
     pub ssh: Option<String>,
+    /// How it must be signed.
+    pub signed: Option<SignedCommit>,
 }
 
 impl GitRequest {
@@ -119,12 +124,13 @@ impl GitRequest {
             token_secret: text(attr::GIT_AUTH_TOKEN_SECRET),
             known_hosts: text(attr::GIT_KNOWN_SSH_HOSTS),
             ssh: text(attr::GIT_MOUNT_SSH_SOCK),
+            signed: SignedCommit::parse(attrs)?,
             remote,
         })
     }
 
     /// Returns what is shown to the host, and to which: of secrets that are for this host alone the first that is lent,
-    /// else of those for all, else what stands in the address.
+    /// else of those for all, else what stands in the address, else what the client says of the host.
     pub fn authorization(&self, session: &dyn Session) -> Option<(String, Secret)> {
         let host = &self.remote.authority;
         let wanted = [(&self.header_secret, false), (&self.token_secret, true)];
@@ -142,9 +148,19 @@ impl GitRequest {
         let shown = match lent.next() {
             Some((secret, true)) => basic(&[b"x-access-token:", secret.as_ref().trim_ascii()].concat()),
             Some((secret, false)) => Secret::new(secret.as_ref().trim_ascii()),
-            None => basic(self.remote.login.as_ref()?.as_ref()),
+            None => match &self.remote.login {
+                Some(login) => basic(login.as_ref()),
+                None => basic(session.git_access(&self.remote.origin()).login?.as_ref()),
+            },
         };
         Some((self.remote.origin(), shown))
+    }
+
+    /// Returns what git calls instead of ssh, and for which origin, if the client says so.
+    pub fn ssh_command(&self, session: &dyn Session) -> Option<(String, String)> {
+        let origin = self.remote.origin();
+        let command = session.git_access(&origin).ssh_command?;
+        self.remote.is_ssh().then_some((origin, command))
     }
 
     /// Returns what the tree is recognised by.

@@ -12,6 +12,7 @@ use rb_oci::Digest;
 use rb_session::{Secret, Session};
 
 use crate::SourceError;
+use crate::signature::Signed;
 use crate::single::{DEFAULT_MODE, SingleFile, number, safe_name};
 
 /// What of a file is wanted.
@@ -29,6 +30,8 @@ pub struct FileRequest {
     pub header_secret: Option<String>,
     /// Headers to send along.
     pub headers: Vec<(String, String)>,
+    /// How it must be signed.
+    pub signed: Option<Signed>,
 }
 
 /// Headers that a definition may set, as in BuildKit.
@@ -73,6 +76,16 @@ impl FileRequest {
             checksum,
             header_secret: text(attr::HTTP_AUTH_HEADER_SECRET),
             headers,
+            signed: match (text(attr::HTTP_SIGNATURE_KEYS), text(attr::HTTP_SIGNATURE)) {
+                (Some(keys), Some(signature)) => Some(Signed { keys, signature }),
+                (None, None) => None,
+                (Some(_), None) => {
+                    return Err(wrong(attr::HTTP_SIGNATURE, "a key needs a signature".to_owned()));
+                }
+                (None, Some(_)) => {
+                    return Err(wrong(attr::HTTP_SIGNATURE_KEYS, "a signature needs a key".to_owned()));
+                }
+            },
         })
     }
 

@@ -164,7 +164,7 @@ impl Remote {
     }
 
     /// Returns `scheme://host:port/`: what may see the same credentials.
-    pub(crate) fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("{}://{}/", self.scheme.text(), self.authority)
     }
 

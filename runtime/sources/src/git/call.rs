@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rb_session::Secret;
 
-use super::{GitError, Remote};
+use super::{GitError, Remote, ssh};
 
 /// Which of a program's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub struct Connection<'a> {
     pub agent: Option<&'a Path>,
     /// File with the keys of known hosts; else the user's own.
     pub known_hosts: Option<&'a Path>,
+    /// What is called instead of ssh, and for which origin.
+    pub ssh_command: Option<(String, String)>,
     /// Proxies and authorities.
     pub env: &'a [(String, String)],
     /// Is told what goes on.
@@ -268,15 +270,7 @@ impl Git<'_> {
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let connection = self.connection;
-        let mut ssh = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
-                       -o ServerAliveInterval=20 -o IdentityFile=/dev/null"
-            .to_owned();
-        if let Some(known) = connection.known_hosts {
-            // ssh divides at blanks and fills in what stands behind a percent sign.
-            let known = known.display().to_string().replace('%', "%%");
-            let known = shell_word(&format!("UserKnownHostsFile=\"{known}\""));
-            ssh.push_str(&format!(" -o GlobalKnownHostsFile=/dev/null -o {known}"));
-        }
+        let ssh = ssh::command(connection, self.remote);
         let mut env: Vec<(OsString, OsString)> = [
             ("LC_ALL", "C"),
             ("GIT_TERMINAL_PROMPT", "0"),
@@ -465,11 +459,6 @@ fn received(line: &[u8]) -> Option<u64> {
         _ => return None,
     };
     Some((number.parse::<f64>().ok()?.clamp(0.0, 1e9) * scale) as u64)
-}
-
-/// Quotes a text for the shell that git hands `GIT_SSH_COMMAND` to.
-fn shell_word(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

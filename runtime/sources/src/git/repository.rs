@@ -166,6 +166,25 @@ impl<'a> Repository<'a> {
         Err(GitError::NoReference { remote, what: format!("commit {commit}"), near: Vec::new() })
     }
 
+    /// Brings the tag of a name here, as `to`.
+    ///
+    /// # Errors
+    /// `NoReference` if it does not lead to this commit any more.
+    pub(super) fn bring_tag(&self, name: &str, to: &str, commit: &str) -> Result<(), GitError> {
+        // Also where one is here: it may have been signed since.
+        self.fetch(&["--depth=1".to_owned(), format!("+{name}:{to}")])?;
+        if self.peel(to)?.as_deref() == Some(commit) {
+            return Ok(());
+        }
+        let what = format!("tag `{name}` for the commit {commit}");
+        Err(GitError::NoReference { remote: self.git.remote.to_string(), what, near: Vec::new() })
+    }
+
+    /// Returns the bytes of an object of a kind.
+    pub(super) fn object(&self, kind: &str, name: &str) -> Result<Vec<u8>, GitError> {
+        self.git.ask(&self.words(&["cat-file", kind, name]))
+    }
+
     fn fetch(&self, way: &[String]) -> Result<(), GitError> {
         (self.git.connection.room)()?;
         let remote = self.git.remote.to_string();

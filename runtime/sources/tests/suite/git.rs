@@ -83,7 +83,7 @@ pub(super) struct Bench {
     /// Sockets and known hosts for ssh.
     pub(super) ssh: Option<(PathBuf, PathBuf)>,
     told: Mutex<Vec<Told>>,
-    session: LocalSession,
+    pub(super) session: LocalSession,
 }
 
 impl Bench {
@@ -96,7 +96,7 @@ impl Bench {
         Self { dir, snapshots, machine, ssh, told, session }
     }
 
-    fn connected<T>(&self, request: &GitRequest, work: impl FnOnce(&Connection<'_>) -> T) -> T {
+    pub(super) fn connected<T>(&self, request: &GitRequest, work: impl FnOnce(&Connection<'_>) -> T) -> T {
         let folder = self.dir.path().join("git");
         work(&Connection {
             programs: &self.machine,
@@ -104,13 +104,14 @@ impl Bench {
             authorization: request.authorization(&self.session),
             agent: self.ssh.as_ref().map(|(agent, _)| agent.as_path()),
             known_hosts: self.ssh.as_ref().map(|(_, known)| known.as_path()),
+            ssh_command: request.ssh_command(&self.session),
             env: &[],
             tell: &|told| self.told.lock().expect("no panics").push(told),
             room: &|| Ok(()),
         })
     }
 
-    fn pin(&self, request: &GitRequest) -> Result<Pinned, GitError> {
+    pub(super) fn pin(&self, request: &GitRequest) -> Result<Pinned, GitError> {
         match git::pinned(request)? {
             Some(pinned) => Ok(pinned),
             None => self.connected(request, |connection| git::ask(connection, request)),

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use rb_session::GitAccess;
 use rb_sources::SourceError;
 use rb_sources::git::GitError;
 
@@ -57,6 +58,27 @@ fn ssh_asks_the_lent_agent_and_knows_the_given_hosts() {
             assert!(line.contains(part), "{part}: {line}");
         }
     }
+}
+
+#[test]
+fn a_command_of_the_users_is_called_for_its_host_alone() {
+    let host = GitHost::start();
+    let repository = host.repository("team/app");
+    repository.write("a", "one");
+    repository.commit();
+    let root = repository.path.ancestors().nth(2).expect("has one").display().to_string();
+    let (mut bench, noted) = with_ssh(&format!("for last; do :; done; cd '{root}' && eval \"exec $last\""));
+    let access = GitAccess { ssh_command: Some("ssh -i '/my key'".to_owned()), login: None };
+    bench.session = bench.session.clone().with_git_access("ssh://git.example/", access);
+    bench.tree(&request("git@git.example:team/app", &[])).expect("comes");
+    bench.tree(&request("git@other.example:team/app", &[])).expect("comes");
+    let noted = std::fs::read_to_string(noted).expect("was called");
+    for line in noted.lines() {
+        assert!(line.contains("UserKnownHostsFile=\"/it's known\""), "{line}");
+        let is_its = line.contains("git@git.example");
+        assert_eq!((line.contains("-i /my key"), line.contains("-F /dev/null")), (is_its, !is_its), "{line}");
+    }
+    assert!(noted.contains("git@git.example") && noted.contains("git@other.example"), "{noted}");
 }
 
 #[test]
