@@ -7,11 +7,11 @@
 //!
 //! **What always holds.** When a run has returned, no process of it is left, and the root holds what the command did to it
 //! and nothing that was put there; of a secret not a byte is left, by whatever name. What a sandbox forbids by a read-only
-//! mount or by a mount being busy is noticed, and an error: so a result is the one of a sandbox. The command holds neither the right to
+//! mount or by a mount being busy is noticed, and an error. The command holds neither the right to
 //! change its root nor to make devices, and gains none by executing.
 //!
 //! **What does not hold**, other than in a sandbox: the command has this machine's network and host name and sees its ids of
-//! processes; without Landlock it can signal, and trace, processes of the same user.
+//! processes; it has no `/proc`, so of `/dev/stdin`, `stdout`, `stderr` and `fd` only `stderr` ([`devices`]); without Landlock it can signal, and trace, processes of the same user.
 //! Source: chroot(2), capabilities(7); buildah's `--isolation=chroot` and kaniko (behaviour).
 
 mod able;

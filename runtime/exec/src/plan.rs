@@ -151,14 +151,14 @@ pub(crate) fn prepare(spec: &Spec, group: Option<&Group>) -> Result<Plan, ExecEr
     if spec.network.is_none() {
         steps.push("set the loopback interface up", Step::LoopbackUp);
     }
-    let output = connect(spec, &user, terminal, &mut program, &mut steps)?;
+    let output = connect(spec, &user, terminal, &pipe_for, &mut program, &mut steps)?;
     steps.push("change the root", Step::PivotRoot { root });
     for (label, step) in limits::steps(&spec.rlimits)? {
         steps.push(label, step);
     }
     steps.push("set the umask", Step::Umask(0o022));
     let ids = match &spec.emulator {
-        Some(emulator) => Some(foreign::lay_out(emulator, &mut program, &mut steps)?),
+        Some(emulator) => Some(foreign::lay_out(emulator, &standard.proc, &mut program, &mut steps)?),
         None => None,
     };
     let cwd = text(if spec.cwd.is_empty() { "/" } else { spec.cwd.as_str() }, "the working directory")?;
@@ -304,11 +304,17 @@ fn open_terminal(spec: &Spec, standard: &Standard, user: &User) -> Result<Option
     terminal::open(&standard.terminals, user.uid, terminal).map(Some).map_err(setup("open a terminal"))
 }
 
-/// Connects the standard streams. Returns our ends.
+/// Makes a pipe for the output: the end to read from, the end to write to.
+fn pipe_for(_: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Connects the standard streams, the output by what `pipe_for` makes for a stream. Returns our ends.
 fn connect(
     spec: &Spec,
     user: &User,
     terminal: Option<Pair>,
+    pipe_for: &dyn Fn(i32) -> io::Result<(OwnedFd, OwnedFd)>,
     program: &mut Program,
     steps: &mut Steps,
 ) -> Result<Source, ExecError> {
@@ -331,7 +337,7 @@ fn connect(
         return Ok(Source::Inherited);
     }
     let mut pipe = |to| -> io::Result<OwnedFd> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (read, write) = pipe_for(to)?;
         // The user may want to open /dev/stdout anew.
         let owner = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
         rustix::fs::fchown(&write, Some(owner.0), Some(owner.1))?;

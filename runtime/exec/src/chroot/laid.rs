@@ -156,6 +156,16 @@ impl Laid {
         Ok(())
     }
 
+    /// Opens the directory that was put at `target` last.
+    pub(crate) fn open(&self, target: &str) -> Result<OwnedFd, ExecError> {
+        let failed = |source: io::Error| ExecError::MountPoint { target: target.to_owned(), source };
+        let placed = self.placed.iter().rfind(|placed| placed.target == target);
+        let placed = placed.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&placed.directory, &placed.name, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))
+    }
+
     /// To be called when all is in place and before anything runs. `readonly` says that nobody may change the root either.
     pub(crate) fn settle(&mut self, readonly: bool) -> Result<(), ExecError> {
         self.tree.settle();

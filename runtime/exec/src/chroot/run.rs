@@ -79,12 +79,12 @@ pub(crate) fn run(
         Ended::Exited(code) => ExitStatus::Exited(code),
         Ended::Signaled(signal) => ExitStatus::Signaled(signal),
     };
-    match (laid.take_out(), status) {
-        // That it was ended is what it is told by.
-        (Err(ExecError::Forbidden { .. }), ExitStatus::Signaled(_)) => {}
-        (out, _) => out?,
-    }
     let timed_out = clock.is_up();
+    match laid.take_out() {
+        // That we ended it is what it is told by. If it ended itself, or another did, it hides nothing by that.
+        Err(ExecError::Forbidden { .. }) if timed_out || kill.is_killed() => {}
+        out => out?,
+    }
     Ok(ExecOutcome { status, duration: started.elapsed(), timed_out, out_of_memory: false })
 }
 

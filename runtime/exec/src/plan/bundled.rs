@@ -20,7 +20,8 @@ use super::extra::Source as Origin;
 use super::standard::{PROC_MASKED, PROC_PROTECTED, SYS_MASKED, Standard};
 use super::{DEFAULT_CAPABILITIES, Label, Plan, Steps};
 use super::{
-    attach, bind, candidates, clone, connect, enter, environment, extra, hostname, resolve_user, setup, text,
+    attach, bind, candidates, clone, connect, enter, environment, extra, hostname, pipe_for, resolve_user,
+    setup, text,
 };
 use crate::cgroup::Group;
 use crate::error::ExecError;
@@ -120,7 +121,7 @@ pub(super) fn prepare(spec: &Spec, runtime: &Runtime, group: Option<&Group>) -> 
     if spec.network.is_none() {
         steps.push("set the loopback interface up", Step::LoopbackUp);
     }
-    let output = connect(spec, &user, None, &mut program, &mut steps)?;
+    let output = connect(spec, &user, None, &pipe_for, &mut program, &mut steps)?;
     let texts = |list: Vec<String>| list.into_iter().map(|word| text(word, "an argument")).collect();
     let arguments: Result<Vec<CString>, ExecError> = texts(known.arguments(&at, &spec.network));
     let execute = Step::Execute {

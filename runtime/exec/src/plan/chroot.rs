@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use super::extra::{depth, select_path, target_of};
 use super::{
     DEFAULT_CAPABILITIES, Label, Source, Steps, candidates, clone, connect, environment, hostname,
-    open_error, resolve_user, setup, text, texts, variables,
+    open_error, pipe_for, resolve_user, setup, text, texts, variables,
 };
 use crate::chroot::{Laid, Wanted, devices};
 use crate::error::ExecError;
@@ -27,6 +27,9 @@ use crate::{files, limits, seccomp};
 /// What a command may hold: less than in a sandbox, where a new root and devices are no way out.
 const CAPABILITIES: Capabilities =
     DEFAULT_CAPABILITIES.without(Capabilities::of(&[number::SYS_CHROOT, number::MKNOD]));
+
+/// The stream that has a name in there.
+const STDERR: i32 = 2;
 
 /// Everything that a run in a chroot needs.
 pub(crate) struct ChrootPlan {
@@ -45,12 +48,15 @@ pub(crate) fn prepare(spec: &Spec, line: OwnedFd) -> Result<ChrootPlan, ExecErro
         return Err(ExecError::NoRoot);
     };
     let mut laid = Laid::begin(root)?;
-    lay_standard(spec, &mut laid)?;
+    let dev = lay_standard(spec, &mut laid)?;
     let mut mounts: Vec<&ExtraMount> = spec.mounts.iter().collect();
     // What lies beneath a mount comes after it; equal depths stay in the order given.
     mounts.sort_by_key(|mount| depth(target_of(mount)));
-    for mount in mounts {
-        lay(mount, &mut laid)?;
+    let mut lent = Vec::new();
+    let found: Result<Vec<_>, ExecError> =
+        mounts.into_iter().map(|mount| Ok((target_of(mount), wanted(mount, &mut lent)?))).collect();
+    for (target, wanted) in found? {
+        laid.put(target, wanted)?;
     }
     let user = resolve_user(spec, &mut laid.tree)?;
     laid.settle(spec.readonly_root)?;
@@ -65,7 +71,8 @@ pub(crate) fn prepare(spec: &Spec, line: OwnedFd) -> Result<ChrootPlan, ExecErro
     steps.push("die with the parent", Step::DieWithParent);
     steps.push("start a session", Step::NewSession);
     steps.push("start a session keyring", Step::NewKeyring);
-    let output = connect(spec, &user, None, &mut program, &mut steps)?;
+    let named = |to| if to == STDERR { devices::named_stderr(&dev) } else { pipe_for(to) };
+    let output = connect(spec, &user, None, &named, &mut program, &mut steps)?;
     let root = program.lend(clone(laid.root())?);
     steps.push("change the root", Step::Chroot { root });
     for (label, step) in limits::steps(&spec.rlimits)? {
@@ -98,26 +105,32 @@ pub(crate) fn prepare(spec: &Spec, line: OwnedFd) -> Result<ChrootPlan, ExecErro
 }
 
 /// Puts in what every command sees: devices, and files about names. Of `/proc` and `/sys` there is nothing, and nothing stays.
-fn lay_standard(spec: &Spec, laid: &mut Laid) -> Result<(), ExecError> {
+/// Returns the directory of devices.
+fn lay_standard(spec: &Spec, laid: &mut Laid) -> Result<OwnedFd, ExecError> {
     for target in ["/proc", "/sys"] {
         laid.put(target, Wanted::Directory { mode: 0o555, fill: |_| Ok(()) })?;
     }
     laid.put("/dev", Wanted::Directory { mode: 0o755, fill: devices::fill })?;
+    let dev = laid.open("/dev")?;
     let generated = files::texts(spec, hostname(spec)).map_err(setup("generate /etc/hosts"))?;
     for (name, content) in generated {
         let file = Wanted::File { content: &content, owner: (0, 0), mode: 0o644 };
         laid.put(&format!("/etc/{name}"), file)?;
     }
-    Ok(())
+    Ok(dev)
 }
 
-fn lay(mount: &ExtraMount, laid: &mut Laid) -> Result<(), ExecError> {
+/// Something lent: where it is, and where it is to be seen.
+type Lent = (PathBuf, String);
+
+/// Finds what stands for a mount, as long as all is where it comes from. `lent` is what others have taken.
+fn wanted<'a>(mount: &'a ExtraMount, lent: &mut Vec<Lent>) -> Result<Wanted<'a>, ExecError> {
     let target = target_of(mount);
     let problem = |problem| ExecError::Target { target: target.to_owned(), problem };
     if !target.starts_with('/') {
         return Err(problem("is not an absolute path"));
     }
-    let wanted = match mount {
+    Ok(match mount {
         ExtraMount::Tmpfs { mode, .. } => Wanted::Directory { mode: *mode, fill: |_| Ok(()) },
         ExtraMount::File(FileMount { content, uid, gid, mode, .. }) => {
             Wanted::Secret { content, owner: (*uid, *gid), mode: *mode }
@@ -128,22 +141,34 @@ fn lay(mount: &ExtraMount, laid: &mut Laid) -> Result<(), ExecError> {
         }
         ExtraMount::Overlay(OverlayMount { root, selector, readonly, .. }) => match &root.driver {
             RootDriver::Directory(directory) | RootDriver::Shared(directory) => {
-                lend(target, directory, selector, *readonly)?
+                let (place, wanted) = lend(target, directory, selector, *readonly)?;
+                take_once(target, place, lent)?;
+                wanted
             }
             RootDriver::Overlay | RootDriver::OverlayInOneLine => return Err(ExecError::NoRoot),
         },
         ExtraMount::Bind(_) => return Err(problem("shows files of this machine")),
-    };
-    laid.put(target, wanted)
+    })
 }
 
-/// Finds what `selector` leads to in `directory`, for the mount at `target`.
+/// Notes what is lent; it is in one place at a time, and so is all that is in it.
+fn take_once(target: &str, place: PathBuf, lent: &mut Vec<Lent>) -> Result<(), ExecError> {
+    let overlaps = |(other, _): &&Lent| place.starts_with(other) || other.starts_with(&place);
+    if let Some((_, other)) = lent.iter().find(overlaps) {
+        let what = format!("show one directory at two places, `{other}` and `{target}`");
+        return Err(ExecError::ChrootUnable { what });
+    }
+    lent.push((place, target.to_owned()));
+    Ok(())
+}
+
+/// Finds what `selector` leads to in `directory`, for the mount at `target`, and where it is.
 fn lend(
     target: &str,
     directory: &Path,
     selector: &str,
     readonly: bool,
-) -> Result<Wanted<'static>, ExecError> {
+) -> Result<(PathBuf, Wanted<'static>), ExecError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| {
         rustix::fs::open(path, flags, Mode::empty()).map_err(|error| open_error(path)(error.into()))
@@ -162,7 +187,8 @@ fn lend(
         || ExecError::MountPoint { target: selector.to_owned(), source: std::io::ErrorKind::NotFound.into() };
     let name: OsString = place.file_name().ok_or_else(lost)?.to_owned();
     let above: PathBuf = place.parent().ok_or_else(lost)?.to_owned();
-    Ok(Wanted::Lent { directory: open(&above)?, name, kind, readonly })
+    let wanted = Wanted::Lent { directory: open(&above)?, name, kind, readonly };
+    Ok((place, wanted))
 }
 
 fn drop_privileges(user: &User, ruleset: Option<FileRef>, steps: &mut Steps) -> Result<(), ExecError> {

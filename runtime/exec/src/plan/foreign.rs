@@ -13,16 +13,17 @@ use rb_sys::mount::Attributes;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::{SCRATCH, Steps, open_error, setup};
+use super::{SCRATCH, Steps, open_error, setup, text};
 use crate::emulation::Emulator;
 use crate::error::ExecError;
 use crate::identity;
+use crate::tree::Place;
 
 /// Where the child keeps its binfmt_misc.
 const FORMATS: Slot = Slot(3);
 
-/// Where it is mounted, as on every machine: it lasts as long as that.
-const PLACE: &std::ffi::CStr = c"proc/sys/fs/binfmt_misc";
+/// Where in `/proc` it is mounted, as on every machine: it lasts as long as that.
+const PLACE: &[u8] = b"/sys/fs/binfmt_misc";
 
 /// Our part of entering a user namespace.
 #[derive(Debug)]
@@ -31,9 +32,10 @@ pub(crate) struct Ids {
     mapped: File,
 }
 
-/// Adds the steps, which are done in `/` of the new root.
+/// Adds the steps, which are done in `/` of the new root, whose `/proc` stands at `proc`.
 pub(super) fn lay_out(
     emulator: &Emulator,
+    proc: &Place,
     program: &mut Program,
     steps: &mut Steps,
 ) -> Result<Ids, ExecError> {
@@ -62,7 +64,9 @@ pub(super) fn lay_out(
     let (from, path, attributes) = (FileRef::Slot(FORMATS), c"".to_owned(), Attributes::RDONLY);
     let label = "mount /proc/sys/fs/binfmt_misc";
     steps.push(label, Step::Bind { from, path, attributes, into: SCRATCH });
-    let (mount, root, path) = (FileRef::Slot(SCRATCH), FileRef::Here, PLACE.to_owned());
+    // An image's own may be a link.
+    let path = text([proc.path().as_slice(), PLACE].concat(), "a mount target")?;
+    let (mount, root) = (FileRef::Slot(SCRATCH), FileRef::Here);
     steps.push(label, Step::Attach { mount, root, path });
     Ok(Ids { entered: entered.into(), mapped: mapped.into() })
 }

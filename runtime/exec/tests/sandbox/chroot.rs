@@ -64,7 +64,8 @@ fn a_command_sees_what_it_needs_and_leaves_what_it_did() {
     spec.hostname = "box".into();
     let ran = try_spec(&spec).unwrap();
     assert_eq!(ran.status, ExitStatus::Exited(3), "{ran:?}");
-    let expected = "2\nbox\n3\n/proc:\n\n/sys:\nmqueue\npts\nshm\n/\n0\n0022\n";
+    let expected =
+        "2\nbox\n3\n/proc:\n\n/sys:\nfd\nmqueue\nptmx\npts\nshm\nstderr\nstdin\nstdout\n/\n0\n0022\n";
     assert_eq!(ran.stdout, expected, "{}", ran.stderr);
     assert_eq!(looks(&root), before, "what was put there is out again, times included");
     nothing_beside(&root);
@@ -139,6 +140,8 @@ fn what_a_sandbox_forbids_is_noticed() {
         ("ln /secret /other", "/secret", ""),
         ("mv /secret /other", "/secret", "removed"),
         ("rm -r /cache; ln -s / /cache", "/cache", "removed"),
+        // Nor does it help to be killed.
+        ("echo x > /in/file; kill -9 $$", "/in", "changed"),
     ] {
         let scratch = Scratch::new();
         let root = scratch.busybox("root");
@@ -167,6 +170,61 @@ fn what_a_sandbox_forbids_is_noticed() {
     output(&spec);
     spec.args = words(&["/bin/sh", "-c", "echo x > /x"]);
     assert!(matches!(try_spec(&spec), Err(ExecError::Forbidden { target, .. }) if target == "/"));
+}
+
+#[test]
+fn one_directory_is_at_one_place() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.busybox("root");
+    let cache = scratch.directory("cache");
+    for part in ["one/deep", "two"] {
+        std::fs::create_dir_all(cache.join(part)).unwrap();
+    }
+    symlink("one", cache.join("link")).unwrap();
+    let mut spec = in_chroot(&root, "echo x > /a/x; echo y > /b/y");
+    for (first, second) in
+        [("", ""), ("", "two"), ("two", ""), ("one", "one"), ("one", "link"), ("one", "one/deep")]
+    {
+        spec.mounts = vec![lent(&cache, first, "/a", false), lent(&cache, second, "/b", false)];
+        let told = try_spec(&spec).unwrap_err();
+        assert!(matches!(told, ExecError::ChrootUnable { .. }), "{first} {second}: {told:?}");
+        assert!(told.to_string().contains("at two places, `/a` and `/b`"), "{told}");
+        assert_eq!(listing(&cache), ["link", "one", "one/deep", "two"]);
+        nothing_beside(&root);
+    }
+    // Two parts of it are two.
+    spec.mounts = vec![lent(&cache, "one", "/a", false), lent(&cache, "two", "/b", false)];
+    output(&spec);
+    assert_eq!(listing(&cache), ["link", "one", "one/deep", "one/x", "two", "two/y"]);
+}
+
+#[test]
+fn what_is_written_to_stderr_by_name_is_output() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.busybox("root");
+    // Also by others than its owner's, and after the command has closed its own.
+    let script = "echo one > /dev/stderr; echo two >&2; exec 2>/dev/null; echo three > /dev/stderr; \
+        stat -c '%F %a %u' /dev/stderr; (echo four; echo five) > /dev/stderr; readlink /dev/stdout";
+    for user in ["", "1000:1000"] {
+        let mut spec = in_chroot(&root, script);
+        spec.user = UserSpec(user.into());
+        let ran = try_spec(&spec).unwrap();
+        assert_eq!(ran.stderr, "one\ntwo\nthree\nfour\nfive\n");
+        let owner = if user.is_empty() { 0 } else { 1000 };
+        assert_eq!(ran.stdout, format!("fifo 600 {owner}\n/proc/self/fd/1\n"));
+    }
+    // What cannot be had is not made up: a file of that name would swallow it.
+    for name in ["stdout", "stdin", "fd/1"] {
+        let ran = try_spec(&in_chroot(&root, &format!("echo x > /dev/{name}"))).unwrap();
+        assert!(ran.status == ExitStatus::Exited(1) && ran.stderr.contains(name), "{ran:?}");
+    }
+    nothing_beside(&root);
 }
 
 #[test]

@@ -320,6 +320,24 @@ fn cve_2025_52881_nothing_is_written_by_names_in_a_mounted_proc() {
         symlink(&canary, place).unwrap();
     }
     symlink(&outside, proc.join("link")).unwrap();
+    // A link is not mounted itself: what it leads to in its own tree is, or nothing.
+    symlink("self", proc.join("inner")).unwrap();
+    symlink("/../../../..", proc.join("up")).unwrap();
+    for (selector, is_there) in [("/link", false), ("/link/secret", false), ("/inner", true), ("/up", true)] {
+        for target in ["/proc", "/proc/self", "/proc/1/attr", "/proc/sys/kernel"] {
+            let mut spec =
+                shell(RootMount::directory(&base), "cat $0/secret $0/outside/secret 2>/dev/null; true");
+            spec.args.push(target.to_owned());
+            spec.mounts = vec![shared(&proc, selector, target)];
+            match try_spec(&spec) {
+                Ok(ran) => assert!(is_there && ran.stdout.is_empty(), "{selector} at {target}: {ran:?}"),
+                // What is new in each `/proc` is no place to prepare a mount for.
+                Err(ExecError::MountSource { .. }) => assert!(!is_there, "{selector} at {target}"),
+                Err(ExecError::MountPoint { .. } | ExecError::Step { .. }) => assert_ne!(target, "/proc"),
+                Err(other) => panic!("{selector} at {target}: {other:?}"),
+            }
+        }
+    }
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     // Its limits hold although it sees no `/proc` of its own.

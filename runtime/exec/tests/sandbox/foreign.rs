@@ -1,12 +1,15 @@
 //! Programs of another machine, made by hand, run by QEMU where it is installed (qemu-user-static), or lies in the folder that
 //! `RB_TEST_EMULATORS` names.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use rb_exec::{Emulator, Emulators, ExecError, ExitStatus, Machine, RootMount, Running, Spec, UserSpec};
+use rb_exec::{
+    Emulator, Emulators, ExecError, ExitStatus, ExtraMount, Machine, OverlayMount, RootMount, Running, Spec,
+    UserSpec,
+};
 
-use crate::support::{Scratch, output, shell, stepping_aside, try_spec, words};
+use crate::support::{Scratch, listing, output, shell, stepping_aside, try_spec, words};
 
 /// Tells the machine's name by uname(2): "aarch64".
 const WHO: [u32; 12] = [
@@ -138,6 +141,39 @@ fn rights_are_no_wider_with_an_emulator() {
     let emulated = try_spec(&spec).unwrap();
     assert_eq!(emulated.stdout, plain.stdout);
     assert!(emulated.stderr.contains("mount: ") && plain.stderr.contains("mount: "), "{emulated:?}");
+}
+
+#[test]
+fn an_emulator_is_registered_where_proc_is_and_nowhere_else() {
+    let Some(emulator) = emulator().filter(|_| !stepping_aside()) else { return };
+    let scratch = Scratch::new();
+    let base = scratch.busybox("base");
+    install(&base);
+    symlink("x/kernel", base.join("proc")).unwrap();
+    let root = RootMount::overlay(vec![base], Some(scratch.upper()));
+    let mut spec = shell(root, "/who; ls /x/kernel/sys/fs/binfmt_misc");
+    spec.emulator = Some(emulator);
+    assert_eq!(output(&spec), "aarch64rb-aarch64\nregister\nstatus\n");
+    // Another's files stand over it, in which the way is a link that leads outside.
+    let (outside, files) = (scratch.directory("outside"), scratch.directory("files"));
+    std::fs::create_dir_all(files.join("sys")).unwrap();
+    symlink(&outside, files.join("sys/fs")).unwrap();
+    std::fs::create_dir_all(outside.join("binfmt_misc")).unwrap();
+    for (selector, target) in [("/", "/proc"), ("/sys", "/proc/sys"), ("/", "/x/kernel")] {
+        let root = RootMount::shared(&files);
+        spec.mounts = vec![ExtraMount::Overlay(OverlayMount {
+            root,
+            selector: selector.into(),
+            target: target.into(),
+            readonly: false,
+        })];
+        let told = try_spec(&spec);
+        assert!(
+            matches!(&told, Err(ExecError::Step { step, .. }) if step.contains("binfmt_misc") || step.starts_with("register")),
+            "{told:?}"
+        );
+        assert_eq!(listing(&outside), ["binfmt_misc"]);
+    }
 }
 
 #[test]
