@@ -163,8 +163,16 @@ pub struct Gone {
 /// Why a result went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GoneReason {
-    /// To make room, or because somebody asked for it.
+    /// It was removed, nobody knows for what.
     Removed,
+    /// To keep all that is stored within its bound.
+    Cap,
+    /// To keep results within theirs.
+    Quota,
+    /// Nobody had used it for long.
+    Age,
+    /// Somebody asked for it.
+    Pruned,
     /// The machine went down before it was on the disk.
     Unsynced,
     /// A part of it was no longer there.

@@ -428,7 +428,7 @@ impl<O: Op> Machine<O> {
     /// Tells the one event that ends what `Started` began.
     fn tell_end(&mut self, id: NodeId, event: Event) {
         if !std::mem::take(&mut self.node_mut(id).started) {
-            if !matches!(event, Event::Failed { .. }) {
+            if !matches!(event, Event::Failed { .. } | Event::Withheld) {
                 return;
             }
             self.tell(id, Event::Started);

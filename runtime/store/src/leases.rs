@@ -24,7 +24,7 @@ use crate::error::Context as _;
 use crate::{Result, SnapshotId};
 
 /// The file, below the root.
-const FILE: &str = "leases";
+pub(crate) const FILE: &str = "leases";
 
 /// What can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         const BLOBS: u64 = 1 << 62;
         match self {
             Self::Collecting => 0,

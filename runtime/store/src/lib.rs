@@ -74,6 +74,7 @@ pub use remove::remove_tree;
 pub use snapshots::{Ended, SnapshotId, SnapshotRow, SnapshotState};
 pub use space::admit::{SpaceNote, tidy_apart};
 pub use space::collect::{Prune, Removed};
+pub use space::holders::Holder;
 pub use space::inventory::{Entry, Inventory};
 pub use space::items::{Item, Kind};
 pub use space::policy::{Amount, Bounds, Disk, Policy};

@@ -183,7 +183,12 @@ impl Store {
         let what = match reason {
             GoneReason::Lost => "a layer is gone from the disk",
             GoneReason::Corrupt => "a layer on the disk is not what was built",
-            GoneReason::Removed | GoneReason::Unsynced => "a layer cannot be served",
+            GoneReason::Removed
+            | GoneReason::Cap
+            | GoneReason::Quota
+            | GoneReason::Age
+            | GoneReason::Pruned
+            | GoneReason::Unsynced => "a layer cannot be served",
         };
         let with_it = (dropped.len() + hidden.len()).saturating_sub(1);
         tracing::warn!(

@@ -235,7 +235,8 @@ impl Store {
         remove::remove_through(path, &mut || self.temp_path()).context("remove", path)
     }
 
-    pub(crate) fn now_unix(&self) -> i64 {
+    /// Returns the time of the store's clock, in seconds since 1970.
+    pub fn now_unix(&self) -> i64 {
         i64::try_from(self.inner.clock.now().as_secs()).unwrap_or(i64::MAX)
     }
 }

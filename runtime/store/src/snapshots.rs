@@ -240,6 +240,11 @@ impl Store {
     /// Removes a snapshot, the records that name it and its directory; `false` where there is none. One with children
     /// stays (`HasChildren`), as does one that another process writes (`NotActive`).
     pub fn delete_snapshot(&self, id: SnapshotId) -> Result<bool> {
+        self.delete_snapshot_for(id, GoneReason::Removed)
+    }
+
+    /// The same, and says why.
+    pub(crate) fn delete_snapshot_for(&self, id: SnapshotId, reason: GoneReason) -> Result<bool> {
         let found = self.inner.database.write(|transaction| {
             let Some(row) = transaction
                 .prepare_cached(&format!("{COLUMNS} WHERE id = ?"))?
@@ -255,7 +260,7 @@ impl Store {
             if children > 0 {
                 return Err(StoreError::HasChildren { id, children });
             }
-            self.begin_removal(transaction, id, self.going(GoneReason::Removed))?;
+            self.begin_removal(transaction, id, self.going(reason))?;
             Ok(Some(row.state))
         })?;
         let Some(state) = found else { return Ok(false) };
@@ -264,7 +269,7 @@ impl Store {
             self.inner.touched.end(id);
         }
         let trash = cleaning::take_directory(self, id)?;
-        self.inner.database.write(|transaction| forget(transaction, id, self.going(GoneReason::Removed)))?;
+        self.inner.database.write(|transaction| forget(transaction, id, self.going(reason)))?;
         self.let_go(id);
         trash.iter().try_for_each(|directory| self.remove_tree(directory))?;
         Ok(true)

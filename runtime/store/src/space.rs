@@ -4,7 +4,7 @@
 //! is what other programs would write. So a snapshot is not begun, and a long blob not continued, when little is left.
 //! Small writes (rows, short blobs) go on: they end what was begun, and removing things needs them.
 //!
-//! How much of the disk is taken at all is [`policy`]'s: [`measure`] looks at the whole, [`inventory`] says who needs what of it,
+//! How much of the disk is taken at all is [`policy`]'s: [`measure`] looks at the whole, [`inventory`] says who needs what of it ([`holders`]),
 //! [`worth`] what goes first, [`collect`] removes it, and [`admit`] sees to it in time.
 
 use std::io;
@@ -14,6 +14,7 @@ use crate::{Result, Store, StoreError};
 
 pub(crate) mod admit;
 pub(crate) mod collect;
+pub(crate) mod holders;
 pub(crate) mod inventory;
 pub(crate) mod items;
 pub(crate) mod measure;

@@ -15,8 +15,16 @@ const KEPT_SECONDS: i64 = 90 * 24 * 60 * 60;
 /// Why a record is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoneReason {
-    /// It, or a tree that it named, was removed to make room or because somebody asked for it.
+    /// It, or a tree that it named, was removed, nobody wrote down for what.
     Removed,
+    /// That was to keep the whole within its bound.
+    Cap,
+    /// That was to keep pieces of one kind within theirs.
+    Quota,
+    /// Nobody had used it for so long.
+    Age,
+    /// Somebody asked for it.
+    Pruned,
     /// The machine went down before a tree that it named had reached the disk.
     Unsynced,
     /// A directory that it needs is gone.
@@ -32,6 +40,10 @@ impl GoneReason {
             Self::Unsynced => 1,
             Self::Lost => 2,
             Self::Corrupt => 3,
+            Self::Cap => 4,
+            Self::Quota => 5,
+            Self::Age => 6,
+            Self::Pruned => 7,
         }
     }
 
@@ -40,6 +52,10 @@ impl GoneReason {
             1 => Self::Unsynced,
             2 => Self::Lost,
             3 => Self::Corrupt,
+            4 => Self::Cap,
+            5 => Self::Quota,
+            6 => Self::Age,
+            7 => Self::Pruned,
             _ => Self::Removed,
         }
     }

@@ -278,6 +278,11 @@ impl<O: Op> Machine<O> {
         keyed: Option<Arc<super::node::Keyed>>,
         failure: Failure,
     ) {
+        // Who only looks hears of all that nobody can know, although none of it was begun. What failed itself was told.
+        let is_below = failure.vertex != self.node(id).vertex && failure.source.is_withheld();
+        if is_below && !std::mem::replace(&mut self.node_mut(id).started, true) {
+            self.tell(id, Event::Started);
+        }
         self.tell_end(id, Event::Cancelled);
         self.set_state(id, State::Failed { keyed, failure });
     }

@@ -38,7 +38,7 @@ const LOG_BYTES: u64 = 4 << 20;
 /// At the latest after so long everything is looked at once more: what caches and repositories take shows only then.
 const LOOK_EVERY_SECONDS: i64 = 15 * 60;
 
-/// The same where there are ages, or bounds of kinds, of which nothing else takes notice.
+/// The same where there are ages, of which nothing else takes notice.
 const LOOK_SOON_SECONDS: i64 = 60;
 
 /// What a handle knows of the room that it may take.
@@ -258,8 +258,15 @@ impl Store {
         let (Some(used_bytes), Some(looked_unix)) = (self.occupied()?, self.looked_unix()?) else {
             return Ok(true);
         };
-        let is_narrow = policy.max_age.is_some() || !policy.kinds.is_empty();
-        let every = if is_narrow { LOOK_SOON_SECONDS } else { LOOK_EVERY_SECONDS };
+        let mut kinds = policy.kinds.values();
+        let every = match () {
+            // What a kind has grown by shows only in the whole.
+            () if kinds.clone().any(|bounds| bounds.max_size.is_some()) => 0,
+            () if policy.max_age.is_some() || kinds.any(|bounds| bounds.max_age.is_some()) => {
+                LOOK_SOON_SECONDS
+            }
+            () => LOOK_EVERY_SECONDS,
+        };
         let is_old = self.now_unix().saturating_sub(looked_unix) >= every;
         Ok(is_old || used_bytes > self.cap(policy, used_bytes)? / 16 * 15)
     }
@@ -382,6 +389,25 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(occupied(&store) <= CAP);
+    }
+
+    #[test]
+    fn what_a_kind_has_grown_by_is_looked_at_after_every_build() {
+        use super::super::items::Kind;
+        use super::super::policy::Bounds;
+        let root = tempfile::tempdir().expect("temp dir");
+        commit(&Store::open(root.path()).expect("opens"), 300);
+        let caches = root.path().join("caches/ab/empty/common");
+        std::fs::create_dir_all(&caches).expect("makes");
+        std::fs::write(caches.join("file"), vec![1; 300_000]).expect("writes");
+        let bounds = Bounds { max_size: Some(Amount::Bytes(100_000)), max_age: None };
+        let kinds = [(Kind::Mounts, bounds)].into();
+        let store = Store::open(root.path()).expect("opens");
+        store.keep_within(Policy { kinds, ..Policy::default() });
+        store.look_at_all().expect("looks");
+        assert!(store.is_tidying_due().expect("asks"), "although that was a moment ago");
+        store.tidy().expect("tidies");
+        assert!(!caches.exists() && store.snapshots().expect("reads").len() == 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::worth::choose;
 use crate::error::Context as _;
 use crate::folder::named_entries;
 use crate::leases::{Place, Remover};
+use crate::tombstones::GoneReason;
 use crate::{Result, Store, StoreError};
 
 /// So often what is left is looked at again, where less was freed than thought.
@@ -86,13 +87,13 @@ impl Store {
             let mut gone = Vec::new();
             let is_dry = matches!(goal, Goal::Asked(Prune { dry_run: true, .. }));
             let mut pins: BTreeSet<Item> = self.pins()?.into_iter().collect();
-            for item in going {
+            for (item, reason) in going {
                 let bytes = seen.entries.get(&item).map_or(0, |entry| entry.own_bytes);
                 // Nobody is kept from pinning meanwhile.
                 if !is_dry {
                     pins.extend(self.pins()?);
                 }
-                if is_dry || (!pins.contains(&item) && self.remove_piece(&remover, &item)?) {
+                if is_dry || (!pins.contains(&item) && self.remove_piece(&remover, &item, reason)?) {
                     done.left_bytes = done.left_bytes.saturating_sub(bytes);
                     done.items.push((item.clone(), bytes));
                     gone.push(item);
@@ -118,7 +119,7 @@ impl Store {
     }
 
     /// Removes a piece, if nobody needs it.
-    fn remove_piece(&self, remover: &Remover, item: &Item) -> Result<bool> {
+    fn remove_piece(&self, remover: &Remover, item: &Item, reason: GoneReason) -> Result<bool> {
         match item {
             Item::Layer(id) => {
                 let Some(_alone) = remover.try_alone(Place::Snapshot(*id))? else { return Ok(false) };
@@ -126,7 +127,7 @@ impl Store {
                 if self.failed_snapshots()?.contains(id) {
                     return Ok(false);
                 }
-                match self.delete_snapshot(*id) {
+                match self.delete_snapshot_for(*id, reason) {
                     // Somebody builds on it, or writes it.
                     Err(StoreError::HasChildren { .. } | StoreError::NotActive(_)) => Ok(false),
                     removed => removed,
@@ -206,17 +207,21 @@ fn take(path: &std::path::Path) -> Result<Option<Option<File>>> {
     }
 }
 
-/// Says what is to go, in order, and what the last of it was worth.
-fn going(seen: &Inventory, goal: &Goal, now_unix: i64, floor: f64) -> (Vec<Item>, f64) {
+/// Pieces that are to go, in order, each with why.
+type Going = Vec<(Item, GoneReason)>;
+
+/// Says what is to go, and what the last of it was worth.
+fn going(seen: &Inventory, goal: &Goal, now_unix: i64, floor: f64) -> (Going, f64) {
     match goal {
         Goal::Within { policy, most_bytes } => within(seen, policy, *most_bytes, now_unix, floor),
         Goal::Asked(wanted) => {
             let goes = |item: &Item, entry: &Entry| wanted.names(item, entry, now_unix);
-            match wanted.keep_bytes {
-                None => (seen.all_that(goes), floor),
+            let items = match wanted.keep_bytes {
+                None => seen.all_that(goes),
                 // People who clean up say nothing of what later ones are worth.
-                Some(most) => (least(seen, seen.all_bytes.saturating_sub(most), floor, goes).0, floor),
-            }
+                Some(most) => least(seen, seen.all_bytes.saturating_sub(most), floor, goes).0,
+            };
+            (items.into_iter().map(|item| (item, GoneReason::Pruned)).collect(), floor)
         }
     }
 }
@@ -247,37 +252,31 @@ fn least(
 }
 
 /// Ages first, then the bounds of kinds, then the whole.
-fn within(
-    seen: &Inventory,
-    policy: &Policy,
-    most_bytes: u64,
-    now_unix: i64,
-    mut floor: f64,
-) -> (Vec<Item>, f64) {
+fn within(seen: &Inventory, policy: &Policy, most_bytes: u64, now_unix: i64, mut floor: f64) -> (Going, f64) {
     let mut left = seen.clone();
-    let mut all: Vec<Item> = Vec::new();
-    let mut leave = |left: &mut Inventory, items: Vec<Item>| {
+    let mut all: Going = Vec::new();
+    let mut leave = |left: &mut Inventory, items: Vec<Item>, reason| {
         for item in items {
             if let Some(entry) = left.entries.remove(&item) {
                 left.all_bytes = left.all_bytes.saturating_sub(entry.own_bytes);
-                all.push(item);
+                all.push((item, reason));
             }
         }
     };
     let old = left.all_that(|item, entry| {
         policy.max_age(item.kind()).is_some_and(|age| is_older(entry, age, now_unix))
     });
-    leave(&mut left, old);
+    leave(&mut left, old, GoneReason::Age);
     for (kind, bounds) in &policy.kinds {
         let Some(most) = bounds.max_size else { continue };
         let need = left.bytes_of(*kind).saturating_sub(most.of(most_bytes));
         let (items, _) = least(&left, need, floor, |item, _| item.kind() == *kind);
-        leave(&mut left, items);
+        leave(&mut left, items, GoneReason::Quota);
     }
     let need = left.all_bytes.saturating_sub(most_bytes);
     let (items, worth) = least(&left, need, floor, |_, _| true);
     floor = floor.max(worth);
-    leave(&mut left, items);
+    leave(&mut left, items, GoneReason::Cap);
     (all, floor)
 }
 

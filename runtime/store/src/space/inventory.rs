@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rb_oci::Digest;
 
+use super::holders::{Holder, Holders};
 use super::items::{Item, Kind};
 use super::measure::{Size, measure};
 use super::uses::Use;
@@ -33,8 +34,12 @@ pub struct Entry {
     pub cost_ms: u64,
     /// That was measured as it was made, and not guessed from its size.
     pub is_measured: bool,
-    /// A process needs it just now.
+    /// A process needs it just now, or it is kept for what failed or was built last.
     pub in_use: bool,
+    /// Those processes that need it, as far as they can be told.
+    pub holders: Vec<Holder>,
+    /// A step that failed left it, and is kept for a while.
+    pub is_of_failure: bool,
     /// Somebody pinned it.
     pub is_pinned: bool,
     /// Named images that need it.
@@ -119,6 +124,7 @@ impl Store {
         let failed = self.failed_snapshots()?;
         let newest_log = logs(self.root())?.into_iter().next().map(|logs| logs.name);
         let alive: Vec<String> = living(self.root())?.into_iter().map(|process| process.name).collect();
+        let (holders, owners) = (Holders::look(self.root())?, self.owners()?);
         let mut entries = BTreeMap::new();
         for (item, size) in sizes.items {
             let mut entry = entry(&item, size, uses.get(&item));
@@ -127,33 +133,41 @@ impl Store {
                 Item::Layer(id) => {
                     let row = rows.get(id);
                     let is_kept = row.is_some_and(|row| row.state == SnapshotState::Committed);
-                    let is_held = failed.contains(id) || remover.is_held(Place::Snapshot(*id))?;
+                    entry.is_of_failure = failed.contains(id);
+                    let is_held = entry.is_of_failure || remover.is_held(Place::Snapshot(*id))?;
                     entry.in_use = !is_kept || is_held;
+                    entry.holders = holders.of_place(Place::Snapshot(*id));
+                    if let Some(owner) = owners.get(id).filter(|_| !is_kept) {
+                        entry.holders = holders.named(owner);
+                    }
                     entry.parent = row.and_then(|row| row.parent);
                     entry.children = children.get(id).copied().unwrap_or(0);
                 }
                 Item::Blob(digest) => {
                     entry.in_use = remover.is_held(Place::Blob(*digest))?;
+                    entry.holders = holders.of_place(Place::Blob(*digest));
                     entry.images = images.get(digest).cloned().unwrap_or_default();
                 }
                 Item::Mount(path) => {
                     let directory = self.caches_dir().join(path);
-                    entry.in_use = is_locked(&with_ending(&directory, "lock"));
+                    (entry.in_use, entry.holders) = locked(&holders, &with_ending(&directory, "lock"));
                     entry.about =
                         directory.ancestors().nth(2).and_then(|folder| first_line(&folder.join("name")));
                 }
                 Item::Git(name) => {
                     let directory = self.root().join("git").join(name);
-                    entry.in_use = is_locked(&with_ending(&directory, "lock"));
+                    (entry.in_use, entry.holders) = locked(&holders, &with_ending(&directory, "lock"));
                     entry.about = first_line(&directory.join("description"));
                 }
                 Item::Log(name) => {
                     let process = name.split_once('-').map_or("", |(_, process)| process);
                     entry.in_use =
                         Some(name) == newest_log.as_ref() || alive.iter().any(|name| name == process);
+                    entry.holders = holders.named(process);
                 }
                 Item::Download(name) => {
-                    entry.in_use = is_locked(&self.root().join(crate::partial::FOLDER).join(name));
+                    let file = self.root().join(crate::partial::FOLDER).join(name);
+                    (entry.in_use, entry.holders) = locked(&holders, &file);
                 }
             }
             entries.insert(item, entry);
@@ -170,6 +184,16 @@ impl Store {
                 "SELECT snapshot FROM failure_snapshots JOIN failures ON failures.id = failure WHERE failed_unix > ?",
             )?;
             let rows = query.query_map([since], |row| Ok(SnapshotId::from_sql(row.get(0)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Returns of each snapshot that is being written, or removed, whose it is.
+    fn owners(&self) -> Result<BTreeMap<SnapshotId, String>> {
+        self.inner.database.read(|connection| {
+            let mut query =
+                connection.prepare_cached("SELECT id, owner FROM snapshots WHERE owner IS NOT NULL")?;
+            let rows = query.query_map([], |row| Ok((SnapshotId::from_sql(row.get(0)?), row.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
@@ -227,6 +251,11 @@ pub(crate) fn with_ending(directory: &Path, ending: &str) -> std::path::PathBuf 
 fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// Says whether somebody has a file locked, and who.
+fn locked(holders: &Holders, path: &Path) -> (bool, Vec<Holder>) {
+    (is_locked(path), holders.of_file(path))
 }
 
 fn first_line(path: &Path) -> Option<String> {

@@ -49,7 +49,7 @@ fn what_a_process_has_stays_and_what_nobody_has_goes_with_its_records() {
     let removed = pruner.prune(everything()).expect("prunes");
     assert_eq!(removed.items, would.items);
     assert!(removed.freed_bytes() >= 100_000 && !pruner.snapshot_dir(right).exists());
-    let gone = Tombstone { reason: GoneReason::Removed, gone_unix: 3 * DAY.cast_signed() };
+    let gone = Tombstone { reason: GoneReason::Pruned, gone_unix: 3 * DAY.cast_signed() };
     assert_eq!(pruner.tombstone(&Digest::of("right")).expect("reads"), Some(gone));
     assert!(user.record(&Digest::of("left")).expect("reads").is_some());
     assert!(user.snapshot_dir(left).is_dir() && user.snapshot_dir(base).is_dir());
@@ -140,10 +140,21 @@ fn a_policy_bounds_all_and_each_kind_and_its_ages() {
     let removed = store.collect(&Goal::Within { policy, most_bytes: u64::MAX }).expect("collects");
     let of = |kind: Kind| removed.items.iter().filter(|(item, _)| item.kind() == kind).count();
     assert_eq!((of(Kind::Layers), of(Kind::Blobs)), (1, 2), "{removed:?}");
+    let reason = |day: u64| {
+        store.tombstone(&Digest::of(format!("day {day}"))).expect("reads").map(|tombstone| tombstone.reason)
+    };
+    // What of the others goes first is a matter of what it took to make it.
+    let count = |wanted: GoneReason| (2..=4).filter(|day| reason(*day) == Some(wanted)).count();
+    assert_eq!((reason(1), reason(2), reason(3)), (Some(GoneReason::Age), None, None));
+    let bounds = Bounds { max_size: Some(Amount::Bytes(250_000)), max_age: None };
+    let policy = Policy { kinds: [(Kind::Layers, bounds)].into(), ..Policy::default() };
+    store.collect(&Goal::Within { policy, most_bytes: u64::MAX }).expect("collects");
+    assert_eq!((count(GoneReason::Quota), count(GoneReason::Cap)), (1, 0));
     let policy = Policy::default();
     let most_bytes = du(root.path()) - 250_000;
     let removed = store.collect(&Goal::Within { policy, most_bytes }).expect("collects");
     assert!(removed.items.len() >= 2 && removed.left_bytes <= most_bytes, "{removed:?}");
+    assert!(count(GoneReason::Cap) > 0 && count(GoneReason::Quota) == 1);
     assert!(store.floor().expect("reads") > 0.0, "what comes later is compared with it");
 }
 
