@@ -105,6 +105,10 @@ impl Cache<Product> for StoreCache {
         Ok(self.on_store(last).await?.map(|Tombstone { reason, gone_unix }| Gone {
             reason: match reason {
                 rb_store::GoneReason::Removed => GoneReason::Removed,
+                rb_store::GoneReason::Cap => GoneReason::Cap,
+                rb_store::GoneReason::Quota => GoneReason::Quota,
+                rb_store::GoneReason::Age => GoneReason::Age,
+                rb_store::GoneReason::Pruned => GoneReason::Pruned,
                 rb_store::GoneReason::Unsynced => GoneReason::Unsynced,
                 rb_store::GoneReason::Lost => GoneReason::Lost,
                 rb_store::GoneReason::Corrupt => GoneReason::Corrupt,

@@ -19,9 +19,7 @@ use crate::error::EngineError;
 use crate::fetch::ToldLate;
 use crate::job::JobContext;
 use crate::names::NamedImage;
-use crate::parts::Parts;
-use crate::solve::{engine_error, job_error};
-use crate::value::Tree;
+use crate::solve::job_error;
 
 /// Name of every image that comes from a layout; which one it is, its digest says.
 const LAYOUT_NAME: &str = "rb/layout";
@@ -38,15 +36,20 @@ pub(crate) async fn resolve_image(
     request: &ImageRequest,
     events: &EventSink,
 ) -> Result<ResolvedImage, WorldError> {
-    let (project, path, tag) = match &request.location {
+    let (store, shown, wanted) = match &request.location {
         ImageLocation::Registry(name) => return resolve_name(job, name, &request.platform, events).await,
-        ImageLocation::OciLayout { project, path, tag } => (project, path, tag),
+        ImageLocation::OciLayout { project, path, tag } => {
+            let store = project.join(path).dir().to_owned();
+            let store = if store.is_empty() { ".".to_owned() } else { store };
+            (store, format!("the folder `{path}`"), Wanted::Tag(tag.clone()))
+        }
+        ImageLocation::OciStore { store, digest } => {
+            (store.clone(), format!("the OCI layout `{store}`"), Wanted::Digest(*digest))
+        }
     };
-    let store = project.join(path).dir().to_owned();
-    let store = if store.is_empty() { ".".to_owned() } else { store };
-    let missing = || WorldError::NotFound { what: format!("the folder `{path}`"), help: None };
+    let missing = || WorldError::NotFound { what: shown, help: None };
     let folder = job.session.oci_layout(&store).ok_or_else(missing)?;
-    let (wanted, platform) = (Wanted::Tag(tag.clone()), request.platform.clone());
+    let platform = request.platform.clone();
     let found = crate::blocking(move || Ok(layout::find(&folder, &wanted, &platform)?)).await;
     let image = found.map_err(|error| failed(&error))?;
     Ok(ResolvedImage {
@@ -95,9 +98,8 @@ pub(crate) async fn resolve_repository(
     found.map_err(|error| failed(&error))
 }
 
-/// Reads one thing out of a tree.
-pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<Answer, SolveError> {
-    let view = parts.snapshots.view(tree.snapshot).map_err(|error| engine_error(&error.into()))?;
+/// Reads one thing out of a tree, or of a folder as it was looked at.
+pub(crate) async fn answer(view: View, query: Query) -> Result<Answer, SolveError> {
     match query {
         Query::Exists { path } => {
             let found = crate::blocking(move || Ok(view.lookup(&path, Follow::Yes)?.is_some())).await;
@@ -133,6 +135,14 @@ pub(crate) async fn answer(parts: &Parts, tree: &Tree, query: Query) -> Result<A
                 None => Err(SolveError::NoSuchFile { path }),
             }
         }
+        Query::ReadStart { path, length_bytes } => {
+            let wanted = path.clone();
+            let read = crate::blocking(move || read_start(&view, wanted.as_ref(), length_bytes)).await;
+            match read.map_err(|error| job_error(&error))? {
+                Some(bytes) => Ok(Answer::File(bytes)),
+                None => Err(SolveError::NoSuchFile { path }),
+            }
+        }
     }
 }
 
@@ -149,13 +159,19 @@ fn named(name: &std::ffi::OsStr, entry: &Entry) -> Option<WorkspaceEntry> {
 
 /// Returns the bytes of a file; none if there is nothing at `path`.
 fn read_file(view: &View, path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, EngineError> {
+    let bytes = read_start(view, path, limit_bytes.saturating_add(1))?;
+    if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > limit_bytes) {
+        return Err(EngineError::TooLarge { path: path.to_owned(), limit_bytes });
+    }
+    Ok(bytes)
+}
+
+/// Returns the first bytes of a file; none if there is nothing at `path`.
+fn read_start(view: &View, path: &Path, length_bytes: u64) -> Result<Option<Vec<u8>>, EngineError> {
     let Some(entry) = view.lookup(path, Follow::Yes)? else { return Ok(None) };
     let file = view.open(&entry)?;
     let mut bytes = Vec::new();
-    let read = file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    let read = file.take(length_bytes).read_to_end(&mut bytes);
     read.map_err(|source| SnapshotError::Io { action: "read", path: entry.path.clone(), source })?;
-    if bytes.len() as u64 > limit_bytes {
-        return Err(EngineError::TooLarge { path: path.to_owned(), limit_bytes });
-    }
     Ok(Some(bytes))
 }

@@ -44,6 +44,13 @@ pub struct LoadPlaces {
     pub containerd_address: Option<String>,
 }
 
+impl LoadPlaces {
+    /// Tells whether there is a socket of Docker's.
+    pub fn has_docker(&self) -> bool {
+        docker::socket(self).is_ok_and(|socket| socket.is_some())
+    }
+}
+
 /// One image to hand over.
 #[derive(Debug, Clone)]
 pub struct LoadedImage {

@@ -45,10 +45,13 @@ pub(crate) fn outlooks(
             // A source that was looked at, or plumbing.
             (Some(Ended::Executed), _) => Fate::Cached(CacheKey::Fast),
             (Some(Ended::Cached(key)), _) => Fate::Cached(key),
-            (Some(Ended::Failed), _) => match failures.remove(&vertex) {
-                Some(failure) => Fate::Fails(failure_error(failure, job, watch)),
-                None => Fate::Unknown { after: None },
-            },
+            (Some(Ended::Failed), _) => {
+                after.insert(vertex, name.clone());
+                match failures.remove(&vertex) {
+                    Some(failure) => Fate::Fails(failure_error(failure, job, watch)),
+                    None => Fate::Unknown { after: None },
+                }
+            }
             (Some(Ended::Withheld), Some(reason)) => {
                 after.insert(vertex, name.clone());
                 Fate::Runs(reason)

@@ -133,11 +133,14 @@ impl Job for LocalJob {
         {
             resumption.note_answer();
         }
-        let tree = match product {
-            Some(product) => self.tree(product).await?,
-            None => Tree::scratch(),
+        let value = match product {
+            // What is read of the user's folder is no part of a tree: it is read where it lies.
+            Some(Product::Here(value @ Value::Local(_))) => value,
+            Some(product) => Value::Tree(self.tree(product).await?),
+            None => Value::Tree(Tree::scratch()),
         };
-        gateway::answer(&self.context.parts, &tree, query).await
+        let view = crate::ops::view(&self.context.parts, &value).map_err(|error| engine_error(&error))?;
+        gateway::answer(view, query).await
     }
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {

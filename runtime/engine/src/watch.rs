@@ -211,6 +211,10 @@ pub(crate) fn verdict(reason: MissReason, name: impl Fn(usize) -> Option<String>
         MissReason::Evicted { gone } => Miss::Gone {
             because: gone.map(|gone| match gone.reason {
                 GoneReason::Removed => GoneBecause::Removed,
+                GoneReason::Cap => GoneBecause::Cap,
+                GoneReason::Quota => GoneBecause::Quota,
+                GoneReason::Age => GoneBecause::Age,
+                GoneReason::Pruned => GoneBecause::Pruned,
                 GoneReason::Unsynced => GoneBecause::Unsynced,
                 GoneReason::Lost => GoneBecause::Lost,
                 GoneReason::Corrupt => GoneBecause::Damaged,
@@ -244,7 +248,14 @@ fn in_words(miss: &Miss) -> String {
         Miss::Gone { because: Some(because), at_unix } => {
             let when = at_unix.map_or_else(String::new, |at| format!(" at {}", utc(at)));
             match because {
-                GoneBecause::Removed => format!("its result was removed{when}, to make room or on demand"),
+                GoneBecause::Removed
+                | GoneBecause::Cap
+                | GoneBecause::Quota
+                | GoneBecause::Age
+                | GoneBecause::Pruned => {
+                    let policy = because.policy().unwrap_or_default();
+                    format!("its result was removed{when}, {policy}")
+                }
                 GoneBecause::Unsynced => {
                     format!("the machine went down before its result was on the disk (noticed{when})")
                 }
@@ -295,6 +306,14 @@ mod tests {
             (
                 gone(GoneReason::Removed),
                 "its result was removed at 2020-04-16 12:00:00 UTC, to make room or on demand",
+            ),
+            (
+                gone(GoneReason::Cap),
+                "its result was removed at 2020-04-16 12:00:00 UTC, to keep the cache within its size (cache.max_size)",
+            ),
+            (
+                gone(GoneReason::Pruned),
+                "its result was removed at 2020-04-16 12:00:00 UTC, by `rb cache prune`",
             ),
             (
                 gone(GoneReason::Unsynced),

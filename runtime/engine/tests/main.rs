@@ -29,6 +29,7 @@ mod packing;
 mod processes;
 mod steady;
 mod times;
+mod uploads;
 
 struct Bench {
     dir: tempfile::TempDir,

@@ -22,14 +22,14 @@ pub(super) async fn enter(
     let id = StepId::of(&job.session.cache_scope(), &way.name, &op.meta.args);
     let limit = way.terms.memory_limit(&job.parts.steps);
     let Arrival { room, turn, need, taken, is_too_large } = admission.arrive(id, cx.vertex(), limit);
-    let (needs, budget) = (megabytes(need), megabytes(admission.budget()));
+    let (needs, budget) = (mebibytes(need), mebibytes(admission.budget()));
     if is_too_large {
         let line =
             format!("it took {needs} in an earlier run, and the memory budget is {budget}: it runs alone\n");
         cx.log(Stream::Stderr, Bytes::from(line));
     }
     if let Some(turn) = turn {
-        let taken = megabytes(taken);
+        let taken = mebibytes(taken);
         let line = format!("waiting for memory: it may take {needs}, and others have {taken} of {budget}\n");
         // The other end lives in the queue as long as the room does.
         Patience::new(cx, line).during(turn).await?.ok();
@@ -37,8 +37,9 @@ pub(super) async fn enter(
     Ok(Some(room))
 }
 
-fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes.saturating_add(500_000) / 1_000_000)
+/// In the units that budgets are typed in.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.saturating_add(1 << 19) >> 20)
 }
 
 #[cfg(test)]
@@ -47,7 +48,8 @@ mod tests {
 
     #[test]
     fn sizes_are_rounded() {
-        assert_eq!([0, 499_999, 500_000, 1_400_000_000].map(megabytes), ["0 MB", "0 MB", "1 MB", "1400 MB"]);
-        assert_eq!(megabytes(u64::MAX), "18446744073709 MB");
+        let sizes = [0, (1 << 19) - 1, 1 << 19, 1400 << 20];
+        assert_eq!(sizes.map(mebibytes), ["0 MiB", "0 MiB", "1 MiB", "1400 MiB"]);
+        assert_eq!(mebibytes(u64::MAX), "17592186044415 MiB");
     }
 }

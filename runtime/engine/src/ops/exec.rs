@@ -17,7 +17,7 @@ use rb_solver::{Context, OpError};
 use super::authorities::Authorities;
 use super::terms::Terms;
 use super::times::Times;
-use super::{agents, budget, caches, chroot, devices, kept, mounts, secrets};
+use super::{agents, budget, caches, chroot, devices, kept, mounts, resume, secrets};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
 use crate::network::{self, StepNetwork};
@@ -191,6 +191,7 @@ fn run_blocking(
     // Others need not wait until the results are kept.
     let scope = lent.held.let_go();
     let failed = check_exit(op, &outcome, &laid.spec, &lent.way.terms, cx, job).err();
+    let failed = failed.map(|failed| resume::told(&lent.way.origin, failed));
     if let Some(room) = lent.room.take() {
         room.ended(failed.is_none());
     }

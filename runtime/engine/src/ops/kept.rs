@@ -53,6 +53,8 @@ pub(super) struct Origin {
     pub(super) place: Option<(String, u32)>,
     /// What trees were that it began with, by its mounts, before what another one left was laid over them.
     pub(super) began: Vec<(usize, Tree)>,
+    /// What ran in place of its own command, if something did.
+    pub(super) instead: Option<String>,
 }
 
 impl LocalEngine {

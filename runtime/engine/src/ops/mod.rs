@@ -11,13 +11,13 @@
 //! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
 //! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
-//! | exec | the op's bytes but inputs and proxy variables | the selected part of a read-only mount |
+//! | exec | the op's bytes but inputs and proxy variables; that it runs in a chroot | the selected part of a read-only mount |
 //! | file | the op's bytes but inputs | the paths a copy reads |
 //! | merge, diff | the op's bytes but inputs | none |
 //! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |
 //!
 //! Never in a key: what a cache mount holds, secrets' values, ssh agents, whether privileged steps are allowed, on which `terms`
-//! a step runs, what a device's name stands for. A definition's own bytes are: ids of caches, secrets and agents, where they are
+//! a step runs but the isolation, what a device's name stands for. A definition's own bytes are: ids of caches, secrets and agents, where they are
 //! mounted, names of devices, that a step is privileged.
 //!
 //! Inputs enter by their keys (see `rb-solver`), so the op's own bytes leave their digests out. What each key is made of is told as
@@ -52,6 +52,7 @@ use async_trait::async_trait;
 use rb_api::{Course, Event, EventKind, EventSink, KeyPart, KeyParts};
 use rb_llb::{Op as LlbKind, Vertex, VertexMeta};
 use rb_oci::Digest;
+use rb_snapshot::View;
 use rb_solver::{CacheInput, CacheMap, Context, Op, OpError, Weight};
 
 use crate::error::EngineError;
@@ -94,7 +95,11 @@ impl LlbOp {
         let platform = self.vertex.platform.as_ref();
         let (own, about, files) = match &self.vertex.op {
             LlbKind::Source(op) => self.source.parts(op),
-            LlbKind::Exec(op) => (parts::of_exec(op, platform, &self.meta), Vec::new(), None),
+            LlbKind::Exec(op) => {
+                let mut own = parts::of_exec(op, platform, &self.meta);
+                own.extend(chroot::part(&self.job.parts.steps));
+                (own, Vec::new(), None)
+            }
             LlbKind::File(op) => (parts::of_files(op, platform), Vec::new(), None),
             LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
                 (parts::of_digest(&self.vertex.op_digest()), Vec::<KeyPart>::new(), None)
@@ -138,6 +143,11 @@ pub use shell::{OpenStep, OpenTarget, ShellRequest};
 pub(crate) use source::{Asked, repository};
 pub use terms::StepTerms;
 
+/// Returns what can be read of a value, without copying.
+pub(crate) fn view(parts: &Parts, value: &Value) -> Result<View, EngineError> {
+    mounts::view(parts, value)
+}
+
 /// Returns a value as a tree of the store; a look at the user's folder is copied into one.
 pub(crate) fn as_tree(parts: &Parts, value: &Value) -> Result<Tree, EngineError> {
     mounts::tree(parts, value, "/")
@@ -169,7 +179,8 @@ impl Op for LlbOp {
                     crate::blocking(look).await?;
                 }
                 terms::refuse_foreign(&self.vertex).map_err(crate::op_error)?;
-                (exec::digest(&self.vertex, op), exec::slow_inputs(op, self.vertex.inputs.len()))
+                let digest = chroot::keyed(exec::digest(&self.vertex, op), &self.job.parts.steps);
+                (digest, exec::slow_inputs(op, self.vertex.inputs.len()))
             }
             LlbKind::File(op) => (self.vertex.op_digest(), file::slow_inputs(op, self.vertex.inputs.len())),
             LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
@@ -221,10 +232,12 @@ impl Op for LlbOp {
                 let terms = terms::Terms::of(&self.meta).map_err(crate::op_error)?;
                 let (vertex, emulator) = (self.vertex.clone(), self.emulator()?);
                 let name = self.meta.name().map_or_else(|| vertex.display(), ToOwned::to_owned);
-                let mut origin = kept::Origin { place: self.told.place.clone(), began: Vec::new() };
+                let mut origin =
+                    kept::Origin { place: self.told.place.clone(), began: Vec::new(), instead: None };
                 let mut op = op.clone();
                 if let Some(left) = self.left() {
                     is_resumed = true;
+                    origin.instead = left.command();
                     let left = (left, name.clone());
                     (op, inputs, origin.began) = resume::begin(cx, &self.job, left, (op, inputs)).await?;
                 }

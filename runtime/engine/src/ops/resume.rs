@@ -23,7 +23,7 @@ use rb_snapshot::{ContentDigest, ContentKey, Editor, Follow};
 use rb_solver::{Context, OpError, Stream};
 use rb_store::{SnapshotId, Store};
 
-use super::kept::{Kept, content};
+use super::kept::{Kept, Origin, content};
 use super::mounts;
 use crate::LocalEngine;
 use crate::error::EngineError;
@@ -223,6 +223,15 @@ impl Left {
         !self.command.is_empty()
     }
 
+    /// Returns what runs in place of the step's own command, as it may be typed.
+    pub(super) fn command(&self) -> Option<String> {
+        let word = |word: &String| match word.contains(|letter: char| letter.is_whitespace()) {
+            true => format!("'{word}'"),
+            false => word.clone(),
+        };
+        self.has_command().then(|| self.command.iter().map(word).collect::<Vec<_>>().join(" "))
+    }
+
     /// Sees to it that nothing of it goes: of steps that failed only the last are kept.
     fn hold(&mut self, store: &Store) -> Result<(), EngineError> {
         for snapshot in self.trees.iter().filter_map(|tree| tree.left.snapshot) {
@@ -245,6 +254,17 @@ impl Left {
             () if is_of_target() && (is_there || inputs.first() == other.inputs.first()) => Some(3),
             () => None,
         }
+    }
+}
+
+/// Says which command a failure is of, where that is not the one that is shown.
+pub(super) fn told(origin: &Origin, failed: EngineError) -> EngineError {
+    match (failed, &origin.instead) {
+        (EngineError::Exit { outcome, log_tail, help }, Some(instead)) => {
+            let subject = format!("`{instead}`, which ran instead,");
+            EngineError::Exit { outcome: outcome.replacen("the command", &subject, 1), log_tail, help }
+        }
+        (failed, _) => failed,
     }
 }
 

@@ -5,6 +5,7 @@ mod blob;
 mod git;
 mod http;
 pub(crate) mod repository;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -304,7 +305,11 @@ fn look_local(
         }
     }
     if attrs.get(attr::LOCAL_METADATA_TRANSFER).is_some_and(|value| value == "true") {
-        return Err(unsupported("a folder of which only the names are wanted", None));
+        // What that gives is a list with times and ids of this machine, to decide by what else to send: here nothing is sent, so
+        // whoever asks for the files has them for nothing, and a result that depends on such a list is another one everywhere.
+        let help =
+            "leave `local.metadatatransfer` out: the folder is read where it is, and only what is used of it";
+        return Err(unsupported("a folder of which only the names are wanted", Some(help)));
     }
     let mut exclude = patterns(attrs, attr::LOCAL_EXCLUDE_PATTERNS)?;
     let asked = |path: &String| include.contains(path);

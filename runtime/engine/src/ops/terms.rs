@@ -40,10 +40,10 @@ pub struct StepTerms {
     pub shm_bytes: Option<u64>,
     /// Who runs programs of other machines.
     pub emulators: Emulators,
-    /// Another runtime that runs commands; our own sandbox if there is none. As all terms it is in no key: each is given the same
+    /// Another runtime that runs commands; our own sandbox if there is none. As other terms it is in no key: each is given the same
     /// root, mounts, rights, limits and network, and what it cannot do is refused, so a result is the same whoever made it.
     pub runtime: Option<Runtime>,
-    /// What commands run in. In no key either: what a chroot cannot do as a sandbox does is refused, or noticed.
+    /// What commands run in. Alone of all terms it is in keys: in a chroot a command sees the machine's name, and no `/proc`.
     pub isolation: Isolation,
     /// Where devices of this machine are described; those of the later folder win.
     pub device_folders: Vec<PathBuf>,

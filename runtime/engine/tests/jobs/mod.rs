@@ -214,6 +214,72 @@ fn a_look_tells_what_would_run_and_makes_nothing() {
     });
 }
 
+/// A server of one file, which has what is in `content` and its tag; it ends with the test.
+fn server(content: &Arc<Mutex<&'static str>>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = listener.local_addr().expect("has one");
+    let content = Arc::clone(content);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("connects");
+            let mut text = Vec::new();
+            while !text.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if std::io::Read::read(&mut stream, &mut byte).expect("reads") == 0 {
+                    break;
+                }
+                text.push(byte[0]);
+            }
+            let body = *content.lock().expect("whole");
+            let tag = format!("\"{body}\"");
+            let is_known = String::from_utf8_lossy(&text).contains(&tag);
+            let (status, body) = if is_known { ("304 Not Modified", "") } else { ("200 OK", body) };
+            let length = body.len();
+            let reply = format!(
+                "HTTP/1.1 {status}\r\nETag: {tag}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            std::io::Write::write_all(&mut stream, reply.as_bytes()).expect("writes");
+        }
+    });
+    format!("http://{address}/file")
+}
+
+#[test]
+fn a_look_at_a_file_of_the_web_that_has_changed_tells_what_follows() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let looks = || JobOptions { course: Course::Look, ..bench.options() };
+    let content = Arc::new(Mutex::new("one"));
+    let url = server(&content);
+    let web = State::source(url, BTreeMap::new(), None, NodeMeta::named("download"));
+    let first = copy(&web, "/file", &State::scratch(), "/first");
+    let second = file(&first, "/second");
+    bench.solve_with(bench.options(), make(&second)).expect("solves");
+    let fates = |looked: Vec<Outlook>| -> Vec<String> {
+        looked.into_iter().map(|outlook| format!("{}: {:?}", outlook.name, outlook.fate)).collect()
+    };
+    let root = Root { label: "root".to_owned(), definition: definition(&second) };
+    with_job(&bench, looks(), async |job, _| {
+        let seen = fates(job.look(std::slice::from_ref(&root)).await.expect("looks"));
+        assert!(seen.iter().all(|fate| fate.contains("Cached") || fate.contains("NotNeeded")), "{seen:?}");
+    });
+    *content.lock().expect("whole") = "two";
+    with_job(&bench, looks(), async |job, _| {
+        let seen = fates(job.look(std::slice::from_ref(&root)).await.expect("looks"));
+        let after = "Unknown { after: Some(\"download\") }";
+        assert_eq!(
+            seen,
+            [
+                "download: Unknown { after: None }".to_owned(),
+                format!("COPY /file /first: {after}"),
+                format!("mkfile /second: {after}"),
+            ]
+        );
+    });
+}
+
 #[test]
 fn a_job_that_keeps_going_tells_every_failure_and_tries_none_twice() {
     if !is_root() {

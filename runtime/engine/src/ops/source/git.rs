@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rb_api::{KeyPart, PartKind, PullPolicy};
+use rb_api::{Course, KeyPart, PartKind, PullPolicy};
 use rb_exec::{ExecError, HostCommand, KillSwitch};
 use rb_llb::{SourceOp, attr};
 use rb_oci::Digest;
@@ -81,7 +81,6 @@ struct Known {
 pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> Result<GitSource, OpError> {
     let refused = |what: &str| Err(crate::op_error(unsupported(what, None)));
     for (name, what) in [
-        (attr::GIT_SIGNATURE_PREFIX, "the signature of a commit"),
         (attr::GIT_BUNDLE, "a bundle as a source of git"),
         (attr::GIT_CHECKOUT_BUNDLE, "a bundle as the result of a source of git"),
     ] {
@@ -92,6 +91,19 @@ pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> 
     let identifier = op.scheme().1;
     let request = GitRequest::parse(identifier, &op.attrs).map_err(|error| crate::op_error(error.into()))?;
     let pinned = pin(Who::Vertex(cx), job, &request).await?;
+    if request.signed.is_some() {
+        // A look fetches nothing.
+        if job.course == Course::Look {
+            return Err(OpError::withheld());
+        }
+        // Before it has a key, so that no stored result stands in for one that is not signed.
+        let (wanted, found) = (request.clone(), pinned.clone());
+        with_git(Who::Vertex(cx), job, &request, move |job, connection| {
+            let now = u64::try_from(job.parts.store.now_unix()).unwrap_or_default();
+            Ok(git::verify(connection, &wanted, &found, now)?)
+        })
+        .await?;
+    }
     Ok(GitSource { request, pinned })
 }
 
@@ -229,10 +241,14 @@ fn connected<T>(
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|source| GitError::Io { action: "create", path: folder.clone(), source })
         .map_err(SourceError::Git)?;
-    let agent = match &request.ssh {
-        Some(id) if request.remote.is_ssh() => {
+    let ssh_command = request.ssh_command(&*job.session);
+    let lent = request.ssh.as_ref().filter(|_| request.remote.is_ssh());
+    let lent = lent.map(|id| (id, job.session.ssh(id)));
+    let agent = match lent {
+        // The user's own command may know keys itself.
+        Some((_, None)) if ssh_command.is_some() => None,
+        Some((id, agent)) => {
             let remote = request.remote.to_string();
-            let agent = job.session.ssh(id);
             let agent =
                 agent.ok_or_else(|| SourceError::Git(GitError::NoAgent { remote, id: id.clone() }))?;
             let path = parts.store.temp_path();
@@ -242,7 +258,7 @@ fn connected<T>(
             };
             Some((lent.map_err(failed)?, path.clone()))
         }
-        _ => None,
+        None => None,
     };
     let known_hosts = request.known_hosts.as_ref().map(|text| Written::new(&parts.store, text.as_bytes()));
     let known_hosts = known_hosts.transpose()?;
@@ -266,6 +282,7 @@ fn connected<T>(
         authorization: request.authorization(&*job.session),
         agent: agent.as_ref().map(|(_, path)| path.as_path()),
         known_hosts: known_hosts.as_ref().map(|file| file.0.as_path()),
+        ssh_command,
         env: &env,
         tell: &tell,
         room: &|| match store.check_space() {

@@ -14,11 +14,12 @@ use rb_llb::{SourceOp, attr};
 use rb_oci::Digest;
 use rb_registry::{Notice, RegistryError, Validators, WebAnswer, WebFile, WebRequest};
 use rb_solver::{Context, OpError, Progress};
-use rb_sources::SingleFile;
+use rb_sources::signature::{Moment, Signed};
 use rb_sources::web::{FileRequest, host_of};
+use rb_sources::{SingleFile, SourceError};
 use serde::{Deserialize, Serialize};
 
-use super::unsupported;
+use super::{unsupported, upload};
 use crate::error::EngineError;
 use crate::fetch::{self, Listener, Waits};
 use crate::images::content::Part;
@@ -48,15 +49,75 @@ pub(super) struct Known {
 /// Finds what a URL stands for.
 pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> Result<WebSource, OpError> {
     let url = &op.identifier;
-    if op.attrs.keys().any(|name| name.starts_with(attr::HTTP_SIGNATURE_PREFIX)) {
-        return Err(crate::op_error(unsupported("the signature of a file of the web", None)));
+    let unknown = |name: &&String| {
+        name.starts_with(attr::HTTP_SIGNATURE_PREFIX)
+            && ![attr::HTTP_SIGNATURE_KEYS, attr::HTTP_SIGNATURE].contains(&name.as_str())
+    };
+    if let Some(name) = op.attrs.keys().find(unknown) {
+        return Err(crate::op_error(unsupported(format!("the attribute `{name}`"), None)));
     }
     let wanted = FileRequest::parse(&op.attrs).map_err(|error| crate::op_error(error.into()))?;
+    let source = found(cx, job, url, &wanted).await?;
+    if let Some(signed) = wanted.signed {
+        verify(cx, job, &source, signed).await?;
+    }
+    Ok(source)
+}
+
+/// Verifies the signature of a file. Before it has a key, so that no stored result stands in for one that is not signed.
+async fn verify(
+    cx: &Context,
+    job: &Arc<JobContext>,
+    source: &WebSource,
+    signed: Signed,
+) -> Result<(), OpError> {
+    let (store, file) = (job.parts.store.clone(), source.file.clone());
+    let digest = file.digest;
+    if job.course == Course::Look {
+        let store = store.clone();
+        // A look fetches nothing.
+        if !crate::blocking(move || Ok(store.has_blob(&digest)?)).await? {
+            return Err(OpError::withheld());
+        }
+    } else {
+        bring(cx, job, source).await?;
+    }
+    crate::blocking(move || {
+        let mut open = || -> std::io::Result<Box<dyn std::io::Read>> {
+            Ok(Box::new(store.blob_reader(&digest).map_err(std::io::Error::other)?))
+        };
+        let now = u64::try_from(store.now_unix()).unwrap_or_default();
+        let verified = signed.verify(&mut open, Moment { now, reject_expired: false });
+        Ok(verified.map_err(|source| SourceError::Signature { name: file.name, source })?)
+    })
+    .await
+}
+
+/// Finds the file that a URL stands for, be it signed or not.
+async fn found(
+    cx: &Context,
+    job: &Arc<JobContext>,
+    url: &String,
+    wanted: &FileRequest,
+) -> Result<WebSource, OpError> {
     let authorization = wanted
         .authorization(url, &*job.session)
         .map_err(|id| crate::op_error(EngineError::NoSecret { id }))?;
     let headers = wanted.headers.clone();
     let request = WebRequest { url: url.clone(), authorization, headers, known: None };
+    if let Some(id) = upload::id_of(url) {
+        let receive = async {
+            let digest = upload::receive(job, id, Listener::of(cx)).await?;
+            Ok(Known { digest, validators: Validators::default(), disposition: None })
+        };
+        let known = job.asked.files.get(cx.cancelled(), url.clone(), receive).await?;
+        if let Some(expected) = wanted.checksum.filter(|expected| *expected != known.digest) {
+            let reason = format!("has the digest {}, and {expected} is wanted", known.digest);
+            let what = "what the client sends".to_owned();
+            return Err(crate::op_error(EngineError::Image { what, reason, help: None }));
+        }
+        return Ok(WebSource { file: wanted.file(url, None, known.digest, 0), request, checksum: None });
+    }
     if let Some(digest) = wanted.checksum {
         return Ok(WebSource { file: wanted.file(url, None, digest, 0), request, checksum: Some(digest) });
     }
@@ -84,6 +145,10 @@ pub(super) async fn bring(
     };
     if has().await? {
         return Ok(source.file.clone());
+    }
+    if let Some(id) = upload::id_of(&source.request.url) {
+        // It came, and is gone: nobody can send it again.
+        return Err(crate::op_error(SourceError::NotSent { name: id.to_owned() }.into()));
     }
     let bring = async {
         let listener = Listener::of(cx);
