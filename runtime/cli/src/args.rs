@@ -9,10 +9,12 @@
 //! `earthly`, the few words that mean something else there are read as Earthly does ([`as_earthly`]).
 
 mod artifacts;
+mod bake;
 mod build;
 mod cache;
 mod calls;
 mod course;
+mod dockerfile;
 mod history;
 mod image;
 mod limits;
@@ -33,12 +35,16 @@ use std::path::Path;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use artifacts::ArtifactCalls;
+pub(crate) use bake::{BakeArgs, BakeList};
 pub(crate) use build::{
     BuildOptions, Hidden, IsolationChoice, ProgressChoice, PullChoice, StepNetworkChoice,
 };
 pub(crate) use cache::{CacheCommand, CacheFilter, DuArgs, PinArgs, PruneArgs};
 pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
+pub(crate) use dockerfile::{
+    Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
+};
 pub(crate) use history::{
     HistoryCommand, HistoryExportArgs, HistoryImportArgs, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs,
     HistoryShowArgs,
@@ -47,8 +53,8 @@ pub(crate) use image::{
     ImageCommand, ImageCopyArgs, ImageInspectArgs, ImageLoadArgs, ImageLsArgs, ImagePullArgs, ImagePushArgs,
     ImageSaveArgs, ListFormat, SaveChoice, TypesChoice,
 };
-pub(crate) use limits::{Cpus, LimitOptions};
-pub(crate) use llb::{CompileArgs, SolveArgs};
+pub(crate) use limits::{Cpus, LimitOptions, Ulimit};
+pub(crate) use llb::{CompileArgs, FrontendChoice, ResolverChoice, SolveArgs};
 pub(crate) use login::{LoginArgs, LogoutArgs, RegistryArgs};
 pub(crate) use logs::LogsArgs;
 pub(crate) use look::{
@@ -103,6 +109,10 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build a Dockerfile, as `docker build` does
+    Build(Box<DockerfileArgs>),
+    /// Show what a bake file says is to be built
+    Bake(Box<BakeArgs>),
     /// Run an image, or a target, which is built first if need be
     Run(Box<RunArgs>),
     /// Open a shell where a step failed, or in what a target becomes

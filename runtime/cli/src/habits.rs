@@ -12,9 +12,18 @@ use crate::args::{Args, ArgsError};
 
 /// Instead of an option, where `rb` has something.
 const INSTEAD: &[(&[&str], &str)] = &[
-    (&["-f", "--file"], "a target names its folder: `rb DIR+TARGET`; Dockerfiles come later"),
-    (&["--target"], "name the target itself: `rb +TARGET`"),
-    (&["-t", "--tag"], "`SAVE IMAGE NAME` in the Buildfile names the image"),
+    (
+        &["-f", "--file"],
+        "a target names its folder: `rb DIR+TARGET`; `rb build -f FILE DIR` builds a Dockerfile",
+    ),
+    (
+        &["--target"],
+        "name the target itself: `rb +TARGET`; `rb build --target STAGE DIR` builds a Dockerfile",
+    ),
+    (
+        &["-t", "--tag"],
+        "`SAVE IMAGE NAME` in the Buildfile names the image; `rb build -t NAME DIR` builds a Dockerfile",
+    ),
     (&["--ssh-auth-sock"], "`--ssh default=SOCKET` in front of the target names another agent"),
     (
         &["--cpu-shares", "--cpu-quota", "--cpu-period"],
@@ -88,6 +97,58 @@ const NONE_YET: &[&str] = &[
     "--version-flag-overrides",
 ];
 
+/// Options of `docker build`, `docker buildx build` and `buildah build` that `rb build` cannot honour, and what it does about them.
+const OF_BUILD: &[(&[&str], &str)] = &[
+    (&["--builder"], "leave it out: rb itself builds, and needs no builder"),
+    (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
+    (&["--policy", "--source-policy-file"], "leave it out: this version of rb knows no policies"),
+    (
+        &["-v", "--volume"],
+        "a step sees files of this machine by a further context: `--build-context data=./data`, `RUN --mount=from=data,target=/data …`",
+    ),
+    (
+        &["--security-opt", "--cap-add", "--cap-drop"],
+        "leave it out: `RUN --security=insecure` has all rights, with --allow security.insecure",
+    ),
+    (&["--device"], "`RUN --device=NAME` asks for one, `--allow device=NAME` gives it"),
+    (
+        &["--tls-verify", "--cert-dir", "--authfile", "--creds", "--retry", "--retry-delay"],
+        "leave it out: `rb login` logs in, and config.toml says how registries are reached: `rb help registries`",
+    ),
+    (&["--dns", "--dns-search", "--dns-option"], "leave it out: names are resolved as on this machine"),
+    (
+        &["--ignorefile"],
+        "name it after the Dockerfile: `Dockerfile.dockerignore` counts before `.dockerignore`",
+    ),
+    (&["--arch", "--os", "--variant"], "`--platform OS/ARCH` says both"),
+    (&["--all-platforms"], "name them: `--platform linux/amd64,linux/arm64`"),
+    (&["--manifest"], "`--platform` with several platforms makes an index, under the name of -t"),
+    (
+        &["--from"],
+        "write the base as an argument, `ARG BASE` and `FROM $BASE`, or replace it: `--build-context NAME=docker-image://OTHER`",
+    ),
+    (&["--cpp-flag"], "leave it out: Dockerfiles are not preprocessed"),
+    (
+        &[
+            "--userns",
+            "--userns-uid-map",
+            "--userns-gid-map",
+            "--group-add",
+            "--ipc",
+            "--pid",
+            "--uts",
+            "--cgroupns",
+        ],
+        "leave it out: steps run apart from all others",
+    ),
+    (&["--runtime-flag"], "leave it out; `rb --runtime NAME build …` names another runtime"),
+    (
+        &["--stream", "--disable-content-trust"],
+        "leave it out: there is no daemon that a context would be sent to",
+    ),
+    (&["--squash-all"], "`--squash` makes one layer of all"),
+];
+
 /// Options of `docker run`, and what `rb run` does about them.
 const OF_RUN: &[(&[&str], &str)] = &[
     (&["-d", "--detach"], "leave it out and end the line with `&`: the program ends with rb"),
@@ -149,7 +210,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["prune", "system"], "did you mean `rb cache prune`? `rb cache du` shows what is kept"),
     (&["info", "bootstrap"], "did you mean `rb doctor`?"),
     (&["version"], "did you mean `rb --version`?"),
-    (&["buildx", "bake", "builder"], "targets need none: `rb +TARGET`"),
+    (&["buildx", "builder"], "targets need none: `rb +TARGET`"),
     (&["list", "targets", "tasks"], "did you mean `rb ls`?"),
     (
         &["clean", "clear", "gc", "du", "df", "reset"],
@@ -188,7 +249,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["registry", "auth"], "`rb login HOST` logs in; more in `rb help registries`"),
     (&["update", "upgrade", "self-update"], "install the newer version over this one; what is stored stays"),
     (&["search"], "registries are searched in a browser; `rb image pull NAME` takes what is found"),
-    (&["docker-build"], "Dockerfiles come later"),
+    (&["docker-build", "bud", "dockerfile"], "did you mean `rb build .`? it builds a Dockerfile"),
 ];
 
 /// Commands that others have below one of ours, and what `rb` has instead.
@@ -197,7 +258,11 @@ const BELOW: &[(&str, &[&str], &str)] = &[
     ("cache", &["ls", "list"], "did you mean `rb cache du`?"),
     ("image", &["prune"], "`rb image rm NAME` removes an image; its layers stay, for builds"),
     ("image", &["history"], "did you mean `rb image inspect`?"),
-    ("image", &["build"], "targets need no command: `rb +TARGET`"),
+    (
+        "image",
+        &["build"],
+        "did you mean `rb build .`? it builds a Dockerfile; targets need no command: `rb +TARGET`",
+    ),
     ("image", &["import"], "did you mean `rb image load`?"),
     ("image", &["export"], "did you mean `rb image save`?"),
 ];
@@ -247,6 +312,13 @@ pub(crate) fn of_below(parent: &str, word: &str) -> Option<Habit> {
         message: format!("there is no command `rb {parent} {word}`"),
         help: Some((*help).to_owned()),
     })
+}
+
+/// Tells of an option that others have behind `build`.
+pub(crate) fn of_build(option: &str) -> Option<Habit> {
+    let option = bare(option);
+    let help = find(OF_BUILD, option)?;
+    Some(Habit { message: format!("`{option}` is not part of `rb build`"), help: Some(help) })
 }
 
 /// Tells of an option of `docker run`.
@@ -371,16 +443,18 @@ mod tests {
     }
 
     #[test]
-    fn what_run_has_is_not_said_to_be_missing() {
+    fn what_run_and_build_have_is_not_said_to_be_missing() {
         let table = Args::command();
-        let run = table.find_subcommand("run").expect("is a command");
-        for option in OF_RUN.iter().flat_map(|(names, _)| *names) {
-            let names = |known: &clap::Arg| {
-                let long = known.get_long().map(|name| format!("--{name}"));
-                let short = known.get_short().map(|name| format!("-{name}"));
-                [long, short].contains(&Some((*option).to_owned()))
-            };
-            assert!(!run.get_arguments().any(names), "{option}");
+        for (command, options) in [("run", OF_RUN), ("build", OF_BUILD)] {
+            let command = table.find_subcommand(command).expect("is a command");
+            for option in options.iter().flat_map(|(names, _)| *names) {
+                let names = |known: &clap::Arg| {
+                    let long = known.get_long().map(|name| format!("--{name}"));
+                    let short = known.get_short().map(|name| format!("-{name}"));
+                    [long, short].contains(&Some((*option).to_owned()))
+                };
+                assert!(!command.get_arguments().any(names), "{option}");
+            }
         }
     }
 }

@@ -215,6 +215,18 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 impl OutputSpec {
+    /// Says what the latest time is that it shows, unless it says so itself.
+    pub(crate) fn no_later_than(mut self, seconds: Option<i64>) -> Self {
+        match &mut self {
+            Self::Archive { format: ImageFormat { epoch_seconds, .. }, .. }
+            | Self::Load { format: ImageFormat { epoch_seconds, .. }, .. }
+            | Self::Image { format: ImageFormat { epoch_seconds, .. }, .. }
+            | Self::Tar { epoch_seconds, .. } => *epoch_seconds = epoch_seconds.or(seconds),
+            Self::Local { .. } => {}
+        }
+        self
+    }
+
     /// Tells whether it goes to standard output.
     pub(crate) fn is_stdout(&self) -> bool {
         self.dest() == Some(Dest::Stdout)

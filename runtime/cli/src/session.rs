@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rb_oci::Digest;
-use rb_session::{HiddenFile, LocalDir, Secret, Session, SshAgent};
+use rb_session::{GitAccess, HiddenFile, LocalDir, Secret, Session, SshAgent};
 
 use crate::settings::given::OwnFile;
 use crate::world::inside;
@@ -22,17 +22,23 @@ pub(crate) struct WorkspaceSession {
     secrets: BTreeMap<String, Secret>,
     own_files: Vec<OwnFile>,
     agents: BTreeMap<String, SshAgent>,
+    git: BTreeMap<String, GitAccess>,
 }
 
 impl WorkspaceSession {
     /// Lends what lies below `root`, which has no links, and what is reached from it by `..`; and these secrets.
     pub(crate) fn new(root: PathBuf, secrets: BTreeMap<String, Secret>, own_files: Vec<OwnFile>) -> Self {
-        Self { root, secrets, own_files, agents: BTreeMap::new() }
+        Self { root, secrets, own_files, agents: BTreeMap::new(), git: BTreeMap::new() }
     }
 
     /// Lends these ssh agents, too.
     pub(crate) fn with_agents(self, agents: BTreeMap<String, SshAgent>) -> Self {
         Self { agents, ..self }
+    }
+
+    /// Reaches git repositories so, by their origins.
+    pub(crate) fn with_git_access(self, git: BTreeMap<String, GitAccess>) -> Self {
+        Self { git, ..self }
     }
 
     fn folder(&self, dir: &str) -> Option<PathBuf> {
@@ -71,6 +77,10 @@ impl Session for WorkspaceSession {
 
     fn ssh(&self, id: &str) -> Option<SshAgent> {
         self.agents.get(id).cloned()
+    }
+
+    fn git_access(&self, origin: &str) -> GitAccess {
+        self.git.get(origin).cloned().unwrap_or_default()
     }
 
     fn cache_scope(&self) -> String {

@@ -12,6 +12,7 @@ mod git;
 pub(crate) mod given;
 pub(crate) mod in_force;
 pub(crate) mod keys;
+pub(crate) mod lent;
 mod memory;
 mod network;
 pub(crate) mod registry;

@@ -36,6 +36,16 @@ pub(crate) enum SizeError {
         /// As written.
         text: String,
     },
+    /// No step would fit in it.
+    #[error("`{text}` is {bytes} bytes, and a step takes more than that: did you mean `{number}g`?")]
+    TooLittle {
+        /// As written.
+        text: String,
+        /// What that is.
+        bytes: u64,
+        /// What of it is the number.
+        number: String,
+    },
 }
 
 impl SizeError {
@@ -46,9 +56,17 @@ impl SizeError {
             Self::PartOfAByte { text } => {
                 format!("without a unit a size is a whole number of bytes; write `{text}GB` or `{text}MB`")
             }
+            Self::TooLittle { number, .. } => {
+                format!(
+                    "without a unit a size is in bytes; write `{number}g` or `{number}m`, 4m is the least"
+                )
+            }
         }
     }
 }
+
+/// Less memory than this is a slip of the pen: a shell alone takes as much.
+const LEAST_BUDGET: u64 = 4 << 20;
 
 const OF_DISK: &str = "`20GB`, `512MiB` or `10%`";
 const OF_STORAGE: &str = "`20GB`";
@@ -66,6 +84,12 @@ pub(crate) fn memory_budget(text: &str) -> Result<Amount, SizeError> {
     match amount(text, Thousands::Binary, OF_MACHINE)? {
         Amount::Bytes(0) | Amount::Percent(0) => {
             Err(SizeError::NoSize { text: text.to_owned(), examples: OF_MACHINE })
+        }
+        Amount::Bytes(bytes) if bytes < LEAST_BUDGET => {
+            let text = text.trim().to_owned();
+            let number =
+                text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).trim_end().to_owned();
+            Err(SizeError::TooLittle { text, bytes, number })
         }
         amount => Ok(amount),
     }
@@ -221,6 +245,17 @@ mod tests {
             "`1.5` is no whole number of bytes: it lacks a unit, such as in `1.5GB`"
         );
         assert!(error.help().contains("`1.5GB`"), "{}", error.help());
+    }
+
+    #[test]
+    fn a_budget_in_which_nothing_fits_is_a_slip() {
+        for (text, meant) in [("4", "4g"), ("4096k", ""), ("512 kb", "512g"), ("4194303", "4194303g")] {
+            match (memory_budget(text), meant) {
+                (Ok(amount), "") => assert_eq!(amount, Amount::Bytes(4 << 20)),
+                (Err(error), meant) => assert!(error.to_string().contains(&format!("`{meant}`?")), "{error}"),
+                (Ok(amount), _) => panic!("{text}: {amount:?}"),
+            }
+        }
     }
 
     proptest! {

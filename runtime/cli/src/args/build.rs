@@ -82,7 +82,7 @@ pub(crate) struct BuildOptions {
     ///
     /// `chroot` is for containers and pods without privileges, where no sandbox can be made: a root of its own, and no more. It
     /// implies --step-network=host, needs root, and copies the root of each step. Steps have no /proc; what needs a mount, such as
-    /// `FROM @host`, a device or --network=none, is refused. Results are the same, and found again. `rb doctor` tells what is possible.
+    /// `FROM @host`, a device or --network=none, is refused. What such steps make is found again by such steps only. `rb doctor` tells what is possible.
     #[arg(
         long,
         value_name = "sandbox|chroot",
@@ -189,7 +189,7 @@ pub(crate) struct BuildOptions {
 }
 
 /// Reads a number of things of which there is at least one.
-fn count(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a number, 1 or more".to_owned())
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::BuildOptions;
 use crate::output_spec::OutputSpec;
@@ -27,9 +27,38 @@ pub(crate) struct CompileArgs {
     /// Write the marshalled definition to a file; `-` is stdout
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Language of what is compiled
+    ///
+    /// `dockerfile` takes a context instead of a target, and prints what would be asked of an engine, with made-up images.
+    #[arg(long, value_enum, default_value_t, hide = true, help_heading = "Input")]
+    pub(crate) frontend: FrontendChoice,
+    /// An option of the frontend
+    #[arg(long, value_name = "NAME=VALUE", value_parser = option, hide = true, help_heading = "Input")]
+    pub(crate) opt: Vec<(String, String)>,
+    /// Where images are looked up
+    #[arg(long, value_enum, default_value_t, hide = true, help_heading = "Input")]
+    pub(crate) resolver: ResolverChoice,
     /// The target and its arguments
     #[arg(value_name = "TARGET", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<OsString>,
+}
+
+/// `--frontend`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FrontendChoice {
+    /// Targets of build files
+    #[default]
+    Buildfile,
+    /// A Dockerfile
+    Dockerfile,
+}
+
+/// `--resolver`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResolverChoice {
+    /// Every image exists, its digest made of its name
+    #[default]
+    Golden,
 }
 
 /// `rb solve`
@@ -56,6 +85,13 @@ pub(crate) struct SolveArgs {
     pub(crate) output: Vec<OutputSpec>,
     /// The definition; `-` is stdin
     pub(crate) file: PathBuf,
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, PathBuf), String> {

@@ -15,8 +15,8 @@ Told is each step that would run, in order, and why, in the words of `rb why`; a
 to make may run, or be found when that is made. Nothing is run, written or pulled; what names of images stand for is asked as \
 by any build.
 
-A step's time is the median of its last runs in this workspace; `~` stands for those with other arguments, `?` for a step \
-that never ran. Work is the sum of the times. The end is reckoned as steps are started: in order, each once what it needs is \
+A step's time is the median of its last runs in this workspace; `~` stands for those with other arguments, or of the \
+command that stood in its place, `?` for a step that never ran. Work is the sum of the times. The end is reckoned as steps are started: in order, each once what it needs is \
 made and one of --jobs is free; what pulling, WAIT, --memory-budget and the writing of outputs take is not in it. To pull are \
 layers that are not here, as manifests say their sizes.
 

@@ -141,18 +141,13 @@ pub(super) async fn load(
             )),
         };
     }
-    let text = |name| Environment::pass_on(name).and_then(|value| value.into_string().ok());
-    let places = LoadPlaces {
-        loader: match output.load {
-            None | Some(LoadChoice::Auto) => None,
-            Some(LoadChoice::Docker) => Some(Loader::Docker),
-            Some(LoadChoice::Podman) => Some(Loader::Podman),
-            Some(LoadChoice::Containerd) => Some(Loader::Containerd),
-        },
-        docker_host: text("DOCKER_HOST"),
-        runtime_directory: text("XDG_RUNTIME_DIR").map(Into::into),
-        containerd_address: text("CONTAINERD_ADDRESS").filter(|address| !address.is_empty()),
+    let loader = match output.load {
+        None | Some(LoadChoice::Auto) => None,
+        Some(LoadChoice::Docker) => Some(Loader::Docker),
+        Some(LoadChoice::Podman) => Some(Loader::Podman),
+        Some(LoadChoice::Containerd) => Some(Loader::Containerd),
     };
+    let places = load_places(loader);
     let kill = KillSwitch::new();
     // Dropping the future, as a signal does, ends what was started.
     let _guard = KillOnDrop(kill.clone());
@@ -162,6 +157,22 @@ pub(super) async fn load(
         Ok(done) => Ok(Loaded { report: Some(done?), notes }),
         Err(error) => Err(Failure::environment("a thread that loads images died", &error)),
     }
+}
+
+/// Returns where to look for who keeps images.
+fn load_places(loader: Option<Loader>) -> LoadPlaces {
+    let text = |name| Environment::pass_on(name).and_then(|value| value.into_string().ok());
+    LoadPlaces {
+        loader,
+        docker_host: text("DOCKER_HOST"),
+        runtime_directory: text("XDG_RUNTIME_DIR").map(Into::into),
+        containerd_address: text("CONTAINERD_ADDRESS").filter(|address| !address.is_empty()),
+    }
+}
+
+/// Tells whether a Docker can be handed images.
+pub(super) fn has_docker() -> bool {
+    load_places(None).has_docker()
 }
 
 struct KillOnDrop(KillSwitch);

@@ -87,7 +87,9 @@ impl<'a> Build<'a> {
         let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
         let agents =
             crate::settings::steps::with_own_agent(settings.agents.clone(), settings.own_agent.as_deref());
-        let session = WorkspaceSession::new(root.clone(), secrets, own_files).with_agents(agents);
+        let session = WorkspaceSession::new(root.clone(), secrets, own_files)
+            .with_agents(agents)
+            .with_git_access(settings.git.access());
         let session = Arc::new(session);
         let (course, annotations) = (Course::Stop, Vec::new());
         Ok(Self { settings, root, targets, course, workspace, session, annotations })
@@ -266,6 +268,8 @@ impl Started<'_> {
         failures.extend(
             own.into_iter().map(|item| Failure::Diagnostics { items: vec![item], sources: sources.clone() }),
         );
+        // So is one that failed while a failure was dealt with.
+        plan.warnings.retain(|item| !failures.iter().any(|failure| failure.is_of_step(&item.message)));
         let display = self.build.settings.display;
         if display.mode != ProgressMode::Quiet {
             self.progress.say(&report::warnings(&plan.warnings, &sources, display, terminal_columns()));

@@ -3,13 +3,15 @@
 //! Images are resolved, so that the text names digests; nothing is built, unless the build file asks for the outcome of
 //! a command, and nothing is written.
 
+mod dockerfile;
+
 use rb_llb::{dump, to_json};
 
 use super::build::Build;
 use super::gateway::Settling;
 use super::record::Asked;
 use super::workbench::Workbench;
-use crate::args::{CompileArgs, TargetCall};
+use crate::args::{CompileArgs, FrontendChoice, TargetCall};
 use crate::habits::refuse_option;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -17,6 +19,9 @@ use crate::settings::Settings;
 
 /// Prints the graph of a target's filesystem, or writes it to a file.
 pub(super) fn execute(settings: &Settings, compile: &CompileArgs) -> Result<u8, Failure> {
+    if compile.frontend == FrontendChoice::Dockerfile {
+        return dockerfile::execute(settings, compile);
+    }
     refuse_option("compile", &compile.words)?;
     let call = TargetCall::parse(&compile.words)?;
     if !compile.words.first().is_some_and(|word| TargetCall::is_target(word)) {

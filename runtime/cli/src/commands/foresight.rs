@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rb_api::{Course, Export, Fate, ImageName, LayoutPlace, Outlook, Place, SolveError};
 use rb_diag::{Diagnostic, ErrorKind};
-use rb_frontend::Effect;
+use rb_frontend::{Effect, Untaken};
 use rb_oci::Digest;
 use serde_json::{Value, json};
 
@@ -49,7 +49,8 @@ pub(super) type Heard = (Document, Lists);
 impl Foresight {
     /// Returns the targets that were planned, and where some stop; what is wrong with the build files is an error.
     pub(super) fn planned(self) -> Result<(Vec<String>, Vec<String>), Failure> {
-        let stops = self.stops();
+        // What is done where something fails is none of what would run.
+        let stops = self.planned.stopped.iter().map(stop).collect();
         let Planned { plan, failures, stopped: _ } = self.planned;
         if !failures.is_empty() {
             return Err(Failure::several(failures));
@@ -60,18 +61,35 @@ impl Foresight {
 
     /// Returns where targets stop, in words.
     pub(super) fn stops(&self) -> Vec<String> {
-        self.planned.stopped.iter().map(stop).collect()
+        self.planned.stopped.iter().map(stop).chain(self.open().into_iter().map(untaken)).collect()
     }
 
     /// The same for programs.
     pub(super) fn stopped(&self) -> Value {
         let stopped = self.planned.stopped.iter();
-        stopped.map(|item| json!({ "message": item.message, "trail": item.trail })).collect()
+        let stopped = stopped.map(|item| json!({ "message": item.message, "trail": item.trail }));
+        let open = self.open();
+        let open =
+            open.iter().map(|one| json!({ "message": untaken(one), "trail": [format!("in {}", one.label)] }));
+        stopped.chain(open).collect()
     }
 
     /// Tells whether the whole graph is known.
     pub(super) fn is_complete(&self) -> bool {
-        self.planned.stopped.is_empty() && self.planned.failures.is_empty()
+        self.planned.stopped.is_empty() && self.planned.failures.is_empty() && self.open().is_empty()
+    }
+
+    /// Returns what is done only where something fails that would run.
+    fn open(&self) -> Vec<&Untaken> {
+        let is_settled = |fate: &Fate| matches!(fate, Fate::Cached(_) | Fate::NotNeeded);
+        let running: BTreeSet<Digest> = self
+            .outlooks
+            .iter()
+            .filter(|outlook| !is_settled(&outlook.fate))
+            .map(|outlook| outlook.vertex)
+            .collect();
+        let untaken = self.planned.plan.untaken.iter();
+        untaken.filter(|one| !one.after.is_disjoint(&running)).collect()
     }
 
     /// Returns what would be written, a line each.
@@ -298,6 +316,14 @@ fn stop(item: &Diagnostic) -> String {
         item.trail.first().map(|first| first.trim_start_matches("in ").to_owned()).unwrap_or_default();
     let message = clean(&item.message, false);
     format!("{message}; what {target} does then is not known before it has")
+}
+
+/// Returns what is not known because nothing has failed.
+fn untaken(one: &Untaken) -> String {
+    let (what, target) = (&one.what, clean(&one.label, false));
+    format!(
+        "{what} of {target} runs only if something it guards fails; what it does then is not known before"
+    )
 }
 
 fn summary(seen: &Foresight) -> String {

@@ -16,7 +16,7 @@ use rb_diag::nearest;
 use super::table::{table, utc};
 use crate::args::LogsArgs;
 use crate::environment::Environment;
-use crate::progress::{Lines, clean, fit, human_bytes, overwritten, terminal_columns};
+use crate::progress::{Lines, bare_target, clean, fit, human_bytes, overwritten, terminal_columns};
 use crate::report::{self, Failure};
 use crate::settings;
 use shelf::{Build, Step};
@@ -108,8 +108,8 @@ impl Asked {
         let is_it = match &self.step {
             None => true,
             Some(Which::Number(number)) => step.number == *number,
-            Some(Which::Words(words)) if words.contains('+') && !words.contains(' ') => {
-                step.target() == words || step.target().split(' ').next() == Some(words)
+            Some(Which::Words(words)) if words.contains('+') && bare_target(words) == words => {
+                bare_target(step.target()) == words
             }
             Some(Which::Words(words)) => step.name.contains(words.as_str()),
         };
@@ -130,7 +130,7 @@ impl Asked {
             }
             Some(Which::Words(words)) => {
                 let steps: Vec<Step> = builds.flat_map(|build| build.steps).collect();
-                let targets = steps.iter().map(|step| step.target().split(' ').next().unwrap_or_default());
+                let targets = steps.iter().map(|step| bare_target(step.target()));
                 let help =
                     nearest(words, targets).map_or(list, |near| format!("did you mean `rb logs {near}`?"));
                 Failure::input(format!("no {failed} of `{words}`{of} has a log"), Some(help))

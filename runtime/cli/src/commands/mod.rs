@@ -8,6 +8,7 @@ pub(crate) mod anew;
 mod apart;
 mod artifacts;
 mod ast;
+mod bake;
 mod build;
 mod cache;
 mod compile;
@@ -15,6 +16,7 @@ mod completion;
 mod config;
 mod describe;
 mod doc;
+mod dockerfile;
 mod doctor;
 mod exports;
 mod foresight;
@@ -127,6 +129,9 @@ fn habit(error: &clap::Error, argv: &[OsString]) -> Option<Habit> {
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let option = text(ContextKind::InvalidArg)?;
+            if argv.iter().take_while(|word| *word != option).any(|word| word == "build") {
+                return habits::of_build(option);
+            }
             habits::of_builders(option).or_else(|| habits::of_arguments(option))
         }
         ErrorKind::InvalidSubcommand => {
@@ -168,8 +173,11 @@ fn read_env_file(
             | Command::Solve(_)
             | Command::Config(_),
         ) => true,
+        // Of a Dockerfile's folder docker reads nothing but the context; `.env` is a program's there.
         Some(
-            Command::Ls(_)
+            Command::Build(_)
+            | Command::Bake(_)
+            | Command::Ls(_)
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Image(_)
@@ -218,6 +226,7 @@ fn settle(
 /// Returns the options that stand behind the name of a command.
 fn options_of(args: &Args) -> BuildOptions {
     match &args.command {
+        Some(Command::Build(build)) => build.display(),
         Some(Command::Run(run)) => run.build.clone(),
         Some(Command::Shell(shell)) => shell.build.clone(),
         Some(Command::Resume(resume)) => resume.build.clone(),
@@ -227,7 +236,8 @@ fn options_of(args: &Args) -> BuildOptions {
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(Command::Image(image)) => image.options(),
         Some(
-            Command::Ls(_)
+            Command::Bake(_)
+            | Command::Ls(_)
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Cache(_)
@@ -299,6 +309,14 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             }
         }
         Command::Word(words) => Err(start::unknown_word(environment, &texts(&words)?)),
+        Command::Build(args) => {
+            refuse_outputs("build", &output)?;
+            dockerfile::execute(environment, build, *args)
+        }
+        Command::Bake(bake) => {
+            refuse_options("bake", &build, &output)?;
+            bake::execute(environment, &bake, settings::display(&build, environment)?)
+        }
         Command::Run(run) => {
             refuse_outputs("run", &output)?;
             let settings = settle(&run.build.clone().over(build), &output, environment)?;

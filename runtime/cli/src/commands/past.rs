@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use rb_frontend::ProjectRef;
 use rb_oci::Digest;
 use rb_store::BuildFile;
 
@@ -69,9 +70,67 @@ impl Past {
         outcome == "done" || steps.iter().any(ran)
     }
 
-    /// Says that it is of this workspace, and of this machine.
-    pub(super) fn is_of(&self, workspace: &Path) -> bool {
-        !self.document.imported && self.document.workspace.as_deref() == Some(&*workspace.to_string_lossy())
+    /// Says that it is of this machine and of this workspace, or of one that this one holds or lies in: which is the root of a
+    /// build depends on what was asked for.
+    pub(super) fn is_near(&self, workspace: &Path) -> bool {
+        self.way(workspace).is_some()
+    }
+
+    /// Returns it with its targets named as they are in a workspace near its own; as it is, if that is elsewhere.
+    pub(super) fn seen_from(mut self, workspace: &Path) -> Self {
+        if let Some(way) = self.way(workspace).filter(|way| *way != Way::Below(String::new())) {
+            for target in &mut self.document.targets {
+                *target = way.moved(target);
+            }
+            for step in &mut self.document.steps {
+                if let Some((label, what)) = step.name.split_once(" | ") {
+                    step.name = format!("{} | {what}", way.moved(label));
+                }
+            }
+        }
+        self
+    }
+
+    fn way(&self, workspace: &Path) -> Option<Way> {
+        let own = Path::new(self.document.workspace.as_deref().filter(|_| !self.document.imported)?);
+        let text = |path: &Path| path.to_str().map(ToOwned::to_owned);
+        match own.strip_prefix(workspace) {
+            Ok(below) => text(below).map(Way::Below),
+            Err(_) => workspace.strip_prefix(own).ok().and_then(text).map(Way::Above),
+        }
+    }
+}
+
+/// Where a workspace lies, as seen from another one.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// In it, at this path; the same one, where that is empty.
+    Below(String),
+    /// It holds the other one, at this path.
+    Above(String),
+}
+
+impl Way {
+    /// Names a target of the workspace as it is named in the other; what is none stays.
+    fn moved(&self, label: &str) -> String {
+        let same = || label.to_owned();
+        let Some((folder, name)) = label.split_once('+') else { return same() };
+        let dir = match folder.strip_prefix("./") {
+            Some(dir) => dir,
+            None if folder.is_empty() || folder.starts_with("..") => folder,
+            // Of a repository elsewhere.
+            None => return same(),
+        };
+        let local = |dir: &str| ProjectRef::Local { dir: dir.to_owned() };
+        let project = match self {
+            Self::Below(path) => local(path).join(dir),
+            Self::Above(path) => match dir.strip_prefix(path.as_str()) {
+                Some("") => local(""),
+                Some(inner) if inner.starts_with('/') => local("").join(inner),
+                Some(_) | None => path.split('/').fold(local(""), |project, _| project.join("..")).join(dir),
+            },
+        };
+        format!("{project}+{name}")
     }
 }
 
@@ -85,7 +144,7 @@ pub(super) fn files(root: &Path) -> Result<Vec<BuildFile>, Failure> {
         .map_err(|error| Failure::environment("the records of builds cannot be read", &error))
 }
 
-/// Reads the records of a workspace that came to something, the newest first; only those before one, if that is named. Of one
+/// Reads the records of a workspace, and of those near it, that came to something, the newest first; only those before one, if that is named. Of one
 /// that names no workspace, as an older rb wrote it, it may be.
 pub(super) fn of_workspace<'a>(
     root: &'a Path,
@@ -99,7 +158,9 @@ pub(super) fn of_workspace<'a>(
     let read = files.into_iter().filter_map(move |file| Past::read(root, &file));
     let may_be =
         |past: &Past| past.document.workspace.is_none() && !past.document.imported && !past.keeps_parts();
-    Ok(read.filter(move |past| (past.is_of(workspace) || may_be(past)) && past.came_to_something()))
+    let found =
+        read.filter(move |past| (past.is_near(workspace) || may_be(past)) && past.came_to_something());
+    Ok(found.map(move |past| past.seen_from(workspace)))
 }
 
 /// Finds the record that a word names: `@1` or `^0` is the last, others are beginnings of ids.
@@ -158,6 +219,30 @@ mod tests {
         assert!(!past.keeps_parts() && !has(&past, "+a"));
         past.document.steps.clear();
         assert!(!has(&past, "+all"));
+    }
+
+    #[test]
+    fn targets_of_a_workspace_near_are_named_from_here() {
+        let moved = |own: &str, here: &str, label: &str| {
+            let document = Document { workspace: Some(own.to_owned()), ..Document::default() };
+            let past = Past { file: BuildFile { name: String::new(), size_bytes: 0 }, document };
+            past.way(Path::new(here)).map(|way| way.moved(label))
+        };
+        for (own, here, label, expected) in [
+            ("/w", "/w", "+a --X=./b+c", Some("+a --X=./b+c")),
+            ("/w/svc", "/w", "./b+a", Some("./svc/b+a")),
+            ("/w/svc", "/w", "+a --X=1", Some("./svc+a --X=1")),
+            ("/w", "/w/svc", "./svc/b+a", Some("./b+a")),
+            ("/w", "/w/svc", "./svc+a", Some("+a")),
+            ("/w", "/w/svc/b", "./svc2+a", Some("../../svc2+a")),
+            ("/w", "/w/svc", "+a", Some("..+a")),
+            ("/w", "/w/svc", "example.com/x/y+a", Some("example.com/x/y+a")),
+            ("/w", "/w/svc", "no target", Some("no target")),
+            ("/w/a", "/w/b", "+a", None),
+            ("/w/a", "/w/ab", "+a", None),
+        ] {
+            assert_eq!(moved(own, here, label).as_deref(), expected, "{own} {here} {label}");
+        }
     }
 
     #[test]

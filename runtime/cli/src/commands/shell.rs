@@ -41,6 +41,10 @@ pub(super) fn execute(settings: &Settings, shell: &ShellArgs) -> Result<u8, Fail
         true => None,
         false => Some(number(&words.remove(0), "shell")?),
     };
+    // What stands behind it is the command, as everywhere.
+    if words.first().is_some_and(|word| word == "--") {
+        words.remove(0);
+    }
     let bench = Workbench::open(settings, Asked::of("shell", "a failed step"), None)?;
     let ended = match shell.list {
         true => list(&bench),
@@ -59,8 +63,8 @@ pub(super) fn number(word: &str, command: &str) -> Result<u64, Failure> {
                  `--`"
             }
             _ => {
-                "`rb shell ID` opens a failed step, `rb shell --list` tells which there are; `rb shell +TARGET` opens a \
-                 target, `rb run -it IMAGE sh` an image"
+                "`rb shell ID` opens a failed step, `rb shell --list` tells which there are; a command stands behind the \
+                 number: `rb shell ID -- COMMAND`; `rb shell +TARGET` opens a target, `rb run -it IMAGE sh` an image"
             }
         };
         Failure::input(format!("`{word}` is not the number of a failed step"), Some(help.to_owned()))
@@ -221,7 +225,8 @@ fn session(settings: &Settings) -> Arc<dyn Session> {
     let agents =
         crate::settings::steps::with_own_agent(settings.agents.clone(), settings.own_agent.as_deref());
     let (secrets, own_files) = (settings.secrets.clone(), settings.own_files.clone());
-    Arc::new(WorkspaceSession::new(settings.cwd.clone(), secrets, own_files).with_agents(agents))
+    let session = WorkspaceSession::new(settings.cwd.clone(), secrets, own_files).with_agents(agents);
+    Arc::new(session.with_git_access(settings.git.access()))
 }
 
 #[cfg(test)]

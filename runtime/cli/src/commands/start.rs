@@ -33,13 +33,6 @@ pub(super) fn version() -> Result<u8, Failure> {
 /// Says what a word may have been meant as.
 pub(super) fn unknown_word(environment: &Environment, words: &[String]) -> Failure {
     let word = words.first().map(String::as_str).unwrap_or_default();
-    if word == "build" && !environment.cwd.join(word).is_dir() {
-        let help = match words.iter().find(|target| target.contains('+') && !target.starts_with('-')) {
-            Some(target) => format!("targets need none: `rb {target}`"),
-            None => "rb builds targets: `rb +TARGET`; Dockerfiles come later".to_owned(),
-        };
-        return Failure::input("there is no command `build`", Some(help));
-    }
     // A build file is named by its folder.
     let named = Path::new(word);
     let is_file = named.file_name().is_some_and(|name| BUILDFILE_NAMES.iter().any(|known| name == *known));
@@ -123,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn build_is_no_command() {
+    fn a_build_file_is_named_by_its_folder() {
         let environment = Environment::read().expect("there is a working directory");
         let help = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -132,8 +125,6 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(help(&["build", "."]), "rb builds targets: `rb +TARGET`; Dockerfiles come later");
-        assert_eq!(help(&["build", "--push", "+app"]), "targets need none: `rb +app`");
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("Buildfile"), "VERSION 1\napp:\n    FROM scratch\n").expect("writes");
         let folder = dir.path().display();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::StatusArgs;
 use crate::environment::Environment;
-use crate::progress::{clean, fit, human_bytes, human_duration};
+use crate::progress::{clean, fit, human_duration, human_memory};
 use crate::report::{self, Failure};
 
 /// So wide a name of a step is shown.
@@ -72,7 +72,7 @@ fn tell(process: u32, status: &ProcessStatus, out: &mut String) {
     let (title, busy, jobs) = (clean(title, false), state.busy, state.jobs);
     let places = if jobs == 0 { String::new() } else { format!(", {busy} of {jobs} places taken") };
     let memory = memory.as_ref().map_or_else(String::new, |memory| {
-        let (taken, budget) = (human_bytes(memory.taken_bytes), human_bytes(memory.budget_bytes));
+        let (taken, budget) = (human_memory(memory.taken_bytes), human_memory(memory.budget_bytes));
         format!(", {taken} of {budget} of memory taken")
     });
     line(out, format_args!("process {process}  {title}  for {since}{places}{memory}"));
@@ -191,11 +191,8 @@ mod tests {
             vertex("+u", Phase::Running, Some(1), vec![WaitsFor::Run { of: Digest::of("+lib | RUN make") }]),
             vertex("+m", Phase::Running, Some(70), vec![WaitsFor::Run { of: Digest::of("+m") }]),
         ];
-        let memory = MemoryStatus {
-            budget_bytes: 1_000_000_000,
-            taken_bytes: 900_000_000,
-            waiting: vec![Digest::of("+m")],
-        };
+        let memory =
+            MemoryStatus { budget_bytes: 1 << 30, taken_bytes: 900 << 20, waiting: vec![Digest::of("+m")] };
         let state = Status { jobs: 2, busy: 1, solves: 1, vertices };
         let title = "rb +all".to_owned();
         let status =
@@ -208,7 +205,7 @@ mod tests {
         ];
         let (b, c) = (Digest::of("b").short(), Digest::of("c").short());
         let expected = [
-            "process 7  rb +all  for 1m01s, 1 of 2 places taken, 900.0 MB of 1.0 GB of memory taken"
+            "process 7  rb +all  for 1m01s, 1 of 2 places taken, 900.0 MiB of 1.0 GiB of memory taken"
                 .to_owned(),
             "  +lib | RUN make  running, 12.0s".to_owned(),
             "  +img | COPY x    waits for +lib | RUN make (running)".to_owned(),

@@ -10,7 +10,7 @@ mod earlier;
 mod explain;
 mod pairs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rb_api::Course;
@@ -35,6 +35,7 @@ use crate::settings::Settings;
 pub(super) use cause::Cause;
 use earlier::Earlier;
 use explain::{Reason, Side, Which, explain};
+pub(super) use pairs::Pairs;
 
 /// So many steps of a reason are shown, and so much of each.
 const MOST_STEPS: usize = 20;
@@ -42,6 +43,9 @@ const STEP_CELLS: usize = 90;
 
 /// So many builds are named with which something was compared.
 const MOST_BUILDS: usize = 3;
+
+/// Where to see what is kept.
+const LIST: &str = "`rb history ls` lists what is kept";
 
 /// What is said where a look cannot be taken.
 const UNABLE: &str = "what would run now is not known, as the state directory lies on a read-only disk";
@@ -84,6 +88,12 @@ pub(super) fn told(
     Ok(told)
 }
 
+/// Says that no build of a target is kept.
+fn none(call: &TargetCall) -> Failure {
+    let message = format!("no build of `{}` is kept that ran something", call.word);
+    Failure::input(message, Some(LIST.to_owned()))
+}
+
 /// Says several causes in one line.
 pub(super) fn in_words(causes: &[Cause]) -> String {
     causes.iter().map(Cause::words).collect::<Vec<_>>().join("; ")
@@ -106,12 +116,39 @@ fn compare(
 }
 
 /// Returns the targets that a word means, as some records name them.
-fn targets_of(settings: &Settings, call: &TargetCall, records: [&Document; 2]) -> Vec<String> {
-    match Build::find(settings, std::slice::from_ref(call)) {
-        Ok(build) => earlier::meant(&build.wanted_targets(), records.into_iter()),
+fn targets_of(found: Option<&Build<'_>>, call: &TargetCall, records: [&Document; 2]) -> Vec<String> {
+    match found {
+        Some(build) => earlier::meant(&build.wanted_targets(), records.into_iter()),
         // The project may be elsewhere, where the record comes from elsewhere.
-        Err(_) => earlier::as_written(&call.word, records.into_iter()),
+        None => earlier::as_written(&call.word, records.into_iter()),
     }
+}
+
+/// Leaves out steps of other targets that were built together with these.
+fn retain(reasons: &mut Vec<Reason>, document: &Document, targets: &[String]) {
+    let is_other = |target: &&String| !targets.contains(target);
+    let others: BTreeSet<&str> = document.targets.iter().filter(is_other).map(String::as_str).collect();
+    let below = |is_one: &dyn Fn(&str) -> bool| -> BTreeSet<usize> {
+        let steps = document.steps.iter().enumerate();
+        let mut open: Vec<usize> =
+            steps.filter(|(_, step)| is_one(step.target())).map(|(at, _)| at).collect();
+        let mut found = BTreeSet::new();
+        while let Some(at) = open.pop() {
+            if found.insert(at) {
+                let inputs = document.steps.get(at).into_iter().flat_map(|step| &step.inputs);
+                open.extend(inputs.filter_map(|(input, _)| *input));
+            }
+        }
+        found
+    };
+    let own = below(&|target| targets.iter().any(|own| own == target));
+    let others = below(&|target| others.contains(target));
+    // Where they were asked for by name, all else may be what they BUILD.
+    let is_asked = own.is_empty() || targets.iter().any(|target| document.targets.contains(target));
+    for reason in reasons.iter_mut() {
+        reason.steps.retain(|at| own.contains(at) || (is_asked && !others.contains(at)));
+    }
+    reasons.retain(|reason| !reason.steps.is_empty());
 }
 
 /// What was compared, and what came of it.
@@ -155,8 +192,16 @@ enum Mode {
 impl Compared {
     fn between(settings: &Settings, (was, now): (&str, &str), call: &TargetCall) -> Result<Self, Failure> {
         let root = settings.state_directory.as_path();
-        let (was, now) = (past::find(root, was)?, past::find(root, now)?);
-        let targets = targets_of(settings, call, [&was.document, &now.document]);
+        let build = Build::find(settings, std::slice::from_ref(call)).ok();
+        let read = |word| {
+            let past = past::find(root, word)?;
+            Ok::<_, Failure>(match &build {
+                Some(build) => past.seen_from(build.root()),
+                None => past,
+            })
+        };
+        let (was, now) = (read(was)?, read(now)?);
+        let targets = targets_of(build.as_ref(), call, [&was.document, &now.document]);
         for past in [&was, &now] {
             earlier::check_parts(past)?;
             if !past.has(&targets) {
@@ -166,7 +211,8 @@ impl Compared {
             }
         }
         let was = Earlier::one(was)?;
-        let reasons = was.reasons(root, (&now.document, &Lists::new()), Which::Differ);
+        let mut reasons = was.reasons(root, (&now.document, &Lists::new()), Which::Differ);
+        retain(&mut reasons, &now.document, &targets);
         let document = now.document.clone();
         let (look, stops) = (Looked::Not, Vec::new());
         Ok(Self {
@@ -185,11 +231,13 @@ impl Compared {
         let root = settings.state_directory.as_path();
         let build = Build::find(settings, std::slice::from_ref(call))?.on_course(Course::Look);
         let since = why.since.as_deref().map(|word| past::find(root, word)).transpose()?;
+        let since = since.map(|past| past.seen_from(build.root()));
         if why.last {
-            return Self::last(root, &build, call, Looked::Not);
+            return Self::last(root, &build, (call, &build.names()), Looked::Not)?.ok_or_else(|| none(call));
         }
         if since.is_none() && workbench::is_read_only(root) {
-            return Self::last(root, &build, call, Looked::Unable);
+            return Self::last(root, &build, (call, &build.names()), Looked::Unable)?
+                .ok_or_else(|| none(call));
         }
         let look = look(settings, &build, call)?;
         let targets = [build.names(), look.names].concat();
@@ -201,40 +249,55 @@ impl Compared {
         };
         let reasons = was.reasons(root, (&look.now, &look.lists), which);
         if reasons.is_empty() && look.stops.is_empty() && mode == Mode::Now {
-            return Self::last(root, &build, call, Looked::Nothing);
+            return match Self::last(root, &build, (call, &targets), Looked::Nothing)? {
+                Some(found) => Ok(found),
+                None => Ok(Self {
+                    mode,
+                    was,
+                    record: None,
+                    now: look.now,
+                    reasons,
+                    look: Looked::Nothing,
+                    stops: look.stops,
+                    files: None,
+                }),
+            };
         }
         let (files, now, stops) = (Some(build.root().to_owned()), look.now, look.stops);
         Ok(Self { mode, was, record: None, now, reasons, look: Looked::Not, stops, files })
     }
 
-    /// Explains the last build; after a look, the last that ran something.
-    fn last(root: &Path, build: &Build<'_>, call: &TargetCall, look: Looked) -> Result<Self, Failure> {
+    /// Explains the last build; after a look, the last that ran something. Nothing where none is kept.
+    fn last(
+        root: &Path,
+        build: &Build<'_>,
+        (call, names): (&TargetCall, &[String]),
+        look: Looked,
+    ) -> Result<Option<Self>, Failure> {
         let wanted = build.wanted_targets();
         let records: Vec<Past> = past::of_workspace(root, build.root(), None)?.collect();
-        let targets = earlier::meant(&wanted, records.iter().map(|past| &past.document));
+        let mut targets = earlier::meant(&wanted, records.iter().map(|past| &past.document));
+        targets.extend(names.iter().cloned());
         let ran = |past: &Past| {
             past.document.steps.iter().any(|step| step.step && explain::is_meant(step, Which::Ran))
         };
         let is_it = |past: &Past| past.has(&targets) && (look == Looked::Not || ran(past));
         let Some(last) = records.into_iter().find(is_it) else {
             let known = Earlier::of(root, build.root(), &targets, None)?;
-            let message = match known.bare(&targets) {
-                Some(id) => {
-                    format!(
-                        "build {id} of `{}` is kept, and that record, of an older rb, keeps no parts",
-                        call.word
-                    )
-                }
-                None => format!("no build of `{}` is kept that ran something", call.word),
-            };
-            return Err(Failure::input(message, Some("`rb history ls` lists what is kept".to_owned())));
+            let Some(id) = known.bare(&targets) else { return Ok(None) };
+            let message = format!(
+                "build {id} of `{}` is kept, and that record, of an older rb, keeps no parts",
+                call.word
+            );
+            return Err(Failure::input(message, Some(LIST.to_owned())));
         };
         let here: Vec<String> =
             targets.into_iter().filter(|target| last.has(std::slice::from_ref(target))).collect();
         let was = Earlier::of(root, build.root(), &here, Some(&last.file))?;
-        let reasons = was.reasons(root, (&last.document, &Lists::new()), Which::Ran);
+        let mut reasons = was.reasons(root, (&last.document, &Lists::new()), Which::Ran);
+        retain(&mut reasons, &last.document, &here);
         let (now, stops) = (last.document.clone(), Vec::new());
-        Ok(Self { mode: Mode::Last, was, record: Some(last), now, reasons, look, stops, files: None })
+        Ok(Some(Self { mode: Mode::Last, was, record: Some(last), now, reasons, look, stops, files: None }))
     }
 
     /// Leaves the reasons of a step alone, named by words of it.
@@ -328,6 +391,9 @@ impl Compared {
             more => format!("{more} steps {}", if verb == "differs" { "differ" } else { verb }),
         };
         match (self.mode, &self.record) {
+            (Mode::Now, _) if self.look == Looked::Nothing => {
+                "nothing would run now, and no build of it is kept that ran something".to_owned()
+            }
             (Mode::Now, _) => format!("{}, compared with {was}", count("would run")),
             (Mode::Since, _) => format!("{}, compared with {was}", count("differs")),
             (Mode::Last, Some(now)) => {

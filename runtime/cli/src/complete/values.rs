@@ -63,7 +63,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (Some("doc"), _) => Wanted::Documented,
         (Some("help"), "words") => Wanted::Topic,
         (Some("config"), "key") => Wanted::Key,
-        (_, "image" | "images" | "pattern") => Wanted::Image,
+        (_, "image" | "images" | "pattern" | "tag") => Wanted::Image,
         // A place is an image of the store, or begins with a word and a colon.
         (Some("copy"), "from" | "to") => Wanted::Image,
         (_, "platform") => Wanted::Platform,
@@ -71,7 +71,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (_, "runtime") => Wanted::Runtime,
         (_, "volume") => Wanted::MountedFile,
         (_, "secret_file" | "ssh") => Wanted::NamedFile,
-        (_, "local" | "oci_layout") => Wanted::NamedFolder,
+        (_, "local" | "oci_layout" | "build_context") => Wanted::NamedFolder,
         _ => match arg.get_value_hint() {
             ValueHint::DirPath => Wanted::Folder,
             ValueHint::AnyPath | ValueHint::FilePath => Wanted::File,
@@ -289,6 +289,23 @@ mod tests {
         "step",
         "max_used_space",
         "ids",
+        "target",
+        "label",
+        "unsetenv",
+        "unsetlabel",
+        "timestamp",
+        "no_cache_filter",
+        "pull",
+        "allow",
+        "call",
+        "isolation",
+        "cpu_shares",
+        "cpu_period",
+        "cpu_quota",
+        "cpuset_mems",
+        "resource",
+        "cache_from",
+        "cache_to",
     ];
 
     #[test]

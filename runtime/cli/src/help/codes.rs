@@ -8,7 +8,8 @@ use crate::codes::CODES;
 
 /// Returns all codes with what they mean, in the order of a build's walk.
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    rb_syntax::CODES.iter().chain(rb_buildfile::CODES).chain(CODES).copied()
+    let languages = rb_syntax::CODES.iter().chain(rb_buildfile::CODES).chain(rb_dockerfile::CODES);
+    languages.chain(rb_bake::CODES).chain(CODES).copied()
 }
 
 /// Returns what a code means, or every code of that last name.

@@ -29,7 +29,9 @@ use queue::Skipped;
 use screen::Screen;
 
 pub(crate) use screen::tell;
-pub(crate) use text::{Lines, clean, fill, fit, human_bytes, human_duration, overwritten};
+pub(crate) use text::{
+    Lines, bare_target, clean, fill, fit, human_bytes, human_duration, human_memory, overwritten,
+};
 
 /// Time between two frames of the live view.
 const FRAME: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use rb_api::{CacheKey, Event, EventKind, Progress};
 use rb_oci::Digest;
 
 use super::amount::is_complete;
-use super::text::{Lines, clean, fit};
+use super::text::{Lines, bare_target, clean, fit};
 
 /// A target with its arguments is cut to so many cells.
 const TARGET_CELLS: usize = 40;
@@ -39,7 +39,7 @@ pub(super) enum Status {
 pub(super) struct Step {
     /// Which.
     pub(super) vertex: Digest,
-    /// Target with its arguments: the part of the name before ` | `; "" where it has none.
+    /// Target with its arguments: the part of the name before ` | `; of a Dockerfile's step `[stage 2/5]`; "" where it has none.
     pub(super) target: String,
     /// What it does: the rest of the name.
     pub(super) what: String,
@@ -94,7 +94,7 @@ impl Steps {
         let step = self.all.get_mut(at).expect("indices come from pushes");
         step.take(&event.kind, now);
         if matches!(event.kind, EventKind::Added { .. }) && !step.target.is_empty() {
-            let calls = self.calls.entry(bare(&step.target).to_owned()).or_default();
+            let calls = self.calls.entry(bare_target(&step.target).to_owned()).or_default();
             calls.insert(step.target.clone());
         }
         step
@@ -116,7 +116,10 @@ impl Steps {
 
     /// Returns a step's target, with arguments where it is called in several ways.
     pub(super) fn called<'a>(&self, step: &'a Step) -> Cow<'a, str> {
-        let bare = bare(&step.target);
+        if step.target.starts_with('[') {
+            return Cow::Borrowed(&step.target);
+        }
+        let bare = bare_target(&step.target);
         let is_one = self.calls.get(bare).is_none_or(|calls| calls.len() < 2);
         if is_one { Cow::Borrowed(bare) } else { fit(&step.target, TARGET_CELLS) }
     }
@@ -172,7 +175,7 @@ impl Step {
         match kind {
             EventKind::Added { name, step } => {
                 let name = clean(name, false);
-                let (target, what) = name.split_once(" | ").unwrap_or(("", &name));
+                let (target, what) = parts(&name);
                 (self.target, self.what, self.counted) = (target.to_owned(), what.to_owned(), *step);
             }
             EventKind::Cached { key } => {
@@ -221,6 +224,15 @@ impl Step {
     }
 }
 
+/// Splits a name into the target and what is done: at the ` | ` of a Buildfile's, behind the `[stage 2/5]` of a Dockerfile's.
+fn parts(name: &str) -> (&str, &str) {
+    let bracketed = || {
+        let end = name.strip_prefix('[')?.find("] ")? + 2;
+        Some((name.get(..end)?, name.get(end + 1..)?))
+    };
+    name.split_once(" | ").or_else(bracketed).unwrap_or(("", name))
+}
+
 /// Says by which key a result was found.
 fn found_by(key: CacheKey) -> &'static str {
     match key {
@@ -230,7 +242,20 @@ fn found_by(key: CacheKey) -> &'static str {
     }
 }
 
-/// Returns a target without its arguments.
-fn bare(target: &str) -> &str {
-    target.split_once(' ').map_or(target, |(bare, _)| bare)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_target_and_what_is_done() {
+        for (name, expected) in [
+            ("+app --A=1 | RUN make", ("+app --A=1", "RUN make")),
+            ("[build 2/5] RUN [ -e x ]", ("[build 2/5]", "RUN [ -e x ]")),
+            ("[linux/arm64 stage-1 1/1] COPY a /", ("[linux/arm64 stage-1 1/1]", "COPY a /")),
+            ("[half", ("", "[half")),
+            ("look up alpine", ("", "look up alpine")),
+        ] {
+            assert_eq!(parts(name), expected);
+        }
+    }
 }

@@ -197,23 +197,52 @@ pub(crate) fn human_duration(duration: Duration) -> String {
 
 /// Formats a number of bytes for people, in powers of 1000: `17 B`, `4.2 kB`, `1.5 GB`.
 pub(crate) fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
+    in_units(bytes, 1000.0, ["kB", "MB", "GB", "TB", "PB"])
+}
+
+/// Formats an amount of memory in the powers of 1024 in which it is typed: `100.0 MiB`.
+pub(crate) fn human_memory(bytes: u64) -> String {
+    in_units(bytes, 1024.0, ["KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+fn in_units(bytes: u64, base: f64, units: [&str; 5]) -> String {
+    let mut value = bytes as f64;
+    if value < base {
         return format!("{bytes} B");
     }
-    let mut value = bytes as f64 / 1000.0;
+    value /= base;
     let mut unit = 0;
-    // What would be rounded up to 1000 belongs to the next unit.
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
+    // What would be rounded up to the next unit belongs to it.
+    while value >= base - 0.05 && unit + 1 < units.len() {
+        value /= base;
         unit += 1;
     }
-    format!("{value:.1} {}", UNITS.get(unit).copied().unwrap_or_default())
+    format!("{value:.1} {}", units.get(unit).copied().unwrap_or_default())
+}
+
+/// Returns a target without its arguments. Folders may have spaces in their names.
+pub(crate) fn bare_target(label: &str) -> &str {
+    let name = label.find('+').unwrap_or(0);
+    let end = label.get(name..).and_then(|rest| rest.find(' '));
+    end.and_then(|end| label.get(..name + end)).unwrap_or(label)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_ends_before_its_arguments_and_not_in_its_folder() {
+        for (label, bare) in [
+            ("+a --X=1 2", "+a"),
+            ("./my app+a --X=+b", "./my app+a"),
+            ("./my app+a", "./my app+a"),
+            ("words without", "words"),
+            ("", ""),
+        ] {
+            assert_eq!(bare_target(label), bare);
+        }
+    }
 
     fn lines(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
         let mut lines = Lines::default();
@@ -283,6 +312,10 @@ mod tests {
         assert_eq!(
             [17, 999, 4_200, 999_999, 1_500_000_000].map(human_bytes),
             ["17 B", "999 B", "4.2 kB", "1.0 MB", "1.5 GB"]
+        );
+        assert_eq!(
+            [17, 1023, (1 << 20) - 1, 100 << 20, 3 << 29].map(human_memory),
+            ["17 B", "1023 B", "1.0 MiB", "100.0 MiB", "1.5 GiB"]
         );
     }
 }

@@ -20,10 +20,10 @@ use crate::output_spec::split_csv;
 use crate::world::{ReadError, read_regular};
 
 /// Largest file of lines.
-const LINES_LIMIT_BYTES: u64 = 1 << 20;
+pub(super) const LINES_LIMIT_BYTES: u64 = 1 << 20;
 
 /// Largest secret, as in BuildKit.
-const SECRET_LIMIT_BYTES: u64 = 500 << 10;
+pub(super) const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 
 /// What is given.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -152,7 +152,14 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
         add(&format!("cache.{name}"), Value::Text(value), from);
     }
     for (host, said) in &config.git.0 {
-        for (name, value) in [("url", &said.url), ("suffix", &said.suffix)] {
+        let password = said.password.as_ref().map(|_| "…".to_owned());
+        for (name, value) in [
+            ("url", &said.url),
+            ("suffix", &said.suffix),
+            ("user", &said.user),
+            ("password", &password),
+            ("ssh_command", &said.ssh_command),
+        ] {
             let key = format!("git.\"{host}\"");
             if let (Some(value), Some(from)) = (value, places.of(&key, name)) {
                 add(&format!("{key}.{name}"), Value::Text(value.clone()), from);

@@ -314,7 +314,7 @@ pub(crate) const KEYS: &[Key] = &[
         meaning: "where repositories of that host are fetched from; the path is put behind it",
         variable: None,
         option: None,
-        example: "url = \"ssh://git@git.example:2222/\"",
+        example: "url = \"https://git.example:8443/\"",
     },
     Key {
         table: GIT,
@@ -325,6 +325,37 @@ pub(crate) const KEYS: &[Key] = &[
         variable: None,
         option: None,
         example: "suffix = \".git\"",
+    },
+    Key {
+        table: GIT,
+        name: "user",
+        kind: "text",
+        default: "x-access-token",
+        meaning: "who is shown to it over http, with a password",
+        variable: None,
+        option: None,
+        example: "user = \"me\"",
+    },
+    Key {
+        table: GIT,
+        name: "password",
+        kind: "text",
+        default: "none",
+        meaning: "the password of that user, or a token; shown to this host alone, and to no step. The secrets GIT_AUTH_TOKEN.HOST and \
+                  GIT_AUTH_HEADER.HOST count before it",
+        variable: None,
+        option: None,
+        example: "password = \"…\"",
+    },
+    Key {
+        table: GIT,
+        name: "ssh_command",
+        kind: "text, as a shell reads it",
+        default: "ssh, without settings of yours",
+        meaning: "what git calls for ssh to it; paths in full",
+        variable: None,
+        option: None,
+        example: "ssh_command = \"ssh -i /home/me/.ssh/git.example\"",
     },
 ];
 

@@ -83,7 +83,7 @@ pub(super) fn settle(
 /// Returns what to write in a variable instead of this.
 pub(super) fn help(text: &str) -> String {
     match text.parse::<MemoryBudget>() {
-        Err(error @ SizeError::PartOfAByte { .. }) => error.help(),
+        Err(error @ (SizeError::PartOfAByte { .. } | SizeError::TooLittle { .. })) => error.help(),
         _ => "a size, such as `4g`, a part of this machine's memory: `80%`, or `none`".to_owned(),
     }
 }

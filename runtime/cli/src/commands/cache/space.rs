@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use rb_store::{Entry, Inventory, Item, Kind, Policy, Prune, Removed, SpaceNote, Store, StoreError};
+use rb_store::{Entry, Holder, Inventory, Item, Kind, Policy, Prune, Removed, SpaceNote, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::args::{CacheFilter, DuArgs, PinArgs, PruneArgs};
 use crate::commands::table::{table, utc};
-use crate::progress::human_bytes;
+use crate::progress::{clean, human_bytes};
 use crate::report::{self, Failure};
 
 /// So many pieces are listed where nobody asks for all.
@@ -179,7 +179,7 @@ fn lines(shown: &[(&Item, &Entry)], seen: &Inventory, cap_bytes: u64, all: bool)
             utc(entry.used_unix),
             entry.uses.to_string(),
             format!("{}{}", if entry.is_measured { "" } else { "~" }, seconds(entry.cost_ms)),
-            why(entry),
+            why(item, entry),
             what(item, entry),
         ]
     };
@@ -222,7 +222,7 @@ fn seconds(milliseconds: u64) -> String {
     }
 }
 
-fn why(entry: &Entry) -> String {
+fn why(item: &Item, entry: &Entry) -> String {
     let images = match entry.images.as_slice() {
         [] => None,
         [one] => Some(format!("image {one}")),
@@ -231,13 +231,27 @@ fn why(entry: &Entry) -> String {
     let under = (entry.children > 0)
         .then(|| format!("under {} layer{}", entry.children, if entry.children == 1 { "" } else { "s" }));
     let all = [
-        entry.in_use.then(|| "in use".to_owned()),
+        entry.in_use.then(|| used_by(item, entry)),
         entry.is_pinned.then(|| "pinned".to_owned()),
         images,
         under,
     ];
     let all: Vec<String> = all.into_iter().flatten().collect();
     if all.is_empty() { "until room is needed".to_owned() } else { all.join(", ") }
+}
+
+/// Says who needs a piece just now.
+fn used_by(item: &Item, entry: &Entry) -> String {
+    let holder = |Holder { process, command, since_unix }: &Holder| {
+        format!("{} (process {process}, since {})", clean(command, false), utc(*since_unix))
+    };
+    match (entry.holders.as_slice(), item) {
+        ([first], _) => format!("in use by {}", holder(first)),
+        ([first, rest @ ..], _) => format!("in use by {} and {} more", holder(first), rest.len()),
+        ([], _) if entry.is_of_failure => "for `rb shell`, as a step failed".to_owned(),
+        ([], Item::Log(_)) => "of the last build".to_owned(),
+        ([], _) => "in use".to_owned(),
+    }
 }
 
 fn what(item: &Item, entry: &Entry) -> String {
@@ -257,7 +271,11 @@ fn as_json(shown: &[(&Item, &Entry)], seen: &Inventory, cap_bytes: u64) -> Value
                 "size_bytes": entry.own_bytes, "shared_bytes": entry.shared_bytes,
                 "last_used_unix": entry.used_unix, "uses": entry.uses,
                 "cost_ms": entry.cost_ms, "cost_is_measured": entry.is_measured,
-                "in_use": entry.in_use, "pinned": entry.is_pinned, "images": entry.images,
+                "in_use": entry.in_use, "of_failure": entry.is_of_failure,
+                "holders": entry.holders.iter().map(|holder| json!({
+                    "process": holder.process, "command": holder.command, "since_unix": holder.since_unix,
+                })).collect::<Vec<_>>(),
+                "pinned": entry.is_pinned, "images": entry.images,
                 "parent": entry.parent.map(|id| Item::Layer(id).to_string()), "children": entry.children,
             })
         })
@@ -296,7 +314,13 @@ mod tests {
             is_measured: cost_ms > 0,
             ..Entry::default()
         };
-        let top = Entry { parent: Some(SnapshotId(1)), in_use: true, ..entry(2_000_000, 61_000) };
+        let holder = Holder { process: 7, command: "rb +app".to_owned(), since_unix: 1_587_038_400 };
+        let top = Entry {
+            parent: Some(SnapshotId(1)),
+            in_use: true,
+            holders: vec![holder],
+            ..entry(2_000_000, 61_000)
+        };
         let blob = Entry { images: vec!["a:1".to_owned(), "b:1".to_owned()], ..entry(500, 0) };
         let mount = Entry { about: Some("cargo".to_owned()), is_pinned: true, ..entry(9_000_000, 0) };
         Inventory {
@@ -318,10 +342,10 @@ mod tests {
         let mut shown: Vec<(&Item, &Entry)> = seen.entries.iter().collect();
         shown.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.own_bytes));
         insta::assert_snapshot!(lines(&shown, &seen, 20_000_000, false), @r"
-        ID                     SIZE  LAST USED            USES    COST  WHY IT IS HERE        WHAT
-        mount/999411814926   9.0 MB  2020-04-16 12:00:00     3  ~0.0 s  pinned                cargo
+        ID                     SIZE  LAST USED            USES    COST  WHY IT IS HERE                                            WHAT
+        mount/999411814926   9.0 MB  2020-04-16 12:00:00     3  ~0.0 s  pinned                                                    cargo
         layer/1              4.0 MB  2020-04-16 12:00:00     3   2.5 s  under 1 layer
-        layer/2              2.0 MB  2020-04-16 12:00:00     3   1 min  in use                on layer/1
+        layer/2              2.0 MB  2020-04-16 12:00:00     3   1 min  in use by rb +app (process 7, since 2020-04-16 12:00:00)  on layer/1
         git/0123456789ab    70.0 kB  2020-04-16 12:00:00     3  ~0.0 s  until room is needed
         blob/fa2c8cc4f281     500 B  2020-04-16 12:00:00     3  ~0.0 s  image a:1 and 1 more
 

@@ -40,7 +40,9 @@ impl Job for Engine {
     async fn query(&self, _definition: Definition, query: Query) -> Result<Answer, SolveError> {
         match (&self.fails, query) {
             (Some(error), _) => Err(error.clone()),
-            (None, Query::ReadFile { path, .. }) => Err(SolveError::NoSuchFile { path }),
+            (None, Query::ReadFile { path, .. } | Query::ReadStart { path, .. }) => {
+                Err(SolveError::NoSuchFile { path })
+            }
             (None, Query::Exists { .. }) => Ok(Answer::Exists(true)),
             (None, Query::Stat { .. }) => Ok(Answer::Stat(None)),
             (None, Query::List { .. }) => Ok(Answer::List(Vec::new())),

@@ -38,7 +38,7 @@ pub(super) fn as_text(plan: &Plan, stops: &[String], outputs: &[String]) -> Stri
     out
 }
 
-/// Says how long a step takes: `?` of one that never ran, `~` before what other arguments took.
+/// Says how long a step takes: `?` of one that never ran, `~` before what other arguments, or another command, took.
 fn time(took: Option<Took>) -> String {
     let Some(Took { milliseconds, is_alike, .. }) = took else { return "?".to_owned() };
     format!("{}{}", if is_alike { "~" } else { "" }, duration(milliseconds))
@@ -100,7 +100,7 @@ fn notes(plan: &Plan) -> Vec<String> {
         more => notes.push(format!("{more} steps were never timed (?) and are in no sum")),
     }
     if steps.iter().any(|step| step.took.is_some_and(|took| took.is_alike)) {
-        notes.push("~ is the time with other arguments".to_owned());
+        notes.push("~ is the time with other arguments, or of what stood there before".to_owned());
     }
     if steps.iter().any(|step| !step.is_sure) {
         notes.push("of two numbers the first is without what may run".to_owned());

@@ -104,7 +104,7 @@ fn steps_that_do_not_wait_for_each_other_run_at_once() {
          work   7.0s\n\
          end    after 4.0s with --jobs 2\n\
          pull   nothing\n\
-         ~ is the time with other arguments\n"
+         ~ is the time with other arguments, or of what stood there before\n"
     );
 }
 

@@ -3,13 +3,16 @@
 //! In: records of a workspace, the newest first, not read before they are needed. Out: of a step the median of its last runs. A
 //! step is the one of an earlier build that has its name (target, arguments, what it does) and stands in the same place among those
 //! of that name, as the engine knows it again. Where it never ran, one that differs in the arguments of its target alone stands
-//! in for it.
+//! in for it; else the step that stood in its place, as `rb why` matches them: a command that was edited takes about as long as
+//! before.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::past::{self, Past};
 use super::super::record::document::{Document, RecordStep, Verdict};
+use super::super::why::Pairs;
+use crate::progress::bare_target;
 use crate::report::Failure;
 
 /// So many runs of a step count, the last ones.
@@ -22,7 +25,7 @@ pub(super) struct Took {
     pub(super) milliseconds: u64,
     /// Of so many runs.
     pub(super) runs: usize,
-    /// Its target had other arguments then.
+    /// Its target had other arguments then, or another command stood in its place.
     pub(super) is_alike: bool,
 }
 
@@ -39,8 +42,7 @@ struct Identity {
 impl Identity {
     /// The same without the arguments.
     fn alike(&self) -> Self {
-        let target = self.label.split_once(' ').map_or(self.label.as_str(), |(target, _)| target);
-        Self { label: target.to_owned(), ..self.clone() }
+        Self { label: bare_target(&self.label).to_owned(), ..self.clone() }
     }
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Times {
     /// Of each the last runs, the last one first.
     same: BTreeMap<Identity, Vec<u64>>,
     alike: BTreeMap<Identity, Vec<u64>>,
+    /// What stood in the place of steps that are new, by places of the document that is asked for.
+    before: BTreeMap<usize, Identity>,
 }
 
 impl Times {
@@ -70,11 +74,34 @@ impl Times {
             if wanted.iter().all(has_all) {
                 break;
             }
-            if let Some(past) = Past::read(root, &file).filter(|past| past.is_of(workspace)) {
-                times.note(&past.document);
+            if let Some(past) = Past::read(root, &file).filter(|past| past.is_near(workspace)) {
+                let past = past.seen_from(workspace).document;
+                times.match_new(&past, document, &all, places);
+                times.note(&past);
             }
         }
         Ok(times)
+    }
+
+    /// Finds what stood in a record in the place of steps that are not in it.
+    fn match_new(&mut self, was: &Document, now: &Document, all: &[Option<Identity>], places: &[usize]) {
+        let is_new = |at: &&usize| {
+            let known = |identity: &Identity| {
+                self.same.contains_key(identity) || self.alike.contains_key(&identity.alike())
+            };
+            !self.before.contains_key(at) && !all.get(**at).is_some_and(|one| one.as_ref().is_some_and(known))
+        };
+        let open: Vec<usize> = places.iter().filter(is_new).copied().collect();
+        if open.is_empty() {
+            return;
+        }
+        let (pairs, old) = (Pairs::of(was, now), identities(was));
+        for at in open {
+            let before = pairs.was.get(at).copied().flatten().and_then(|was| old.get(was).cloned().flatten());
+            if let Some(before) = before.filter(|before| all[at].as_ref() != Some(before)) {
+                self.before.insert(at, before);
+            }
+        }
     }
 
     /// Adds what a record says that is older than those before.
@@ -95,12 +122,16 @@ impl Times {
 
     /// Returns how long the steps of a document took, by place; none of what never ran.
     pub(super) fn of(&self, document: &Document) -> Vec<Option<Took>> {
-        let took = |identity: Identity| {
-            let same = self.same.get(&identity).map(|known| (known, false));
-            let (known, is_alike) = same.or_else(|| Some((self.alike.get(&identity.alike())?, true)))?;
+        let known = |identity: &Identity| {
+            let same = self.same.get(identity).map(|known| (known, false));
+            same.or_else(|| Some((self.alike.get(&identity.alike())?, true)))
+        };
+        let took = |(at, identity): (usize, Option<Identity>)| {
+            let before = || Some((known(self.before.get(&at)?)?.0, true));
+            let (known, is_alike) = known(&identity?).or_else(before)?;
             Some(Took { milliseconds: median(known)?, runs: known.len(), is_alike })
         };
-        identities(document).into_iter().map(|identity| identity.and_then(took)).collect()
+        identities(document).into_iter().enumerate().map(took).collect()
     }
 }
 
@@ -187,6 +218,29 @@ mod tests {
         let took: Vec<_> =
             times.of(&record).into_iter().map(|took| took.map(|took| took.milliseconds)).collect();
         assert_eq!(took, [Some(1), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn what_stood_in_its_place_stands_in_for_a_step_that_was_edited() {
+        let was = document(&[
+            ("+a | COPY f", Verdict::Ran, Some(1)),
+            ("+a | RUN x", Verdict::Ran, Some(70)),
+            ("+a | RUN z", Verdict::Ran, Some(3)),
+        ]);
+        let now = document(&[
+            ("+a | COPY f", Verdict::Cached, None),
+            ("+a | RUN y", Verdict::Cancelled, None),
+            ("+a | RUN z", Verdict::Cancelled, None),
+            ("+b | RUN y", Verdict::Cancelled, None),
+        ]);
+        let (all, mut times) = (identities(&now), Times::default());
+        // What is the same in between does not hide it.
+        for record in [&now, &was] {
+            times.match_new(record, &now, &all, &[1, 2, 3]);
+            times.note(record);
+        }
+        let took = |milliseconds, is_alike| Some(Took { milliseconds, runs: 1, is_alike });
+        assert_eq!(times.of(&now)[1..], [took(70, true), took(3, false), None]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ use rb_api::{CacheKey, KeyPart, Miss};
 use rb_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::progress::bare_target;
+
 /// Number of the format that is written.
 pub(in crate::commands) const FORMAT: u32 = 2;
 
@@ -174,8 +176,7 @@ impl RecordStep {
 
     /// Returns the target without its arguments.
     pub(in crate::commands) fn target(&self) -> &str {
-        let label = self.label();
-        label.split_once(' ').map_or(label, |(target, _)| target)
+        bare_target(self.label())
     }
 
     /// Returns what it does: `RUN make`.

@@ -27,6 +27,7 @@ use rb_oci::Digest;
 use rb_store::Store;
 use serde_json::{Value, json};
 
+use crate::progress::bare_target;
 use crate::report::FailedLog;
 
 /// The disk is asked for room each time so much was written.
@@ -138,7 +139,7 @@ impl StepLogs {
         let shelf = self.shelf();
         let target = |known: &Known| {
             let (target, _) = known.name.split_once(" | ")?;
-            target.split(' ').next().filter(|target| target.contains('+')).map(str::to_owned)
+            Some(bare_target(target)).filter(|target| target.contains('+')).map(str::to_owned)
         };
         let asked = |known: &&Known| {
             let label = known.name.split_once(" | ").map_or("", |(_, label)| label);

@@ -38,6 +38,8 @@ pub(in crate::commands) enum Cause {
     IgnoreRule { pattern: String, added: bool, paths: Vec<String> },
     /// An image stands for something else, or is another one.
     Image { was: String, now: String },
+    /// What lies elsewhere is not what was fetched, and what it is now nobody has fetched yet.
+    Elsewhere { source: String },
     /// What is mounted somewhere.
     MountContent { place: String },
     /// A part of the key by its kind and name.
@@ -95,6 +97,9 @@ impl Cause {
             }
             Self::IgnoreRule { pattern, added, paths } => ignored(pattern, *added, paths),
             Self::Image { was, now } => format!("the image has changed: {was} -> {now}"),
+            Self::Elsewhere { source } => {
+                format!("`{source}` is not what was fetched, and what it is now shows when it is fetched")
+            }
             Self::MountContent { place } => format!("what is mounted at `{place}` has changed"),
             Self::Part { kind, name, was, now } => part(*kind, name, was.as_deref(), now.as_deref()),
             Self::Order => "the order of its variables or mounts has changed".to_owned(),
@@ -157,7 +162,13 @@ fn gone(because: Option<GoneBecause>, at_unix: Option<i64>) -> String {
     let at = at_unix.map_or_else(String::new, |at| format!(" at {} UTC", utc(at)));
     match because {
         None => "its result is no longer stored".to_owned(),
-        Some(GoneBecause::Removed) => format!("its result was evicted{at}, to make room or on demand"),
+        Some(
+            because @ (GoneBecause::Removed
+            | GoneBecause::Cap
+            | GoneBecause::Quota
+            | GoneBecause::Age
+            | GoneBecause::Pruned),
+        ) => format!("its result was evicted{at}, {}", because.policy().unwrap_or_default()),
         Some(GoneBecause::Unsynced) => {
             format!("the machine went down before its result was on the disk (noticed{at})")
         }

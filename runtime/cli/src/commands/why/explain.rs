@@ -76,6 +76,12 @@ pub(in crate::commands) fn explain(was: Option<&Side<'_>>, now: &Side<'_>, which
         }
     }
     reasons.retain(|reason| !reason.steps.is_empty());
+    for reason in reasons.iter_mut().filter(|reason| reason.cause == Cause::NeverBuilt) {
+        // A step that is new here may have been found all the same, as another made it.
+        if !reason.steps.contains(&reason.origin) {
+            reason.origin = reason.steps[0];
+        }
+    }
     reasons
 }
 
@@ -198,6 +204,11 @@ impl<'a> Walk<'a> {
             let cause = Some(self.unknown_step(step)).filter(|cause| is_asked || *cause != Cause::NeverBuilt);
             return cause.into_iter().filter(|_| step.step).collect();
         };
+        // Of a source that a look would have to fetch nothing more is known.
+        let is_unfetched = self.which == Which::Would && step.verdict == Verdict::Cancelled;
+        if !step.step && !was.own.is_empty() && step.own.is_empty() && is_unfetched {
+            return vec![Cause::Elsewhere { source: step.what().to_owned() }];
+        }
         // A record of an earlier version knows no parts.
         if was.own.is_empty() || step.own.is_empty() || self.is_after(at) {
             return Vec::new();

@@ -7,37 +7,38 @@
 use std::collections::BTreeMap;
 
 use super::super::record::document::{Document, RecordStep};
+use crate::progress::bare_target;
 
 /// Longer stretches that differ are matched by their order alone.
 const MOST_CELLS: usize = 4_000_000;
 
 /// Places of steps in one record by those in the other.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Pairs {
+pub(in crate::commands) struct Pairs {
     /// Of each vertex now, the one that it was.
-    pub(super) was: Vec<Option<usize>>,
+    pub(in crate::commands) was: Vec<Option<usize>>,
     /// Of each vertex then, whether it is one now.
     pub(super) is_still: Vec<bool>,
 }
 
 impl Pairs {
     /// Matches the vertices of two records.
-    pub(super) fn of(was: &Document, now: &Document) -> Self {
+    pub(in crate::commands) fn of(was: &Document, now: &Document) -> Self {
         let mut pairs = Self { was: vec![None; now.steps.len()], is_still: vec![false; was.steps.len()] };
         let (before, after) = (by_label(was), by_label(now));
         let mut left: BTreeMap<&str, Vec<&[usize]>> = BTreeMap::new();
         for (label, steps) in
             before.iter().filter(|(label, _)| !after.iter().any(|(other, _)| other == label))
         {
-            left.entry(target_of(label)).or_default().push(steps);
+            left.entry(bare_target(label)).or_default().push(steps);
         }
         let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
         for (label, steps) in &after {
             let same = before.iter().find(|(other, _)| other == label).map(|(_, steps)| steps.as_slice());
             let old = same.or_else(|| {
-                let next = taken.entry(target_of(label)).or_default();
+                let next = taken.entry(bare_target(label)).or_default();
                 *next += 1;
-                left.get(target_of(label))?.get(*next - 1).copied()
+                left.get(bare_target(label))?.get(*next - 1).copied()
             });
             if let Some(old) = old {
                 pairs.align(was, now, old, steps);
@@ -76,7 +77,8 @@ impl Pairs {
         }
     }
 
-    /// Matches what is not counted by its users, which stand behind it.
+    /// Matches what is not counted by its users, which stand behind it; and steps that several targets share, which have the name of
+    /// the one that came first.
     fn pair_inputs(&mut self, was: &Document, now: &Document) {
         for at in (0..now.steps.len()).rev() {
             let Some(before) = self.was[at] else { continue };
@@ -84,9 +86,13 @@ impl Pairs {
             for ((old, _), (new, _)) in old.iter().zip(new) {
                 let (Some(old), Some(new)) = (*old, *new) else { continue };
                 let (Some(before), Some(after)) = (was.steps.get(old), now.steps.get(new)) else { continue };
-                let is_free = self.was[new].is_none() && !self.is_still[old];
                 // An input stands before its user; a record that says otherwise is none of ours.
-                if is_free && new < at && !before.step && !after.step && is_alike(was, before, now, after) {
+                if self.was[new].is_some() || new >= at {
+                    continue;
+                }
+                let is_source = !before.step && !after.step && !self.is_still[old];
+                let is_shared = before.step && after.step && before.what() == after.what();
+                if is_shared || (is_source && is_alike(was, before, now, after)) {
                     self.pair(old, new);
                 }
             }
@@ -99,10 +105,6 @@ fn is_alike(was: &Document, before: &RecordStep, now: &Document, after: &RecordS
     let kind =
         |document: &Document, step: &RecordStep| document.parts_at(&step.own).next().map(|part| part.kind);
     kind(was, before) == kind(now, after)
-}
-
-fn target_of(label: &str) -> &str {
-    label.split_once(' ').map_or(label, |(target, _)| target)
 }
 
 /// Returns the counted steps by target with arguments, each in its order.
@@ -182,6 +184,24 @@ mod tests {
             paired(&was, &["+t | COPY a", "+t | WORKDIR /x", "+t | RUN one", "+t | RUN three"]),
             [Some(0), None, Some(1), Some(3)]
         );
+    }
+
+    #[test]
+    fn a_step_that_targets_share_is_found_by_who_works_on_it() {
+        let chain = |names: &[&str]| {
+            let mut document = document(names);
+            for at in 1..names.len() {
+                document.steps[at].inputs.push((Some(at - 1), 0));
+            }
+            document
+        };
+        let was = chain(&["./a+t | WORKDIR /w", "./b+t | COPY f", "./b+t | RUN x"]);
+        let pairs = |names: &[&str]| Pairs::of(&was, &chain(names)).was;
+        assert_eq!(
+            pairs(&["./b+t | WORKDIR /w", "./b+t | COPY f", "./b+t | RUN y"]),
+            [Some(0), Some(1), Some(2)]
+        );
+        assert_eq!(pairs(&["./b+t | WORKDIR /v", "./b+t | COPY f"]), [None, Some(1)]);
     }
 
     #[test]

@@ -94,6 +94,30 @@ fn each_chain_ends_where_something_was_changed() {
 }
 
 #[test]
+fn what_lies_elsewhere_and_is_not_fetched_yet_is_a_cause() {
+    let build = |own: &[(PartKind, &str, &str)]| {
+        let mut build = Build::default()
+            .add("https://a.example/f", own, &[])
+            .add("+t | ADD f", &[(PartKind::Action, "copies", "/f")], &[0])
+            .add("+t | RUN a", &[(PartKind::Command, "", "a")], &[1]);
+        build.0.steps[0].step = false;
+        build
+    };
+    let was = build(&[(PartKind::Files, "", "1")]);
+    let mut now = build(&[]);
+    for step in &mut now.0.steps {
+        (step.verdict, step.miss) = (Verdict::Cancelled, None);
+    }
+    let none = |_: &Digest| None;
+    let (was, now) = (Side { document: &was.0, files: &none }, Side { document: &now.0, files: &none });
+    let reasons = explain(Some(&was), &now, Which::Would);
+    let [Reason { cause: Cause::Elsewhere { source }, origin: 0, steps }] = reasons.as_slice() else {
+        panic!("{reasons:?}");
+    };
+    assert_eq!((source.as_str(), steps.as_slice()), ("https://a.example/f", &[1, 2][..]));
+}
+
+#[test]
 fn rules_and_files_are_told_apart() {
     let was = recipe("a", "f=1 x/b.log=1", &[]);
     let lists = ["f=1 x/b.log=1", "f=1", "f=1 new=1"];

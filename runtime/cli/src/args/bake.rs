@@ -1,0 +1,144 @@
+//! `rb bake` as it was typed: the flags of `docker buildx bake`, with their names and grammar.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Args as ClapArgs, ValueHint};
+
+/// `rb bake`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Files are those of `docker buildx bake`: HCL, JSON and compose files. Without -f: compose.yaml, compose.yml, \
+docker-compose.yml, docker-compose.yaml, docker-bake.json, docker-bake.hcl, docker-bake.override.json and \
+docker-bake.override.hcl, as far as they are there.
+
+Examples:
+  rb bake --print                      what `default` is, as JSON
+  rb bake -f bake.hcl --print app 'lib-*'
+  rb bake --set '*.platform=linux/arm64' --var TAG=v2 --print
+  rb bake --list variables             what can be set by --var")]
+pub(crate) struct BakeArgs {
+    /// File to read, or `-` for stdin; later ones are laid over earlier ones
+    ///
+    /// Without it, those of BUILDX_BAKE_FILE count, if it is set, a colon between them.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Vec<String>,
+    /// Print what would be built, as JSON
+    #[arg(long, required_unless_present = "list", conflicts_with = "list")]
+    pub(crate) print: bool,
+    /// List what the files hold: `targets`, `variables`, or either with `,format=json`
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) list: Option<BakeList>,
+    /// Change targets: TARGET.KEY=VALUE, or `+=` to add
+    ///
+    /// TARGET may be a pattern: `*.args.MODE=debug`.
+    #[arg(long, value_name = "TARGET.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Value for a variable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) var: Vec<String>,
+    /// As --set '*.push=true': images of targets go to their registries
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// As --set '*.load=true': images of targets go to docker
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// As --set '*.pull=true'
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// As --set '*.no-cache=true'
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// As --set '*.attest=type=sbom'
+    #[arg(long, value_name = "SETTINGS")]
+    pub(crate) sbom: Option<String>,
+    /// As --set '*.attest=type=provenance'
+    #[arg(long, value_name = "SETTINGS")]
+    pub(crate) provenance: Option<String>,
+    /// As --set '*.call=METHOD'
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+    /// Targets and groups, or patterns of them [default: default]
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+}
+
+/// What `--list` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BakeList {
+    /// Whether variables are listed, not targets.
+    pub(crate) variables: bool,
+    /// Whether as JSON.
+    pub(crate) json: bool,
+}
+
+/// What is no list.
+#[derive(Debug)]
+pub(crate) struct NoList;
+
+impl fmt::Display for NoList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "expected `targets` or `variables`, and `format=table` or `format=json` behind a comma",
+        )
+    }
+}
+
+impl std::error::Error for NoList {}
+
+impl FromStr for BakeList {
+    type Err = NoList;
+
+    fn from_str(text: &str) -> Result<Self, NoList> {
+        let mut list = None;
+        let mut json = false;
+        for (at, field) in text.split(',').enumerate() {
+            match field.split_once('=').unwrap_or((if at == 0 { "type" } else { "" }, field)) {
+                ("type", "targets") => list = Some(false),
+                ("type", "variables") => list = Some(true),
+                ("format", "json") => json = true,
+                ("format", "table") => json = false,
+                _ => return Err(NoList),
+            }
+        }
+        list.map(|variables| Self { variables, json }).ok_or(NoList)
+    }
+}
+
+impl BakeArgs {
+    /// Returns all changes, those of flags behind those of `--set`, as buildx has them.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let mut changes = self.set.clone();
+        let flags =
+            [("push", self.push), ("load", self.load), ("no-cache", self.no_cache), ("pull", self.pull)];
+        changes.extend(flags.iter().filter(|(_, on)| *on).map(|(key, _)| format!("*.{key}=true")));
+        if let Some(call) = self.call.as_deref().filter(|call| *call != "build") {
+            changes.push(format!("*.call={call}"));
+        }
+        for (kind, settings) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {
+            if let Some(settings) = settings {
+                changes.push(format!("*.attest={}", rb_bake::attestation(kind, settings)));
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_named_as_in_buildx() {
+        let list = |variables, json| Some(BakeList { variables, json });
+        for (text, wanted) in [
+            ("targets", list(false, false)),
+            ("type=variables,format=json", list(true, true)),
+            ("variables,format=json", list(true, true)),
+            ("format=json", None),
+            ("all", None),
+        ] {
+            assert_eq!(text.parse::<BakeList>().ok(), wanted, "{text}");
+        }
+    }
+}

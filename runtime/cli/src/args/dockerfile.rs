@@ -1,0 +1,224 @@
+//! `rb build` as it was typed: the flags of `docker build` and `docker buildx build`, and of `buildah build` those that mean
+//! something here, with their names and grammar.
+//!
+//! What others have and `rb` cannot honour is refused by name ([`crate::habits`]); what changes nothing here (`--rm`) is taken.
+//! Options that are about `rb` itself, such as `--ca`, stand before the command.
+//! Source: docker buildx build reference; docker's `build` before BuildKit; buildah-build(1).
+
+mod values;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueHint};
+
+use super::build::count;
+use super::{BuildOptions, Hidden, IsolationChoice, LimitOptions, ProgressChoice};
+use crate::output_spec::Annotation;
+use crate::settings;
+use values::{AddHost, DockerPull, Platforms};
+pub(crate) use values::{
+    Allowed, CallChoice, CallFormat, Called, DockerNetwork, LayoutFormat, NamedContext, Pair,
+};
+
+/// `rb build`
+#[derive(Debug, Default, ClapArgs)]
+#[command(
+    override_usage = "rb build [OPTIONS] PATH | URL | -",
+    after_help = "\
+The context is a folder, the address of a git repository, of a tar or of a Dockerfile, a tar file, or `-`: a tar or a \
+Dockerfile on stdin. Unless an output is named, the image goes into the image store of rb, under the names of -t: \
+`rb run NAME` runs it, `rb image ls` lists it.
+
+Examples:
+  rb build -t app .                    the Dockerfile here
+  rb build -t app -f prod.Dockerfile --build-arg MODE=prod .
+  rb build --target test -o out .      files of a stage, into a folder
+  rb build --platform linux/amd64,linux/arm64 -t HOST/me/app --push .
+  rb build --check .                   what is unusual in it; builds nothing"
+)]
+pub(crate) struct DockerfileArgs {
+    /// Name of the Dockerfile [default: PATH/Dockerfile]
+    ///
+    /// As seen from here, not from PATH; an address; or `-` for stdin.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Build")]
+    pub(crate) file: Option<String>,
+    /// Name of the image, NAME[:TAG]; may be repeated
+    #[arg(long, short, value_name = "NAME", help_heading = "Output")]
+    pub(crate) tag: Vec<String>,
+    /// Value for an ARG
+    ///
+    /// `NAME` alone passes this shell's value on, if it has one.
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Build")]
+    pub(crate) build_arg: Vec<String>,
+    /// File of values for ARGs, a NAME=VALUE per line
+    #[arg(long, value_name = "FILE", help_heading = "Build")]
+    pub(crate) build_arg_file: Vec<PathBuf>,
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE", help_heading = "Build")]
+    pub(crate) target: Option<String>,
+    /// Platforms to build for, separated by commas
+    ///
+    /// Of several an image becomes an index. `local` is this machine's.
+    #[arg(long, value_name = "OS/ARCH", help_heading = "Build")]
+    pub(crate) platform: Vec<Platforms>,
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
+    pub(crate) label: Vec<Pair>,
+    /// Annotate the image
+    ///
+    /// `index:KEY=VALUE`, `manifest-descriptor:KEY=VALUE` and `index-descriptor:KEY=VALUE` say what else is annotated.
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
+    pub(crate) annotation: Vec<Annotation>,
+    /// Write files or an image: a folder, or type=TYPE,…
+    ///
+    /// type=local and type=tar are files of the result, type=oci and type=docker an archive of the image (dest=- is stdout),
+    /// type=image one in the store, type=registry one that is pushed. Names are those of -t unless name= says other ones.
+    #[arg(long, short, value_name = "DIR|type=TYPE,…", help_heading = "Output")]
+    pub(crate) output: Vec<String>,
+    /// Hand the image to Docker, if it runs here
+    ///
+    /// Where it does not, the image goes into the image store of rb, and that is said.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Output")]
+    pub(crate) load: Option<bool>,
+    /// Push the image to the registries that -t names
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Output")]
+    pub(crate) push: Option<bool>,
+    /// Write the id of the image, as docker shows it
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write digest and names of the image, as JSON
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Layers of the image as one, upon none
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Output")]
+    pub(crate) squash: Option<bool>,
+    /// Whose media types the image has: oci or docker
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true, help_heading = "Output")]
+    pub(crate) format: Option<LayoutFormat>,
+    /// Take a variable out of the image
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub(crate) unsetenv: Vec<String>,
+    /// Take a label out of the image
+    #[arg(long, value_name = "KEY", help_heading = "Output")]
+    pub(crate) unsetlabel: Vec<String>,
+    /// Latest time in the image, in seconds since 1970
+    #[arg(
+        long,
+        visible_alias = "source-date-epoch",
+        value_name = "SECONDS",
+        value_parser = settings::epoch_seconds,
+        allow_negative_numbers = true,
+        help_heading = "Output"
+    )]
+    pub(crate) timestamp: Option<i64>,
+    /// Look no result up, but store them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Build")]
+    pub(crate) no_cache: Option<bool>,
+    /// Look no result of these stages up
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Build")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Ask registries what tags stand for, whatever is here
+    ///
+    /// Or as buildah has it: always, missing, never.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Build"
+    )]
+    pub(crate) pull: Option<DockerPull>,
+    /// A further context, for FROM, COPY --from and mounts
+    ///
+    /// A folder, docker-image://NAME, oci-layout://DIR[:TAG][@DIGEST], the address of a repository or of a tar.
+    #[arg(long, value_name = "NAME=CONTEXT", help_heading = "Build")]
+    pub(crate) build_context: Vec<NamedContext>,
+    /// Lend a secret to steps that ask for it
+    ///
+    /// id=NAME with src=FILE or env=VARIABLE; without, the variable NAME of this shell, else the file NAME.
+    #[arg(long, value_name = "id=NAME[,src=FILE|,env=VAR]", help_heading = "Secrets and files")]
+    pub(crate) secret: Vec<Hidden>,
+    /// Lend an ssh agent to steps that ask for it
+    #[arg(long, value_name = "default|ID[=SOCKET|KEYFILE,...]", help_heading = "Secrets and files")]
+    pub(crate) ssh: Vec<String>,
+    /// Allow network.host, security.insecure, device[=NAME]
+    #[arg(long, value_name = "ENTITLEMENT", help_heading = "Build")]
+    pub(crate) allow: Vec<Allowed>,
+    /// Let steps know a host by this name
+    #[arg(long, value_name = "NAME:IP", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) add_host: Vec<AddHost>,
+    /// Network of steps: default, host or none
+    #[arg(long, value_name = "MODE", value_enum, hide_possible_values = true, help_heading = "Network")]
+    pub(crate) network: Option<DockerNetwork>,
+    /// What to do: build, check, outline or targets
+    ///
+    /// check tells what is unusual in the Dockerfile, outline what a target takes, targets which there are. `,format=json` is for
+    /// programs; check has `,format=sarif`, too.
+    #[arg(long, value_name = "METHOD[,format=F]", help_heading = "Build")]
+    pub(crate) call: Option<Called>,
+    /// As --call=check
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, conflicts_with = "call", help_heading = "Build")]
+    pub(crate) check: Option<bool>,
+    /// Steps at once [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Build")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// What steps run in: sandbox or chroot
+    ///
+    /// docker's `default` and buildah's `oci` and `rootless` are the sandbox.
+    #[arg(long, value_name = "HOW", value_parser = values::isolation, help_heading = "Build")]
+    pub(crate) isolation: Option<IsolationChoice>,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
+    /// Weight of each step's processors' time
+    #[arg(long, short, value_name = "N", help_heading = "Limits")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// The scheduler's period, in microseconds
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Processors' time of each step in one period
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Memory nodes that steps run on, such as 0-1
+    #[arg(long, value_name = "LIST", help_heading = "Limits")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Limits as buildx has them: memory=2g,cpu-quota=50000
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', help_heading = "Limits")]
+    pub(crate) resource: Vec<Pair>,
+    /// Caches elsewhere; not read yet, which is told
+    #[arg(long, value_name = "CACHE", help_heading = "Build")]
+    pub(crate) cache_from: Vec<String>,
+    /// Caches elsewhere; not written yet, which is told
+    #[arg(long, value_name = "CACHE", help_heading = "Build")]
+    pub(crate) cache_to: Vec<String>,
+    /// `false`: images have no attestations
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) provenance: Option<String>,
+    /// `false`: images have no attestations
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) sbom: Option<String>,
+    /// `type=KIND,disabled=true`: images have no attestations
+    #[arg(long, value_name = "type=KIND,…", hide = true)]
+    pub(crate) attest: Vec<String>,
+    /// How to show progress, on stderr
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Display")]
+    pub(crate) progress: Option<ProgressChoice>,
+    /// Show errors only, and the digest of the image
+    #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Display")]
+    pub(crate) quiet: Option<bool>,
+    /// Taken, and true of every build: `rb` keeps no containers of steps, and copies no context
+    #[arg(long, visible_aliases = ["force-rm", "compress", "layers"], value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true, action = clap::ArgAction::Append)]
+    pub(crate) rm: Vec<bool>,
+    /// A folder, an address, a tar file, or `-` for stdin
+    #[arg(value_name = "CONTEXT", value_hint = ValueHint::AnyPath)]
+    pub(crate) context: Vec<OsString>,
+}
+
+impl DockerfileArgs {
+    /// Returns how things are to be shown, for what comes before the settings.
+    pub(crate) fn display(&self) -> BuildOptions {
+        BuildOptions { progress: self.progress, quiet: self.quiet == Some(true), ..BuildOptions::default() }
+    }
+}

@@ -1,0 +1,289 @@
+//! Values of the options of `rb build`, each read into its own type.
+//!
+//! Source: docker buildx build reference; buildah-build(1).
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use rb_oci::Platform;
+
+use crate::args::{IsolationChoice, PullChoice};
+use crate::output_spec::split_csv;
+
+/// `--label KEY=VALUE`, `--resource KEY=VALUE`; without `=` the value is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for Pair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        if key.is_empty() {
+            return Err(format!("`{text}` has no key: expected KEY=VALUE"));
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// `--platform`: one or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Platforms(pub(crate) Vec<Platform>);
+
+impl FromStr for Platforms {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |word: &str| match word.trim() {
+            "local" => Ok(Platform::host()),
+            word => word.parse().map_err(|error: rb_oci::PlatformError| error.to_string()),
+        };
+        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `--pull`, as docker has it and as buildah has it. None is docker's `false`: tags are looked up where the store has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DockerPull(pub(crate) Option<PullChoice>);
+
+impl FromStr for DockerPull {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "true" | "always" | "newer" => Ok(Self(Some(PullChoice::Always))),
+            "false" => Ok(Self(None)),
+            "missing" | "ifmissing" => Ok(Self(Some(PullChoice::Missing))),
+            "never" => Ok(Self(Some(PullChoice::Never))),
+            _ => Err("expected true, false, always, missing or never".to_owned()),
+        }
+    }
+}
+
+/// Reads what steps run in, in our words, docker's and buildah's.
+pub(super) fn isolation(text: &str) -> Result<IsolationChoice, String> {
+    match text {
+        "sandbox" | "default" | "oci" | "rootless" => Ok(IsolationChoice::Sandbox),
+        "chroot" => Ok(IsolationChoice::Chroot),
+        _ => Err(
+            "expected sandbox or chroot (docker's `default`, buildah's `oci` and `rootless` are the sandbox)"
+                .to_owned(),
+        ),
+    }
+}
+
+/// `--network`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DockerNetwork {
+    /// What each RUN asks for, else one that leads outside and not to this machine
+    #[value(alias = "bridge")]
+    Default,
+    /// This machine's
+    Host,
+    /// None
+    None,
+}
+
+/// `--format` of buildah.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutFormat {
+    /// OCI's
+    Oci,
+    /// Docker's
+    Docker,
+}
+
+/// `--allow`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// `network.host`
+    NetworkHost,
+    /// `security.insecure`
+    SecurityInsecure,
+    /// `device`, `device=NAME`
+    Device(String),
+    /// `buildx.local.delete`: an output's `mode=delete` says it already.
+    LocalDelete,
+}
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "network.host" => Ok(Self::NetworkHost),
+            "security.insecure" => Ok(Self::SecurityInsecure),
+            "device" => Ok(Self::Device("*".to_owned())),
+            "buildx.local.delete" => Ok(Self::LocalDelete),
+            _ => match text.strip_prefix("device=") {
+                Some(name) if !name.is_empty() => Ok(Self::Device(name.to_owned())),
+                _ => Err("expected network.host, security.insecure or device[=NAME]".to_owned()),
+            },
+        }
+    }
+}
+
+/// `--add-host`: `NAME:IP` or `NAME=IP`, IPv6 in brackets or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddHost {
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+}
+
+impl FromStr for AddHost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = text
+            .split_once('=')
+            .or_else(|| text.split_once(':'))
+            .ok_or_else(|| format!("`{text}`: expected NAME:IP"))?;
+        if address == "host-gateway" {
+            return Err(
+                "`host-gateway` is not there: steps reach this machine with --network=host alone".to_owned()
+            );
+        }
+        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        match bare.parse() {
+            Ok(address) if !name.is_empty() => Ok(Self { name: name.to_owned(), address }),
+            _ => Err(format!("`{text}`: expected NAME:IP")),
+        }
+    }
+}
+
+/// `--build-context NAME=CONTEXT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedContext {
+    pub(crate) name: String,
+    pub(crate) context: String,
+}
+
+impl FromStr for NamedContext {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, context)) if !name.is_empty() && !context.is_empty() => {
+                // As images are named: `base` and `base:latest` are one.
+                let name = name.strip_suffix(":latest").unwrap_or(name).to_owned();
+                Ok(Self { name, context: context.to_owned() })
+            }
+            _ => Err(format!("`{text}`: expected NAME=CONTEXT")),
+        }
+    }
+}
+
+/// `--call`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Called {
+    pub(crate) method: CallChoice,
+    pub(crate) format: CallFormat,
+}
+
+/// What is to be done with a Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallChoice {
+    /// It is built.
+    Build,
+    /// What is unusual in it is told.
+    Check,
+    /// What a target takes is told.
+    Outline,
+    /// Which targets it has is told.
+    Targets,
+}
+
+/// How that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// Findings, for programs that gather those of many tools.
+    Sarif,
+}
+
+impl FromStr for Called {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fields = split_csv(text);
+        let (first, rest) =
+            fields.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let method = match first.strip_prefix("subrequests,method=").unwrap_or(first) {
+            "build" => CallChoice::Build,
+            "check" | "lint" => CallChoice::Check,
+            "outline" => CallChoice::Outline,
+            "targets" => CallChoice::Targets,
+            _ => return Err("expected build, check, outline or targets".to_owned()),
+        };
+        let mut format = CallFormat::Text;
+        for field in rest {
+            format = match field.as_str() {
+                "format=text" | "format=default" => CallFormat::Text,
+                "format=json" | "json" => CallFormat::Json,
+                "format=sarif" if method == CallChoice::Check => CallFormat::Sarif,
+                _ => {
+                    return Err(format!(
+                        "`{field}`: expected format=text or format=json (of check format=sarif, too)"
+                    ));
+                }
+            };
+        }
+        Ok(Self { method, format })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_in_both_ways() {
+        let read = |text: &str| text.parse::<AddHost>().map(|host| format!("{}={}", host.name, host.address));
+        for (text, expected) in [
+            ("db:10.0.0.1", "db=10.0.0.1"),
+            ("db=10.0.0.1", "db=10.0.0.1"),
+            ("db:::1", "db=::1"),
+            ("db=[2001:db8::1]", "db=2001:db8::1"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected));
+        }
+        for text in ["db", "db:", ":10.0.0.1", "db:x", "db:host-gateway"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn methods_have_formats() {
+        let read = |text: &str| text.parse::<Called>().map(|called| (called.method, called.format));
+        assert_eq!(read("check"), Ok((CallChoice::Check, CallFormat::Text)));
+        assert_eq!(read("lint,format=sarif"), Ok((CallChoice::Check, CallFormat::Sarif)));
+        assert_eq!(read("outline,format=json"), Ok((CallChoice::Outline, CallFormat::Json)));
+        for text in ["", "x", "targets,format=sarif", "check,format=yaml"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn platforms_are_read_in_a_list() {
+        let read = |text: &str| text.parse::<Platforms>().map(|platforms| platforms.0);
+        let (host, arm) = (Platform::host(), "linux/arm64".parse().expect("a platform"));
+        assert_eq!(read("local, linux/arm64"), Ok(vec![host, arm]));
+        assert!(read("linux/arm64,").is_err());
+    }
+
+    #[test]
+    fn what_is_allowed_has_its_name() {
+        assert_eq!("device=vendor/gpu".parse(), Ok(Allowed::Device("vendor/gpu".to_owned())));
+        assert_eq!("network.host".parse(), Ok(Allowed::NetworkHost));
+        for text in ["network.none", "device=", "all"] {
+            assert!(text.parse::<Allowed>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What `rb build` was asked for, settled.
+//!
+//! In: [`DockerfileArgs`], the options before the command, the environment. Out: an [`Order`]: settings as every command that
+//! builds has them, options for the frontend as BuildKit's client gives them, what is lent, what is written.
+//! Source: buildx, how it makes a request of its flags.
+
+use std::collections::BTreeMap;
+
+use rb_api::PullPolicy;
+use rb_oci::Platform;
+
+use super::context::{self, Lent};
+use super::outputs::{self, Outputs};
+use super::{contexts, limits};
+use crate::args::{
+    Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
+    TargetCall,
+};
+use crate::environment::Environment;
+use crate::report::Failure;
+use crate::settings::given::Given;
+use crate::settings::{self, Settings, lent};
+
+/// All that a build of a Dockerfile needs to know.
+pub(super) struct Order {
+    pub(super) settings: Settings,
+    /// Options of the frontend.
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) lent: Lent,
+    pub(super) outputs: Outputs,
+    /// What is done with the Dockerfile.
+    pub(super) called: Called,
+    /// What the build is called: `build .`
+    pub(super) title: String,
+    /// What is built, in the summary: the first name of the image, or the context.
+    pub(super) shown: String,
+    /// What the image is made without.
+    pub(super) changes: Changes,
+    /// What is to be told before anything begins.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What is done to an image after the Dockerfile.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Its layers become one.
+    pub(super) squash: bool,
+    pub(super) unset_env: Vec<String>,
+    pub(super) unset_labels: Vec<String>,
+}
+
+impl Order {
+    /// Settles it.
+    pub(super) fn read(
+        environment: &Environment,
+        outer: BuildOptions,
+        args: DockerfileArgs,
+    ) -> Result<Self, Failure> {
+        refuse(&outer, &args)?;
+        let mut lent = context::lend(&environment.cwd, &args.context, args.file.as_deref())?;
+        contexts::lend(&mut lent, &environment.cwd, &args.build_context)?;
+        let given = Given { secrets: lent::secrets(&args.secret, environment)?, ..Given::default() };
+        let mut build_args = lent::arguments(
+            args.build_arg_file.iter().map(AsRef::as_ref),
+            &[outer.build_arg.clone(), args.build_arg.clone()].concat(),
+            environment,
+        )?;
+        let own = build_options(&args, &build_args)?;
+        // Who says what time it is says so to the Dockerfile, too.
+        let epoch_is_named = own.epoch.or(outer.epoch).is_some() || environment.get(EPOCH).is_some();
+        let output = OutputOptions {
+            annotation: args.annotation.clone(),
+            metadata_file: args.metadata_file.clone(),
+            iidfile: args.iidfile.clone(),
+            ..OutputOptions::default()
+        };
+        let settings = settings::settle(&own.over(outer), &output, given, environment)?;
+        if epoch_is_named {
+            build_args.entry(EPOCH.to_owned()).or_insert_with(|| settings.epoch_seconds.to_string());
+        }
+        let outputs = outputs::read(&args, output, settings.build.push)?;
+        let mut options = frontend(&args, &settings);
+        options.extend(limits::frontend(&args)?);
+        options.extend(build_args.into_iter().map(|(name, value)| (format!("build-arg:{name}"), value)));
+        options.append(&mut lent.options);
+        let context = args.context.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+        let title = format!("build {context}");
+        let shown = args.tag.first().cloned().unwrap_or_else(|| context.into_owned());
+        let called = args.called();
+        let warnings = [settings.warnings.clone(), not_yet(&args)].concat();
+        let changes = Changes {
+            squash: args.squash == Some(true),
+            unset_env: args.unsetenv,
+            unset_labels: args.unsetlabel,
+        };
+        Ok(Self { settings, options, lent, outputs, called, title, shown, changes, warnings })
+    }
+
+    /// Tells whether an image is made.
+    pub(super) fn builds(&self) -> bool {
+        self.called.method == CallChoice::Build
+    }
+}
+
+/// The argument that says what time it is.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+impl DockerfileArgs {
+    fn called(&self) -> Called {
+        let check = Called { method: CallChoice::Check, format: CallFormat::Text };
+        let build = Called { method: CallChoice::Build, ..check };
+        if self.check == Some(true) { check } else { self.call.unwrap_or(build) }
+    }
+}
+
+/// Refuses what says nothing to a Dockerfile, and what cannot be honoured.
+fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
+    if let [word] = args.context.as_slice()
+        && TargetCall::is_target(word)
+        && word.to_str().is_some_and(|word| word.starts_with('+'))
+    {
+        let word = word.to_string_lossy();
+        let help =
+            format!("targets need no command: `rb {word}`; `rb build` takes the folder of a Dockerfile");
+        return Err(Failure::input(format!("`{word}` is a target"), Some(help)));
+    }
+    let of_targets = [
+        ("--secret", !outer.secret.is_empty()),
+        ("--secret-file", !outer.secret_file.is_empty()),
+        ("--arg-file-path", outer.arg_file_path.is_some()),
+        ("--secret-file-path", outer.secret_file_path.is_some()),
+        ("--env-file-path", outer.env_file_path.is_some()),
+        ("--allow-bind", !outer.allow_bind.is_empty()),
+        ("--ci", outer.ci),
+        ("--strict", outer.strict),
+    ];
+    if let Some((option, _)) = of_targets.iter().find(|(_, given)| *given) {
+        let help = "`rb build --help` lists its options; they stand behind its name".to_owned();
+        return Err(Failure::input(
+            format!("{option} before the command says nothing to `rb build`"),
+            Some(help),
+        ));
+    }
+    let attested = |kind: &str| {
+        let help = format!("leave it out, or say `--{kind}=false`");
+        Err(Failure::input(format!("--{kind}: this version of rb makes no attestations"), Some(help)))
+    };
+    let says_no = |text: &Option<String>| text.as_deref().is_none_or(|text| matches!(text, "false" | "0"));
+    match args {
+        _ if !says_no(&args.provenance) => attested("provenance"),
+        _ if !says_no(&args.sbom) => attested("sbom"),
+        _ if args.attest.iter().any(|attest| !attest.split(',').any(|field| field == "disabled=true")) => {
+            let help = Some("leave it out, or add `disabled=true`".to_owned());
+            Err(Failure::input("--attest: this version of rb makes no attestations", help))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the options that every build has.
+fn build_options(
+    args: &DockerfileArgs,
+    build_args: &BTreeMap<String, String>,
+) -> Result<BuildOptions, Failure> {
+    let epoch =
+        match (args.timestamp, build_args.get(EPOCH).filter(|text| !text.is_empty())) {
+            (Some(seconds), _) => Some(seconds),
+            // The frontend asks the context.
+            (None, Some(text)) if text == "context" => None,
+            (None, Some(text)) => Some(settings::epoch_seconds(text).map_err(|expected| {
+                Failure::input(format!("--build-arg {EPOCH}={text}: {expected}"), None)
+            })?),
+            (None, None) => None,
+        };
+    let allows = |what: &Allowed| args.allow.contains(what);
+    let device = |allowed: &Allowed| match allowed {
+        Allowed::Device(name) => Some(name.clone()),
+        Allowed::NetworkHost | Allowed::SecurityInsecure | Allowed::LocalDelete => None,
+    };
+    let platforms = args.platform.iter().flat_map(|platforms| platforms.0.clone());
+    Ok(BuildOptions {
+        no_cache: args.no_cache == Some(true),
+        jobs: args.jobs,
+        platform: platforms.collect::<Vec<Platform>>(),
+        pull: args.pull.and_then(|pull| pull.0),
+        isolation: args.isolation,
+        // Who names it for every step allows it, too: as docker.
+        allow_host_network: allows(&Allowed::NetworkHost) || args.network == Some(DockerNetwork::Host),
+        allow_privileged: allows(&Allowed::SecurityInsecure),
+        allow_device: args.allow.iter().filter_map(device).collect(),
+        ssh: args.ssh.clone(),
+        push: args.push == Some(true),
+        epoch,
+        limits: limits::of_steps(args),
+        progress: args.progress,
+        quiet: args.quiet == Some(true),
+        ..BuildOptions::default()
+    })
+}
+
+/// Returns the options of the frontend that are neither limits nor contexts nor arguments.
+fn frontend(args: &DockerfileArgs, settings: &Settings) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
+    if let Some(target) = &args.target {
+        set("target", target.clone());
+    }
+    if settings.platform_named {
+        let platforms: Vec<String> = settings.platforms.iter().map(ToString::to_string).collect();
+        set("platform", platforms.join(","));
+    }
+    for label in &args.label {
+        set(&format!("label:{}", label.key), label.value.clone());
+    }
+    if !args.no_cache_filter.is_empty() {
+        set("no-cache", args.no_cache_filter.join(","));
+    }
+    if settings.pull == PullPolicy::Always {
+        set("image-resolve-mode", "pull".to_owned());
+    }
+    match args.network {
+        Some(DockerNetwork::Host) => drop(set("force-network-mode", "host".to_owned())),
+        Some(DockerNetwork::None) => drop(set("force-network-mode", "none".to_owned())),
+        Some(DockerNetwork::Default) | None => {}
+    }
+    let hosts: Vec<String> =
+        args.add_host.iter().map(|host| format!("{}={}", host.name, host.address)).collect();
+    if !hosts.is_empty() {
+        set("add-hosts", hosts.join(","));
+    }
+    options
+}
+
+/// Tells of what is not done yet, and changes no result.
+fn not_yet(args: &DockerfileArgs) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !args.cache_from.is_empty() {
+        warnings.push(
+            "--cache-from: this version of rb reads no caches from elsewhere; its own is used".to_owned(),
+        );
+    }
+    if !args.cache_to.is_empty() {
+        warnings
+            .push("--cache-to: this version of rb writes no caches elsewhere; its own is kept".to_owned());
+    }
+    warnings
+}
