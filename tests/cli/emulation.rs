@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::env::{TestEnv, is_root};
+use crate::env::{TestEnv, Who, is_root};
 
 /// Tells the machine's name by uname(2), "aarch64": sub sp; uname(sp); write(1, sp + 260, 7); exit(0).
 const WHO: [u32; 12] = [
@@ -38,7 +38,11 @@ fn program(code: &[u32]) -> Vec<u8> {
 
 /// A project with such a program, for whom an emulator may be missing.
 fn project() -> TestEnv {
-    let env = TestEnv::new();
+    project_of(Who::Tester)
+}
+
+fn project_of(who: Who) -> TestEnv {
+    let env = TestEnv::of(who);
     env.write("who", program(&WHO));
     let path = env.project().join("who");
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("modes");
@@ -75,6 +79,31 @@ fn a_step_for_another_machine_runs_by_the_emulator_that_is_named() {
     let doctor = env.rb_with(&[("RB_CONFIG", config)], ["doctor"]);
     assert!(doctor.stdout.contains("other platforms"), "{}", doctor.stdout);
     // Nothing of it is registered for the machine.
+    let left = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("rb-")));
+}
+
+#[test]
+fn an_ordinary_users_steps_are_emulated_too() {
+    let Some(emulator) = emulator() else { return };
+    for who in [Who::SubIds, Who::SingleId] {
+        let env = project_of(who);
+        env.write("config.toml", format!("[emulators]\narm64 = \"{}\"\n", emulator.display()));
+        let config = env.project().join("config.toml");
+        let with_file = [("RB_CONFIG", config.to_str().expect("is text"))];
+        env.hand_over();
+        env.rb_with(&with_file, ["--platform=linux/arm64", "+t"]).expect(0).says("aarch64");
+        // Every program of the sandbox, also those that others start; what it sees of the machine is its own.
+        env.write(
+            "Buildfile",
+            "VERSION 1\nt:\n    FROM oci-layout:./base:test\n    COPY who /who\n    RUN /who; echo .; ls /proc/sys/fs/binfmt_misc; id -u\n",
+        );
+        if env.busybox_layout("base") {
+            env.hand_over();
+            let run = env.rb_with(&with_file, ["--platform=linux/arm64", "+t"]).expect(0);
+            run.says("aarch64").says("rb-aarch64");
+        }
+    }
     let left = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
     assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("rb-")));
 }

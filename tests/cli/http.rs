@@ -184,3 +184,39 @@ fn one_blob_of_a_registry_is_a_file() {
     define(&env, &format!("docker-image+blob://{}/team/app:v1", server.host), &[]);
     env.rb(OUT).expect(2).says("names no digest");
 }
+
+/// A text, the key that signed it, and its signature; the same for all tests of signatures.
+fn signed(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sources/tests/signatures/");
+    std::fs::read_to_string(format!("{folder}{name}")).expect("is there")
+}
+
+#[test]
+fn a_file_that_must_be_signed_is_looked_at_before_anything_stands_for_it() {
+    let file = Arc::new(Mutex::new(("\"one\"".to_owned(), b"what is signed\n".to_vec())));
+    let server = server(&file);
+    let env = TestEnv::new();
+    let url = format!("http://{}/a.txt", server.host);
+    let by = |key: &str| {
+        let (key, signature) = (signed(key), signed("good.sig"));
+        define(&env, &url, &[("http.sig.pubkey", key.as_str()), ("http.sig.signature", signature.as_str())]);
+    };
+    by("good.key");
+    env.rb(OUT).expect(0);
+    assert_eq!(env.read("out/a.txt"), "what is signed\n");
+    // The file is here, and so is its tree.
+    by("other.key");
+    env.rb(OUT).expect(2).says("the signature of `a.txt` does not hold").says("by none of the keys");
+    by("good.key");
+    *file.lock().expect("no panics") = ("\"two\"".to_owned(), b"what is not\n".to_vec());
+    env.rb(OUT).expect(2).says("does not hold");
+    define(&env, &url, &[("http.sig.pubkey", signed("good.key").as_str())]);
+    env.rb(OUT).expect(2).says("`http.sig.signature` is malformed");
+    // Where the digest is known, it is fetched for that.
+    let (key, signature) = (signed("good.key"), signed("good.sig"));
+    let digest = Digest::of("what is not\n").to_string();
+    let attrs =
+        [("http.sig.pubkey", key.as_str()), ("http.sig.signature", &signature), ("http.checksum", &digest)];
+    define(&env, &url, &attrs);
+    env.rb(OUT).expect(2).says("does not hold");
+}

@@ -165,3 +165,31 @@ fn a_link_that_is_copied_takes_along_what_it_leads_to() {
     env.rb(["+t"]).expect(0).says("steps run");
     assert_eq!(env.read("out/f"), "changed\n");
 }
+
+#[test]
+fn copied_files_keep_the_folders_that_are_wanted() {
+    let env = TestEnv::new();
+    for path in ["src/a.c", "src/deep/b.c", "src/deep/c.h", "docs/x/index.md"] {
+        env.write(path, path);
+    }
+    env.write(
+        "Buildfile",
+        "VERSION 1\nt:\n    FROM scratch\n    COPY --parents src/a.c src/deep docs/./x/*.md /all\n\
+         \x20   COPY --parents --if-exists none/x src/*/*.h /may\n    COPY --parents --chmod=0600 +made/kept/./deep/b.c /made\n\
+         \x20   SAVE ARTIFACT /all AS LOCAL out/all\n    SAVE ARTIFACT /may AS LOCAL out/may\n    SAVE ARTIFACT /made AS LOCAL out/made\n\
+         made:\n    FROM scratch\n    COPY src /s\n    SAVE ARTIFACT /s/* kept/\n",
+    );
+    env.rb(["+t"]).expect(0);
+    for (path, text) in [
+        ("all/src/a.c", "src/a.c"),
+        ("all/src/deep/b.c", "src/deep/b.c"),
+        ("all/src/deep/c.h", "src/deep/c.h"),
+        ("all/x/index.md", "docs/x/index.md"),
+        ("may/src/deep/c.h", "src/deep/c.h"),
+        ("made/deep/b.c", "src/deep/b.c"),
+    ] {
+        assert_eq!(env.read(&format!("out/{path}")), text, "{path}");
+    }
+    let there = |path: &str| env.project().join("out").join(path).exists();
+    assert!(!there("all/docs") && !there("may/src/a.c") && !there("may/none") && !there("made/a.c"));
+}

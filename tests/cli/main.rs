@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it steps aside")]
 
 mod archives;
+mod bake;
 mod binds;
 mod build_options;
 mod cache;
@@ -16,6 +17,7 @@ mod counts;
 mod crowd;
 mod damage;
 mod devices;
+mod dockerfile;
 mod doctor;
 mod dry_run;
 mod effects;
@@ -23,6 +25,7 @@ mod emulation;
 mod env;
 mod equality;
 mod escape;
+mod estimates;
 mod expect_cached;
 mod exporters;
 mod faults;

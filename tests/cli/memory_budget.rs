@@ -65,7 +65,7 @@ fn the_second_build_knows_what_steps_take_and_runs_as_many_as_fit() {
     let Some(env) = project(COUNT) else { return };
     env.rb(["--jobs=6", "--memory-budget=100m", "+all"]).expect(0);
     let child = env.spawn(["--jobs=6", "--memory-budget=100m", "--no-cache", "--progress=plain", "+all"]);
-    status_until(&env, &["of 104.9 MB of memory taken", "waits for memory", "of 6 places taken"]);
+    status_until(&env, &["of 100.0 MiB of memory taken", "waits for memory", "of 6 places taken"]);
     let (code, said) = ended(child);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(most_at_once(&env, COUNT), 2, "{said}");
@@ -85,7 +85,7 @@ fn what_is_larger_than_the_budget_runs_alone_and_says_so_once() {
     env.rb_with(&budget, build).expect(0);
     let second = env.rb_with(&budget, build).expect(0);
     assert_eq!(most_at_once(&env, COUNT), 1);
-    let of_each = second.stderr.matches("and the memory budget is 21 MB: it runs alone").count();
+    let of_each = second.stderr.matches("and the memory budget is 20 MiB: it runs alone").count();
     assert_eq!(of_each, COUNT, "{}", second.stderr);
 }
 
@@ -110,6 +110,8 @@ fn budgets_that_are_none_are_told() {
     env.write("Buildfile", "VERSION 1\nt:\n    FROM scratch\n");
     env.rb(["--memory-budget=lots", "+t"]).expect(2).says("`4g` or `80%`");
     env.rb_with(&[("RB_MEMORY_BUDGET", "1.5")], ["+t"]).expect(2).says("RB_MEMORY_BUDGET").says("1.5GB");
+    env.rb(["--memory-budget=4", "+t"]).expect(2).says("`4` is 4 bytes").says("did you mean `4g`?");
+    env.rb_with(&[("RB_MEMORY_BUDGET", "100k")], ["+t"]).expect(2).says("`100g` or `100m`");
     env.rb(["--memory-budget=80%", "+t"]).expect(0);
     env.write("own.toml", "[steps]\nmemory_budget = \"3g\"\n");
     let config = |words: &[&str]| env.rb_with(&[("RB_CONFIG", "own.toml")], words).expect(0).stdout;

@@ -74,6 +74,10 @@ fn a_mended_command_is_found_and_another_may_run_this_once() {
     assert_eq!(env.read("made"), "one\ntwo\ntwo\nthree\n");
     rb(&env, &["resume", &id, "--", "sh", "-c", "echo other >> made"]).expect(0).says(RESUMED);
     assert_eq!(env.read("made"), "one\ntwo\nother\n");
+    // Where that fails, it is what is told, not the line that it stands in for.
+    rb(&env, &["resume", &id, "--", "sh", "-c", "exit 9"])
+        .expect(1)
+        .says("`sh -c 'exit 9'`, which ran instead, ended with exit code 9");
     // What is kept stays as it was, whatever went on with it.
     assert_eq!(rb(&env, &["shell", &id, "cat", "made"]).expect(0).stdout, "one\ntwo\n");
     rb(&env, &["+t"]).expect(0).hides(RESUMED);

@@ -57,6 +57,8 @@ fn a_failed_step_is_opened_as_it_was() {
     failed(&env, &["+other"]);
     assert_eq!(shell(&env, &[], "cat /other").expect(0).stdout, "other\n");
     assert_eq!(env.rb(["shell", &id, "cat", "made"]).expect(0).stdout, "half\n");
+    assert_eq!(env.rb(["shell", &id, "--", "cat", "made"]).expect(0).stdout, "half\n");
+    assert_eq!(shell(&env, &[&id, "--"], "cat made").expect(0).stdout, "half\n");
     env.rb(["shell", &id, "no-such-program"]).expect(127);
     let list = env.rb(["shell", "--list"]).expect(0).stdout;
     assert!(list.contains("RUN echo other") && list.contains("exit code 3"), "{list}");

@@ -123,7 +123,7 @@ fn many_builds_stay_below_the_cap_and_what_is_missed_was_evicted() {
                 }
                 for step in ran {
                     assert_eq!(step["miss"]["why"], "gone", "round {round}: {step:#}");
-                    assert_eq!(step["miss"]["because"], "removed", "round {round}: {step:#}");
+                    assert_eq!(step["miss"]["because"], "cap", "round {round}: {step:#}");
                 }
             }
             let highest = highest.load(Ordering::Acquire).max(occupied(&env.state()));
@@ -209,6 +209,41 @@ fn people_see_what_is_kept_pin_it_and_remove_the_rest() {
     env.rb(["cache", "prune", "--keep-storage", "1MB", "--all"]).expect(0);
     assert!(occupied(&env.state()) < 2 * MB, "{}", occupied(&env.state()));
     env.rb(["cache", "prune", "--filter", "type=trees"]).expect(2).says("mounts");
+}
+
+#[test]
+fn who_holds_a_piece_is_named() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nt:\n    FROM @host\n    ARG WORD\n    RUN head -c 1000000 /dev/zero > /large\n    \
+         RUN --mount=type=cache,id=held,target=/c echo x > /c/x; sleep 600\n",
+    );
+    let mut child = env.spawn(["+t", "--WORD=hush"]);
+    let id = child.id();
+    let held = |kind: &str| -> Option<Value> {
+        let seen = du(&env, &[]);
+        let pieces = seen["pieces"].as_array().expect("pieces").clone();
+        let is_it = |piece: &&Value| piece["type"] == kind && piece["holders"][0]["process"] == id;
+        pieces.iter().find(is_it).cloned()
+    };
+    let began = std::time::Instant::now();
+    let (layer, mount) = loop {
+        if let (Some(layer), Some(mount)) = (held("layers"), held("mounts")) {
+            break (layer, mount);
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{:#}", du(&env, &[]));
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    for piece in [layer, mount] {
+        assert_eq!(piece["holders"][0]["command"], "rb +t", "{piece:#}");
+        assert!(piece["holders"][0]["since_unix"].as_i64().is_some_and(|since| since > 0));
+    }
+    let told = env.rb(["cache", "du"]).expect(0).stdout;
+    assert!(told.contains(&format!("in use by rb +t (process {id}, since 20")), "{told}");
+    child.kill().expect("is killed");
+    child.wait().expect("ends");
+    assert_eq!(held("mounts"), None);
 }
 
 #[test]

@@ -89,6 +89,64 @@ fn what_goes_wrong_after_a_failure_is_told_too() {
     );
     env.rb(["+t"]).expect(1).says("exit code 3").says("exit code 4");
     assert_eq!(env.read("done"), "done\n");
+    // Each once, whether the build goes on or not.
+    for flags in [&["+t"][..], &["-k", "+t"]] {
+        let run = env.rb(flags).expect(1).hides("rb::evaluate");
+        assert_eq!(run.stderr.matches("ended with exit code 4").count(), 1, "{}", run.stderr);
+        assert_eq!(run.stderr.matches("` failed").count(), 2, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn what_catch_would_do_is_not_foreseen_and_that_is_told() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nFROM @host\nWORKDIR /w\nCOPY f f\nt:\n    TRY\n        RUN cat f\n    CATCH\n        \
+         RUN echo caught > c\n    END\n    RUN echo after > a\nall:\n    BUILD +t\n",
+    );
+    env.write("f", "1\n");
+    let plan = |target: &str| -> serde_json::Value {
+        serde_json::from_str(&env.rb(["plan", "--json", target]).expect(0).stdout).expect("JSON")
+    };
+    for target in ["+t", "+all"] {
+        let told = plan(target);
+        assert_eq!(told["complete"], false, "{told:#}");
+        assert!(told["stopped"][0]["message"].as_str().is_some_and(|text| text.contains("CATCH of +t")));
+    }
+    assert!(env.rb(["plan", "+t"]).expect(0).stdout.contains("CATCH of +t runs only if"));
+    env.rb(["+t"]).expect(0);
+    assert_eq!(plan("+t")["complete"], true, "all that is tried has been done");
+    // What comes after it cannot lead there.
+    env.write("Buildfile", env.read("Buildfile").replace("echo after", "echo later"));
+    assert_eq!(plan("+t")["complete"], true);
+    env.rb(["--expect-cached", "+t"]).expect(1);
+    env.write("f", "2\n");
+    assert_eq!(plan("+all")["complete"], false);
+}
+
+#[test]
+fn what_a_failed_target_saves_is_written_whoever_asks_for_it() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nFROM @host\nWORKDIR /w\n\
+         dep:\n    TRY\n        RUN echo r > r; exit 3\n    FINALLY\n        SAVE ARTIFACT r AS LOCAL r.txt\n    END\n    \
+         SAVE ARTIFACT r\n    SAVE ARTIFACT r AS LOCAL late.txt\n\
+         always:\n    RUN echo a > a; exit 4\n    SAVE ARTIFACT --always a AS LOCAL a.txt\n\
+         fine:\n    RUN echo f > f\n    SAVE ARTIFACT f AS LOCAL f.txt\n\
+         copies:\n    COPY +fine/f .\n    COPY +dep/r .\n\
+         stands:\n    FROM +always\n    RUN true\n",
+    );
+    for flags in [&["+copies"][..], &["-k", "+copies"]] {
+        env.rb(flags).expect(1).says("exit code 3").says("wrote r.txt");
+        assert_eq!(env.read("r.txt"), "r\n");
+        assert!(!env.has("late.txt") && !env.has("f.txt"), "what went well is for BUILD alone");
+        std::fs::remove_file(env.project().join("r.txt")).expect("removes");
+    }
+    env.rb(["+stands"]).expect(1).says("exit code 4").says("wrote a.txt");
+    env.rb(["--no-output", "+copies"]).expect(1);
+    assert!(!env.has("r.txt"));
 }
 
 #[test]

@@ -261,7 +261,8 @@ fn what_was_evicted() {
     let env = built();
     env.rb(["cache", "prune", "--all"]).expect(0);
     let reason = only(&why(&env, &["+t"]), "evicted", "its result was evicted at 20");
-    assert_eq!(reason["because"], "removed");
+    assert_eq!(reason["because"], "pruned");
+    assert!(reason["text"].as_str().is_some_and(|text| text.contains("by `rb cache prune`")), "{reason}");
 }
 
 #[test]
@@ -478,4 +479,75 @@ fn a_tag_that_was_moved_is_one_reason() {
         let text = reason["text"].as_str().expect("text");
         assert!(text.contains(&first[..12]) && text.contains(&second[..12]), "{text}");
     }
+}
+
+/// Folders of `svc`, each with a build file of its own.
+fn folders(names: &[&str]) -> TestEnv {
+    let env = TestEnv::new();
+    for name in names {
+        env.write(
+            &format!("svc/{name}/Buildfile"),
+            "VERSION 1\nt:\n    FROM @host\n    WORKDIR /w\n    COPY f f\n    RUN cat f > out\n",
+        );
+        env.write(&format!("svc/{name}/f"), "1\n");
+    }
+    env
+}
+
+#[test]
+fn builds_of_a_pattern_are_found_from_every_folder() {
+    let env = folders(&["a", "my b"]);
+    env.rb(["./svc/*+t"]).expect(0);
+    env.write("svc/my b/f", "2\n");
+    let told = |folder: &str, words: &[&str]| {
+        let run = env.rb_in(folder, ["why", "--json"].iter().chain(words)).expect(0);
+        let told: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let reason = only(&told, "file", "file `f` has changed");
+        assert!(told["was"]["id"].is_string(), "{told:#}");
+        reason["steps"][0].as_str().expect("a step").to_owned()
+    };
+    for (folder, word, step) in [
+        ("", "./svc/*+t", "./my b+t | COPY f f"),
+        ("", "./svc/my b+t", "+t | COPY f f"),
+        ("svc", "./my b+t", "+t | COPY f f"),
+        ("svc/my b", "+t", "+t | COPY f f"),
+        ("svc/a", "../my b+t", "+t | COPY f f"),
+    ] {
+        assert_eq!(told(folder, &[word]), step, "{folder} {word}");
+    }
+    // So are its times.
+    let plan = env.rb_in("svc/my b", ["plan", "+t"]).expect(0).stdout;
+    assert!(!plan.contains("never timed"), "{plan}");
+    // And a build of one folder is found by one of all.
+    env.rb_in("svc/my b", ["+t"]).expect(0);
+    env.write("svc/my b/f", "3\n");
+    assert_eq!(told("", &["./svc/*+t"]), "./my b+t | COPY f f");
+    assert_eq!(told("", &["--since", "@2", "./svc/*+t"]), "./my b+t | COPY f f");
+    env.rb(["./svc/*+t"]).expect(0);
+    assert_eq!(told("svc/my b", &["--between", "@2", "@1", "+t"]), "+t | COPY f f");
+}
+
+#[test]
+fn what_was_never_built_begins_with_a_step_that_runs() {
+    let env = folders(&["a"]);
+    env.rb(["./svc/a+t"]).expect(0);
+    let other = env.read("svc/a/Buildfile").replace("cat f", "wc f");
+    env.write("svc/b/Buildfile", other).write("svc/b/f", "1\n");
+    env.rb(["./svc/*+t"]).expect(0);
+    let told = why(&env, &["./svc/*+t"]);
+    let reason = only(&told, "never_built", "never built before");
+    assert_eq!(reason["by"], "RUN wc f > out", "{told:#}");
+    assert_eq!(reason["steps"], serde_json::json!(["./b+t | RUN wc f > out"]));
+}
+
+#[test]
+fn that_nothing_would_run_is_no_mistake() {
+    let env = folders(&["a"]);
+    env.rb(["./svc/a+t"]).expect(0);
+    env.write("Buildfile", "VERSION 1\nall:\n    BUILD ./svc/a+t\n");
+    let run = env.rb(["why", "+all"]).expect(0);
+    assert!(run.stdout.contains("nothing would run now, and no build of it is kept"), "{}", run.stdout);
+    assert_eq!(why(&env, &["+all"])["reasons"], serde_json::json!([]));
+    env.rb(["why", "--last", "+all"]).expect(2).says("no build of `+all` is kept");
+    env.rb(["why", "./svc/*+nix"]).expect(2).says("no folder that fits `./svc/*`");
 }

@@ -63,6 +63,16 @@ fn an_authority_of_the_users_own_and_a_token() {
     rb(&["--ca", &ca, "--secret", &of_host, target]).expect(0).hides("hunter2");
     assert_eq!(env.read("out"), "secured\n");
     assert!(!super::state_of(&env).contains("hunter2-token"));
+    // Or of the user's own file, where no step finds it.
+    let env = TestEnv::new();
+    let said = format!("[git.'git.example']\nurl = 'https://{}'\npassword = 'hunter2-token'\n", host.host);
+    std::fs::write(config, said).expect("writes");
+    let rb = |args: &[&str]| env.rb_with(&[("RB_CONFIG", config)], args);
+    rb(&["--ca", &ca, target]).expect(0).hides("hunter2");
+    assert_eq!(env.read("out"), "secured\n");
+    assert!(!super::state_of(&env).contains("hunter2-token"));
+    let shown = rb(&["config"]).expect(0).stdout;
+    assert!(shown.contains("git.\"git.example\".password") && !shown.contains("hunter2"), "{shown}");
 
     let env = TestEnv::new();
     let clone = format!(

@@ -1,0 +1,120 @@
+//! Flags one by one: what they do to steps, and which are refused.
+
+use super::{build, project};
+use crate::env::TestEnv;
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    for (flag, said) in [
+        ("--provenance=true", "--provenance"),
+        ("--provenance=mode=max", "--provenance"),
+        ("--sbom=true", "--sbom"),
+        ("--attest=type=sbom", "--attest"),
+        ("--builder=x", "`--builder` is not part of `rb build`"),
+        ("--volume=/a:/b", "--build-context"),
+        ("--cap-add=SYS_ADMIN", "--security=insecure"),
+        ("--add-host=a:host-gateway", "host-gateway"),
+        ("--add-host=a", "NAME:IP"),
+        ("--allow=everything", "network.host"),
+        ("--network=mine", "mine"),
+        ("--resource=disk=1", "memory"),
+        ("--call=guess", "outline"),
+        ("--isolation=hyperv", "sandbox"),
+        ("--progress=rawjson", "rawjson"),
+        ("--no-such-flag", "--no-such-flag"),
+    ] {
+        env.rb(["build", flag, "."]).expect(2).says(said);
+    }
+    for flag in [
+        "--provenance=false",
+        "--sbom=false",
+        "--rm=false",
+        "--force-rm",
+        "--compress",
+        "--layers",
+        "--isolation=default",
+    ] {
+        env.rb(["build", flag, "."]).expect(0);
+    }
+    env.rb(["build", "--cache-from", "type=gha", "--cache-to=type=inline", "."])
+        .expect(0)
+        .says("--cache-from")
+        .says("--cache-to");
+    env.rb(["build"]).expect(2).says("needs a context");
+    env.rb(["build", ".", "x"]).expect(2).says("one context");
+    env.rb(["build", "+app"]).expect(2).says("`rb +app`");
+    env.rb(["build", "nowhere"]).expect(2).says("`nowhere` does not exist");
+    env.rb(["--ci", "build", "."]).expect(2).says("--ci");
+    env.rb(["-o", "out", "build", "."]).expect(2);
+}
+
+#[test]
+fn steps_see_what_flags_give_them() {
+    let Some(env) = project() else { return };
+    env.write(
+        "app/Dockerfile",
+        "FROM base AS b\nARG A\nARG B=default\n\
+         RUN --mount=type=secret,id=token cat /run/secrets/token > /out\n\
+         RUN --mount=type=secret,id=var,env=VAR echo $VAR >> /out\n\
+         RUN echo $A $B >> /out\nRUN cat /etc/hosts >> /out\nRUN ulimit -n >> /out\n\
+         FROM scratch\nCOPY --from=b /out /\n",
+    );
+    env.write("token", "t0ken\n").write("args", "A=file\nB=file\n");
+    let words = [
+        "--secret",
+        "id=token,src=token",
+        "--secret",
+        "id=var,env=HOME",
+        "--build-arg-file",
+        "args",
+        "--build-arg",
+        "A=typed",
+        "--add-host",
+        "db:10.1.2.3",
+        "--ulimit",
+        "nofile=100:200",
+        "-o",
+        "out",
+        "app",
+    ];
+    build(&env, &words).expect(0);
+    let out = env.read("out/out");
+    assert!(out.starts_with("t0ken\n/") && out.contains("typed file\n"), "{out}");
+    assert!(out.contains("10.1.2.3\tdb") && out.ends_with("100\n"), "{out}");
+}
+
+#[test]
+fn rights_are_given_by_name() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", "FROM base\nRUN --network=host true\n");
+    build(&env, &["app"]).expect(2).says("network");
+    build(&env, &["--allow", "network.host", "app"]).expect(0);
+    env.write("app/Dockerfile", "FROM base\nRUN true\n");
+    build(&env, &["--network", "host", "app"]).expect(0);
+    env.write("app/Dockerfile", "FROM base\nRUN --security=insecure true\n");
+    build(&env, &["app"]).expect(2).says("insecure");
+    build(&env, &["--allow", "security.insecure", "app"]).expect(0);
+}
+
+#[test]
+fn stages_are_chosen_and_made_again() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", "FROM base AS a\nRUN echo a > /a\nFROM base AS b\nRUN echo b > /b\nFROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n");
+    build(&env, &["-o", "out", "app"]).expect(0);
+    build(&env, &["--no-cache-filter", "a", "-o", "out", "app"]).expect(0).says("1 step run");
+    build(&env, &["--target", "b", "-o", "type=local,dest=b", "app"]).expect(0);
+    assert!(env.has("b/b") && !env.has("b/a"));
+    build(&env, &["--target", "c", "app"]).expect(2).says("c");
+}
+
+#[test]
+fn a_step_that_fails_has_its_line() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", "FROM base\nRUN echo working && \\\n    nonsense --now\n");
+    let run = build(&env, &["app"]).expect(1).says("RUN echo working").says("exit code 127").says("nonsense");
+    assert!(run.stderr.contains("Dockerfile"), "{}", run.stderr);
+    env.rb(["history", "ls"]).expect(0);
+    assert!(env.rb(["logs"]).expect(0).stdout.contains("working"));
+}

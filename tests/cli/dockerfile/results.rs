@@ -1,0 +1,111 @@
+//! What becomes of an image: names, files that tell of it, archives, registries, platforms, one layer.
+
+use serde_json::Value;
+
+use super::{build, config, project};
+use crate::env::TestEnv;
+use crate::push::{Place, skopeo};
+use crate::registry::support::docker_registry::Wants;
+
+fn scratch() -> TestEnv {
+    let env = TestEnv::new();
+    env.write(
+        "Dockerfile",
+        "FROM scratch\nARG TARGETARCH\nLABEL for=$TARGETARCH\nENV A=1 B=2\nCOPY one two /\nCMD [\"/one\"]\n",
+    );
+    env.write("one", "1").write("two", "2").write(".dockerignore", "*\n!one\n!two\n");
+    env
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn files_tell_what_was_made() {
+    let env = scratch();
+    env.rb(["build", "-t", "a:1", "--iidfile", "id", "--metadata-file", "meta.json", "."]).expect(0);
+    let meta = json(&env.read("meta.json"));
+    assert_eq!(meta["image.name"], "a:1");
+    assert_eq!(meta["containerimage.config.digest"].as_str(), Some(env.read("id").as_str()));
+    let quiet = env.rb(["build", "-q", "."]).expect(0).stdout;
+    assert_eq!(meta["containerimage.digest"].as_str(), Some(quiet.trim()));
+    let config = config(&env, "a:1");
+    assert_eq!(config["config"]["Cmd"], serde_json::json!(["/one"]));
+    assert!(config["history"].as_array().is_some_and(|history| history.len() == 5), "{config}");
+}
+
+#[test]
+fn what_is_unset_is_not_in_the_image() {
+    let env = scratch();
+    env.rb(["build", "-t", "a", "--unsetenv", "A", "--unsetlabel", "for", "--label", "more=1", "."])
+        .expect(0);
+    let config = config(&env, "a");
+    let text = config["config"].to_string();
+    assert!(
+        text.contains("B=2") && text.contains("more") && !text.contains("A=1") && !text.contains("for"),
+        "{text}"
+    );
+}
+
+#[test]
+fn times_are_as_late_as_they_may_be() {
+    let env = scratch();
+    for words in [["--timestamp", "1000"], ["--build-arg", "SOURCE_DATE_EPOCH=1000"]] {
+        env.rb(["build", "-t", "a", words[0], words[1], "."]).expect(0);
+        assert_eq!(config(&env, "a")["created"], "1970-01-01T00:16:40Z", "{words:?}");
+    }
+}
+
+#[test]
+fn layers_become_one() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", "FROM base\nRUN echo 1 > /a\nRUN rm /a && echo 2 > /b\nCMD cat /b\n");
+    build(&env, &["--squash", "-t", "one", "app"]).expect(0);
+    assert_eq!(config(&env, "one")["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(1));
+    assert_eq!(env.rb(["run", "one"]).expect(0).stdout, "2\n");
+}
+
+#[test]
+fn platforms_make_an_index_and_what_does_not_depend_on_them_runs_once() {
+    let env = scratch();
+    let run = env.rb(["build", "--platform", "linux/amd64,linux/arm64", "-t", "multi", "."]).expect(0);
+    assert!(run.stderr.contains("(linux/amd64, linux/arm64)"), "{}", run.stderr);
+    let Some(env) = project() else { return };
+    env.write(
+        "app/Dockerfile",
+        "FROM --platform=$BUILDPLATFORM base AS gen\nRUN echo once > /gen\nFROM scratch\nARG TARGETARCH\nCOPY --from=gen /gen /gen-$TARGETARCH\n",
+    );
+    let words = ["--platform=linux/amd64", "--platform=linux/arm64", "-o", "out", "app"];
+    build(&env, &words).expect(0).says("3 steps run");
+    assert_eq!(env.read("out/linux_arm64/gen-arm64"), "once\n");
+}
+
+#[test]
+fn an_archive_has_the_names_of_t() {
+    let env = scratch();
+    env.rb(["build", "-t", "a:1", "-o", "type=oci,dest=a.tar", "."]).expect(0);
+    let loaded = env.rb(["image", "load", "-i", "a.tar"]).expect(0);
+    assert!(loaded.stdout.contains("a:1"), "{loaded:?}");
+    env.rb(["build", "-t", "A:1", "."]).expect(2).says("A:1");
+}
+
+#[test]
+fn without_docker_loading_is_told() {
+    let env = scratch();
+    let none = [("DOCKER_HOST", "tcp://127.0.0.1:1")];
+    env.rb_with(&none, ["build", "--load", "-t", "a", "."]).expect(0).says("image store of rb");
+    env.rb(["image", "inspect", "a"]).expect(0);
+}
+
+#[test]
+fn an_image_is_pushed_under_its_names() {
+    let Some(place) = Place::new(&Wants::default()) else { return };
+    let env = &place.env;
+    env.write("Dockerfile", "FROM scratch\nCOPY data /\n");
+    let name = place.name("me/app:1");
+    env.rb(["build", "--push", "."]).expect(2).says("no name");
+    env.rb(["build", "-t", &name, "--push", "."]).expect(0).says("pushed");
+    let Some(told) = skopeo(&["inspect", "--tls-verify=false", &format!("docker://{name}")]) else { return };
+    assert_eq!(json(&told)["Layers"].as_array().map(Vec::len), Some(1));
+}
