@@ -306,6 +306,13 @@ mod tests {
         "resource",
         "cache_from",
         "cache_to",
+        // Of bake files.
+        "list",
+        "set",
+        "var",
+        "sbom",
+        "provenance",
+        "targets",
     ];
 
     #[test]

@@ -100,11 +100,11 @@ impl Pairs {
     }
 }
 
-/// Tells whether two sources, say, are of one kind.
+/// Tells whether two sources, say, are of one name or of one kind; of one that was only looked for, no kind is known.
 fn is_alike(was: &Document, before: &RecordStep, now: &Document, after: &RecordStep) -> bool {
     let kind =
         |document: &Document, step: &RecordStep| document.parts_at(&step.own).next().map(|part| part.kind);
-    kind(was, before) == kind(now, after)
+    before.what() == after.what() || kind(was, before) == kind(now, after)
 }
 
 /// Returns the counted steps by target with arguments, each in its order.
