@@ -44,7 +44,7 @@ pub(crate) struct DockerfileArgs {
     /// As seen from here, not from PATH; an address; or `-` for stdin.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Build")]
     pub(crate) file: Option<String>,
-    /// Name of the image, NAME[:TAG]; may be repeated
+    /// Name of the image, `NAME[:TAG]`; may be repeated
     #[arg(long, short, value_name = "NAME", help_heading = "Output")]
     pub(crate) tag: Vec<String>,
     /// Value for an ARG
@@ -133,7 +133,7 @@ pub(crate) struct DockerfileArgs {
     pub(crate) pull: Option<DockerPull>,
     /// A further context, for FROM, COPY --from and mounts
     ///
-    /// A folder, docker-image://NAME, oci-layout://DIR[:TAG][@DIGEST], the address of a repository or of a tar.
+    /// A folder, `docker-image://NAME`, `oci-layout://DIR[:TAG][@DIGEST]`, the address of a repository or of a tar.
     #[arg(long, value_name = "NAME=CONTEXT", help_heading = "Build")]
     pub(crate) build_context: Vec<NamedContext>,
     /// Lend a secret to steps that ask for it
