@@ -87,15 +87,23 @@ impl Drop for Containerd {
 
 #[test]
 fn containerd_is_sent_no_layer_that_it_has() {
-    let Some(containerd) = Containerd::start() else { return };
-    let env = two_layers();
-    containerd.load(&env).expect(0).says("loaded into containerd: layers sent 2, there before 0");
-    containerd.check("1\n");
-    env.write("small", "2\n");
-    // Whoever read it would notice.
-    spoil_largest_blob(&env);
-    containerd.load(&env).expect(0).says("layers sent 1, there before 1");
-    containerd.check("2\n");
+    // containerd may refuse what lacks something, because it cleans up just then: all is sent in that case, and the spoiled
+    // blob is noticed. That happens seldom, and not three times.
+    for tries_left in [2, 1, 0] {
+        let Some(containerd) = Containerd::start() else { return };
+        let env = two_layers();
+        containerd.load(&env).expect(0).says("loaded into containerd: layers sent 2, there before 0");
+        containerd.check("1\n");
+        env.write("small", "2\n");
+        // Whoever read it would notice.
+        spoil_largest_blob(&env);
+        let again = containerd.load(&env);
+        if again.code == 0 || tries_left == 0 {
+            again.expect(0).says("layers sent 1, there before 1");
+            containerd.check("2\n");
+            return;
+        }
+    }
 }
 
 #[test]
