@@ -25,6 +25,7 @@ pub struct MapWorld {
     images: BTreeMap<String, ImageConfig>,
     git: Option<Arc<GitFacts>>,
     commands: BTreeMap<String, HostOutcome>,
+    built: BTreeMap<String, Vec<u8>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -74,7 +75,14 @@ impl MapWorld {
         self
     }
 
-    /// Returns what was run and settled, in order: `run COMMAND`, `host COMMAND`, `make LABEL`, `write …`,
+    /// Adds a file that is found in whatever is made by copying, by its absolute path there.
+    #[must_use]
+    pub fn with_built_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.built.insert(path.to_owned(), content.into());
+        self
+    }
+
+    /// Returns what was run and settled, in order: `run COMMAND`, `host COMMAND`, `read PATH`, `make LABEL`, `write …`,
     /// `place …`.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -133,7 +141,17 @@ fn missing(what: String) -> WorldError {
 
 #[async_trait]
 impl Workspace for MapWorld {
+    fn sources(&self) -> &SourceMap {
+        &self.sources
+    }
+
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
+        if let Some(file) = project.dockerfile() {
+            let path = project.file(file);
+            self.check(&path)?;
+            let content = self.files.get(&path).ok_or_else(|| missing(format!("a file `{path}`")))?;
+            return Ok(self.sources.add(path, String::from_utf8_lossy(content).into_owned()));
+        }
         for name in ["Buildfile", "Earthfile", "build.earth"] {
             let path = project.file(name);
             self.check(&path)?;
@@ -227,6 +245,13 @@ impl Gateway for MapWorld {
         let graph = definition.graph().map_err(|error| failed(error.to_string()))?;
         let root = graph.root().ok_or_else(|| failed("nothing was asked".to_owned()))?;
         let Op::Exec(exec) = &graph.vertex(&root.vertex).op else {
+            if let Query::ReadFile { path, .. } = &query
+                && !self.built.is_empty()
+            {
+                self.note(format!("read {path}"));
+                let found = self.built.get(path).cloned();
+                return found.map(Answer::File).ok_or_else(|| missing(format!("`{path}`")));
+            }
             return Err(failed("a world of maps answers for commands alone".to_owned()));
         };
         let (command, outcome) = self.outcome(&exec.meta.args)?;

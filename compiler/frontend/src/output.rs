@@ -77,7 +77,7 @@ pub struct SavedImage {
 }
 
 /// What a frontend wants of the engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BuildPlan {
     /// The targets that were asked for, in order, each once for each platform; none that could not be evaluated.
     pub targets: Vec<Arc<TargetOutput>>,

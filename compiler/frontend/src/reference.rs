@@ -23,12 +23,22 @@ pub enum ProjectRef {
         /// Path relative to its root, as of a local one.
         dir: String,
     },
+    /// A Dockerfile in the place of a build file: its stages are the targets, and its folder is their context.
+    Dockerfile {
+        /// The folder, itself no Dockerfile.
+        folder: Box<Self>,
+        /// The file's path in it.
+        file: String,
+    },
 }
 
 impl ProjectRef {
     /// Joins a relative path to this project's folder and normalises it by its text.
     #[must_use]
     pub fn join(&self, path: &str) -> Self {
+        if let Self::Dockerfile { folder, file } = self {
+            return folder.join(path).with_dockerfile(file);
+        }
         let dir = self.dir();
         let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
         for part in path.split('/') {
@@ -47,13 +57,36 @@ impl ProjectRef {
     pub fn dir(&self) -> &str {
         match self {
             Self::Local { dir } | Self::Remote { repository: _, dir } => dir,
+            Self::Dockerfile { folder, file: _ } => folder.dir(),
         }
     }
 
     /// Returns the root of the workspace or repository that it lies in.
     #[must_use]
     pub fn root(&self) -> Self {
-        self.at(String::new())
+        self.folder().at(String::new())
+    }
+
+    /// Returns the folder alone, whichever file of it is meant.
+    pub fn folder(&self) -> &Self {
+        match self {
+            Self::Local { .. } | Self::Remote { .. } => self,
+            Self::Dockerfile { folder, file: _ } => folder.folder(),
+        }
+    }
+
+    /// Returns the path in its folder of the Dockerfile that stands in the place of a build file, if one does.
+    pub fn dockerfile(&self) -> Option<&str> {
+        match self {
+            Self::Local { .. } | Self::Remote { .. } => None,
+            Self::Dockerfile { folder: _, file } => Some(file),
+        }
+    }
+
+    /// Returns a Dockerfile of this folder.
+    #[must_use]
+    pub fn with_dockerfile(&self, file: &str) -> Self {
+        Self::Dockerfile { folder: Box::new(self.folder().clone()), file: file.to_owned() }
     }
 
     /// Returns another folder of the same workspace or repository.
@@ -61,6 +94,7 @@ impl ProjectRef {
         match self {
             Self::Local { dir: _ } => Self::Local { dir },
             Self::Remote { repository, dir: _ } => Self::Remote { repository: repository.clone(), dir },
+            Self::Dockerfile { folder, file } => folder.at(dir).with_dockerfile(file),
         }
     }
 
@@ -80,17 +114,23 @@ impl ProjectRef {
         match self {
             Self::Local { dir: _ } => None,
             Self::Remote { repository, dir: _ } => Some(repository),
+            Self::Dockerfile { folder, file: _ } => folder.repository(),
         }
     }
 }
 
-/// As it stands in a reference, before the `+`: `./dir`, nothing in the workspace's root, `host/path/project/dir:reference`.
+/// As it stands in a reference, before the `+`: `./dir`, nothing in the workspace's root, `host/path/project/dir:reference`,
+/// `./dir:Dockerfile`.
 impl fmt::Display for ProjectRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Remote { repository, dir } => out.write_str(&repository.with_folder(dir)),
             Self::Local { dir } if dir.is_empty() || dir.starts_with("..") => out.write_str(dir),
             Self::Local { dir } => write!(out, "./{dir}"),
+            Self::Dockerfile { folder, file } if folder.repository().is_none() && folder.dir().is_empty() => {
+                write!(out, ".:{file}")
+            }
+            Self::Dockerfile { folder, file } => write!(out, "{folder}:{file}"),
         }
     }
 }
@@ -173,6 +213,24 @@ mod tests {
             (far.file("f"), far.file("..")),
             ("a.com/b/c:v1/x/f".to_owned(), "a.com/b/c:v1".to_owned())
         );
+    }
+
+    #[test]
+    fn a_dockerfile_stands_in_its_folder() {
+        let root = ProjectRef::Local { dir: String::new() };
+        let file = root.join("a/b").with_dockerfile("Dockerfile");
+        assert_eq!(file.to_string(), "./a/b:Dockerfile");
+        assert_eq!(root.with_dockerfile("x.Dockerfile").to_string(), ".:x.Dockerfile");
+        assert_eq!((file.dir(), file.dockerfile()), ("a/b", Some("Dockerfile")));
+        assert_eq!(
+            (file.file("c"), file.root(), file.folder().dockerfile()),
+            ("a/b/c".to_owned(), root, None)
+        );
+        assert_eq!(file.join("../c").to_string(), "./a/c:Dockerfile");
+        let (repository, _) = Repository::parse("a.com/b/c:v1").expect("parses");
+        let far = ProjectRef::Remote { repository, dir: "x".to_owned() }.with_dockerfile("Dockerfile");
+        assert_eq!(far.to_string(), "a.com/b/c/x:v1:Dockerfile");
+        assert!(far.repository().is_some());
     }
 
     #[test]

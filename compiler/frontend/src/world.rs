@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rb_diag::{ErrorKind, SourceFile};
+use rb_diag::{ErrorKind, SourceFile, SourceMap};
 use rb_llb::State;
 use rb_oci::{Digest, ImageConfig, Platform};
 
@@ -22,8 +22,10 @@ pub trait World: Send + Sync {
 /// The user's tree. Paths are `/`-separated and relative to a project's folder; answers are stable within one job.
 #[async_trait]
 pub trait Workspace: Send + Sync {
+    /// Returns the map that owns all texts handed out, and takes those that are made on the way.
+    fn sources(&self) -> &SourceMap;
     /// Reads the build file of a project: `Buildfile`, else `Earthfile`, else `build.earth`. Where there is none, the error
-    /// names `a Buildfile in …`, as the user knows the place.
+    /// names `a Buildfile in …`, as the user knows the place. Of a project that is a Dockerfile it reads that.
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError>;
     /// Reads a file whole (at most 16 MiB).
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError>;

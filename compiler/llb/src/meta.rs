@@ -33,6 +33,11 @@ impl VertexMeta {
         self.description.get(CUSTOM_NAME).map(String::as_str)
     }
 
+    /// Chooses another name to show.
+    pub fn set_name(&mut self, name: impl Into<String>) {
+        self.description.insert(CUSTOM_NAME.to_owned(), name.into());
+    }
+
     /// Adds what a second node with the same bytes says. Flags that are set stay set; later texts win.
     pub(crate) fn merge(&mut self, other: &Self) {
         let Self { description, ignore_cache, export_cache, caps, progress_group, linux_resources } = other;

@@ -10,6 +10,7 @@
 mod exec;
 mod file;
 mod marshal;
+mod names;
 mod path;
 
 use std::collections::BTreeMap;
