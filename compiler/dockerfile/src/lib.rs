@@ -17,10 +17,12 @@
 //! | a stage that a named context replaces | needs nothing | images of its COPY lines are still looked up |
 //! | what is left of a local context as an image | an empty config for its platform | one without a platform |
 //! | addresses of ssh repositories | the engine knows hosts' keys | asks the host for them while it plans |
-//! | `SOURCE_DATE_EPOCH` | a number, or `context` of a git context | also stages and contexts by name |
+//! | `SOURCE_DATE_EPOCH` of a file of the web | an error | when it was changed |
 //! | `required` of a mount | stands anywhere | only behind `type` |
 //! | an archive of the web as a context | zstd, too | not zstd |
 //! | Windows | shells and defaults only | drive letters, backslashes |
+//! | files in a tar that are older than `SOURCE_DATE_EPOCH` | keep their times | get that time |
+//! | a step that changes nothing | no layer | a layer that holds nothing |
 //! | no layers in a config | `[]` | `null` |
 
 mod arguments;
@@ -57,7 +59,7 @@ pub use ast::{
 };
 pub use checks::{Checks, Control, Finding, Rule};
 pub use codes::CODES;
-pub use options::{CacheImport, Input, NoCache, Options, ResolveMode};
+pub use options::{CacheImport, Given, Input, LentContext, NoCache, Options, ResolveMode};
 pub use parse::{Parsed, is_heredoc, parse, parse_trigger};
-pub use plan::{Checked, Planned, PlannedImage, check, plan};
+pub use plan::{Checked, Planned, PlannedImage, check, plan, plan_telling};
 pub use request::{Outline, Parameter, Place, Required, TargetList, TargetStage, outline, targets};

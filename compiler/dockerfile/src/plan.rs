@@ -17,11 +17,12 @@ use crate::checks::{Checks, Control, values};
 use crate::contexts::{Context, Ignored, NamedContexts};
 use crate::convert::{Parameters, Shared, StageState, TakenPaths};
 use crate::environment::Environment;
+use crate::epoch::Moments;
 use crate::failure::Fallible;
 use crate::options::Options;
 use crate::stages::{Graph, NodeId, Reading};
 use crate::words::Lexer;
-use crate::{Dockerfile, Finding, epoch, image, parse::parse_for, platform, triggers};
+use crate::{Dockerfile, Finding, image, parse::parse_for, platform, triggers};
 
 /// What is to be built.
 #[derive(Clone, Debug)]
@@ -66,9 +67,22 @@ pub async fn plan(
     sources: &SourceMap,
 ) -> Result<Planned, Diagnostics> {
     let mut findings = Vec::new();
-    let outcomes = walk(gateway, options, sources, &mut findings).await?;
-    let images = outcomes.into_iter().map(|outcome| outcome.image).collect();
+    let images = plan_telling(gateway, options, sources, &mut findings).await?;
     Ok(Planned { images, findings })
+}
+
+/// Decides the same, and gives what the build checks found, as far as they came, also where the file cannot be built.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_telling(
+    gateway: &dyn Gateway,
+    options: &Options,
+    sources: &SourceMap,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<PlannedImage>, Diagnostics> {
+    let outcomes = walk(gateway, options, sources, findings).await?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.image).collect())
 }
 
 /// Looks at a Dockerfile without building it: at the target and what it needs, or at all stages where none is named.
@@ -103,7 +117,7 @@ pub(crate) async fn walk(
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<Outcome>, Diagnostics> {
     let mut context = Context::find(gateway, options).await.map_err(one)?;
-    let texts = context.read(gateway, sources).await.map_err(one)?;
+    let texts = context.read(gateway, options, sources).await.map_err(one)?;
     let parsed = parse_for(&texts.dockerfile, &options.build_args);
     if !parsed.errors.is_empty() {
         findings.extend(parsed.findings);
@@ -120,7 +134,7 @@ pub(crate) async fn walk(
         control,
         contexts: NamedContexts::new(gateway, options),
         images: KnownImages::new(),
-        ignore: Some(texts.ignore),
+        ignore: Some(options.ignore.clone().or(texts.ignore)),
         ignored: Ignored::default(),
     };
     let platforms: Vec<Option<&Platform>> = match options.platforms.as_slice() {
@@ -182,7 +196,14 @@ impl Walk<'_> {
         let mut given = options.build_args.clone();
         let steps = &self.file.global_args;
         let mut arguments = GlobalArguments::read(predefined, steps, &given, lexer)?;
-        let epoch = epoch::settle(self.gateway, context, &mut given, &mut arguments).await?;
+        let moments = Moments {
+            gateway: self.gateway,
+            context,
+            contexts: &self.contexts,
+            stages: &self.file.stages,
+            lexer,
+        };
+        let epoch = moments.settle(&mut given, &mut arguments).await?;
         let resolved = self.resolve(asked, &arguments, lexer, checks).await?;
         if let Some(ignore) = self.ignore.take() {
             self.ignored = context.exclude(self.gateway, options, ignore).await?;

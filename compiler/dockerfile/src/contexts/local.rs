@@ -19,6 +19,8 @@ pub(crate) struct Folder {
     pub(crate) name: String,
     /// What may share a copy of it on the engine's side.
     pub(crate) shared_key: String,
+    /// Sets this look at the folder apart from others of the same build.
+    pub(crate) unique: Option<String>,
     /// Patterns that leave something out.
     pub(crate) excludes: Vec<String>,
     /// What is shown.
@@ -44,6 +46,7 @@ impl Folder {
             (attr::LOCAL_FOLLOW_PATHS, list(follow)),
             (attr::LOCAL_EXCLUDE_PATTERNS, list(&self.excludes)),
             (attr::LOCAL_SHARED_KEY_HINT, Some(self.shared_key.clone())),
+            (attr::LOCAL_UNIQUE, self.unique.clone()),
             (attr::LOCAL_DIFFER, afresh.then(|| "none".to_owned())),
         ];
         let attrs: BTreeMap<String, String> =

@@ -41,8 +41,12 @@ pub(crate) struct Context {
     dockerfile: State,
     /// The Dockerfile's path in it.
     filename: String,
+    /// What it is called where people see it, if that is something else.
+    shown: Option<String>,
     /// The repository that the context is.
     pub(crate) repository: Option<GitReference>,
+    /// It is a file of the web.
+    pub(crate) is_web: bool,
 }
 
 #[derive(Debug)]
@@ -64,16 +68,21 @@ pub(crate) struct Texts {
 impl Context {
     /// Finds the context that the options name.
     pub(crate) async fn find(gateway: &dyn Gateway, options: &Options) -> Fallible<Self> {
+        let lent = options.lent_context.as_ref();
+        let name = lent.map_or_else(|| "context".to_owned(), |lent| lent.name.clone());
         let mut context = Self {
             place: Place::Client(Folder {
-                name: "context".to_owned(),
-                shared_key: "context".to_owned(),
+                shared_key: name.clone(),
+                name,
+                unique: lent.and_then(|lent| lent.unique.clone()),
                 excludes: Vec::new(),
                 shown: internal("load build context"),
             }),
             dockerfile: State::scratch(),
             filename: options.filename.clone(),
+            shown: options.shown.clone(),
             repository: None,
+            is_web: false,
         };
         let elsewhere = context.find_elsewhere(gateway, options).await?;
         let handed = options.inputs.get("dockerfile").map(|input| input.state.clone());
@@ -115,6 +124,7 @@ impl Context {
                 "a build context is a folder, `-`, or an address of a repository, a Dockerfile or an archive";
             return Err(wrong(format!("`{address}` is not the address of a context")).with_help(help));
         }
+        self.is_web = true;
         let file = remote_file(address, NodeMeta::named(internal("load remote build context")));
         let path = format!("/{REMOTE_FILE}");
         let query = Query::ReadStart { path: path.clone(), length_bytes: archive::HEAD_BYTES };
@@ -144,6 +154,7 @@ impl Context {
         let folder = Folder {
             name: name.to_owned(),
             shared_key: name.to_owned(),
+            unique: None,
             excludes: Vec::new(),
             shown: internal(&format!("load build definition from {}", self.filename)),
         };
@@ -158,14 +169,24 @@ impl Context {
     }
 
     /// Reads the Dockerfile, and the ignore file beside it.
-    pub(crate) async fn read(&self, gateway: &dyn Gateway, sources: &SourceMap) -> Fallible<Texts> {
+    pub(crate) async fn read(
+        &self,
+        gateway: &dyn Gateway,
+        options: &Options,
+        sources: &SourceMap,
+    ) -> Fallible<Texts> {
+        if let Some(given) = &options.given {
+            let (dockerfile, ignore) = (Arc::clone(&given.dockerfile), Some(given.ignore.clone()));
+            return Ok(Texts { dockerfile, ignore });
+        }
         let mut names = vec![self.filename.clone()];
         names.extend(self.lower_case_filename());
         for name in &names {
             if let Some(text) = read_text(gateway, &self.dockerfile, name, codes::NO_DOCKERFILE).await? {
                 let beside = format!("{}{DOCKERIGNORE}", self.filename);
                 let ignore = read_text(gateway, &self.dockerfile, &beside, codes::CONTEXT).await?;
-                return Ok(Texts { dockerfile: sources.add(name.clone(), text), ignore });
+                let shown = self.shown.as_ref().unwrap_or(name).clone();
+                return Ok(Texts { dockerfile: sources.add(shown, text), ignore });
             }
         }
         let message = format!("failed to read dockerfile: `{}` does not exist", self.filename);
@@ -209,7 +230,7 @@ async fn own_ignore_file(
     shown: String,
 ) -> Fallible<Option<String>> {
     let shared_key = format!("{}-{DOCKERIGNORE}", folder.shared_key);
-    let files = Folder { name: folder.name.clone(), shared_key, excludes: Vec::new(), shown };
+    let files = Folder { name: folder.name.clone(), shared_key, unique: None, excludes: Vec::new(), shown };
     let state = files.files(options, &[DOCKERIGNORE.to_owned()]);
     read_text(gateway, &state, DOCKERIGNORE, codes::CONTEXT).await
 }
@@ -251,7 +272,7 @@ fn remote_file(address: &str, meta: NodeMeta) -> State {
     State::source(address, attrs, None, meta)
 }
 
-fn is_web(address: &str) -> bool {
+pub(crate) fn is_web(address: &str) -> bool {
     address.starts_with("http://") || address.starts_with("https://")
 }
 

@@ -86,6 +86,11 @@ impl<'a> NamedContexts<'a> {
         }
     }
 
+    /// Returns what the context of a name is, as it is written.
+    pub(crate) fn source(&self, name: &str) -> Option<&str> {
+        self.find(name, None).map(|found| found.source)
+    }
+
     fn find<'p>(&'p self, name: &str, platform: Option<&'p Platform>) -> Option<Found<'p>> {
         if ["scratch", "context"].iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
             return None;
@@ -172,6 +177,7 @@ impl<'a> NamedContexts<'a> {
         let mut folder = Folder {
             name: name.to_owned(),
             shared_key: format!("context:{}", found.key),
+            unique: None,
             excludes: Vec::new(),
             shown: format!("[context {}] load from client", found.key),
         };

@@ -31,10 +31,10 @@ pub(super) fn owner(text: &str) -> Owner {
     Owner { user: Some(spec(user)), group: group.map(spec) }
 }
 
-/// A name is looked up in the tree that is copied into; `root` is 0 in every tree.
+/// A name is looked up in the tree that is copied into; `root`, or none, is 0 in every tree.
 fn spec(text: &str) -> UserSpec {
     match text.parse() {
-        _ if text == "root" => UserSpec::Id(0),
+        _ if ["", "root"].contains(&text) => UserSpec::Id(0),
         Ok(id) => UserSpec::Id(id),
         Err(_) => UserSpec::Name { name: text.to_owned(), input: None },
     }
@@ -68,6 +68,9 @@ mod tests {
             ("root", UserSpec::Id(0), None),
             ("1000:app", UserSpec::Id(1000), Some(name("app"))),
             ("app:root", name("app"), Some(UserSpec::Id(0))),
+            (":app", UserSpec::Id(0), Some(name("app"))),
+            (":7", UserSpec::Id(0), Some(UserSpec::Id(7))),
+            ("app:", name("app"), Some(UserSpec::Id(0))),
         ] {
             assert_eq!(owner(text), Owner { user: Some(user), group }, "{text}");
         }

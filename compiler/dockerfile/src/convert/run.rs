@@ -1,8 +1,11 @@
 //! `RUN`: a command, what it sees and what of the build it is told.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use rb_llb::{
-    CdiDevice, ExecMeta, ExecOp, HostAddress, MkfileAction, Mount, NetworkMode, NodeMeta, SecurityMode, State,
+    CdiDevice, ExecMeta, ExecOp, HostAddress, MkfileAction, Mount, NetworkMode, NodeMeta, SecurityMode,
+    State, extension,
 };
 
 use super::mounts::RunMounts;
@@ -50,12 +53,15 @@ impl Work<'_> {
             inputs.push(script);
         }
         mounts.add_to(&mut inputs, &mut all);
-        let meta = NodeMeta {
+        let mut meta = NodeMeta {
             span: Some(self.at()),
             ignore_cache: self.shared.graph.nodes[self.id].no_cache,
             linux_resources: self.shared.options.resources.clone(),
             ..described(name, &self.command.step.code)
         };
+        if self.shared.options.tells_arguments {
+            meta.description.extend(self.told_arguments());
+        }
         let platform = self.state.files.platform.as_ref().unwrap_or(self.shared.target_platform).clone();
         let done = State::exec(inputs, ExecOp { mounts: all, ..op }, Some(&platform), meta);
         self.state.files.tree = done.output(0);
@@ -99,6 +105,17 @@ impl Work<'_> {
         let shown = super::names::upper_case(&shown);
         let platform = self.state.files.platform.clone().filter(|_| self.shared.options.multi_platform);
         self.state.names.next(&shown, platform.as_ref(), variables)
+    }
+
+    /// Says which variables of a command are arguments; one that ENV gives a value, too, is none.
+    fn told_arguments(&self) -> Option<(String, String)> {
+        let config = &self.state.image.config;
+        let is_argument =
+            |name: &&String| !config.env.iter().any(|line| crate::image::env_pair(line).0 == **name);
+        let names: BTreeSet<&String> =
+            self.state.build_args.iter().map(|(name, _)| name).filter(is_argument).collect();
+        let lines: Vec<String> = names.into_iter().map(|name| format!("{name}=ARG")).collect();
+        (!lines.is_empty()).then(|| (extension::EXEC_VARIABLES.to_owned(), lines.join("\n")))
     }
 
     fn exec_op(&self, run: &Run, program: &Program, mounts: &RunMounts) -> ExecOp {

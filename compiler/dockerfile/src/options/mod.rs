@@ -8,7 +8,9 @@ mod read;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use rb_diag::SourceFile;
 use rb_llb::{HostAddress, LinuxResources, NetworkMode, State, Ulimit};
 use rb_oci::{ImageConfig, Platform};
 
@@ -17,6 +19,12 @@ use rb_oci::{ImageConfig, Platform};
 pub struct Options {
     /// `filename`: the Dockerfile's path in the folder that holds it.
     pub filename: String,
+    /// What the Dockerfile is called where people see it; none is its path in the folder that holds it. Not an option.
+    pub shown: Option<String>,
+    /// Text of the ignore file that counts instead of those beside the Dockerfile and in the context. Not an option.
+    pub ignore: Option<String>,
+    /// Steps say which of their variables are ARGs, beside what BuildKit's frontend says of them. Not an option.
+    pub tells_arguments: bool,
     /// `target`: the stage to build; none is the last one.
     pub target: Option<String>,
     /// `platform`: what the result is to run on, one of each; none is what the base image says, or else
@@ -65,6 +73,11 @@ pub struct Options {
     /// States that the caller hands in, by name: `context` and `dockerfile` stand for those folders, others for
     /// `input:NAME`. Not options.
     pub inputs: BTreeMap<String, Input>,
+    /// The client's folder that is the context, if not the one it calls `context`: who plans several builds on one session names
+    /// each folder. Not an option.
+    pub lent_context: Option<LentContext>,
+    /// The Dockerfile, where the caller has read it. Not an option.
+    pub given: Option<Given>,
     /// `build-arg:BUILDKIT_CACHE_MOUNT_NS`: what the names of cache mounts begin with.
     pub cache_namespace: String,
     /// `build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR`: the context keeps its `.git`.
@@ -87,6 +100,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             filename: "Dockerfile".to_owned(),
+            shown: None,
+            ignore: None,
+            tells_arguments: false,
             target: None,
             platforms: Vec::new(),
             build_platform: Platform::host(),
@@ -110,6 +126,8 @@ impl Default for Options {
             local_sessions: BTreeMap::new(),
             session: None,
             inputs: BTreeMap::new(),
+            lent_context: None,
+            given: None,
             cache_namespace: String::new(),
             keep_git_dir: false,
             check: None,
@@ -129,6 +147,24 @@ impl Options {
         self.inputs.insert(name.to_owned(), Input { state, config: None });
         self
     }
+}
+
+/// A folder of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LentContext {
+    /// Name under which it is lent.
+    pub name: String,
+    /// Sets this look at the folder apart from others of the same build.
+    pub unique: Option<String>,
+}
+
+/// A Dockerfile that the caller has read.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The file.
+    pub dockerfile: Arc<SourceFile>,
+    /// Text of the ignore file that counts for the client's folder; empty where there is none.
+    pub ignore: String,
 }
 
 /// A state that the caller hands in.

@@ -50,7 +50,8 @@ fn encoded(file: &SourceFile) -> Vec<String> {
     vec![STANDARD.encode(file.text.as_bytes())]
 }
 
-/// Writes a table: every column but the last as wide as its longest cell, with some blanks behind.
+/// Writes a table: every column but the last as wide as its longest cell, with some blanks behind, also where nothing follows.
+/// Source: Go's text/tabwriter, by which BuildKit writes them.
 fn table(rows: &[Vec<&str>], blanks: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -65,7 +66,6 @@ fn table(rows: &[Vec<&str>], blanks: usize) -> String {
                 None => text.push_str(cell),
             }
         }
-        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

@@ -68,7 +68,7 @@ pub async fn targets(
     sources: &SourceMap,
 ) -> Result<TargetList, Diagnostics> {
     let context = Context::find(gateway, options).await.map_err(|error| vec![error])?;
-    let texts = context.read(gateway, sources).await.map_err(|error| vec![error])?;
+    let texts = context.read(gateway, options, sources).await.map_err(|error| vec![error])?;
     let parsed = parse_for(&texts.dockerfile, &options.build_args);
     if !parsed.errors.is_empty() {
         return Err(parsed.errors);

@@ -7,6 +7,12 @@ use super::{Reader, WordError, pattern};
 impl Reader<'_> {
     /// Reads `$…`; a `$` that no name follows is itself.
     pub(super) fn read_dollar(&mut self) -> Result<String, WordError> {
+        let value = self.read_variable()?;
+        self.room = self.room.checked_sub(value.len()).ok_or(WordError::TooLong)?;
+        Ok(value)
+    }
+
+    fn read_variable(&mut self) -> Result<String, WordError> {
         self.next();
         if self.peek() == Some('{') {
             self.next();

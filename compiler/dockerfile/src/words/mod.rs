@@ -3,7 +3,8 @@
 //! In: a word as written and the variables of its place. Out: its text, and for what may become several words the list
 //! of them; which variables were found and which were not. `$v`, `${v}`, `:-` `-` `:+` `+` `:?` `?` with a word, the
 //! patterns `#` `##` `%` `%%` and the replacements `/` `//` are known.
-//! **Invariant:** linear in the text but for patterns, and never deeper than [`MAX_DEPTH`].
+//! **Invariant:** linear in the text but for patterns, never deeper than [`MAX_DEPTH`] nor longer by more than
+//! [`MAX_EXPANSION_BYTES`].
 //! Source of the rules: BuildKit's frontend/dockerfile/shell. One thing differs: where a word with a default, such as
 //! `80${X:-81}`, is split, its start is kept; there it is lost.
 
@@ -17,6 +18,10 @@ mod tests;
 
 /// `${a:-${b:-…}}` nested deeper than this is an error.
 const MAX_DEPTH: usize = 64;
+
+/// What variables put into one word is at most this long: more than a process can be given, and an end to words that double
+/// themselves line by line.
+const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
 /// Where values of variables come from.
 pub trait Variables {
@@ -77,6 +82,9 @@ pub enum WordError {
     /// Substitutions in substitutions.
     #[error("substitutions are nested deeper than {MAX_DEPTH}")]
     TooDeep,
+    /// Variables that hold variables, over and over.
+    #[error("its variables make it longer than {MAX_EXPANSION_BYTES} bytes")]
+    TooLong,
 }
 
 /// What a word stands for.
@@ -131,6 +139,7 @@ impl Lexer {
             rest: word,
             variables,
             depth: 0,
+            room: MAX_EXPANSION_BYTES,
             matched: BTreeSet::new(),
             unmatched: BTreeSet::new(),
         };
@@ -150,6 +159,8 @@ struct Reader<'a> {
     rest: &'a str,
     variables: &'a dyn Variables,
     depth: usize,
+    /// How many bytes variables may still put in.
+    room: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }

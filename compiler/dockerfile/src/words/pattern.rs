@@ -6,7 +6,7 @@
 
 use regex::Regex;
 
-use super::WordError;
+use super::{MAX_EXPANSION_BYTES, WordError};
 
 /// Takes the shortest or longest text off the start that fits.
 pub(super) fn without_prefix(pattern: &str, value: &str, longest: bool) -> Result<String, WordError> {
@@ -29,7 +29,11 @@ pub(super) fn without_suffix(pattern: &str, value: &str, longest: bool) -> Resul
 /// Puts another text where the pattern fits, once or everywhere.
 pub(super) fn replace(pattern: &str, value: &str, replacement: &str, all: bool) -> Result<String, WordError> {
     let pattern = compile(pattern, true, false)?;
-    let times = if all { 0 } else { 1 };
+    let times = if all { usize::MAX } else { 1 };
+    let found = pattern.find_iter(value).take(times).count();
+    if found.saturating_mul(replacement.len()) > MAX_EXPANSION_BYTES {
+        return Err(WordError::TooLong);
+    }
     Ok(pattern.replacen(value, times, regex::NoExpand(replacement)).into_owned())
 }
 

@@ -192,6 +192,20 @@ fn endless_nesting_is_an_error() {
     assert_eq!(Lexer::new('\\').expand(&word, &NoVariables), Err(WordError::TooDeep));
 }
 
+#[test]
+fn what_doubles_itself_ends() {
+    let grown = |word: &str, value: String| {
+        let variables = BTreeMap::from([("A".to_owned(), value)]);
+        Lexer::new('\\').expand(word, &variables).map(|expanded| expanded.text.len())
+    };
+    assert_eq!(grown("$A$A", "a".repeat(1 << 19)), Ok(1 << 20));
+    assert_eq!(grown("$A$A-$A", "a".repeat(1 << 19)), Err(WordError::TooLong));
+    assert_eq!(grown("\"${A}$A$A\"", "a".repeat(1 << 19)), Err(WordError::TooLong));
+    let replacement = "b".repeat(1 << 10);
+    assert_eq!(grown(&format!("${{A//a/{replacement}}}"), "a".repeat(1 << 11)), Err(WordError::TooLong));
+    assert_eq!(grown(&format!("${{A/a/{replacement}}}"), "a".repeat(1 << 11)), Ok((1 << 11) - 1 + (1 << 10)));
+}
+
 proptest! {
     #[test]
     fn no_word_makes_it_panic(word in "[a-c$\\{}:/#%?*+<'\" \\\\`\n\té-]{0,40}") {

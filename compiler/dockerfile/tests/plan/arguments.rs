@@ -105,3 +105,33 @@ fn checks_know_what_is_declared() {
         ]
     );
 }
+
+#[test]
+fn the_epoch_may_be_that_of_a_stage_or_of_a_further_context() {
+    let of = |file: &str| Bench::of(file).option("build-arg:SOURCE_DATE_EPOCH", "SRC");
+    let stage = |lines: &str| of(&format!("ARG REPO=b\nFROM scratch AS src\n{lines}\nFROM a"));
+    let asked = "the repository `https://h.io/a/b.git` does not exist";
+    let (message, at, _) = stage("ADD https://h.io/a/$REPO.git#v1 /x").error();
+    assert_eq!((message.as_str(), at.as_str()), (asked, "ADD https://h.io/a/$REPO.git#v1 /x"));
+    let (message, ..) = of("FROM a").option("context:src", "https://h.io/a/b.git").error();
+    // Names of contexts are those of images.
+    assert_eq!(message, "invalid SOURCE_DATE_EPOCH: SRC");
+    let named = Bench::of("FROM a").option("build-arg:SOURCE_DATE_EPOCH", "src");
+    let (message, ..) = named.option("context:src", "https://h.io/a/b.git").error();
+    assert_eq!(message, asked);
+    let image = Bench::of("FROM a").option("build-arg:SOURCE_DATE_EPOCH", "src");
+    assert_eq!(image.option("context:src", "docker-image://b").outcome().image().epoch, None);
+    for (lines, reason) in [
+        ("RUN x", "neither ARG nor ADD"),
+        ("ARG A", "it has no ADD"),
+        ("ADD a b /", "more than one source"),
+        ("ADD https://h.io/a.git /\nADD https://h.io/b.git /", "more than one ADD"),
+        ("ADD file /", "neither a repository nor a file of the web"),
+        ("ADD https://h.io/f.tar /", "is a file of the web"),
+    ] {
+        let (message, place, _) = stage(lines).error();
+        assert!(message.contains(reason) && !place.is_empty(), "{lines}: {message} at {place}");
+    }
+    let (message, ..) = of("FROM b AS src\nADD https://h.io/a.git /\nFROM a").error();
+    assert!(message.contains("does not start FROM scratch"), "{message}");
+}

@@ -1,7 +1,7 @@
 //! Questions about a file: its targets, what a target takes, what the checks say.
 
 use rb_diag::SourceMap;
-use rb_dockerfile::{check, outline, targets};
+use rb_dockerfile::{Options, check, outline, plan_telling, targets};
 
 use crate::bench::{Bench, now};
 
@@ -30,7 +30,7 @@ fn targets_are_listed() {
     let sources = SourceMap::default();
     let bench = Bench::of(FILE);
     let list = now(targets(&bench.gateway(&sources), &bench.options(), &sources)).expect("is read");
-    assert_eq!(list.text(), "TARGET    DESCRIPTION\nbuild     makes the program\n(default)\n");
+    assert_eq!(list.text(), "TARGET    DESCRIPTION\nbuild     makes the program\n(default) \n");
     let json = serde_json::to_value(&list).expect("is JSON");
     assert_eq!(json["targets"][0]["base"], "golang:$TAG");
     assert_eq!(json["targets"][0]["location"]["ranges"][0]["start"]["line"], 7);
@@ -43,26 +43,25 @@ fn an_outline_is_what_a_target_takes() {
     let sources = SourceMap::default();
     let bench = Bench::of(FILE).option("target", "build").option("build-arg:MODE", "release");
     let outline = now(outline(&bench.gateway(&sources), &bench.options(), &sources)).expect("is planned");
-    assert_eq!(
-        outline.text(),
-        "\
-TARGET:      build
-DESCRIPTION: makes the program
-
-BUILD ARG   VALUE     DESCRIPTION
-VERSION     1.0       of everything
-TAG         1.0-x
-MODE        release   is debug or release
-NOTHING
-
-SECRET   REQUIRED
-token    true
-
-SSH       REQUIRED
-default
-
-"
-    );
+    let lines = [
+        "TARGET:      build",
+        "DESCRIPTION: makes the program",
+        "",
+        "BUILD ARG   VALUE     DESCRIPTION",
+        "VERSION     1.0       of everything",
+        "TAG         1.0-x     ",
+        "MODE        release   is debug or release",
+        "NOTHING               ",
+        "",
+        "SECRET   REQUIRED",
+        "token    true",
+        "",
+        "SSH       REQUIRED",
+        "default   ",
+        "",
+    ];
+    // To the last blank as BuildKit writes it.
+    assert_eq!(outline.text(), lines.map(|line| format!("{line}\n")).concat());
 }
 
 #[test]
@@ -103,4 +102,23 @@ fn a_file_may_say_that_findings_stop_the_build() {
     assert_eq!(at, "ENV A=$NONE");
     let skipped = bench.option("build-arg:BUILDKIT_DOCKERFILE_CHECK", "skip=all").outcome();
     assert_eq!(skipped.findings(), [""; 0]);
+}
+
+#[test]
+fn what_the_checks_found_is_there_where_a_build_fails() {
+    let sources = SourceMap::default();
+    let told = |file: &str, shown: Option<&str>| {
+        let bench = Bench::of(file);
+        let options = Options { shown: shown.map(ToOwned::to_owned), ..bench.options() };
+        let mut findings = Vec::new();
+        let planned = now(plan_telling(&bench.gateway(&sources), &options, &sources, &mut findings));
+        let error = planned.expect_err("cannot be built").remove(0);
+        let at = error.labels[0].span.source;
+        let file = sources.get(at).expect("is known").name.clone();
+        (findings.iter().map(|found| found.rule.name()).collect::<Vec<_>>(), file)
+    };
+    let (found, file) = told("FROM a as x\nENV A=$NONE\nSTOPSIGNAL no", None);
+    assert_eq!((found, file.as_str()), (vec!["FromAsCasing", "UndefinedVar"], "Dockerfile"));
+    let (found, file) = told("FROM a as x\nCOPYY b c", Some("app/Dockerfile"));
+    assert_eq!((found, file.as_str()), (vec!["FromAsCasing"], "app/Dockerfile"));
 }
