@@ -53,6 +53,7 @@ codes! {
     BAD_FLAG = "rb::evaluate::bad_flag", "A flag's value is none of those it can have.";
     BAD_COPY = "rb::evaluate::bad_copy", "A COPY or SAVE ARTIFACT that cannot mean anything.";
     IMAGE = "rb::evaluate::image", "The base image cannot be had.";
+    DOCKERFILE_CHECKS = "rb::evaluate::dockerfile_checks", "Warning: the build checks found something in a Dockerfile.";
     BAD_IMAGE = "rb::evaluate::bad_image", "The name of a base image is not well formed.";
     HOST_BIND = "rb::evaluate::host_bind", "FROM @host cannot show that path.";
     HOST_IMAGE = "rb::evaluate::host_image", "SAVE IMAGE of a tree that lies on this machine's own files.";

@@ -5,13 +5,14 @@
 //! line, of its later parts nothing.
 
 use rb_syntax::{
-    Arg, ArgType, Assignment, Base, CacheStmt, Call, CallArg, CommandLine, CopySource, CopyStmt, Do, For,
-    FromStmt, Healthcheck, Heredoc, If, Import, Interactive, Probe, Run, SaveArtifact, SaveImage, StepFlags,
-    Stmt, StmtKind, Toggle, Word,
+    Arg, ArgType, Assignment, CacheStmt, Call, CallArg, CommandLine, CopySource, CopyStmt, Do, For,
+    Healthcheck, Heredoc, If, Import, Interactive, Probe, Run, SaveArtifact, SaveImage, StepFlags, Stmt,
+    StmtKind, Toggle, Word,
 };
 
 use crate::resolve::{FunctionReference, ProjectReference, Reference, Resolved};
 
+mod from;
 mod keyword;
 
 pub(crate) use keyword::keyword;
@@ -134,20 +135,6 @@ impl Line {
         }
     }
 
-    fn from(&mut self, FromStmt { base, platform }: &FromStmt<Resolved>) {
-        self.option("platform", platform);
-        match base {
-            Base::Scratch => self.push("scratch"),
-            Base::Image(word) => self.word(word),
-            Base::Host { binds, fingerprints } => {
-                self.push("@host");
-                self.option("bind", binds);
-                self.option("fingerprint", fingerprints);
-            }
-            Base::Target(call) => self.call(call),
-        }
-    }
-
     fn step_flags(&mut self, flags: &StepFlags) {
         let StepFlags { privileged, ssh, no_cache, mounts, secrets, env } = flags;
         self.flag(privileged.is_some(), "privileged");
@@ -241,13 +228,7 @@ impl Line {
         for source in sources {
             match source {
                 CopySource::Path(path) => self.word(path),
-                CopySource::Artifact { call, path } if call.args.is_empty() => {
-                    self.words.push(format!("{}{}", written(&call.target).raw, path.raw));
-                }
-                CopySource::Artifact { call, path } => {
-                    let args = arguments(&call.args).collect::<Vec<_>>().join(" ");
-                    self.words.push(format!("({}{} {args})", written(&call.target).raw, path.raw));
-                }
+                CopySource::Artifact { call, path } => self.artifact_of(call, path),
                 CopySource::Heredoc(heredoc) => self.heredoc(heredoc, false),
             }
         }

@@ -19,11 +19,12 @@ mod word;
 
 pub use codes::CODES;
 pub use evaluate::{CALLED_FROM, builtin_arguments};
-pub use lower::{local_name, repository_source, tree_elsewhere};
+pub use lower::{dockerfile_context, local_name, repository_source, tree_elsewhere};
 pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
 pub use summary::{
     ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets, summarise,
+    summarise_dockerfile,
 };
 
 use async_trait::async_trait;

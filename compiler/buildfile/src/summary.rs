@@ -4,11 +4,13 @@
 //! evaluated and nothing they refer to is read, so names and defaults are as written, and what stands in IF and FOR
 //! counts as if it were reached.
 
-use rb_diag::{Diagnostics, Severity};
+use rb_diag::{Diagnostics, Severity, SourceFile};
+use rb_dockerfile::{ArgDefinition, Dockerfile};
 use rb_frontend::{ProjectRef, World};
 use rb_syntax::{Arg, Buildfile, Edition, Parsed, Recipe, SaveArtifact, Stmt, StmtKind};
 
 use crate::describe::argument_type;
+use crate::resolve::dockerfile::{StageTarget, stages};
 use crate::resolve::{self, statements};
 
 /// One target or function as users see it.
@@ -70,6 +72,11 @@ pub async fn list_targets(
     world: &dyn World,
     project: &ProjectRef,
 ) -> Result<Vec<TargetSummary>, Diagnostics> {
+    if project.dockerfile().is_some() {
+        let source = resolve::read(world.workspace(), project, None).await.map_err(|error| vec![error])?;
+        let parsed = rb_dockerfile::parse(&source);
+        return if parsed.errors.is_empty() { Ok(of_stages(&parsed.dockerfile)) } else { Err(parsed.errors) };
+    }
     Ok(summarise(&parse(world, project).await?).0)
 }
 
@@ -78,6 +85,9 @@ pub async fn list_functions(
     world: &dyn World,
     project: &ProjectRef,
 ) -> Result<Vec<TargetSummary>, Diagnostics> {
+    if project.dockerfile().is_some() {
+        return Ok(Vec::new());
+    }
     Ok(summarise(&parse(world, project).await?).1)
 }
 
@@ -85,6 +95,31 @@ pub async fn list_functions(
 pub fn summarise(file: &Buildfile<Parsed>) -> (Vec<TargetSummary>, Vec<TargetSummary>) {
     let targets = file.targets.iter().map(|recipe| target(file, recipe)).collect();
     (targets, file.functions.iter().map(|recipe| summary(recipe, true)).collect())
+}
+
+/// Returns the stages of a Dockerfile as targets, as far as it could be read, in the order of the file.
+pub fn summarise_dockerfile(source: &SourceFile) -> Vec<TargetSummary> {
+    of_stages(&rb_dockerfile::parse(source).dockerfile)
+}
+
+fn of_stages(file: &Dockerfile) -> Vec<TargetSummary> {
+    let argument = |arg: &ArgDefinition| ArgSummary {
+        name: arg.name.value.clone(),
+        kind: None,
+        doc: arg.description.clone(),
+        default: arg.default.as_ref().map(|default| default.value.clone()),
+        required: false,
+        global: false,
+    };
+    let target = |stage: StageTarget<'_>| TargetSummary {
+        name: stage.name.value,
+        doc: stage.doc.map(str::to_owned),
+        args: stage.args.into_iter().map(argument).collect(),
+        saves_images: Vec::new(),
+        saves_artifacts: Vec::new(),
+        is_function: false,
+    };
+    stages(file).into_iter().map(target).collect()
 }
 
 async fn parse(world: &dyn World, project: &ProjectRef) -> Result<Buildfile<Parsed>, Diagnostics> {

@@ -7,6 +7,7 @@ use crate::Edition;
 pub(crate) enum Command {
     Version,
     From,
+    FromDockerfile,
     Locally,
     Run,
     Copy,
@@ -52,26 +53,18 @@ pub(crate) enum Command {
 pub(crate) const OLD_FUNCTION: &str = "COMMAND";
 
 /// Commands that are read, kept and refused where they are reached.
-pub(crate) const LATER: [&str; 9] = [
-    "FROM DOCKERFILE",
-    "FROM BUILDPACKS",
-    "ADD",
-    "ONBUILD",
-    "WITH DOCKER",
-    "SERVICE",
-    "TEST",
-    "AFTER",
-    "MATRIX",
-];
+pub(crate) const LATER: [&str; 8] =
+    ["FROM BUILDPACKS", "ADD", "ONBUILD", "WITH DOCKER", "SERVICE", "TEST", "AFTER", "MATRIX"];
 
 /// Those of [`LATER`] that only `VERSION 1` has.
 const ONE_ONLY: [&str; 4] = ["SERVICE", "TEST", "AFTER", "MATRIX"];
 
 impl Command {
     /// Every command but those of [`LATER`].
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::Version,
         Self::From,
+        Self::FromDockerfile,
         Self::Locally,
         Self::Run,
         Self::Copy,
@@ -115,6 +108,7 @@ impl Command {
         match self {
             Self::Version => "VERSION",
             Self::From => "FROM",
+            Self::FromDockerfile => "FROM DOCKERFILE",
             Self::Locally => "LOCALLY",
             Self::Run => "RUN",
             Self::Copy => "COPY",

@@ -33,6 +33,7 @@ pub use ast::*;
 pub use codes::CODES;
 pub use commands::statements;
 pub use json::to_json;
+pub use statements::{dockerfile_of, is_stage_name};
 pub use tree::{Node, Tree, tree};
 
 /// The longest text that is read, in bytes.

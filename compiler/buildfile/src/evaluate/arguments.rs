@@ -136,7 +136,7 @@ impl Evaluator<'_> {
         Ok(sets)
     }
 
-    async fn call_value(&self, frame: &Frame, arg: &CallArg) -> Fallible<String> {
+    pub(super) async fn call_value(&self, frame: &Frame, arg: &CallArg) -> Fallible<String> {
         match &arg.value {
             Some(word) => self.expand(frame, word, Escapes::Remove).await,
             None => match frame.variable(&arg.name.value) {

@@ -8,7 +8,7 @@
 //! **Invariant:** only commands that fail are dealt with; a mistake in a build file or a disk that is full is not.
 
 use rb_diag::{Diagnostic, ErrorKind, Span};
-use rb_frontend::{Effect, ProjectRef, Untaken, WorldError};
+use rb_frontend::{Effect, Untaken, WorldError};
 use rb_llb::{NodeMeta, State};
 use rb_syntax::{Stmt, StmtKind, Try};
 
@@ -211,10 +211,8 @@ impl Evaluator<'_> {
         let (nesting, waiting) = (frame.nesting, frame.waiting);
         let (state, trying) = (frame.state.clone(), frame.trying.take());
         // A repository elsewhere writes nothing that nobody asked it for.
-        let was_rescuing = std::mem::replace(
-            &mut frame.rescuing,
-            matches!(frame.key.target.project, ProjectRef::Local { .. }),
-        );
+        let was_rescuing =
+            std::mem::replace(&mut frame.rescuing, frame.key.target.project.repository().is_none());
         if let Err(error) = self.wait(frame, at, body).await {
             frame.state = state;
             self.aftermath.lock().expect("no holder of this lock panics").push(error);

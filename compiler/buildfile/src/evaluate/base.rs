@@ -35,6 +35,7 @@ impl Evaluator<'_> {
             Base::Host { binds, fingerprints } => {
                 self.base_of_host(frame, stmt, binds, fingerprints, platform).await?;
             }
+            Base::Dockerfile(from) => return self.base_of_dockerfile(frame, stmt, from, platform).await,
             Base::Target(call) => {
                 let call = Call { platforms: from.platform.iter().cloned().collect(), ..call.clone() };
                 let callee = self.call_one(frame, &call).await?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Span};
-use rb_frontend::{GitFacts, ProjectRef, Repository, WorldError};
+use rb_frontend::{GitFacts, Repository, WorldError};
 use rb_oci::Platform;
 
 use super::frame::Frame;
@@ -182,9 +182,10 @@ impl Evaluator<'_> {
         if part == TargetPart::Name {
             return Ok(target.name.clone());
         }
-        let remote = match &target.project {
-            ProjectRef::Remote { repository, dir } => Some(Remote::named(repository, dir)),
-            ProjectRef::Local { dir } => {
+        let dir = target.project.dir();
+        let remote = match target.project.repository() {
+            Some(repository) => Some(Remote::named(repository, dir)),
+            None => {
                 let facts = self.git(frame, at).await?;
                 facts.as_deref().and_then(|facts| Remote::of(facts, dir))
             }

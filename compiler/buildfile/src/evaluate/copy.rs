@@ -155,10 +155,10 @@ impl Evaluator<'_> {
         let owner = match &copy.chown {
             Some(word) => {
                 let owner = self.expand(frame, word, Escapes::Remove).await?;
-                if owner.is_empty() || owner.starts_with(':') || owner.contains(char::is_whitespace) {
+                if ["", ":"].contains(&&*owner) || owner.contains(char::is_whitespace) {
                     return Err(Diagnostic::error(codes::BAD_FLAG, format!("`{owner}` is not an owner"))
                         .with_label(word.span, "")
-                        .with_help("write `--chown=user`, `--chown=user:group` or numbers in their place"));
+                        .with_help("write `--chown=user`, `--chown=user:group`, `--chown=:group` or numbers in their place"));
                 }
                 Some(owner)
             }

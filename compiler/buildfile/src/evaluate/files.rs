@@ -119,7 +119,7 @@ fn join(dir: &str, name: &str) -> String {
 
 fn folder(project: &ProjectRef, dir: &str) -> String {
     match &project.join(dir) {
-        far @ ProjectRef::Remote { .. } => format!("`{far}`"),
+        far @ (ProjectRef::Remote { .. } | ProjectRef::Dockerfile { .. }) => format!("`{far}`"),
         ProjectRef::Local { dir } if dir.is_empty() => "the folder".to_owned(),
         ProjectRef::Local { dir } => format!("`{dir}`"),
     }

@@ -72,7 +72,8 @@ impl Facts {
 
     /// Keeps of some arguments those that belong into the key of a target.
     pub(super) fn reaching(&self, target: &str, mut args: Args) -> Args {
-        if target == BASE {
+        // A stage of a Dockerfile may have that name.
+        if target == BASE && !self.recipes.contains_key(BASE) {
             return self.of_base(args);
         }
         if !self.passes_everything {

@@ -18,6 +18,7 @@ mod call;
 mod commands;
 mod control;
 mod copy;
+mod dockerfile;
 mod driver;
 mod expand;
 mod files;
@@ -225,7 +226,11 @@ impl Evaluator<'_> {
             let base = self.base_of(&file, args.clone(), &key.platform, key.trusted, at).await?;
             Frame::on_base(Arc::clone(&file), key.clone(), loud, args, &base)
         };
-        match self.body(&mut frame, file.recipe(&key.target.name).unwrap_or_default()).await {
+        let done = match file.project.dockerfile() {
+            Some(_) => self.stage(&mut frame).await,
+            None => self.body(&mut frame, file.recipe(&key.target.name).unwrap_or_default()).await,
+        };
+        match done {
             Ok(()) => Ok(frame.finish()),
             Err(error) => {
                 self.leave(&mut frame, 0);

@@ -28,11 +28,10 @@ impl Evaluator<'_> {
 
     /// Returns the project whose folder stands for a recipe's on the user's disk: its own, or the one the user stands in.
     pub(super) fn place_on_disk(&self, frame: &Frame) -> ProjectRef {
-        match frame.project() {
-            own @ ProjectRef::Local { .. } => own.clone(),
-            ProjectRef::Remote { .. } => {
-                ProjectRef::Local { dir: String::new() }.join(&self.request.options.here)
-            }
+        let own = frame.project().folder();
+        match own.repository() {
+            None => own.clone(),
+            Some(_) => ProjectRef::Local { dir: String::new() }.join(&self.request.options.here),
         }
     }
 }
@@ -53,7 +52,7 @@ pub(super) fn check_function(frame: &Frame, project: &ProjectRef, trusted: bool,
     }
 }
 
-fn refused(what: &str, repository: &Repository, at: Span) -> Diagnostic {
+pub(super) fn refused(what: &str, repository: &Repository, at: Span) -> Diagnostic {
     Diagnostic::error(codes::NOT_ALLOWED, format!("{what} is not for recipes of {repository}"))
         .with_label(at, "reaches out of the sandbox")
         .with_help(

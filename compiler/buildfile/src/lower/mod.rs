@@ -37,6 +37,12 @@ pub fn local_name(project: &ProjectRef) -> String {
     }
 }
 
+/// Returns the name by which a session serves a folder as it is, with the modes of its files: what a Dockerfile takes
+/// its files from.
+pub fn dockerfile_context(project: &ProjectRef) -> String {
+    format!("dockerfile-{}", local_name(project))
+}
+
 /// A pinned image.
 pub(crate) fn image(image: &ResolvedImage, platform: &Platform, meta: NodeMeta) -> State {
     State::source(image.identifier.clone(), image.attrs.clone(), Some(platform), meta)
@@ -268,12 +274,18 @@ pub(crate) fn owner(text: &str) -> Owner {
         Err(_) => UserSpec::Name { name: text.to_owned(), input: Some(0) },
     };
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let user = if user.is_empty() { "0" } else { user };
     Owner { user: Some(spec(user)), group: group.filter(|group| !group.is_empty()).map(spec) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_without_a_user_is_root() {
+        assert_eq!(owner(":7"), Owner { user: Some(UserSpec::Id(0)), group: Some(UserSpec::Id(7)) });
+    }
 
     #[test]
     fn what_may_be_missing_is_a_pattern() {

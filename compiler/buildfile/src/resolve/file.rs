@@ -6,6 +6,7 @@ use rb_diag::{Diagnostic, Severity, SourceFile, Span, nearest};
 use rb_frontend::{FunctionRef, ProjectRef, TargetRef};
 use rb_syntax::{Buildfile, Edition, Recipe, Stage, Stmt, StmtKind, Word};
 
+use super::dockerfile;
 use super::reference::dividing_plus;
 use super::tree::{self, Refusal};
 use super::walk::walk;
@@ -53,6 +54,14 @@ pub(crate) fn edition<S: Stage>(buildfile: &Buildfile<S>) -> Edition {
 impl File {
     /// Reads a text. What is wrong with the text itself comes along.
     pub(super) fn parse(project: &ProjectRef, source: Arc<SourceFile>) -> (Self, Vec<Diagnostic>) {
+        if project.dockerfile().is_some() {
+            let (buildfile, errors) = dockerfile::as_buildfile(&source);
+            let (project, broken) = (project.clone(), !errors.is_empty());
+            return (
+                Self { project, source, edition: Edition::One, buildfile, broken, refused: Vec::new() },
+                errors,
+            );
+        }
         let parse = rb_syntax::parse(&source);
         let broken = parse.diagnostics.iter().any(|found| found.severity == Severity::Error);
         let edition = edition(&parse.buildfile);
@@ -63,7 +72,7 @@ impl File {
     /// Returns the statements of a target, or of the base recipe.
     pub(crate) fn recipe(&self, name: &str) -> Option<&[Stmt<Resolved>]> {
         match name {
-            BASE => Some(&self.buildfile.base),
+            BASE if self.project.dockerfile().is_none() => Some(&self.buildfile.base),
             name => self.buildfile.target(name).map(|recipe| recipe.body.as_slice()),
         }
     }

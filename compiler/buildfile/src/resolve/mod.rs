@@ -12,6 +12,7 @@
 
 mod always;
 mod cycles;
+pub(crate) mod dockerfile;
 mod file;
 mod imports;
 mod pattern;

@@ -167,7 +167,9 @@ fn looked_through(folders: usize, files: &[Arc<File>]) -> String {
 /// Writes a pattern from the workspace's root.
 fn shown(pattern: &Pattern) -> String {
     match &pattern.project {
-        project @ ProjectRef::Remote { .. } => project.join(&pattern.glob).to_string(),
+        project @ (ProjectRef::Remote { .. } | ProjectRef::Dockerfile { .. }) => {
+            project.join(&pattern.glob).to_string()
+        }
         ProjectRef::Local { dir } if dir.is_empty() => format!("./{}", pattern.glob),
         project @ ProjectRef::Local { .. } => format!("{project}/{}", pattern.glob),
     }

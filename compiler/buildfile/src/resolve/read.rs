@@ -49,6 +49,8 @@ async fn no_buildfile(
     match (near_folder(workspace, project).await, help) {
         (Some(near), _) => error.with_help(format!("did you mean `{near}`?")),
         (None, Some(help)) => error.with_help(help.clone()),
+        (None, None) if project.dockerfile().is_some() => error
+            .with_help("a Dockerfile of another name is named by it: `-f FILE`, or `./folder:FILE+stage`"),
         (None, None) => {
             error.with_help("a Buildfile, an Earthfile or a build.earth makes a folder a project")
         }
@@ -64,10 +66,14 @@ async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<
     }
     let folder = project.root().join(parent);
     let folders = folders(workspace, &folder).await;
+    // A folder that is there was meant, whichever file of it is not.
+    if project.dockerfile().is_some() && folders.iter().any(|folder| folder == name) {
+        return None;
+    }
     let near = folder.join(nearest(name, folders.iter().map(String::as_str))?);
     Some(match near {
         ProjectRef::Local { dir } => dir,
-        ProjectRef::Remote { .. } => near.to_string(),
+        ProjectRef::Remote { .. } | ProjectRef::Dockerfile { .. } => near.to_string(),
     })
 }
 

@@ -105,6 +105,6 @@ fn shown<S: Serializer>(name: &impl ToString, out: S) -> Result<S::Ok, S::Error>
 fn folder<S: Serializer>(project: &ProjectRef, out: S) -> Result<S::Ok, S::Error> {
     match project {
         ProjectRef::Local { dir } => out.serialize_str(dir),
-        ProjectRef::Remote { .. } => out.serialize_str(&project.to_string()),
+        ProjectRef::Remote { .. } | ProjectRef::Dockerfile { .. } => out.serialize_str(&project.to_string()),
     }
 }

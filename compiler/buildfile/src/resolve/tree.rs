@@ -11,8 +11,8 @@ use rb_diag::{Diagnostic, Span};
 use rb_expression::{Answer, Question, Value};
 use rb_frontend::ProjectRef;
 use rb_syntax::{
-    Base, Branch, Buildfile, Call, CopySource, CopyStmt, Do, Edition, For, FromStmt, If, Import, Later,
-    Parsed, Recipe, Stmt, StmtKind, Try, Word,
+    Base, Branch, Buildfile, Call, CopySource, CopyStmt, Do, Edition, FileSource, For, FromDockerfile,
+    FromStmt, If, Import, Later, Parsed, Recipe, Stmt, StmtKind, Try, Word,
 };
 
 use super::imports::needs_alias;
@@ -249,8 +249,22 @@ impl Tree<'_> {
             Base::Scratch => Base::Scratch,
             Base::Image(word) => Base::Image(word),
             Base::Host { binds, fingerprints } => Base::Host { binds, fingerprints },
+            Base::Dockerfile(from) => {
+                let FromDockerfile { context, file, target, args, allow_privileged } = *from;
+                let (context, file) = (self.file_source(context), file.map(|file| self.file_source(file)));
+                Base::Dockerfile(Box::new(FromDockerfile { context, file, target, args, allow_privileged }))
+            }
         };
         FromStmt { base, platform: stmt.platform }
+    }
+
+    fn file_source(&mut self, source: FileSource<Parsed>) -> FileSource<Resolved> {
+        match source {
+            FileSource::Path(path) => FileSource::Path(path),
+            FileSource::Artifact { call, path } => {
+                FileSource::Artifact { call: self.call(call, Some("FROM DOCKERFILE")), path }
+            }
+        }
     }
 
     fn copy(&mut self, copy: CopyStmt<Parsed>) -> CopyStmt<Resolved> {

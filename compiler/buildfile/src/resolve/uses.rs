@@ -77,8 +77,13 @@ fn gives_of<'a, 'k>(
 
 fn gives(files: &Files, target: &TargetRef) -> Option<Gives> {
     let file = files.get(&target.project).filter(|file| !file.broken)?;
+    let body = file.recipe(&target.name)?;
     let mut gives = Gives::default();
-    collect(files, file, file.recipe(&target.name)?, &mut gives);
+    if target.project.dockerfile().is_some() {
+        // All that lies in a stage may be taken from it.
+        return Some(Gives { based: true, more_artifacts: true, ..gives });
+    }
+    collect(files, file, body, &mut gives);
     if !gives.based && target.name != BASE {
         let mut base = Gives::default();
         collect(files, file, &file.buildfile.base, &mut base);

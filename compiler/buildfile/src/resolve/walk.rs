@@ -1,6 +1,6 @@
 //! Statements inside blocks, and what a statement calls.
 
-use rb_syntax::{Base, Call, CopySource, Stage, Stmt, StmtKind};
+use rb_syntax::{Base, Call, CopySource, FileSource, Stage, Stmt, StmtKind};
 
 use super::Resolved;
 
@@ -75,18 +75,27 @@ pub(super) fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
 
 /// Returns the targets that one statement calls itself, in order; those in its blocks are their statements'.
 pub(crate) fn calls(stmt: &Stmt<Resolved>) -> impl Iterator<Item = &Call<Resolved>> {
-    let (one, sources) = match &stmt.kind {
+    let none = [None, None];
+    let (own, sources) = match &stmt.kind {
         StmtKind::From(from) => match &from.base {
-            Base::Target(call) => (Some(call), &[][..]),
-            Base::Scratch | Base::Image(_) | Base::Host { .. } => (None, &[][..]),
+            Base::Target(call) => ([Some(call), None], &[][..]),
+            Base::Dockerfile(from) => ([from.file.as_ref().and_then(called), called(&from.context)], &[][..]),
+            Base::Scratch | Base::Image(_) | Base::Host { .. } => (none, &[][..]),
         },
-        StmtKind::Build(call) => (Some(call), &[][..]),
-        StmtKind::Copy(copy) => (None, copy.sources.as_slice()),
-        _ => (None, &[][..]),
+        StmtKind::Build(call) => ([Some(call), None], &[][..]),
+        StmtKind::Copy(copy) => (none, copy.sources.as_slice()),
+        _ => (none, &[][..]),
     };
     let artifacts = sources.iter().filter_map(|source| match source {
         CopySource::Artifact { call, .. } => Some(call),
         CopySource::Path(_) | CopySource::Heredoc(_) => None,
     });
-    one.into_iter().chain(artifacts)
+    own.into_iter().flatten().chain(artifacts)
+}
+
+fn called(source: &FileSource<Resolved>) -> Option<&Call<Resolved>> {
+    match source {
+        FileSource::Artifact { call, path: _ } => Some(call),
+        FileSource::Path(_) => None,
+    }
 }

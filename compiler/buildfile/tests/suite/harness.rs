@@ -33,6 +33,8 @@ pub(crate) struct Case {
     unreadable: Vec<String>,
     /// Command, exit code, output.
     commands: Vec<(String, i32, String)>,
+    /// Files of whatever is made by copying, by their paths.
+    built: Vec<(String, String)>,
     git: bool,
     options: BuildOptions,
     defaults: BTreeMap<String, String>,
@@ -87,6 +89,7 @@ fn case(file: &str, text: &str) -> Case {
         symlinks: Vec::new(),
         unreadable: Vec::new(),
         commands: Vec::new(),
+        built: Vec::new(),
         git: false,
         options: BuildOptions {
             version: "0.0.0".to_owned(),
@@ -163,6 +166,10 @@ impl Case {
                 let output = lines(output.strip_prefix(' ').unwrap_or(output));
                 self.commands.push((lines(command), code.parse().unwrap(), output));
             }
+            "built" => {
+                let (path, text) = value.split_once(" => ").unwrap();
+                self.built.push((path.to_owned(), text.replace("\\n", "\n")));
+            }
             "asked" => self.asked.get_or_insert_default().extend(match value {
                 "nothing" => None,
                 what => Some(what.to_owned()),
@@ -187,6 +194,9 @@ impl Case {
             .commands
             .iter()
             .fold(world, |world, (command, code, output)| world.with_command(command, *code, output));
+        let built =
+            |world: MapWorld, (path, text): &(String, String)| world.with_built_file(path, text.as_str());
+        let world = self.built.iter().fold(world, built);
         if self.git { world.with_git(facts()) } else { world }
     }
 
@@ -339,6 +349,11 @@ pub(crate) fn request(text: &str) -> BuildRequest {
             continue;
         }
         let (dir, name) = word.split_once('+').unwrap();
+        let (dir, dockerfile) =
+            rb_syntax::dockerfile_of(dir).map_or((dir, None), |(dir, file)| (dir, Some(file)));
+        let of = |folder: ProjectRef| {
+            dockerfile.map_or_else(|| folder.clone(), |file| folder.with_dockerfile(file))
+        };
         let far = Repository::parse(dir).ok().filter(|_| !dir.starts_with('.'));
         let root = match &far {
             Some((repository, _)) => {
@@ -349,11 +364,11 @@ pub(crate) fn request(text: &str) -> BuildRequest {
         let dir = far.as_ref().map_or(dir, |(_, folder)| folder.as_str());
         let wanted = match dir.split_once("/*") {
             Some((dir, rest)) => WantedTarget::Each {
-                project: root.join(dir),
+                project: of(root.join(dir)),
                 glob: format!("*{rest}"),
                 name: name.to_owned(),
             },
-            None => WantedTarget::One(TargetRef { project: root.join(dir), name: name.to_owned() }),
+            None => WantedTarget::One(TargetRef { project: of(root.join(dir)), name: name.to_owned() }),
         };
         targets.push(TargetRequest { wanted, args: BTreeMap::new(), typed: Some(word.to_owned()) });
     }

@@ -32,6 +32,9 @@ const PIPEFAIL: &str = "(set -o pipefail) 2>/dev/null && set -o pipefail; ";
 /// Images that examples start from.
 const IMAGES: [&str; 4] = ["alpine:3.22", "alpine:3.23", "golang:1.25", "debian:13"];
 
+/// What a Dockerfile's images are called in full.
+const LIBRARY: &str = "docker.io/library/";
+
 /// A fenced block.
 struct Block {
     tag: &'static str,
@@ -129,7 +132,7 @@ impl Example {
         for name in IMAGES {
             let mut config = ImageConfig::default();
             config.config.set_env("PATH", "/bin");
-            world = world.with_image(name, config);
+            world = world.with_image(&format!("{LIBRARY}{name}"), config.clone()).with_image(name, config);
         }
         for (command, code, text) in &self.commands {
             world = world.with_command(command, *code, text);

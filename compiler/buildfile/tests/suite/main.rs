@@ -16,7 +16,8 @@
 //! code and a part of the message. Errors and warnings must be exactly those named. A case without errors is held
 //! against a snapshot of all that is planned. Further lines: `# trail:`, `# kind:` (of the error above),
 //! `# image: NAME CONFIG`, `# symlink: PATH`, `# unreadable: PATH`, `# command: EXIT-CODE TEXT => OUTPUT` (what has to
-//! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# git: yes`,
+//! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# built: PATH => TEXT`
+//! (a file of whatever is made by copying), `# git: yes`,
 //! `# option: push|ci|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
 //! (the rows of the language's reference that the case shows; `rows.txt` lists them), `# failing: LABEL` (what cannot be
 //! made). Every diagnostic has a help.
@@ -87,6 +88,20 @@ macro_rules! areas {
 }
 
 areas!(
-    arguments, artifacts, calls, commands, control, copy, effects, from, functions, locally, metadata,
-    mounts, references, text, words
+    arguments,
+    artifacts,
+    calls,
+    commands,
+    control,
+    copy,
+    dockerfiles,
+    effects,
+    from,
+    functions,
+    locally,
+    metadata,
+    mounts,
+    references,
+    text,
+    words
 );

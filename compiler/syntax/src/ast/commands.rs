@@ -3,7 +3,7 @@
 use rb_diag::{Span, Spanned};
 use serde::Serialize;
 
-use super::{Call, Stage, Word};
+use super::{Call, CallArg, Stage, Word};
 
 /// A flag that is on, off, or told by a value: `--no-cache`, `--no-cache=true`, `--no-cache=$FRESH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +42,37 @@ pub enum Base<S: Stage> {
     },
     /// `FROM +target [--ARG=value]…`; the call's `platforms` is empty, [`FromStmt::platform`] holds it.
     Target(Call<S>),
+    /// `FROM DOCKERFILE [flags] context`
+    Dockerfile(Box<FromDockerfile<S>>),
+}
+
+/// `FROM DOCKERFILE [-f FILE] [--build-arg NAME[=value]]… [--target=STAGE] [--allow-privileged] context [--NAME=value]…`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FromDockerfile<S: Stage> {
+    /// Where its COPY and ADD take files from.
+    pub context: FileSource<S>,
+    /// `-f FILE`; in the context where not given.
+    pub file: Option<FileSource<S>>,
+    /// `--target=STAGE`; the last one where not given.
+    pub target: Option<Word>,
+    /// Build arguments, in order: `--build-arg NAME[=value]`, and `--NAME=value` behind the context.
+    pub args: Vec<CallArg>,
+    /// `--allow-privileged`
+    pub allow_privileged: bool,
+}
+
+/// A file or a folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum FileSource<S: Stage> {
+    /// A path from the project's folder; `//path` from the workspace's root (`VERSION 1`).
+    Path(Word),
+    /// `+target/path` or `(+target/path --ARG=value)`
+    Artifact {
+        /// The target. Its `platforms` are those of the statement.
+        call: Call<S>,
+        /// Path among its artifacts, with the leading slash.
+        path: Word,
+    },
 }
 
 /// `LOCALLY`

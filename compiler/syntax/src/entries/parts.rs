@@ -168,6 +168,7 @@ fn command(rule: Rule) -> Option<Command> {
     Some(match rule {
         Rule::version => Command::Version,
         Rule::from => Command::From,
+        Rule::from_dockerfile => Command::FromDockerfile,
         Rule::locally => Command::Locally,
         Rule::run => Command::Run,
         Rule::copy => Command::Copy,

@@ -50,6 +50,11 @@ pub(crate) const FROM: FlagTable =
 /// Flags behind `FROM @host`.
 pub(crate) const FROM_HOST: FlagTable =
     FlagTable { owner: "FROM @host", flags: &[values("bind"), values("fingerprint")] };
+/// Flags of `FROM DOCKERFILE`; `-f` is `--file`.
+pub(crate) const FROM_DOCKERFILE: FlagTable = FlagTable {
+    owner: "FROM DOCKERFILE",
+    flags: &[value("file"), values("build-arg"), value("target"), PLATFORM, ALLOW_PRIVILEGED],
+};
 /// Flags of `RUN`.
 pub(crate) const RUN: FlagTable = FlagTable {
     owner: "RUN",

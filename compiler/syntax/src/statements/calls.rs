@@ -128,7 +128,7 @@ impl Reader<'_> {
     }
 
     /// Reads `--NAME=value` and `--NAME value`.
-    fn call_args(&mut self, words: Vec<Word>) -> Vec<CallArg> {
+    pub(crate) fn call_args(&mut self, words: Vec<Word>) -> Vec<CallArg> {
         let mut args = Vec::new();
         let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
@@ -186,6 +186,7 @@ impl Reader<'_> {
     fn flags_of_calls(&self) -> &'static FlagTable {
         match self.command {
             Command::From => &tables::FROM,
+            Command::FromDockerfile => &tables::FROM_DOCKERFILE,
             Command::Copy => &tables::COPY,
             Command::Do => &tables::DO,
             _ => &tables::BUILD,

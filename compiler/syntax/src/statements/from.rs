@@ -1,12 +1,14 @@
 //! `FROM` and `LOCALLY`: what a recipe starts from.
 
-use rb_diag::Diagnostic;
+use rb_diag::{Diagnostic, Span};
 
+use super::calls::Passing;
 use super::text::is_open;
 use super::{Reader, reference};
+use crate::entries::Part;
 use crate::flags::{FlagTable, Flags, looks_like_flag, refuse_late_flags, split_flag, tables, take_flags};
 use crate::report::{nearest, shown};
-use crate::{Base, FromStmt, Locally, Parsed, Word, codes};
+use crate::{Base, FileSource, FromDockerfile, FromStmt, Locally, Parsed, Word, codes};
 
 /// Flags that only mean something for a target.
 const OF_TARGETS: [&str; 3] = ["allow-privileged", "pass-args", "build-arg"];
@@ -40,6 +42,85 @@ impl Reader<'_> {
             if base.raw == "scratch" { Base::Scratch } else { Base::Image(base) }
         };
         Some(FromStmt { base, platform })
+    }
+
+    /// Reads `FROM DOCKERFILE [flags] context [--NAME=value]…`.
+    pub(crate) fn dockerfile_base(&mut self, parts: Vec<Part>) -> Option<FromStmt<Parsed>> {
+        // `-f (+target/path …)`: parentheses stand where a word may, and flags take words.
+        let mut calls = Vec::new();
+        let mut words = Vec::new();
+        for part in parts {
+            match part {
+                Part::Word(word) => words.push(word),
+                Part::Call { words: inner, span } => {
+                    let raw = inner.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ");
+                    words.push(Word { raw: format!("({raw})"), span });
+                    calls.push((span, inner));
+                }
+                Part::FlagsEnd
+                | Part::Key(_)
+                | Part::Equals
+                | Part::Text(_)
+                | Part::Exec(_)
+                | Part::Heredoc(_) => {}
+            }
+        }
+        for word in words.iter_mut().take_while(|word| word.raw != "--") {
+            if let Some(rest) =
+                word.raw.strip_prefix("-f").filter(|rest| rest.is_empty() || rest.starts_with('='))
+            {
+                word.raw = format!("--file{rest}");
+            }
+        }
+        let table = &tables::FROM_DOCKERFILE;
+        let flags = take_flags(table, self.edition, &mut words, self.report);
+        let mut passing = self.passing(&flags);
+        if words.is_empty() {
+            self.missing("`FROM DOCKERFILE` needs the folder that it is built from", "`FROM DOCKERFILE .`");
+            return None;
+        }
+        let context = words.remove(0);
+        // A statement has one platform, the last.
+        passing.platforms.drain(..passing.platforms.len().saturating_sub(1));
+        let of_artifacts = Passing { args: Vec::new(), ..passing.clone() };
+        let context = self.file_source(context, &calls, of_artifacts.clone());
+        let file = flags.value("file").map(|word| self.file_source(word, &calls, of_artifacts));
+        passing.args.extend(self.call_args(words));
+        let file = match file {
+            Some(file) => Some(file?),
+            None => None,
+        };
+        let platform = passing.platforms.pop();
+        let (target, allow_privileged) = (flags.value("target"), passing.allow_privileged);
+        let from = FromDockerfile { context: context?, file, target, args: passing.args, allow_privileged };
+        Some(FromStmt { base: Base::Dockerfile(Box::new(from)), platform })
+    }
+
+    /// Reads a path or an artifact; `calls` are those in parentheses.
+    fn file_source(
+        &mut self,
+        word: Word,
+        calls: &[(Span, Vec<Word>)],
+        passing: Passing,
+    ) -> Option<FileSource<Parsed>> {
+        let (first, args) = match calls.iter().find(|(span, _)| *span == word.span) {
+            Some((_, words)) => match words.split_first() {
+                Some((first, args)) if reference::plus(&first.raw).is_some() => {
+                    (first.clone(), args.to_vec())
+                }
+                _ => {
+                    let message = "parentheses hold an artifact and its arguments";
+                    let diagnostic =
+                        Diagnostic::error(codes::BAD_REFERENCE, message).with_label(word.span, "");
+                    self.report.push(diagnostic.with_help("for example `(+target/path --NAME=value)`"));
+                    return None;
+                }
+            },
+            None if reference::plus(&word.raw).is_some() => (word.clone(), Vec::new()),
+            None => return Some(FileSource::Path(word)),
+        };
+        let (call, path) = self.artifact(&first, args, word.span, passing)?;
+        Some(FileSource::Artifact { call, path })
     }
 
     /// Reads `@host` and its own flags.

@@ -27,6 +27,7 @@ mod version;
 
 use rb_diag::{Diagnostic, Span, Spanned};
 
+pub use reference::{dockerfile_of, is_stage_name};
 pub(crate) use reference::{is_function_name, is_target_name};
 pub(crate) use version::read_version;
 
@@ -115,6 +116,7 @@ impl Reader<'_> {
     fn statement(&mut self, parts: Vec<Part>) -> Option<StmtKind<Parsed>> {
         Some(match self.command {
             Command::From => StmtKind::From(self.from(only_words(parts))?),
+            Command::FromDockerfile => StmtKind::From(self.dockerfile_base(parts)?),
             Command::Locally => StmtKind::Locally(self.locally(only_words(parts))),
             Command::Run => StmtKind::Run(self.run(parts)?),
             Command::Copy => StmtKind::Copy(self.copy(parts)?),

@@ -73,6 +73,25 @@ pub(crate) fn is_function_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
 }
 
+/// Divides `folder:Dockerfile`, the place of a Dockerfile's stages, into the folder and the file's path in it. A file is named
+/// `Dockerfile` or `Containerfile`, with something before or behind it: `Dockerfile.dev`, `web.Dockerfile`.
+pub fn dockerfile_of(place: &str) -> Option<(&str, &str)> {
+    let (folder, file) = place.rsplit_once(':')?;
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    let divides = |text: &str| text.is_empty() || text.starts_with(['.', '-', '_']);
+    let ends = |text: &str| text.is_empty() || text.ends_with(['.', '-', '_']);
+    let is_one = ["dockerfile", "containerfile"].iter().any(|word| {
+        name.strip_prefix(word).is_some_and(divides) || name.strip_suffix(word).is_some_and(ends)
+    });
+    let is_below = file.split('/').all(|part| !["", ".", ".."].contains(&part));
+    (is_one && is_below).then_some((folder, file))
+}
+
+/// Returns whether a stage of a Dockerfile may be called so, in any case.
+pub fn is_stage_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// What a reference names.
 #[derive(Clone, Copy)]
 enum Named {
@@ -133,10 +152,12 @@ impl Reader<'_> {
             };
             return refuse(word.span, format!("`{whole}` names no {kind}"), help);
         };
-        if varies(name) || named.takes(name) {
+        let plus = word.raw.len() - name.len() - 1;
+        let of_dockerfile = || word.raw.get(..plus).is_some_and(|place| dockerfile_of(place).is_some());
+        let is_stage = matches!(named, Named::Target) && is_stage_name(name) && of_dockerfile();
+        if varies(name) || named.takes(name) || is_stage {
             return Some(());
         }
-        let plus = word.raw.len() - name.len() - 1;
         let span = cut(word, plus, word.raw.len()).span;
         if name.is_empty() {
             let message = format!("behind `+` the name of a {kind} is missing");
@@ -176,6 +197,28 @@ mod tests {
         assert_eq!(plus("a"), None);
         assert_eq!(plus("$(a +b (c)+)"), None);
         assert_eq!(plus("\"$(a +b)+c\""), Some(8));
+    }
+
+    #[test]
+    fn a_colon_divides_a_folder_and_its_dockerfile() {
+        for (place, expected) in [
+            ("./app:Dockerfile", Some(("./app", "Dockerfile"))),
+            (".:web.Dockerfile", Some((".", "web.Dockerfile"))),
+            (":Containerfile", Some(("", "Containerfile"))),
+            ("./a:docker/Dockerfile.dev", Some(("./a", "docker/Dockerfile.dev"))),
+            ("git.example/a/b:v1:dockerfile", Some(("git.example/a/b:v1", "dockerfile"))),
+            ("./app:v1", None),
+            ("./app:Dockerfiles", None),
+            ("./app:mydockerfile", None),
+            ("./app:../Dockerfile", None),
+            ("./app:/Dockerfile", None),
+            ("./Dockerfile", None),
+        ] {
+            assert_eq!(dockerfile_of(place), expected, "{place}");
+        }
+        assert!(
+            is_stage_name("Build_1") && is_stage_name("v1.2") && !is_stage_name("a/b") && !is_stage_name("")
+        );
     }
 
     #[test]
