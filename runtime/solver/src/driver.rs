@@ -21,7 +21,7 @@ use crate::error::{Misuse, OpError, SolveError};
 use crate::events::{Observer, Stream, Trace};
 use crate::job::Mode;
 use crate::machine::{
-    Claimed, Effect, Follower, Found, Inquiry, JobId, Machine, Past, RequestId, Signal, Ticket,
+    Claimed, Effect, Follower, Found, Inquiry, JobId, Known, Machine, Past, RequestId, Signal, Ticket,
 };
 use crate::op::{Cache, Claim, Op, VertexSpec};
 use crate::status::Status;
@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// The answer of a solve.
 pub(crate) type Answer<O> = Result<Vec<<O as Op>::Value>, SolveError>;
+
+/// The outputs of a vertex, if they are known.
+pub(crate) type Peeked<O> = Result<Option<Vec<<O as Op>::Value>>, OpError>;
 
 /// What callers ask.
 pub(crate) enum Command<O: Op> {
@@ -53,6 +56,11 @@ pub(crate) enum Command<O: Op> {
         edges: Vec<(Digest, u32)>,
         keep_going: bool,
         reply: oneshot::Sender<Answer<O>>,
+    },
+    Peek {
+        job: JobId,
+        vertex: Digest,
+        reply: oneshot::Sender<Peeked<O>>,
     },
     Abandon {
         request: RequestId,
@@ -146,6 +154,14 @@ impl<O: Op> Driver<O> {
                 self.replies.insert(request, reply);
                 self.step(Signal::Solve { request, job, edges, keep_going });
             }
+            Command::Peek { job, vertex, reply } => match self.machine.known(job, &vertex) {
+                Known::Values(values) => drop(reply.send(Ok(Some(values.to_vec())))),
+                Known::Nothing => drop(reply.send(Ok(None))),
+                Known::Key(key) => {
+                    let cache = self.cache.clone();
+                    drop(tokio::spawn(async move { reply.send(cache.lookup(&key).await).ok() }));
+                }
+            },
             Command::Abandon { request } => {
                 self.replies.remove(&request);
                 self.step(Signal::Abandon { request });

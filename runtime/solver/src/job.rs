@@ -10,7 +10,7 @@ use rb_oci::Digest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{self, Command};
-use crate::error::SolveError;
+use crate::error::{OpError, SolveError};
 use crate::events::Observer;
 use crate::machine::{JobId, RequestId};
 use crate::op::{Cache, Op, VertexSpec};
@@ -173,6 +173,15 @@ impl<O: Op> JobHandle<O> {
         let answer = answer.await;
         asked.answered = true;
         answer.map_err(|_| SolveError::Stopped)?
+    }
+
+    /// Returns the outputs of a vertex of the job if they are known or stored: nothing is run, and no content is read, to
+    /// find them. To be asked after a solve of what stands on it.
+    pub async fn peek(&self, vertex: Digest) -> Result<Option<Vec<O::Value>>, OpError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Peek { job: self.open.id, vertex, reply });
+        // An error means that the task is gone, and what it knew.
+        answer.await.unwrap_or(Ok(None))
     }
 
     /// Cancels the job: its solves, and any later ones, end with [`SolveError::Cancelled`].

@@ -51,6 +51,16 @@ pub(crate) struct Ticket(pub(crate) u64);
 /// All outputs of a vertex.
 pub(crate) type Values<O> = Arc<Vec<<O as Op>::Value>>;
 
+/// What is known of a vertex without any work.
+pub(crate) enum Known<O: Op> {
+    /// Its outputs.
+    Values(Values<O>),
+    /// Only the key under which they may be stored.
+    Key(Digest),
+    /// Nothing.
+    Nothing,
+}
+
 /// What a lookup found.
 pub(crate) struct Found<V> {
     /// All outputs, on a hit.
@@ -377,6 +387,19 @@ impl<O: Op> Machine<O> {
     /// Tells whether no effect is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.tickets.is_empty()
+    }
+
+    /// Returns what is known of a vertex of a job.
+    pub(crate) fn known(&self, job: JobId, vertex: &Digest) -> Known<O> {
+        let id = self.jobs.get(&job).and_then(|job| job.vertices.get(vertex));
+        let Some(node) = id.map(|id| self.node(*id)) else { return Known::Nothing };
+        match (node.values().or(node.made.as_ref()), node.keyed()) {
+            (Some(values), _) => Known::Values(values.clone()),
+            (None, Some(keyed)) if keyed.trusts_fast && keyed.search == node::Search::Anything => {
+                Known::Key(keyed.fast)
+            }
+            (None, _) => Known::Nothing,
+        }
     }
 
     fn ticket(&mut self, owner: Owner) -> Ticket {

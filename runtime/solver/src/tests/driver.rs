@@ -51,6 +51,24 @@ async fn runs_as_many_at_once_as_there_are_places() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_below_is_seen_without_work() {
+    let world = World::default();
+    let solver = solver(&Arc::default(), 1);
+    let graph = || Graph::new(&world).add("a", &[]).add("b", &["a"]).add("root", &["b"]).vertices;
+    let first = solver.job(graph(), deaf());
+    assert_eq!(first.peek(id("a")).await.unwrap(), None);
+    first.solve(&[(id("root"), 0)]).await.unwrap();
+    let made = first.peek(id("a")).await.unwrap();
+    assert!(made.is_some());
+    // Another job finds the root by its key, and asks for nothing below.
+    let again = solver.job(graph(), deaf());
+    again.solve(&[(id("root"), 0)]).await.unwrap();
+    assert_eq!(again.peek(id("a")).await.unwrap(), made);
+    assert_eq!(again.peek(id("elsewhere")).await.unwrap(), None);
+    assert_eq!(world.log().runs.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_weighs_nothing_takes_no_place() {
     let world = World::default();
     let mut graph = fan(&world, 8);
