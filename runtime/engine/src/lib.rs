@@ -13,6 +13,7 @@ mod exports;
 mod fetch;
 mod gateway;
 mod graph;
+mod history;
 mod host;
 mod images;
 mod job;

@@ -159,7 +159,7 @@ fn chain(graph: &Graph) -> Vec<Output> {
 }
 
 /// Returns what an output of a vertex stands on.
-fn below(vertex: &Vertex, output: u32) -> Option<Output> {
+pub(crate) fn below(vertex: &Vertex, output: u32) -> Option<Output> {
     let input = match &vertex.op {
         Op::Exec(op) => op.mounts.iter().find(|mount| mount.output == Some(output))?.input?,
         Op::File(op) => {

@@ -166,6 +166,7 @@ impl LocalEngine {
         spec.forwards = given.forwards.clone();
         spec.init = given.init;
         spec.hostname = given.hostname.clone();
+        spec.hostname_file = true;
         spec.hosts = given.hosts.clone();
         spec.readonly_root = given.readonly_root;
         parts.steps.lay_down(&mut spec);

@@ -26,7 +26,7 @@ use crate::ops::Nesting;
 use crate::progress::{self, Gauge};
 use crate::value::{Product, Root, Tree, Value};
 use crate::watch::Watch;
-use crate::{LocalEngine, exports, gateway, look, push};
+use crate::{LocalEngine, exports, gateway, history, look, push};
 
 #[async_trait]
 impl Engine for LocalEngine {
@@ -100,6 +100,15 @@ impl Job for LocalJob {
                 on_host.insert(root.key(), tree.clone());
             }
         }
+        let definitions = request.roots.iter().map(|root| &root.definition);
+        let settled = history::settle(
+            &self.context.parts,
+            self.nesting.handle(),
+            definitions,
+            &made,
+            &mut request.exports,
+        );
+        settled.await.map_err(|error| job_error(&error))?;
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
         let are_written = !request.exports.is_empty();

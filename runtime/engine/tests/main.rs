@@ -28,6 +28,7 @@ mod mounts;
 mod packing;
 mod processes;
 mod steady;
+mod takes;
 mod times;
 mod uploads;
 

@@ -134,23 +134,28 @@ fn part(layer: &Descriptor, types: MediaTypes) -> Result<Part> {
     Ok(Part { media_type, digest: descriptor_digest(layer)?, size: layer.size() })
 }
 
-/// Makes the history agree with the layers: as many lines with a layer as there are layers. Where there is a line for
-/// each snapshot, the lines of empty ones are marked. Otherwise the last surplus lines are, and missing lines
-/// are added. A config without any history stays so.
+/// Makes the history agree with the layers: as many lines with a layer as there are layers. The last lines are those of the
+/// last snapshots, and lines of empty snapshots are marked; layers below those, of a base without a history, get a line
+/// that says nothing. Where there are more lines than snapshots, the last surplus ones are marked. A config without any history
+/// stays so.
 fn settle_history(history: &[History], is_kept: &[bool]) -> Vec<History> {
-    let mut history = history.to_vec();
     if history.is_empty() {
-        return history;
+        return Vec::new();
     }
     let lines = history.iter().filter(|line| !line.empty_layer).count();
-    let kept = is_kept.iter().filter(|kept| **kept).count();
-    let in_step = lines == is_kept.len();
-    for (place, line) in history.iter_mut().filter(|line| !line.empty_layer).enumerate() {
-        line.empty_layer = if in_step { !is_kept[place] } else { place >= kept };
+    let count = |kept: &[bool]| kept.iter().filter(|kept| **kept).count();
+    let told = is_kept.len().checked_sub(lines).map(|untold| is_kept.split_at(untold));
+    let untold = told.map_or(0, |(untold, _)| count(untold));
+    let mut settled = vec![History::default(); untold];
+    settled.extend_from_slice(history);
+    let with_layer = settled.iter_mut().skip(untold).filter(|line| !line.empty_layer);
+    for (place, line) in with_layer.enumerate() {
+        line.empty_layer = match told {
+            Some((_, told)) => !told[place],
+            None => place >= count(is_kept),
+        };
     }
-    let missing = if in_step { 0 } else { kept.saturating_sub(lines) };
-    history.extend(std::iter::repeat_n(History::default(), missing));
-    history
+    settled
 }
 
 #[cfg(test)]

@@ -151,11 +151,10 @@ pub(crate) fn read(view: &View, entry: &Entry, tally: &Tally) -> Result<Content>
     Ok(Content { body, xattrs: view.xattrs(entry)?, marks: Vec::new() })
 }
 
-/// Hashes the subtree that starts at `start`; `tally` hears of the files that are read.
-pub(crate) fn of_subtree(view: &View, start: Entry, tally: &Tally) -> Result<ContentKey> {
-    let base = start.path.clone();
-    let entries = crate::walk::all(view, start)?;
-    let links = hard_links(&entries);
+/// Hashes entries, named as the first of them sees them; `tally` hears of the files that are read.
+pub(crate) fn of_entries(view: &View, entries: &[Entry], tally: &Tally) -> Result<ContentKey> {
+    let base = entries.first().map_or(Path::new(""), |start| &start.path);
+    let links = hard_links(entries);
     let is_read = |(index, entry): &(usize, &Entry)| {
         entry.metadata.file_type == FileType::File && !links.contains_key(index)
     };
@@ -171,7 +170,7 @@ pub(crate) fn of_subtree(view: &View, start: Entry, tally: &Tally) -> Result<Con
             None => read(view, entry, tally).map(Some),
         })
         .collect::<Result<Vec<_>>>()?;
-    let relative = |entry: &Entry| entry.path.strip_prefix(&base).unwrap_or(&entry.path).to_owned();
+    let relative = |entry: &Entry| entry.path.strip_prefix(base).unwrap_or(&entry.path).to_owned();
     let mut encoder = Encoder::new(b"subtree");
     for (index, (entry, body)) in entries.iter().zip(&bodies).enumerate() {
         match (links.get(&index), body) {

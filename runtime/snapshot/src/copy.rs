@@ -218,9 +218,6 @@ impl Missing {
 
 impl<'a> Parsed<'a> {
     fn new(options: &'a CopyOptions<'a>) -> Result<Self> {
-        let matcher = |patterns: &[String]| {
-            if patterns.is_empty() { Ok(None) } else { PatternMatcher::new(patterns).map(Some) }
-        };
         let mode = match (&options.mode_str, options.mode) {
             (Some(text), _) if !text.is_empty() => Some(ModeChange::parse(text)?),
             (_, mode) => mode.map(|mode| ModeChange::Absolute(mode & 0o7777)),
@@ -244,8 +241,8 @@ impl<'a> Parsed<'a> {
         };
         Ok(Self {
             options,
-            include: matcher(&options.include_patterns)?,
-            exclude: matcher(&options.exclude_patterns)?,
+            include: PatternMatcher::of(&options.include_patterns)?,
+            exclude: PatternMatcher::of(&options.exclude_patterns)?,
             placing,
             parents_mode,
         })

@@ -60,15 +60,13 @@ impl Told {
         Self { by: By::Writers(files), here: PathBuf::new() }
     }
 
-    /// What is known of a name; directories are always looked at. `is_file` says that a listing of the disk calls it a
-    /// regular file.
+    /// What is known of a name. `is_file` says that a listing of the disk calls it a regular file.
     fn said(&self, name: &OsStr, is_file: bool) -> Option<Said> {
         match &self.by {
-            By::Listing(listing) => match listing.get(&self.here.join(name)) {
-                None => Some(Said::Nothing),
-                // Whether it is there still shows when it is opened.
-                Some(metadata) => (!metadata.is_directory()).then_some(Said::Is(*metadata)),
-            },
+            // Whether it is there still shows when it is opened.
+            By::Listing(listing) => {
+                Some(listing.get(&self.here.join(name)).map_or(Said::Nothing, |metadata| Said::Is(*metadata)))
+            }
             By::Writers(files) if is_file => files.look(&self.here.join(name)).map(Said::Is),
             By::Writers(_) => None,
         }
@@ -82,6 +80,30 @@ impl Told {
     pub(crate) fn all_below(&self, path: &Path) -> Option<&[(PathBuf, Metadata)]> {
         match &self.by {
             By::Listing(listing) => Some(listing.below(path)),
+            By::Writers(_) => None,
+        }
+    }
+
+    /// Tells whether a directory is listed at a path.
+    pub(crate) fn lists_directory(&self, path: &Path) -> bool {
+        match &self.by {
+            By::Listing(listing) => listing.get(path).is_some_and(Metadata::is_directory),
+            By::Writers(_) => false,
+        }
+    }
+
+    /// All that shows here, if that is known.
+    fn inside(&self) -> Option<impl Iterator<Item = (&OsStr, &Metadata)>> {
+        match &self.by {
+            By::Listing(listing) => Some(listing.inside(&self.here)),
+            By::Writers(_) => None,
+        }
+    }
+
+    /// Where a link points, if that is known.
+    fn target(&self, name: &OsStr) -> Option<PathBuf> {
+        match &self.by {
+            By::Listing(listing) => listing.target(&self.here.join(name)).map(Path::to_owned),
             By::Writers(_) => None,
         }
     }
@@ -150,8 +172,11 @@ impl Directory {
                 Said::Gone | Said::Is(_) => break,
             }
             if self.plain {
-                let file = Arc::new(beneath::open_passage(part.file.as_fd(), name)?);
-                parts.push(Part { layer: part.layer, file });
+                match beneath::open_passage(part.file.as_fd(), name) {
+                    Ok(file) => parts.push(Part { layer: part.layer, file: Arc::new(file) }),
+                    Err(error) if is_no_directory_now(&error) => {}
+                    Err(error) => return Err(error),
+                }
                 continue;
             }
             let file = Arc::new(beneath::open_directory(part.file.as_fd(), name)?);
@@ -167,6 +192,12 @@ impl Directory {
 
     /// Lists the merged directory, sorted by name.
     pub(crate) fn list(&self) -> io::Result<BTreeMap<OsString, Located>> {
+        if let (Some(listed), Some((_, layer))) = (self.told.as_ref().and_then(Told::inside), self.top()) {
+            let located = |(name, metadata): (&OsStr, &Metadata)| {
+                (name.to_owned(), Located { metadata: *metadata, layer })
+            };
+            return Ok(listed.map(located).collect());
+        }
         let mut seen: BTreeMap<OsString, Option<Located>> = BTreeMap::new();
         for part in &self.parts {
             for (name, is_file) in beneath::names_and_kinds(part.file.as_fd())? {
@@ -190,7 +221,10 @@ impl Directory {
 
     /// Reads the target of the symlink `name` in `layer`.
     pub(crate) fn link_target(&self, layer: usize, name: &OsStr) -> io::Result<PathBuf> {
-        beneath::link_target(self.part(layer).ok_or(Errno::NOENT)?, name)
+        match self.told.as_ref().and_then(|told| told.target(name)) {
+            Some(target) => Ok(target),
+            None => beneath::link_target(self.part(layer).ok_or(Errno::NOENT)?, name),
+        }
     }
 
     fn ask(&self, part: &Part, name: &OsStr, is_file: bool) -> io::Result<Said> {
@@ -209,4 +243,9 @@ impl Directory {
                 && overlay::is_attribute_whiteout(part.file.as_fd(), name)?);
         Ok(if gone { Said::Gone } else { Said::Is(metadata) })
     }
+}
+
+/// Tells whether what was a directory is none any more.
+fn is_no_directory_now(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }

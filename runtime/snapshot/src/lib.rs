@@ -61,5 +61,5 @@ pub use rb_store::SnapshotId;
 pub use reuse::Reuse;
 pub use snapshots::{Active, DriverKind, Snapshots};
 pub use tally::{Count, Counted, Tally};
-pub use view::{Entry, Follow, View};
+pub use view::{Entry, Follow, Part, View};
 pub use walk::Walk;

@@ -1,9 +1,11 @@
 //! What a walk found in an ordinary directory, kept so that nobody walks there again.
 //!
-//! In: paths relative to the directory, in their shortest form, with what was at each. Out: the same in order; what is at a
-//! path, and what is below it. Nothing is looked at anew: what is there by now shows when it is opened.
+//! In: paths relative to the directory, in their shortest form, with what was at each, and where links pointed. Out: the
+//! same in order; what is at a path, in it, and below it. Nothing is looked at anew: what is there by now shows when it is opened.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,32 +14,61 @@ use crate::metadata::Metadata;
 
 /// Entries of a directory, sorted as paths are; the directory itself is not among them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Listing(Arc<Vec<(PathBuf, Metadata)>>);
+pub struct Listing(Arc<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    entries: Vec<(PathBuf, Metadata)>,
+    targets: HashMap<PathBuf, PathBuf>,
+}
 
 impl Listing {
     /// Takes entries in any order; sorted ones at once.
-    pub fn new(mut entries: Vec<(PathBuf, Metadata)>) -> Self {
+    pub fn new(entries: Vec<(PathBuf, Metadata)>) -> Self {
+        Self::with_targets(entries, HashMap::new())
+    }
+
+    /// As [`Self::new`], with where links among them point.
+    pub fn with_targets(mut entries: Vec<(PathBuf, Metadata)>, targets: HashMap<PathBuf, PathBuf>) -> Self {
         if !entries.is_sorted_by(|(left, _), (right, _)| compare_paths(left, right).is_le()) {
             entries.sort_unstable_by(|(left, _), (right, _)| compare_paths(left, right));
         }
-        Self(Arc::new(entries))
+        Self(Arc::new(Listed { entries, targets }))
     }
 
     /// Returns what was at `path`.
     pub(crate) fn get(&self, path: &Path) -> Option<&Metadata> {
-        let found = self.0.binary_search_by(|(entry, _)| compare_paths(entry, path));
-        found.ok().map(|index| &self.0[index].1)
+        let entries = &self.0.entries;
+        let found = entries.binary_search_by(|(entry, _)| compare_paths(entry, path));
+        found.ok().map(|index| &entries[index].1)
+    }
+
+    /// Returns where the link at `path` pointed, if that is known.
+    pub(crate) fn target(&self, path: &Path) -> Option<&Path> {
+        self.0.targets.get(path).map(PathBuf::as_path)
+    }
+
+    /// Returns the names in the directory at `path`, in order, with what was there.
+    pub(crate) fn inside(&self, path: &Path) -> impl Iterator<Item = (&OsStr, &Metadata)> {
+        let mut rest = self.below(path);
+        std::iter::from_fn(move || {
+            let ((entry, metadata), after) = rest.split_first()?;
+            // What is in a directory comes right after it.
+            rest = &after[after.partition_point(|(inner, _)| inner.starts_with(entry))..];
+            Some((entry.file_name()?, metadata))
+        })
     }
 
     /// Returns what was below `path`, in order.
     pub(crate) fn below(&self, path: &Path) -> &[(PathBuf, Metadata)] {
+        let entries = &self.0.entries;
         if path.as_os_str().is_empty() {
-            return &self.0;
+            return entries;
         }
         // What is in a directory comes right after it.
-        let from = self.0.partition_point(|(entry, _)| compare_paths(entry, path).is_le());
-        let count = self.0[from..].partition_point(|(entry, _)| entry.starts_with(path));
-        &self.0[from..from + count]
+        let from = entries.partition_point(|(entry, _)| compare_paths(entry, path).is_le());
+        let count = entries[from..].partition_point(|(entry, _)| entry.starts_with(path));
+        &entries[from..from + count]
     }
 }
 
@@ -98,6 +129,12 @@ mod tests {
                 found.dedup();
                 prop_assert_eq!(found, expected);
                 prop_assert_eq!(listing.get(path).is_some(), all.contains(path));
+                let mut expected: Vec<_> =
+                    all.iter().filter(|entry| entry.parent() == Some(path)).filter_map(|entry| entry.file_name()).collect();
+                expected.dedup();
+                let mut names: Vec<_> = listing.inside(path).map(|(name, _)| name).collect();
+                names.dedup();
+                prop_assert_eq!(names, expected);
             }
         }
     }

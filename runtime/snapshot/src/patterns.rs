@@ -71,6 +71,11 @@ impl PatternMatcher {
         Ok(Self { patterns: compiled, has_exclusions })
     }
 
+    /// As [`Self::new`]; nothing for no patterns.
+    pub(crate) fn of(patterns: &[String]) -> Result<Option<Self>> {
+        if patterns.is_empty() { Ok(None) } else { Self::new(patterns).map(Some) }
+    }
+
     /// Tells whether `path` (relative) or a directory above it matches and is not taken back by a later pattern.
     pub fn matches(&self, path: &Path) -> bool {
         let parents = parents(path.as_os_str().as_bytes());

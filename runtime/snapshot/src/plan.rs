@@ -155,12 +155,17 @@ impl Plan {
 
     /// Returns the paths, in the source, of all that is copied.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.entries().map(|entry| entry.path.as_path())
+    }
+
+    /// Returns all that is copied, as it is in the source.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         let needed = self.directories.iter().filter(|directory| directory.role != Role::Unneeded);
         let within = needed.flat_map(|directory| {
             let items = directory.items.iter().map(|item| &item.entry);
             std::iter::once(&directory.source).chain(items)
         });
-        self.single.iter().chain(within).map(|entry| entry.path.as_path())
+        self.single.iter().chain(within)
     }
 
     /// Marks the directories on the way to something that is copied.

@@ -24,6 +24,9 @@ use crate::glob::{Dialect, Glob, has_wildcard};
 use crate::known::Files;
 use crate::listing::Listing;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};
+use crate::patterns::PatternMatcher;
+use crate::place::Placing;
+use crate::plan::Plan;
 use crate::tally::Tally;
 use crate::walk::Walk;
 
@@ -37,6 +40,19 @@ pub enum Follow {
     No,
     /// What it points to is meant.
     Yes,
+}
+
+/// A part of a tree: what one copy takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Where it starts.
+    pub path: &'a Path,
+    /// Whether a symlink there is followed.
+    pub follow: Follow,
+    /// Of a directory, only what matches, relative to it; everything if empty.
+    pub include: &'a [String],
+    /// Of a directory, nothing that matches, relative to it.
+    pub exclude: &'a [String],
 }
 
 /// Something in a tree.
@@ -159,7 +175,12 @@ impl View {
                 found.push(path);
                 continue;
             }
-            let Some(directory) = self.directory(&path)? else { continue };
+            let Some(directory) = self.directory(&path)? else {
+                if self.told().is_some_and(|told| told.lists_directory(&path)) {
+                    return Err(SnapshotError::ChangedDuringBuild { path });
+                }
+                continue;
+            };
             let mut next = Vec::new();
             match globs[depth].literal() {
                 Some(name) => {
@@ -241,8 +262,26 @@ impl View {
         follow: Follow,
         tally: &Tally,
     ) -> Result<ContentKey> {
-        let start = self.existing(path.as_ref(), follow)?;
-        content::of_subtree(self, start, tally)
+        let part = Part { path: path.as_ref(), follow, include: &[], exclude: &[] };
+        self.content_digest_of(&self.taken(&part)?, tally)
+    }
+
+    /// Returns what a copy takes of a part of the tree: first where it starts, each directory before what is inside.
+    ///
+    /// `NotFound` if nothing is there.
+    pub fn taken(&self, part: &Part<'_>) -> Result<Vec<Entry>> {
+        let start = self.existing(part.path, part.follow)?;
+        if part.include.is_empty() && part.exclude.is_empty() {
+            return crate::walk::all(self, start);
+        }
+        let (include, exclude) = (PatternMatcher::of(part.include)?, PatternMatcher::of(part.exclude)?);
+        let plan = Plan::new(self, start, include.as_ref(), exclude.as_ref(), &Placing::default())?;
+        Ok(plan.entries().cloned().collect())
+    }
+
+    /// Hashes what [`Self::taken`] returned, as [`Self::content_digest`] does.
+    pub fn content_digest_of(&self, taken: &[Entry], tally: &Tally) -> Result<ContentKey> {
+        content::of_entries(self, taken, tally)
     }
 
     /// As [`Self::lookup`], `NotFound` if nothing is there.

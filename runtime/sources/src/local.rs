@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -126,6 +127,16 @@ impl LocalTree {
         let path = path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes().to_vec();
         Ok(store.update_stat_cache(&cache_key(&self.folder), &[], &[path])?)
     }
+
+    /// Returns the key of a part: what is at `base` and below it, as seen from there, and is taken. No file is read.
+    pub fn key_of_part(&self, base: &Path, is_taken: impl Fn(&Path) -> bool) -> ContentKey {
+        let below = self.entries.range::<Path, _>((Bound::Included(base), Bound::Unbounded));
+        let part = below
+            .take_while(|(path, _)| path.starts_with(base))
+            .filter(|(path, _)| is_taken(path))
+            .map(|(path, entry)| (path.strip_prefix(base).unwrap_or(path), entry));
+        content_key(part)
+    }
 }
 
 /// Walks a folder and digests what it holds. Files unchanged since the last look are not read.
@@ -179,7 +190,7 @@ pub fn scan(store: &Store, request: &LocalRequest, tally: &Tally) -> Result<Loca
         }
     }
     let (entries, listing) = entries(found, digests);
-    let content = content_key(&entries);
+    let content = content_key(entries.iter().map(|(path, entry)| (path.as_path(), entry)));
     Ok(LocalTree {
         folder: request.folder.clone(),
         normalise_modes: request.normalise_modes,
@@ -219,7 +230,12 @@ fn entries(
         let mut each = wanted.iter().copied();
         digests.retain(|_| each.next().unwrap_or(true));
     }
-    let listing = found.iter().map(|found| (found.path.clone(), found.metadata)).collect();
+    let listed = found.iter().map(|found| (found.path.clone(), found.metadata)).collect();
+    let target = |found: &Found| match &found.look {
+        Look::Symlink { target } => Some((found.path.clone(), target.clone())),
+        Look::Directory { .. } | Look::File { .. } => None,
+    };
+    let listing = Listing::with_targets(listed, found.iter().filter_map(target).collect());
     let entry = |(found, digested): (Found, Option<Digested>)| {
         let entry = match (found.look, digested) {
             (
@@ -232,7 +248,7 @@ fn entries(
         };
         Some((found.path, entry))
     };
-    (found.into_iter().zip(digests).filter_map(entry).collect(), Listing::new(listing))
+    (found.into_iter().zip(digests).filter_map(entry).collect(), listing)
 }
 
 /// Says of each entry whether it stays: a folder that only led through it does if something in it does.
@@ -440,7 +456,7 @@ fn digest(
     Ok(if cache.contains(name) { Digested::Outdated(digest) } else { Digested::New(digest) })
 }
 
-fn content_key(entries: &BTreeMap<PathBuf, LocalEntry>) -> ContentKey {
+fn content_key<'a>(entries: impl Iterator<Item = (&'a Path, &'a LocalEntry)>) -> ContentKey {
     let mut hasher = blake3::Hasher::new();
     // What comes in small pieces costs several times as much.
     let mut piece = Vec::with_capacity(PIECE_BYTES * 2);

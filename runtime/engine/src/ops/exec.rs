@@ -9,9 +9,9 @@ use rb_exec::{
     RootDriver, RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
-use rb_oci::{Digest, Hasher};
+use rb_oci::Digest;
 use rb_session::Session;
-use rb_snapshot::{Active, DriverKind, Follow, Tally};
+use rb_snapshot::{Active, DriverKind};
 use rb_solver::{Context, OpError};
 
 use super::authorities::Authorities;
@@ -39,25 +39,6 @@ pub(super) fn slow_inputs(op: &ExecOp, inputs: usize) -> Vec<bool> {
     let narrow = |mount: &Mount| mount.readonly && mount.dest != "/" && mount.kind == MountKind::Bind;
     let used = |index: usize| op.mounts.iter().filter(move |mount| mount.input == Some(index));
     (0..inputs).map(|index| used(index).next().is_some() && used(index).all(narrow)).collect()
-}
-
-/// Digests the parts of an input, which has an index, that the step sees; `tally` hears how much that is.
-pub(super) fn content(
-    parts: &Parts,
-    op: &ExecOp,
-    (index, value): (usize, &Value),
-    tally: &Tally,
-) -> Result<Digest, EngineError> {
-    let view = mounts::view(parts, value)?;
-    let mut hasher = Hasher::default();
-    for mount in op.mounts.iter().filter(|mount| mount.input == Some(index)) {
-        let selector = if mount.selector.is_empty() { "/" } else { &mount.selector };
-        hasher.update(view.content_digest_counted(selector, Follow::Yes, tally)?.as_bytes());
-    }
-    if let Value::Tree(Tree { host: Some(host), .. }) = value {
-        hasher.update(host.key.as_bytes());
-    }
-    Ok(hasher.finish().0)
 }
 
 /// How a step is run, beside what its op says.

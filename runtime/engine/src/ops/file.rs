@@ -11,7 +11,7 @@ use std::path::Path;
 use rb_llb::{CopyAction, CopyMode, FileAction, FileActionKind, FileOp, Owner, UserSpec};
 use rb_oci::{Digest, Hasher};
 use rb_snapshot::{
-    Active, ChangeKind, CopyOptions, Diff, Editor, Follow, Reuse, SnapshotError, SnapshotId, Tally, users,
+    Active, ChangeKind, CopyOptions, Diff, Editor, Reuse, SnapshotError, SnapshotId, Tally, users,
 };
 
 use super::{mounts, unpack};
@@ -44,39 +44,6 @@ fn owner_inputs(action: &FileAction) -> impl Iterator<Item = usize> + use<> {
     };
     let (user, group) = owner.map(|owner| (owner.user, owner.group)).unwrap_or_default();
     [input(user), input(group)].into_iter().flatten()
-}
-
-/// Digests what the copies of this op read of an input, which has an index; `tally` hears how much that is.
-pub(super) fn content(
-    parts: &Parts,
-    op: &FileOp,
-    inputs: usize,
-    (index, value): (usize, &Value),
-    tally: &Tally,
-) -> Result<Digest, EngineError> {
-    if let Value::Local(_) = value {
-        // A look at the user's folder holds just what its patterns keep, and is digested already.
-        return Ok(value.key());
-    }
-    debug_assert!(index < inputs);
-    let view = mounts::view(parts, value)?;
-    let mut hasher = Hasher::default();
-    for action in op.actions.iter().filter(|action| action.secondary_input == Some(index)) {
-        let FileActionKind::Copy(copy) = &action.kind else { continue };
-        let paths = if copy.allow_wildcard { view.glob(&copy.src)? } else { vec![copy.src.clone().into()] };
-        hasher.update(&(paths.len() as u64).to_le_bytes());
-        for path in paths {
-            let name = path.as_os_str().as_encoded_bytes();
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name);
-            let follow = if copy.follow_symlink { Follow::Yes } else { Follow::No };
-            match view.lookup(&path, follow)? {
-                Some(_) => hasher.update(view.content_digest_counted(&path, follow, tally)?.as_bytes()),
-                None => hasher.update(&[0; 32]),
-            }
-        }
-    }
-    Ok(hasher.finish().0)
 }
 
 /// What an action works on: a layer being written, or a finished tree.

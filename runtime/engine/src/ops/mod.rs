@@ -11,8 +11,8 @@
 //! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
 //! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
-//! | exec | the op's bytes but inputs and proxy variables; that it runs in a chroot | the selected part of a read-only mount |
-//! | file | the op's bytes but inputs | the paths a copy reads |
+//! | exec | the op's bytes but inputs and proxy variables; that it runs in a chroot | the selected part of a read-only mount; of a folder of the user's mounted whole, its key |
+//! | file | the op's bytes but inputs | the paths a copy takes, by its patterns; of a folder of the user's taken whole, its key |
 //! | merge, diff | the op's bytes but inputs | none |
 //! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |
 //!
@@ -42,6 +42,7 @@ mod resume;
 mod secrets;
 mod shell;
 mod source;
+mod taken;
 mod terms;
 mod times;
 mod unpack;
@@ -209,13 +210,17 @@ impl Op for LlbOp {
         }
         let value = self.here(cx, value.clone()).await?;
         let (op, job) = (self.vertex.op.clone(), Arc::clone(&self.job));
-        let inputs = self.vertex.inputs.len();
         let gauge = Gauge::new("reading");
         let tally = gauge.tally();
-        let work = crate::blocking(move || match &op {
-            LlbKind::File(op) => file::content(&job.parts, op, inputs, (index, &value), &tally),
-            LlbKind::Exec(op) => exec::content(&job.parts, op, (index, &value), &tally),
-            LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => Ok(value.key()),
+        let work = crate::blocking(move || {
+            let input = taken::Input::new(&job.parts, &value, &tally)?;
+            match &op {
+                LlbKind::File(op) => taken::by_copies(op, index, &input),
+                LlbKind::Exec(op) => taken::by_mounts(op, index, &input),
+                LlbKind::Source(_) | LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
+                    Ok(value.key())
+                }
+            }
         });
         progress::told(&Listener::of(cx), &gauge, || true, work).await
     }

@@ -245,7 +245,6 @@ impl Left {
     fn likeness(&self, other: &Candidate) -> Option<u8> {
         let (vertex, inputs, place) = &self.was;
         let is_there = place.is_some() && *place == other.place;
-        let target = |name: &str| name.split_once(" | ").map(|(target, _)| target.to_owned());
         let is_of_target = || target(&self.name).is_some_and(|own| Some(own) == target(&other.name));
         match () {
             () if *vertex == other.vertex => Some(0),
@@ -255,6 +254,16 @@ impl Left {
             () => None,
         }
     }
+}
+
+/// Returns the target of a step by its name, or the stage of a Dockerfile: of `[build 2/5] RUN make` that is `[build`.
+fn target(name: &str) -> Option<&str> {
+    let of_stage = || {
+        let (before, _) = name.strip_prefix('[').and_then(|_| name.split_once("] "))?;
+        let number = before.rsplit([' ', '[']).next().filter(|number| number.contains('/'))?;
+        before.strip_suffix(number).map(str::trim_end)
+    };
+    of_stage().or_else(|| name.split_once(" | ").map(|(target, _)| target))
 }
 
 /// Says which command a failure is of, where that is not the one that is shown.
@@ -438,6 +447,21 @@ mod tests {
             name: name.to_owned(),
             place: place(line),
             inputs,
+        }
+    }
+
+    #[test]
+    fn steps_of_a_dockerfile_are_of_its_stages() {
+        for (name, expected) in [
+            ("+t --A=[1/2] | RUN make", Some("+t --A=[1/2]")),
+            ("[build 2/5] RUN a | b", Some("[build")),
+            ("[build  2/15] RUN a", Some("[build")),
+            ("[linux/arm64 build 2/5] RUN a", Some("[linux/arm64 build")),
+            ("[1/2] RUN a", Some("[")),
+            ("[internal] load x", None),
+            ("writing outputs", None),
+        ] {
+            assert_eq!(target(name), expected);
         }
     }
 

@@ -78,7 +78,7 @@ fn history_and_layers_agree() {
     assert_eq!(settle_history(&history, &[true]), [a.clone(), e.clone(), empty(&b)]);
     assert_eq!(
         settle_history(&history, &[true, false, true, true]),
-        [a.clone(), e, b.clone(), History::default()]
+        [History::default(), a.clone(), e, b.clone()]
     );
     assert_eq!(
         settle_history(&[a.clone(), b, c.clone()], &[true, false, false])

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rb_diag::ErrorKind;
-use rb_snapshot::{Tally, View};
+use rb_snapshot::{Follow, SnapshotError, Tally, View};
 use rb_sources::SourceError;
 use rb_sources::local::{LocalEntry, LocalRequest, LocalTree, scan};
 use rb_store::{FixedClock, Store};
@@ -416,4 +416,53 @@ fn what_is_read_is_counted_and_what_is_known_is_not() {
     fixture.write("many/7", "changed");
     let third = look();
     assert_eq!((third.files, third.all_files, third.bytes, third.all_bytes), (1, 0, 7, 0));
+}
+
+#[test]
+fn the_key_of_a_part_is_that_of_what_is_taken_as_seen_from_there() {
+    let fixture = Fixture::new();
+    for path in ["d/a", "d/in/b", "d-/c", "d.x", "e/a", "e/in/b"] {
+        fixture.write(path, "1");
+    }
+    let all = |_: &Path| true;
+    let tree = fixture.look(&[], &[]);
+    let part = |tree: &LocalTree, base: &str| tree.key_of_part(Path::new(base), all);
+    assert_eq!(part(&tree, ""), tree.content);
+    assert_eq!(part(&tree, "d"), part(&tree, "e"));
+    assert_eq!(part(&tree, "d/a"), part(&tree, "d.x"));
+    assert_ne!(part(&tree, "d"), part(&tree, "d-"));
+    assert_ne!(part(&tree, "d"), tree.key_of_part(Path::new("d"), |path| !path.ends_with("b")));
+    fixture.write("e/in/b", "2");
+    let later = fixture.look(&[], &[]);
+    assert_eq!(part(&later, "d"), part(&tree, "d"));
+    assert_ne!(part(&later, "e"), part(&tree, "e"));
+}
+
+#[test]
+fn what_was_listed_shows_as_it_was_looked_at() {
+    let fixture = Fixture::new();
+    for path in ["one/f", "two/f", "one/x.rs", "one/y.rs"] {
+        fixture.write(path, path);
+    }
+    let link = fixture.path().join("link");
+    symlink("one", &link).unwrap();
+    let tree = fixture.look(&[], &[]);
+    fs::remove_file(&link).unwrap();
+    symlink("two", &link).unwrap();
+    fs::remove_file(fixture.path().join("one/x.rs")).unwrap();
+    fixture.write("one/z.rs", "");
+    let view = View::of_listing(fixture.path(), tree.listing.clone());
+    let led = view.lookup("link/f", Follow::No).unwrap().unwrap();
+    assert_eq!(led.path, Path::new("one/f"));
+    assert_eq!(view.glob("link/*.rs").unwrap(), [Path::new("one/x.rs"), Path::new("one/y.rs")]);
+    let removed = view.lookup("one/x.rs", Follow::No).unwrap().unwrap();
+    assert!(view.open(&removed).is_err());
+    // Of a folder that is gone nobody is told that nothing was in it.
+    fs::remove_dir_all(fixture.path().join("one")).unwrap();
+    let view = View::of_listing(fixture.path(), tree.listing.clone());
+    let gone = view.glob("*/*.rs").unwrap_err();
+    assert!(
+        matches!(&gone, SnapshotError::ChangedDuringBuild { path } if path == Path::new("one")),
+        "{gone:?}"
+    );
 }
