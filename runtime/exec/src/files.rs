@@ -188,7 +188,7 @@ pub(crate) const BLANK_FILE: &std::ffi::CStr = c"blank";
 /// Name of an empty directory there.
 pub(crate) const BLANK_DIRECTORY: &std::ffi::CStr = c"empty";
 
-/// Writes `/etc/hosts`, `/etc/hostname` and, if there is a network, a copy of this machine's `/etc/resolv.conf`.
+/// Writes `/etc/hosts`, `/etc/hostname` if it is asked for and, if there is a network, a copy of this machine's `/etc/resolv.conf`.
 pub(crate) fn generate(spec: &Spec, hostname: &str) -> io::Result<Generated> {
     let attributes = Attributes::NOSUID.with(Attributes::NODEV).with(Attributes::NOEXEC);
     let mount = tmpfs(&[("mode", "755".to_owned())], attributes)?;
@@ -204,10 +204,10 @@ pub(crate) fn generate(spec: &Spec, hostname: &str) -> io::Result<Generated> {
 
 /// Returns the generated files of `/etc`, by name.
 pub(crate) fn texts(spec: &Spec, hostname: &str) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
-    let mut texts = vec![
-        ("hosts", hosts(spec, hostname).into_bytes()),
-        ("hostname", format!("{hostname}\n").into_bytes()),
-    ];
+    let mut texts = vec![("hosts", hosts(spec, hostname).into_bytes())];
+    if spec.hostname_file {
+        texts.push(("hostname", format!("{hostname}\n").into_bytes()));
+    }
     if !spec.network.is_none() {
         let own = resolver::of_this_machine(Path::new(resolver::FILE))?;
         let text = match spec.network {

@@ -124,10 +124,10 @@ impl Host {
             return Cause::new(format!("refused by {}{filter}", container.name()), container.remedy());
         }
         if let Some(profile) = profile.filter(|_| !is_free) {
-            return apparmor_confines(&profile);
+            return self.apparmor_confines(&profile);
         }
         if let Some(domain) = self.selinux_confines() {
-            return selinux_confines(&domain);
+            return self.selinux_confined(&domain);
         }
         if self.is_filtered() {
             let remedy =
@@ -164,6 +164,34 @@ impl Host {
             None => self.sysctl(setting, "0"),
         };
         Cause::new(reason, remedy)
+    }
+
+    fn apparmor_confines(&self, profile: &str) -> Cause {
+        let remedy = match self.container() {
+            Some(_) => "in a container: --security-opt apparmor=unconfined; in a pod: \
+                 securityContext.appArmorProfile.type: Unconfined"
+                .to_owned(),
+            None => format!(
+                "let the profile allow `mount,`, `umount,`, `pivot_root,` and `userns,`; or sudo aa-complain {profile}"
+            ),
+        };
+        Cause::new(
+            format!("AppArmor confines this process (profile {profile}), which keeps it from mounting"),
+            remedy,
+        )
+    }
+
+    fn selinux_confined(&self, domain: &str) -> Cause {
+        let remedy = match self.container() {
+            Some(_) => {
+                "in a container: --security-opt label=disable; in a pod: securityContext.seLinuxOptions.type: spc_t"
+            }
+            None => {
+                "sudo semanage login --add --seuser unconfined_u USER, and log in again; for a service, \
+                 SELinuxContext=system_u:system_r:unconfined_service_t:s0"
+            }
+        };
+        Cause::new(format!("SELinux confines this process ({domain}), which keeps it from mounting"), remedy)
     }
 
     /// Returns the name of the AppArmor profile of this process; nothing without AppArmor.
@@ -203,7 +231,7 @@ impl Host {
         let limited = |Cause { reason, remedy }: Cause| Check::not(name, Verdict::Limited, reason, remedy);
         if let Some(domain) = self.selinux_domain() {
             return match self.selinux_confines() {
-                Some(domain) => limited(selinux_confines(&domain)),
+                Some(domain) => limited(self.selinux_confined(&domain)),
                 None => Check::works(name, format!("SELinux enforces, and lets {domain} do what steps need")),
             };
         }
@@ -222,7 +250,7 @@ impl Host {
             Some(profile) if self.container().is_none() => {
                 Check::works(name, format!("AppArmor, with the profile {profile}"))
             }
-            Some(profile) => limited(apparmor_confines(&profile)),
+            Some(profile) => limited(self.apparmor_confines(&profile)),
         }
     }
 
@@ -377,20 +405,6 @@ impl Cgroups {
             Self::None => Some("sudo mount -t cgroup2 none /sys/fs/cgroup"),
         }
     }
-}
-
-fn apparmor_confines(profile: &str) -> Cause {
-    let remedy = "in a container: --security-opt apparmor=unconfined; in a pod: securityContext.appArmorProfile.type: Unconfined";
-    Cause::new(
-        format!("AppArmor confines this process (profile {profile}), which keeps it from mounting"),
-        remedy,
-    )
-}
-
-fn selinux_confines(domain: &str) -> Cause {
-    let remedy =
-        "in a container: --security-opt label=disable; in a pod: securityContext.seLinuxOptions.type: spc_t";
-    Cause::new(format!("SELinux confines this process ({domain}), which keeps it from mounting"), remedy)
 }
 
 /// Whether a program of shadow is root's, or has what it needs, when somebody else runs it.

@@ -73,6 +73,8 @@ pub struct HostReport {
     pub stacking: Check,
     /// Whether the system call filter is accepted.
     pub seccomp: Check,
+    /// Whether the kernel is new enough for sandboxes.
+    pub kernel: Check,
     /// Which cgroup hierarchy there is.
     pub cgroup: Check,
     /// Whether a new `/proc` can be mounted.
@@ -89,8 +91,9 @@ pub struct HostReport {
 
 impl HostReport {
     /// Returns all findings, in the order to show them.
-    pub fn checks(&self) -> [&Check; 11] {
+    pub fn checks(&self) -> [&Check; 12] {
         [
+            &self.kernel,
             &self.user_namespaces,
             &self.sub_ids,
             &self.overlay,
@@ -105,9 +108,14 @@ impl HostReport {
         ]
     }
 
+    /// Returns the findings that hold, too, where this process got no identity to build with: all others are what comes of that.
+    pub fn checks_without_identity(&self) -> [&Check; 4] {
+        [&self.kernel, &self.seccomp, &self.security, &self.container]
+    }
+
     /// Whether sandboxes can run at all. Without overlayfs they can, on the copy driver.
     pub fn is_usable(&self) -> bool {
-        [&self.user_namespaces, &self.proc_mountable, &self.network_none, &self.seccomp]
+        [&self.kernel, &self.user_namespaces, &self.proc_mountable, &self.network_none, &self.seccomp]
             .iter()
             .all(|check| check.verdict != Verdict::Missing)
     }
@@ -123,6 +131,7 @@ pub fn probe_host() -> HostReport {
         .iter()
         .all(|check| check.verdict == Verdict::Works);
     HostReport {
+        kernel: kernel(rb_sys::mount::has_attributes()),
         user_namespaces,
         sub_ids: sub_ids(&host),
         overlay,
@@ -152,6 +161,22 @@ fn is_root() -> bool {
 /// Why they cannot.
 pub fn try_overlay_in(place: &Path) -> Result<(), ExecError> {
     roots::try_in(place)
+}
+
+/// Tells about the newest call that nothing stands in for; the others have a name of their own here.
+fn kernel(attributes: io::Result<()>) -> Check {
+    let name = "kernel";
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    match attributes {
+        Ok(()) => Check::works(name, format!("Linux {release}")),
+        Err(error) => Check::not(
+            name,
+            Verdict::Missing,
+            format!("Linux {release}, in which no step can run: {error}"),
+            "boot a newer kernel: on Debian 11, sudo apt-get install -t bullseye-backports linux-image-amd64",
+        ),
+    }
 }
 
 fn user_namespaces(host: &Host) -> Check {
@@ -381,6 +406,18 @@ fn attempt(program: &Program, namespaces: Namespaces) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_told() {
+        let check = kernel(Err(io::Error::new(io::ErrorKind::Unsupported, "that takes Linux 5.12")));
+        assert_eq!(check.verdict, Verdict::Missing);
+        assert!(
+            check.reason.starts_with("Linux ") && check.reason.ends_with("takes Linux 5.12"),
+            "{check:?}"
+        );
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("kernel")));
+        assert_eq!(kernel(Ok(())).verdict, Verdict::Works);
+    }
 
     #[test]
     fn layers_are_tried_where_they_will_lie() {

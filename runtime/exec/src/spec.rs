@@ -40,6 +40,9 @@ pub struct Spec {
     pub groups: Vec<u32>,
     /// Host name inside; empty means `localhost`.
     pub hostname: String,
+    /// `/etc/hostname` says it, too, as in containers. Otherwise that file is the root's own, as in steps of BuildKit: what is
+    /// written to it stays.
+    pub hostname_file: bool,
     /// What network the command sees.
     pub network: Network,
     /// All capabilities, no seccomp filter, nothing of `/proc` masked, `/sys` and its control groups to be written, and
@@ -94,6 +97,7 @@ impl Spec {
             user: UserSpec::default(),
             groups: Vec::new(),
             hostname: String::new(),
+            hostname_file: false,
             network: Network::None,
             insecure: false,
             hosts: Vec::new(),

@@ -75,7 +75,12 @@ impl Stacking {
     pub(crate) fn probe() -> Result<Self, ExecError> {
         match try_in_memory(Self::OneByOne) {
             Ok(()) => Ok(Self::OneByOne),
-            Err(refused) => try_in_memory(Self::OneLine).map(|()| Self::OneLine).map_err(|_| refused),
+            Err(refused) => match try_in_memory(Self::OneLine) {
+                Ok(()) => Ok(Self::OneLine),
+                // Where the first way is but unknown, the second one tells what is wrong.
+                Err(last) if is_unknown(&refused) => Err(last),
+                Err(_) => Err(refused),
+            },
         }
     }
 
@@ -252,6 +257,14 @@ fn refused(context: Option<&OwnedFd>, error: Errno) -> ExecError {
 
 fn failed(action: &'static str) -> impl FnOnce(io::Error) -> ExecError {
     move |source| ExecError::Setup { action: action.to_owned(), source }
+}
+
+/// Whether a mount failed since the kernel does not know what it was told: a word, or, before Linux 6.5, a descriptor.
+fn is_unknown(error: &ExecError) -> bool {
+    let ExecError::Setup { source, .. } = error else { return false };
+    [Errno::INVAL, Errno::OPNOTSUPP]
+        .iter()
+        .any(|unknown| source.raw_os_error() == Some(unknown.raw_os_error()))
 }
 
 /// Opens a directory that layers are in.

@@ -1,8 +1,9 @@
 //! Whom a user specification means, by the passwd and group files of the image.
 //!
 //! A name or number before the colon, a name or number after it. Numbers need no entry. Without a group it is the
-//! user's own (0 without an entry), and the groups that list the user are supplementary; with one there are none.
-//! Source: the behaviour of Docker's `USER` (Dockerfile reference) as runc resolves it.
+//! user's own (0 without an entry), and the groups that list the user are supplementary; with one there are none. The
+//! group itself is always among the supplementary ones: what denies a group its access denies it to these, too.
+//! Source: the behaviour of Docker's `USER` (Dockerfile reference) as runc resolves it; CVE-2022-36109.
 
 use crate::error::ExecError;
 
@@ -11,7 +12,7 @@ use crate::error::ExecError;
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups, ascending.
+    /// Supplementary groups, ascending; `gid` is one of them.
     pub(crate) groups: Vec<u32>,
     /// Home directory; `/` without an entry.
     pub(crate) home: String,
@@ -70,12 +71,12 @@ pub(crate) fn resolve(spec: &str, passwd_text: &str, group_text: &str) -> Result
         let entry = groups(group_text).find(|entry| entry.name == group || Some(entry.gid) == number);
         let unknown = || ExecError::UnknownGroup { group: group.to_owned() };
         let gid = entry.map(|entry| entry.gid).or(number).ok_or_else(unknown)?;
-        return Ok(User { uid, gid, groups: Vec::new(), home });
+        return Ok(User { uid, gid, groups: vec![gid], home });
     }
-    let mut supplementary: Vec<u32> = Vec::new();
+    let mut supplementary = vec![own_gid];
     if let Some(entry) = entry {
         let lists = |group: &Group<'_>| group.members.split(',').any(|member| member == entry.name);
-        supplementary = groups(group_text).filter(lists).map(|group| group.gid).collect();
+        supplementary.extend(groups(group_text).filter(lists).map(|group| group.gid));
         supplementary.sort_unstable();
         supplementary.dedup();
     }
@@ -98,21 +99,21 @@ mod tests {
             home: home.into(),
         };
         for (spec, expected) in [
-            ("", user(0, 0, &[10], "/root")),
-            ("root", user(0, 0, &[10], "/root")),
-            ("app", user(1000, 1001, &[10, 50], "/home/app")),
-            ("1000", user(1000, 1001, &[10, 50], "/home/app")),
-            ("app:staff", user(1000, 50, &[], "/home/app")),
-            ("app:7", user(1000, 7, &[], "/home/app")),
-            ("1000:1000", user(1000, 1000, &[], "/home/app")),
-            ("4242", user(4242, 0, &[], "/")),
-            ("4242:staff", user(4242, 50, &[], "/")),
-            ("12", user(77, 78, &[], "/twelve")),
-            (":staff", user(0, 50, &[], "/root")),
+            ("", user(0, 0, &[0, 10], "/root")),
+            ("root", user(0, 0, &[0, 10], "/root")),
+            ("app", user(1000, 1001, &[10, 50, 1001], "/home/app")),
+            ("1000", user(1000, 1001, &[10, 50, 1001], "/home/app")),
+            ("app:staff", user(1000, 50, &[50], "/home/app")),
+            ("app:7", user(1000, 7, &[7], "/home/app")),
+            ("1000:1000", user(1000, 1000, &[1000], "/home/app")),
+            ("4242", user(4242, 0, &[0], "/")),
+            ("4242:staff", user(4242, 50, &[50], "/")),
+            ("12", user(77, 78, &[78], "/twelve")),
+            (":staff", user(0, 50, &[50], "/root")),
         ] {
             assert_eq!(resolve(spec, PASSWD, GROUP).unwrap(), expected, "{spec}");
         }
-        assert_eq!(resolve("", "", "").unwrap(), user(0, 0, &[], "/"));
+        assert_eq!(resolve("", "", "").unwrap(), user(0, 0, &[0], "/"));
     }
 
     #[test]

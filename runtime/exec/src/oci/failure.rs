@@ -21,9 +21,10 @@ struct Entry {
 /// Returns the last error of a log.
 pub(super) fn read(log: &[u8]) -> Option<String> {
     let lines = String::from_utf8_lossy(log);
-    let mut entries = lines.lines().rev().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
+    // gVisor's processes end no lines.
+    let of_line = |line| serde_json::Deserializer::from_str(line).into_iter::<Entry>().map_while(Result::ok);
     let is_error = |entry: &Entry| matches!(entry.level.as_str(), "error" | "fatal" | "panic");
-    entries.find(is_error).map(|entry| entry.msg)
+    lines.lines().flat_map(of_line).filter(is_error).last().map(|entry| entry.msg)
 }
 
 /// Returns the error of the execution, if that is all that was written on standard error: by then a runtime is in the
@@ -46,7 +47,8 @@ pub(super) fn meaning(runtime: &str, name: &str, message: String) -> ExecError {
     let words = message.to_ascii_lowercase();
     let has = |text: &str| words.contains(text);
     let program = name.to_owned();
-    let is_of_execution = has("exec") && !has("mount") && !has("cgroup");
+    // As gVisor says it: `creating process: failed to load /x: permission denied`.
+    let is_of_execution = has(": failed to load /") || (has("exec") && !has("mount") && !has("cgroup"));
     let not_executable =
         |errno: Errno| ExecError::NotExecutable { program: name.to_owned(), source: io::Error::from(errno) };
     match is_of_execution {
@@ -67,6 +69,9 @@ mod tests {
             b"{\"level\":\"warning\",\"msg\":\"w\"}\nnot json\n{\"msg\":\"first\",\"level\":\"error\"}\n\
             {\"level\":\"error\",\"msg\":\"last\",\"time\":\"t\"}\n{\"level\":\"inf";
         assert_eq!(read(log).as_deref(), Some("last"));
+        let joined =
+            b"{\"msg\":\"of a part\",\"level\":\"error\"}{\"msg\":\"of the whole\",\"level\":\"error\"}{\"l";
+        assert_eq!(read(joined).as_deref(), Some("of the whole"));
         assert_eq!(read(b"{\"level\":\"warning\",\"msg\":\"w\"}\n"), None);
         assert_eq!(read(b""), None);
     }
@@ -100,6 +105,7 @@ mod tests {
             "open executable: Permission denied",
             "runc run failed: unable to start container process: exec: \"/x\": permission denied",
             "executable file `x` not found in $PATH: No such file or directory",
+            "starting root container: starting sandbox: creating process: failed to load /x: permission denied",
         ] {
             assert!(matches!(of(message), ExecError::NotExecutable { .. }), "{message}");
         }

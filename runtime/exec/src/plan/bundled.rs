@@ -20,15 +20,15 @@ use super::extra::Source as Origin;
 use super::standard::{PROC_MASKED, PROC_PROTECTED, SYS_MASKED, Standard};
 use super::{DEFAULT_CAPABILITIES, Label, Plan, Steps};
 use super::{
-    attach, bind, candidates, clone, connect, enter, environment, extra, hostname, pipe_for, resolve_user,
-    setup, text,
+    attach, bind, candidates, clone, connect, enter, environment, extra, hostname, pipe_for, place,
+    resolve_user, setup, text,
 };
 use crate::cgroup::Group;
 use crate::error::ExecError;
 use crate::oci::{ASIDE, Bundle, Container, Kind, Known, ROOT, Runtime, config};
 use crate::roots::{self, file_system};
 use crate::spec::{ExtraMount, Spec};
-use crate::tree::{Place, Tree, place_is_below};
+use crate::tree::{Kind as PlaceKind, Place, Tree, place_is_below};
 use crate::user::User;
 use crate::{identity, limits};
 
@@ -36,6 +36,8 @@ use crate::{identity, limits};
 const PROC: Slot = Slot(0);
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
+const TEMPORARY: &str = "/tmp";
 
 /// Prepares the run of `spec` by `runtime`.
 pub(super) fn prepare(spec: &Spec, runtime: &Runtime, group: Option<&Group>) -> Result<Plan, ExecError> {
@@ -51,6 +53,7 @@ pub(super) fn prepare(spec: &Spec, runtime: &Runtime, group: Option<&Group>) -> 
     let standard = Standard::prepare(spec, &mut tree, &mut program)?;
     let extra = extra::prepare(spec, nodev, &mut tree, &mut program)?;
     refuse_covered(&known, spec, &standard, &extra)?;
+    let kept = kept(&known, &mut tree)?;
     let user = resolve_user(spec, &mut tree)?;
     let environment = environment(spec, &user);
     let candidates = candidates(name, &environment);
@@ -69,8 +72,8 @@ pub(super) fn prepare(spec: &Spec, runtime: &Runtime, group: Option<&Group>) -> 
     let root = program.lend(root.mount);
 
     let environment = with_secrets(spec, &known, environment)?;
-    let written =
-        config(spec, container(spec, &at, &known, &standard, Who { user: &user, environment, cwd })?);
+    let who = Who { user: &user, environment, cwd };
+    let written = config(spec, container(spec, &at, &known, &standard, kept, who)?);
     let (bundle, mount) = Bundle::make(known.clone(), runtime.program().to_owned(), &written)
         .map_err(setup("make the bundle of a runtime"))?;
     let bundle_mount = program.lend(mount);
@@ -210,6 +213,27 @@ fn refuse_covered(
     Ok(())
 }
 
+/// Makes sure of the place that gVisor would cover by memory, if it is empty or missing, since what a command leaves there would be lost.
+/// Tells whether it is to be told of what stands there: it lets a mount be that it is told of, but not one by a link.
+fn kept(known: &Known, tree: &mut Tree) -> Result<bool, ExecError> {
+    if known.kind != Kind::Runsc {
+        return Ok(false);
+    }
+    let found = tree.find(TEMPORARY).and_then(|found| found.as_ref().map_or(Ok(None), Place::is_directory));
+    match found {
+        // It leaves a file alone.
+        Ok(Some(false)) => return Ok(false),
+        Ok(_) => {}
+        Err(error) => return Err(setup(format!("look at {TEMPORARY}"))(error)),
+    }
+    let found = place(tree, TEMPORARY, PlaceKind::Directory)?;
+    if inside(&found) == TEMPORARY {
+        Ok(true)
+    } else {
+        Err(known.unable(format!("keep what is written to {TEMPORARY}, which is a link in this image")))
+    }
+}
+
 fn with_secrets(spec: &Spec, known: &Known, mut environment: Vec<String>) -> Result<Vec<String>, ExecError> {
     for (name, value) in &spec.secret_env {
         let value = std::str::from_utf8(value.bytes()).map_err(|_| {
@@ -235,6 +259,7 @@ fn container<'a>(
     at: &Path,
     known: &Known,
     standard: &Standard,
+    kept: bool,
     Who { user, environment, cwd }: Who<'a>,
 ) -> Result<Container<'a>, ExecError> {
     let own = caps::effective().map_err(setup("read our capabilities"))?;
@@ -252,7 +277,7 @@ fn container<'a>(
         held: if user.uid == 0 { wanted } else { Capabilities::default() },
         limits: limits::values(&spec.rlimits)?,
         hostname: hostname(spec),
-        mounts: mounts(spec, at, &root, known, standard),
+        mounts: mounts(spec, at, &root, known, standard, kept),
         root,
         // The others would mount it anew, read-only and without its attributes; it is read-only already.
         readonly_root: spec.readonly_root && known.kind == Kind::Runsc,
@@ -262,7 +287,7 @@ fn container<'a>(
 }
 
 /// Returns what the runtime mounts itself, in this order.
-fn mounts(spec: &Spec, at: &Path, root: &Path, known: &Known, standard: &Standard) -> Vec<Mount> {
+fn mounts(spec: &Spec, at: &Path, root: &Path, known: &Known, standard: &Standard, kept: bool) -> Vec<Mount> {
     let mount = |kind: &str, source: PathBuf, destination: String, options: &[&str]| {
         MountBuilder::default()
             .typ(kind)
@@ -307,6 +332,10 @@ fn mounts(spec: &Spec, at: &Path, root: &Path, known: &Known, standard: &Standar
     }
     if let Some((_, place)) = &standard.control_groups {
         mounts.push(mount("bind", at.join(ASIDE), inside(place), &["rbind"]));
+    }
+    if kept {
+        let source = root.join(TEMPORARY.trim_start_matches('/'));
+        mounts.push(mount("bind", source, TEMPORARY.to_owned(), &["rbind"]));
     }
     if known.kind == Kind::Crun {
         // crun binds the root anew, without its attributes; but devices in it must not work. Of `/` it takes none.

@@ -58,14 +58,13 @@ fn a_command_sees_what_it_needs_and_leaves_what_it_did() {
     std::fs::create_dir_all(root.join("dev/kept")).unwrap();
     std::fs::write(root.join("etc/hosts"), "the image's\n").unwrap();
     let before = looks(&root);
-    let script = "grep -c localhost /etc/hosts; cat /etc/hostname; echo x > /dev/null; head -c 3 /dev/zero | wc -c; ls /proc /sys; \
+    let script = "grep -c localhost /etc/hosts; grep box /etc/hosts; test -e /etc/hostname || echo unnamed; echo x > /dev/null; head -c 3 /dev/zero | wc -c; ls /proc /sys; \
         ls /dev | sort | grep -v -E 'full|null|random|tty|zero'; touch /dev/gone /dev/shm/gone /proc/gone; pwd; id -u; umask; exit 3";
     let mut spec = in_chroot(&root, script);
     spec.hostname = "box".into();
     let ran = try_spec(&spec).unwrap();
     assert_eq!(ran.status, ExitStatus::Exited(3), "{ran:?}");
-    let expected =
-        "2\nbox\n3\n/proc:\n\n/sys:\nfd\nmqueue\nptmx\npts\nshm\nstderr\nstdin\nstdout\n/\n0\n0022\n";
+    let expected = "2\n127.0.0.1\tbox\nunnamed\n3\n/proc:\n\n/sys:\nfd\nmqueue\nptmx\npts\nshm\nstderr\nstdin\nstdout\n/\n0\n0022\n";
     assert_eq!(ran.stdout, expected, "{}", ran.stderr);
     assert_eq!(looks(&root), before, "what was put there is out again, times included");
     nothing_beside(&root);

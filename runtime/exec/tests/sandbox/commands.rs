@@ -182,19 +182,22 @@ fn users_by_name_and_number() {
     )
     .unwrap();
     std::fs::write(directory.join("etc/group"), "root:x:0:\napp:x:1001:\nextra:x:1500:app\n").unwrap();
-    let script =
-        "echo $(id -u) $(id -g) $(id -G) $HOME; echo to-stdout > /dev/stdout; grep CapEff /proc/self/status";
-    for (user, expected) in [
-        ("", "0 0 0 /root"),
-        ("app", "1000 1001 1001 1500 /home/app"),
-        ("1000:1000", "1000 1000 1000 /home/app"),
-        ("app:extra", "1000 1500 1500 /home/app"),
-        ("4242", "4242 0 0 /"),
+    let script = "echo $(id -u) $(id -g) $(id -G) $HOME; echo to-stdout > /dev/stdout; grep -E '^(CapEff|Groups)' /proc/self/status";
+    for (user, expected, groups) in [
+        ("", "0 0 0 /root", "0"),
+        ("app", "1000 1001 1001 1500 /home/app", "1001 1500"),
+        ("1000:1000", "1000 1000 1000 /home/app", "1000"),
+        ("app:extra", "1000 1500 1500 /home/app", "1500"),
+        ("4242", "4242 0 0 /", "0"),
     ] {
         let mut spec = shell(RootMount::directory(&directory), script);
         spec.user = UserSpec(user.to_owned());
         let capabilities = if user.is_empty() { "00000000a80425fb" } else { "0000000000000000" };
-        assert_eq!(output(&spec), format!("{expected}\nto-stdout\nCapEff:\t{capabilities}\n"), "{user}");
+        assert_eq!(
+            output(&spec),
+            format!("{expected}\nto-stdout\nGroups:\t{groups} \nCapEff:\t{capabilities}\n"),
+            "{user}"
+        );
     }
     let mut spec = shell(RootMount::directory(&directory), "true");
     spec.user = UserSpec("nobody".to_owned());
@@ -325,9 +328,28 @@ fn small_things() {
     spec.hostname = "builder".to_owned();
     spec.hosts = vec![("db".to_owned(), "10.1.2.3".parse().unwrap())];
     spec.rlimits = vec![Rlimit { name: "nofile".to_owned(), soft: 77, hard: 99 }];
+    assert_eq!(output(&spec), "0022\nbuilder\n0\n77\n99\n1\n1\n");
+    spec.hostname_file = true;
     assert_eq!(output(&spec), "0022\nbuilder\nbuilder\n0\n77\n99\n1\n1\n");
     spec.rlimits = vec![Rlimit { name: "nonsense".to_owned(), soft: 1, hard: 1 }];
     assert!(matches!(try_spec(&spec), Err(ExecError::UnknownRlimit { .. })));
+}
+
+#[test]
+fn the_hostname_of_a_root_is_its_own_file() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let directory = scratch.busybox("root");
+    std::fs::create_dir(directory.join("etc")).unwrap();
+    let mut spec = shell(
+        RootMount::directory(&directory),
+        "echo $(hostname) > /etc/hostname; grep hostname /proc/mounts || echo unmounted",
+    );
+    spec.hostname = "builder".to_owned();
+    assert_eq!(output(&spec), "unmounted\n");
+    assert_eq!(std::fs::read_to_string(directory.join("etc/hostname")).unwrap(), "builder\n");
 }
 
 #[test]
