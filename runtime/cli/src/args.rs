@@ -14,9 +14,11 @@ mod build;
 mod cache;
 mod calls;
 mod course;
+mod docker;
 mod dockerfile;
 mod history;
 mod image;
+pub(crate) mod kaniko;
 mod limits;
 mod llb;
 mod login;
@@ -42,6 +44,7 @@ pub(crate) use build::{
 pub(crate) use cache::{CacheCommand, CacheFilter, DuArgs, PinArgs, PruneArgs};
 pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
+pub(crate) use docker::DockerCommand;
 pub(crate) use dockerfile::{
     Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
 };
@@ -111,7 +114,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Build a Dockerfile, as `docker build` does
     Build(Box<DockerfileArgs>),
-    /// Show what a bake file says is to be built
+    /// Build the targets of bake files, or show what they are
     Bake(Box<BakeArgs>),
     /// Run an image, or a target, which is built first if need be
     Run(Box<RunArgs>),
@@ -150,6 +153,9 @@ pub(crate) enum Command {
     Login(LoginArgs),
     /// Log out of a registry
     Logout(LogoutArgs),
+    /// Make rb a plugin of docker
+    #[command(subcommand)]
+    Docker(DockerCommand),
     /// Tell what this machine allows, and what to do where it does not
     Doctor(DoctorArgs),
     /// Show the settings in force, and who says so

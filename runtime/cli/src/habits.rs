@@ -112,14 +112,10 @@ const OF_BUILD: &[(&[&str], &str)] = &[
     ),
     (&["--device"], "`RUN --device=NAME` asks for one, `--allow device=NAME` gives it"),
     (
-        &["--tls-verify", "--cert-dir", "--authfile", "--creds", "--retry", "--retry-delay"],
+        &["--tls-verify", "--cert-dir", "--authfile", "--creds"],
         "leave it out: `rb login` logs in, and config.toml says how registries are reached: `rb help registries`",
     ),
     (&["--dns", "--dns-search", "--dns-option"], "leave it out: names are resolved as on this machine"),
-    (
-        &["--ignorefile"],
-        "name it after the Dockerfile: `Dockerfile.dockerignore` counts before `.dockerignore`",
-    ),
     (&["--arch", "--os", "--variant"], "`--platform OS/ARCH` says both"),
     (&["--all-platforms"], "name them: `--platform linux/amd64,linux/arm64`"),
     (&["--manifest"], "`--platform` with several platforms makes an index, under the name of -t"),

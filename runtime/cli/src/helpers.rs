@@ -23,7 +23,7 @@ const LIMIT_BYTES: usize = 1 << 20;
 
 /// Returns who knows the user's credentials.
 pub(crate) fn docker_config(settings: &RegistrySettings, outside: Arc<Outside>) -> DockerConfig {
-    let RegistrySettings { hosts: _, proxies: _, ca_files: _, docker_config, podman_auth_files } = settings;
+    let RegistrySettings { docker_config, podman_auth_files, .. } = settings;
     let helpers = Arc::new(OutsideHelpers { outside, limit: LIMIT });
     DockerConfig::new(docker_config.clone(), podman_auth_files.clone(), helpers)
 }

@@ -1,7 +1,7 @@
 //! What a build of a workspace lends to the engine.
 //!
 //! Frontends name a project's folder `context`, or `context/<dir>` below the workspace's root
-//! ([`rb_buildfile::local_name`]), and an OCI layout by its path from the root. Only names of that form exist, and none
+//! ([`rb_buildfile::local_name`]; what a Dockerfile takes files from [`rb_buildfile::dockerfile_context`]), and an OCI layout by its path from the root. Only names of that form exist, and none
 //! that a symlink leads out of the workspace. The user's own files (`.secret`, `.arg`, `.env`) are not lent along.
 //! **Invariant:** names are the same on every machine; the absolute paths stay here.
 
@@ -60,11 +60,14 @@ impl WorkspaceSession {
 
 impl Session for WorkspaceSession {
     fn local(&self, name: &str) -> Option<LocalDir> {
+        // A Dockerfile's context keeps its modes.
+        let (name, normalise_modes) =
+            name.strip_prefix("dockerfile-").map_or((name, true), |context| (context, false));
         let rest = name.strip_prefix("context")?;
         let dir =
             if rest.is_empty() { rest } else { rest.strip_prefix('/').filter(|dir| !dir.is_empty())? };
         let path = self.folder(dir)?;
-        Some(LocalDir { hidden: self.hidden(&path), path, normalise_modes: true })
+        Some(LocalDir { hidden: self.hidden(&path), path, normalise_modes })
     }
 
     fn oci_layout(&self, name: &str) -> Option<PathBuf> {
@@ -109,8 +112,20 @@ mod tests {
             let lent = session.local(&name).expect("lent");
             assert!(lent.normalise_modes);
             assert!(lent.path.is_dir(), "{name}");
+            let name = rb_buildfile::dockerfile_context(&ProjectRef::Local { dir: project.to_owned() });
+            let as_it_is = session.local(&name).expect("lent");
+            assert_eq!((as_it_is.path, as_it_is.normalise_modes), (lent.path, false), "{name}");
         }
-        for name in ["", "context/", "contexts", "context//etc", "context/nowhere", "/etc"] {
+        for name in [
+            "",
+            "dockerfile",
+            "dockerfile-",
+            "context/",
+            "contexts",
+            "context//etc",
+            "context/nowhere",
+            "/etc",
+        ] {
             assert_eq!(session.local(name), None, "{name}");
         }
         assert_eq!(session.oci_layout("a"), Some(dir.path().join("ws/a")));

@@ -11,6 +11,7 @@ mod display;
 mod git;
 pub(crate) mod given;
 pub(crate) mod in_force;
+mod jobs;
 pub(crate) mod keys;
 pub(crate) mod lent;
 mod memory;
@@ -40,6 +41,7 @@ use config::Config;
 pub(crate) use display::{Display, ProgressMode, display};
 pub(crate) use git::GitHosts;
 use given::{Given, OwnFile};
+use jobs::jobs;
 pub(crate) use memory::MemoryBudget;
 use registry::RegistrySettings;
 
@@ -275,19 +277,6 @@ pub(crate) fn state_directory(environment: &Environment) -> Result<PathBuf, Sett
 /// Settles how registries are reached, for what needs no more than that.
 pub(crate) fn registry(environment: &Environment) -> Result<RegistrySettings, SettingsError> {
     Ok(registry::settle(&read_config(environment)?, environment))
-}
-
-/// Settles how many steps may run at once.
-fn jobs(
-    options: &BuildOptions,
-    config: &Config,
-    environment: &Environment,
-) -> Result<NonZeroUsize, SettingsError> {
-    let named = match options.jobs {
-        Some(jobs) => Some(jobs),
-        None => environment.parsed("RB_JOBS", |text| text.parse().ok())?,
-    };
-    Ok(named.or(config.jobs).unwrap_or(environment.processors))
 }
 
 /// Settles all that a build needs to know.

@@ -1,9 +1,14 @@
 //! `rb bake` as it was typed: the flags of `docker buildx bake`, with their names and grammar.
 
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueHint};
+
+use super::build::count;
+use super::{BuildOptions, ProgressChoice};
 
 /// `rb bake`
 #[derive(Debug, ClapArgs)]
@@ -12,10 +17,14 @@ Files are those of `docker buildx bake`: HCL, JSON and compose files. Without -f
 docker-compose.yml, docker-compose.yaml, docker-bake.json, docker-bake.hcl, docker-bake.override.json and \
 docker-bake.override.hcl, as far as they are there.
 
+All targets are one build: what they share is made once, and a target that another has as a context is part of it. \
+Unless a target says where its result goes, its image goes into the image store of rb, under its tags.
+
 Examples:
+  rb bake                              `default`
+  rb bake -f bake.hcl app 'lib-*'
   rb bake --print                      what `default` is, as JSON
-  rb bake -f bake.hcl --print app 'lib-*'
-  rb bake --set '*.platform=linux/arm64' --var TAG=v2 --print
+  rb bake --set '*.platform=linux/arm64' --var TAG=v2 --push
   rb bake --list variables             what can be set by --var")]
 pub(crate) struct BakeArgs {
     /// File to read, or `-` for stdin; later ones are laid over earlier ones
@@ -24,7 +33,7 @@ pub(crate) struct BakeArgs {
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Vec<String>,
     /// Print what would be built, as JSON
-    #[arg(long, required_unless_present = "list", conflicts_with = "list")]
+    #[arg(long, conflicts_with = "list")]
     pub(crate) print: bool,
     /// List what the files hold: `targets`, `variables`, or either with `,format=json`
     #[arg(long, value_name = "WHAT")]
@@ -43,6 +52,9 @@ pub(crate) struct BakeArgs {
     /// As --set '*.load=true': images of targets go to docker
     #[arg(long)]
     pub(crate) load: bool,
+    /// Hand images to Docker where a target names no output: what `docker rb bake` adds
+    #[arg(long, hide = true)]
+    pub(crate) default_load: bool,
     /// As --set '*.pull=true'
     #[arg(long)]
     pub(crate) pull: bool,
@@ -58,6 +70,27 @@ pub(crate) struct BakeArgs {
     /// As --set '*.call=METHOD'
     #[arg(long, value_name = "METHOD")]
     pub(crate) call: Option<String>,
+    /// As --call=check
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+    /// Allow what targets ask for: network.host, security.insecure, device[=NAME]
+    ///
+    /// What buildx asks for beside these, `fs`, `fs.read=PATH`, `fs.write=PATH` and `ssh`, is allowed anyway: bake files are
+    /// this machine's own.
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+    /// Write digests and names of images by target, as JSON
+    #[arg(long, value_name = "PATH")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Steps at once [default: processors, at least 8]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// How to show progress, on stderr
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Display")]
+    pub(crate) progress: Option<ProgressChoice>,
+    /// Show errors only, and digests of images
+    #[arg(long, short, help_heading = "Display")]
+    pub(crate) quiet: bool,
     /// Targets and groups, or patterns of them [default: default]
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
@@ -106,13 +139,24 @@ impl FromStr for BakeList {
 }
 
 impl BakeArgs {
+    /// Returns the options of the build as a whole.
+    pub(crate) fn options(&self) -> BuildOptions {
+        BuildOptions {
+            jobs: self.jobs,
+            progress: self.progress,
+            quiet: self.quiet,
+            ..BuildOptions::default()
+        }
+    }
+
     /// Returns all changes, those of flags behind those of `--set`, as buildx has them.
     pub(crate) fn changes(&self) -> Vec<String> {
         let mut changes = self.set.clone();
         let flags =
             [("push", self.push), ("load", self.load), ("no-cache", self.no_cache), ("pull", self.pull)];
         changes.extend(flags.iter().filter(|(_, on)| *on).map(|(key, _)| format!("*.{key}=true")));
-        if let Some(call) = self.call.as_deref().filter(|call| *call != "build") {
+        let check = self.check.then_some("check");
+        if let Some(call) = check.or(self.call.as_deref()).filter(|call| *call != "build") {
             changes.push(format!("*.call={call}"));
         }
         for (kind, settings) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {

@@ -20,7 +20,7 @@ pub(crate) struct BuildOptions {
     /// Look no result up, but store them
     #[arg(long, help_heading = "Build")]
     pub(crate) no_cache: bool,
-    /// Steps at once [default: one per processor]
+    /// Steps at once [default: processors, at least 8]
     #[arg(long, short, value_name = "N", value_parser = count, help_heading = "Build")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Let `FROM @host --bind` show this folder

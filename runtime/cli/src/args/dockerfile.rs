@@ -10,11 +10,14 @@ mod values;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::{Args as ClapArgs, Parser, ValueHint};
 
 use super::build::count;
-use super::{BuildOptions, Hidden, IsolationChoice, LimitOptions, ProgressChoice};
+use super::{
+    Args, ArgsError, BuildOptions, Command, Hidden, IsolationChoice, LimitOptions, ProgressChoice, texts,
+};
 use crate::output_spec::Annotation;
 use crate::settings;
 use values::{AddHost, DockerPull, Platforms};
@@ -74,7 +77,7 @@ pub(crate) struct DockerfileArgs {
     /// Write files or an image: a folder, or type=TYPE,…
     ///
     /// type=local and type=tar are files of the result, type=oci and type=docker an archive of the image (dest=- is stdout),
-    /// type=image one in the store, type=registry one that is pushed. Names are those of -t unless name= says other ones.
+    /// type=image one in the store, type=registry one that is pushed; type=cacheonly is nothing. Names are those of -t unless name= says other ones.
     #[arg(long, short, value_name = "DIR|type=TYPE,…", help_heading = "Output")]
     pub(crate) output: Vec<String>,
     /// Hand the image to Docker, if it runs here
@@ -82,6 +85,9 @@ pub(crate) struct DockerfileArgs {
     /// Where it does not, the image goes into the image store of rb, and that is said.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Output")]
     pub(crate) load: Option<bool>,
+    /// Hand the image to Docker where no output is named: what `docker rb build` adds
+    #[arg(long, hide = true)]
+    pub(crate) default_load: bool,
     /// Push the image to the registries that -t names
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Output")]
     pub(crate) push: Option<bool>,
@@ -162,7 +168,35 @@ pub(crate) struct DockerfileArgs {
     /// As --call=check
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, conflicts_with = "call", help_heading = "Build")]
     pub(crate) check: Option<bool>,
-    /// Steps at once [default: one per processor]
+    /// Show what would run, as `rb plan` does; run and write nothing
+    #[arg(long, conflicts_with_all = ["expect_cached", "interactive", "call", "check"], help_heading = "Build")]
+    pub(crate) dry_run: bool,
+    /// Fail unless every step is cached
+    ///
+    /// Before anything runs; each step that is not is told, with why.
+    #[arg(long, conflicts_with_all = ["no_cache", "no_cache_filter", "interactive", "call", "check"], help_heading = "Build")]
+    pub(crate) expect_cached: bool,
+    /// At a failure, open a shell in the step that failed
+    ///
+    /// With all that it saw, as `rb shell` does; what is changed there is thrown away.
+    #[arg(long, conflicts_with_all = ["call", "check"], help_heading = "Build")]
+    pub(crate) interactive: bool,
+    /// File of what is left out of the context [default: .dockerignore]
+    ///
+    /// It counts instead of `Dockerfile.dockerignore` and of the context's own.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Build")]
+    pub(crate) ignorefile: Option<PathBuf>,
+    /// Try so often again what a registry fails at [default: 4]
+    ///
+    /// Of what was pulled or pushed of a blob by then nothing is sent again.
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    pub(crate) retry: Option<u32>,
+    /// Wait so long before the first time [default: 500ms]
+    ///
+    /// And before each further one twice as long.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Network")]
+    pub(crate) retry_delay: Option<Duration>,
+    /// Steps at once [default: processors, at least 8]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Build")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// What steps run in: sandbox or chroot
@@ -211,14 +245,77 @@ pub(crate) struct DockerfileArgs {
     /// Taken, and true of every build: `rb` keeps no containers of steps, and copies no context
     #[arg(long, visible_aliases = ["force-rm", "compress", "layers"], value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true, action = clap::ArgAction::Append)]
     pub(crate) rm: Vec<bool>,
+    /// The result goes nowhere: what needs it has it in the same build. No flag.
+    #[arg(skip)]
+    pub(crate) nowhere: bool,
     /// A folder, an address, a tar file, or `-` for stdin
     #[arg(value_name = "CONTEXT", value_hint = ValueHint::AnyPath)]
     pub(crate) context: Vec<OsString>,
+    /// What stood behind `rb build`, where that is known.
+    #[arg(skip)]
+    pub(crate) words: Vec<String>,
+}
+
+/// `rb build` alone, as other commands take its words.
+#[derive(Debug, Parser)]
+#[command(name = "rb build", no_binary_name = true, disable_help_flag = true)]
+struct Alone {
+    #[command(flatten)]
+    args: DockerfileArgs,
 }
 
 impl DockerfileArgs {
+    /// Reads words as `rb build` has them; what is wrong is told in one line.
+    pub(crate) fn parse(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, String> {
+        Alone::try_parse_from(words).map(|alone| alone.args).map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        })
+    }
+
+    /// Reads the words that stand behind `rb build`.
+    pub(crate) fn read(words: &[OsString]) -> Result<Self, ArgsError> {
+        let args = Self::parse(words).map_err(|message| ArgsError::OfBuild { message })?;
+        Ok(Self { words: texts(words)?, ..args })
+    }
+
+    /// Tells whether it reads stdin, which is there once.
+    pub(crate) fn reads_stdin(&self) -> bool {
+        self.context.iter().any(|word| word == "-") || self.file.as_deref() == Some("-")
+    }
+
+    /// Takes the word behind the context, where `rb why` has one.
+    pub(crate) fn step_behind(&mut self) -> Option<String> {
+        let step = (self.context.len() == 2).then(|| self.context.pop()).flatten()?;
+        Some(step.to_string_lossy().into_owned())
+    }
+
+    /// Returns the words behind `rb build` in all that was typed; none where that is no such command.
+    fn typed(argv: &[OsString]) -> Vec<String> {
+        let is_it = |at: &usize| {
+            let before = argv.iter().take(*at + 1);
+            argv.get(*at).is_some_and(|word| word == "build")
+                && matches!(Args::try_parse_from(before), Ok(Args { command: Some(Command::Build(_)), .. }))
+        };
+        let behind = (1..argv.len()).find(is_it).and_then(|at| argv.get(at + 1..));
+        behind.and_then(|words| texts(words).ok()).unwrap_or_default()
+    }
+
     /// Returns how things are to be shown, for what comes before the settings.
     pub(crate) fn display(&self) -> BuildOptions {
         BuildOptions { progress: self.progress, quiet: self.quiet == Some(true), ..BuildOptions::default() }
+    }
+}
+
+impl Args {
+    /// Notes with `rb build` what stands behind it: `rb resume` does the same again.
+    pub(crate) fn noting(mut self, argv: &[OsString]) -> Self {
+        if let Some(Command::Build(build)) = &mut self.command {
+            build.words = DockerfileArgs::typed(argv);
+        }
+        self
     }
 }

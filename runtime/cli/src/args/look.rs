@@ -16,7 +16,7 @@ pub(crate) struct LsArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Folder of the Buildfile [default: here, or the nearest above]
+    /// Folder, or DIR:Dockerfile [default: here, or the nearest above]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
 }

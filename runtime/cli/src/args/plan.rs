@@ -9,7 +9,7 @@ use super::{ArgsError, BuildOptions, TargetCall};
 /// `rb plan`
 #[derive(Debug, ClapArgs)]
 #[command(
-    override_usage = "rb plan [OPTIONS] [DIR]+TARGET [--NAME=VALUE]...",
+    override_usage = "rb plan [OPTIONS] [DIR]+TARGET [--NAME=VALUE]...\n       rb plan [OPTIONS] build [OPTIONS] CONTEXT\n       rb plan [OPTIONS]",
     after_help = "\
 Told is each step that would run, in order, and why, in the words of `rb why`; a step that works on what another one has yet \
 to make may run, or be found when that is made. Nothing is run, written or pulled; what names of images stand for is asked as \
@@ -20,9 +20,13 @@ command that stood in its place, `?` for a step that never ran. Work is the sum 
 made and one of --jobs is free; what pulling, WAIT, --memory-budget and the writing of outputs take is not in it. To pull are \
 layers that are not here, as manifests say their sizes.
 
+`build` and what stands behind it is the build of a Dockerfile, as `rb build` takes it. With nothing named it is what was built \
+last from this folder.
+
 Examples:
   rb plan +app                          what would run, and what that takes
   rb plan -j 2 ./services/api+image     with two steps at once
+  rb plan build --target test .         what building a Dockerfile would run
   rb plan --json +app                   the same for programs"
 )]
 pub(crate) struct PlanArgs {
@@ -31,8 +35,8 @@ pub(crate) struct PlanArgs {
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
-    /// Targets with their arguments
-    #[arg(value_name = "TARGET", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Targets with their arguments, or `build` and its words
+    #[arg(value_name = "TARGET", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<OsString>,
 }
 

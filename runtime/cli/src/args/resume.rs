@@ -21,8 +21,8 @@ The step is found by its name; where its command was changed, by its line, or by
 now, that is taken.
 
 What is made so is not what a build from the beginning gives. So nothing of it is kept as a result, the next build runs \
-the step clean, and images of it are refused. Files are written, as by any build. Options of the first build, secrets and ssh \
-agents are not kept: give them again. Caches are as the step left them.
+the step clean, and images of it are refused; of a Dockerfile none is written. Files are written, as by any build. Options of the first build, secrets and ssh \
+agents are not kept: give them again; what stood behind `rb build` is. Caches are as the step left them.
 
 Examples:
   rb resume                  where the last build failed

@@ -164,7 +164,7 @@ fn load_places(loader: Option<Loader>) -> LoadPlaces {
     let text = |name| Environment::pass_on(name).and_then(|value| value.into_string().ok());
     LoadPlaces {
         loader,
-        docker_host: text("DOCKER_HOST"),
+        docker_host: super::docker::host(),
         runtime_directory: text("XDG_RUNTIME_DIR").map(Into::into),
         containerd_address: text("CONTAINERD_ADDRESS").filter(|address| !address.is_empty()),
     }
@@ -212,13 +212,8 @@ pub(super) fn write_files(
     output: &OutputOptions,
     result: &SolveResult,
 ) -> Result<(), Failure> {
-    let images: Vec<Map<String, Value>> = result.exports.iter().filter_map(metadata).collect();
     if let Some(path) = &output.metadata_file {
-        // Flat, as others write it, is the image that was asked for: what a target BUILDs comes before its own.
-        let mut all = images.last().cloned().unwrap_or_default();
-        all.remove("destination");
-        all.insert("rb.images".to_owned(), images.iter().cloned().map(Value::Object).collect());
-        let text = format!("{:#}\n", Value::Object(all));
+        let text = format!("{:#}\n", Value::Object(told_of(&result.exports)));
         write(settings, path, &text)?;
     }
     if let Some(path) = &output.iidfile {
@@ -233,6 +228,26 @@ pub(super) fn write_files(
         write(settings, path, &if is_stdout(path) { format!("{id}\n") } else { id })?;
     }
     Ok(())
+}
+
+/// Writes of several builds what other programs are to know of each, by its name.
+pub(super) fn write_metadata<'a>(
+    settings: &Settings,
+    path: &Path,
+    builds: impl IntoIterator<Item = (&'a str, &'a [ExportResult])>,
+) -> Result<(), Failure> {
+    let builds = builds.into_iter().map(|(name, exports)| (name.to_owned(), told_of(exports).into()));
+    write(settings, path, &format!("{:#}\n", Value::Object(builds.collect())))
+}
+
+/// Returns what is told of one build. Flat, as others write it, is the image that was asked for: what a target BUILDs comes
+/// before its own.
+fn told_of(exports: &[ExportResult]) -> Map<String, Value> {
+    let images: Vec<Map<String, Value>> = exports.iter().filter_map(metadata).collect();
+    let mut all = images.last().cloned().unwrap_or_default();
+    all.remove("destination");
+    all.insert("rb.images".to_owned(), images.into_iter().map(Value::Object).collect());
+    all
 }
 
 /// Returns what is known of an image, by the names that buildx uses.

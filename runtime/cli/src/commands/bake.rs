@@ -1,7 +1,11 @@
-//! `rb bake`: what bake files say is to be built.
+//! `rb bake`: what bake files say is to be built, shown or built.
 //!
-//! stdout has the plan as JSON, as `docker buildx bake --print` shows it, or a list; what is passed over in the files is told
-//! on stderr.
+//! With `--print` stdout has the plan as JSON, as `docker buildx bake --print` shows it, with `--list` a list. Else each target
+//! becomes a build of a Dockerfile ([`words`]), in an order in which contexts come first ([`parts`]), and all are built at once
+//! ([`several`]). What is passed over in the files is told on stderr.
+
+mod parts;
+mod words;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,20 +18,27 @@ use rb_diag::{SourceFile, SourceMap};
 use rb_oci::Platform;
 use rb_store::{Clock as _, SystemClock};
 
+use super::anew;
+use super::dockerfile::several::{self, Several};
 use super::table::table;
-use crate::args::{BakeArgs, BakeList};
+use crate::args::{BakeArgs, BakeList, BuildOptions};
 use crate::environment::Environment;
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
-use crate::settings::Display;
+use crate::settings::{self, ProgressMode};
 use crate::world::read_regular;
 
 /// A bake file is at most this long.
 const LIMIT: u64 = 16 << 20;
 
-/// Prints the plan, or a list.
-pub(super) fn execute(environment: &Environment, bake: &BakeArgs, display: Display) -> Result<u8, Failure> {
+/// Builds what is asked for, or prints the plan, or a list.
+pub(super) fn execute(
+    environment: &Environment,
+    outer: BuildOptions,
+    bake: &BakeArgs,
+) -> Result<u8, Failure> {
     refuse(bake)?;
+    let display = settings::display(&bake.options().over(outer.clone()), environment)?;
     let sources = SourceMap::default();
     let files = read_files(environment, bake, &sources)?;
     let machine = Machine { folder: environment.cwd.clone(), home: environment.home().map(PathBuf::from) };
@@ -40,18 +51,27 @@ pub(super) fn execute(environment: &Environment, bake: &BakeArgs, display: Displ
         context: "cwd://".to_owned(),
         surroundings: &machine,
     };
-    let text = match bake.list {
-        Some(list) => listed(list, &request),
-        None => rb_bake::bake(&request).map(|plan| {
-            let warnings = report::warnings(&plan.warnings, &sources, display, terminal_columns());
-            if !plan.warnings.is_empty() {
-                report::tell(&warnings);
-            }
-            json(&plan)
-        }),
+    let wrong = |items| Failure::Diagnostics { items, sources: sources.clone() };
+    if let Some(list) = bake.list {
+        return report::print(listed(list, &request).map_err(wrong)?.as_bytes()).map(|()| 0);
+    }
+    let plan = rb_bake::bake(&request).map_err(wrong)?;
+    if !plan.warnings.is_empty() && (bake.print || display.mode != ProgressMode::Quiet) {
+        report::tell(&report::warnings(&plan.warnings, &sources, display, terminal_columns()));
+    }
+    if bake.print {
+        return report::print(json(&plan).as_bytes()).map(|()| 0);
+    }
+    let inline = tempfile::Builder::new().prefix("rb-bake-").tempdir();
+    let inline = inline.map_err(|error| Failure::environment("no temporary folder can be made", &error))?;
+    let wanted = if bake.targets.is_empty() { "default".to_owned() } else { bake.targets.join(" ") };
+    let several = Several {
+        title: format!("bake {wanted}"),
+        options: bake.options(),
+        parts: parts::of(plan.targets, bake, inline.path())?,
+        metadata_file: bake.metadata_file.clone(),
     };
-    let text = text.map_err(|items| Failure::Diagnostics { items, sources })?;
-    report::print(text.as_bytes()).map(|()| 0)
+    several::execute(environment, &outer, several)
 }
 
 /// Refuses what is not done here.
@@ -122,6 +142,7 @@ fn read_files(
     for name in names {
         let name = name.strip_prefix("cwd://").map_or_else(|| name.clone(), str::to_owned);
         let bytes = if name == "-" {
+            anew::forbid();
             let mut bytes = Vec::new();
             let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
             read.map_err(|error| Failure::environment("stdin cannot be read", &error))?;

@@ -22,7 +22,7 @@ use crate::args::{BuildOptions, OutputOptions, TargetCall};
 use crate::environment::Environment;
 use crate::progress::{Progress, clean};
 use crate::report::Failure;
-use crate::world::{DiskWorkspace, NoEngine, Place, SystemWorld, elsewhere};
+use crate::world::{DiskWorkspace, NoEngine, Place, SystemWorld, dockerfile_in, elsewhere};
 
 /// Name of the recipe above the first target, which every build file has.
 const BASE: &str = "base";
@@ -38,14 +38,27 @@ pub(super) struct Offers {
 
 /// Reads what the build file of `DIR` in `rb DIR+target` offers: a folder, or a project of a repository elsewhere.
 pub(super) fn offers_of(environment: &Environment, dir: &str) -> Result<Offers, Failure> {
+    if let Some((folder, file)) = dockerfile_in(&environment.cwd, dir) {
+        return match elsewhere(&environment.cwd, folder) {
+            None => {
+                let place = Place::of_dir(&environment.cwd, folder)?;
+                let project = place.project.with_dockerfile(file);
+                offers(&environment.cwd, Place { project, ..place })
+            }
+            Some((_, Some(_))) => several(dir),
+            Some((project, None)) => offers_elsewhere(environment, dir, &project.with_dockerfile(file)),
+        };
+    }
     match elsewhere(&environment.cwd, dir) {
         None => offers(&environment.cwd, Place::of_dir(&environment.cwd, dir)?),
-        Some((_, Some(_))) => {
-            let help = "name one folder of the repository".to_owned();
-            Err(Failure::input(format!("`{dir}` is a pattern, and may mean several"), Some(help)))
-        }
+        Some((_, Some(_))) => several(dir),
         Some((project, None)) => offers_elsewhere(environment, dir, &project),
     }
+}
+
+fn several(dir: &str) -> Result<Offers, Failure> {
+    let help = "name one folder of the repository".to_owned();
+    Err(Failure::input(format!("`{dir}` is a pattern, and may mean several"), Some(help)))
 }
 
 fn offers_elsewhere(environment: &Environment, dir: &str, project: &ProjectRef) -> Result<Offers, Failure> {
@@ -92,6 +105,7 @@ async fn read(world: &dyn World, project: &ProjectRef) -> Result<Offers, Diagnos
 pub(super) fn prefix(cwd: &Path, dir: Option<&Path>) -> String {
     match dir.and_then(Path::to_str).map(|dir| dir.trim_end_matches('/')) {
         None | Some("." | "") => String::new(),
+        Some(dir) if dir.starts_with(':') => format!(".{dir}"),
         Some(dir) if dir.starts_with(['.', '/']) || elsewhere(cwd, dir).is_some() => dir.to_owned(),
         Some(dir) => format!("./{dir}"),
     }

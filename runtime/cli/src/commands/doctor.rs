@@ -33,10 +33,15 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
         IsolationChoice::Sandbox => {
             let identity = identity(rb_exec::enter_runtime());
             let host = rb_exec::probe_host();
-            let usable = host.is_usable() && identity.verdict != Verdict::Missing;
+            let entered = identity.verdict != Verdict::Missing;
+            let usable = host.is_usable() && entered;
             let state = state_checks(&root, snapshotter);
             let mut checks = vec![identity, taken(isolation, said)];
-            checks.extend(host.checks().into_iter().cloned());
+            if entered {
+                checks.extend(host.checks().into_iter().cloned());
+            } else {
+                checks.extend(host.checks_without_identity().into_iter().cloned());
+            }
             // What else there is where there can be no sandbox.
             checks.extend((!usable).then(|| chroot(&root)).flatten());
             let runtime = settings::steps::usual_runtime(&config, environment, &root)?;

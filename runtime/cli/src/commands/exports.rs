@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     earlier: Vec<(String, SavedImage)>,
     /// What every image is written with.
     format: ImageFormat,
+    /// The first entry that has it.
+    format_from: usize,
     /// Images marked `--push` are pushed.
     pushing: bool,
     by_edge: BTreeMap<Option<Edge>, usize>,
@@ -69,8 +71,20 @@ impl Wanted {
     /// Wants nothing yet; every image will have these annotations.
     pub(super) fn annotated(annotations: &[Annotation]) -> Self {
         let mut wanted = Self::default();
-        annotations.iter().for_each(|annotation| annotation.add_to(&mut wanted.format));
+        wanted.annotate(annotations);
         wanted
+    }
+
+    /// Every image from here on will have these annotations, and no others.
+    pub(super) fn annotate(&mut self, annotations: &[Annotation]) {
+        self.format = ImageFormat::default();
+        self.format_from = self.entries.len();
+        annotations.iter().for_each(|annotation| annotation.add_to(&mut self.format));
+    }
+
+    /// Counts what is to be written so far.
+    pub(super) fn count(&self) -> usize {
+        self.entries.len()
     }
 
     /// Says whether images marked `--push` are pushed.
@@ -311,7 +325,7 @@ impl Wanted {
             Entry::Export(export) | Entry::Load(export) => export.images().len() > 1,
             Entry::Saved => false,
         };
-        self.names.has_index() || self.entries.iter().any(is_index)
+        self.names.has_index() || self.entries.iter().skip(self.format_from).any(is_index)
     }
 }
 

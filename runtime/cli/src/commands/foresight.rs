@@ -10,9 +10,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rb_api::{Course, Export, Fate, ImageName, LayoutPlace, Outlook, Place, SolveError};
-use rb_diag::{Diagnostic, ErrorKind};
-use rb_frontend::{Effect, Untaken};
+use rb_api::{
+    Course, Export, Fate, ImageName, Job, LayoutPlace, Outlook, Place, Root, SolveError, SolveRequest,
+};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, SourceMap};
+use rb_frontend::{BuildPlan, Effect, Untaken};
+use rb_llb::Definition;
 use rb_oci::Digest;
 use serde_json::{Value, json};
 
@@ -108,16 +111,18 @@ impl Foresight {
         if failures.is_empty() { Ok(0) } else { Err(Failure::several(failures)) }
     }
 
-    /// Has what would run tell why in the words of `rb why`, by what was heard of it.
+    /// Has what would run tell why in the words of `rb why`, by what was heard of it: compared is with the last builds of these, in
+    /// a workspace.
     pub(super) fn explain(
         &mut self,
-        order: &Order<'_>,
-        build: &Build<'_>,
+        state: &Path,
+        workspace: &Path,
+        names: &[String],
         heard: &Heard,
     ) -> Result<(), Failure> {
         let planned = self.planned.plan.targets.iter().map(|target| target.key.target.to_string());
-        let names: Vec<String> = build.names().into_iter().chain(planned).collect();
-        self.causes = why::told(&order.settings.state_directory, build.root(), &names, heard)?;
+        let names: Vec<String> = names.iter().cloned().chain(planned).collect();
+        self.causes = why::told(state, workspace, &names, heard)?;
         for outlook in &mut self.outlooks {
             if let (Fate::Runs(reason), Some(causes)) = (&mut outlook.fate, self.causes.get(&outlook.vertex))
             {
@@ -134,7 +139,7 @@ pub(super) fn show(order: &Order<'_>) -> Result<u8, Failure> {
     let Order { settings, calls, output, .. } = *order;
     let build = Build::find(settings, calls)?.annotated(&output.annotation).on_course(Course::Look);
     let (mut seen, heard) = look(order, &build, record::Asked::of_targets("dry-run", calls))?;
-    seen.explain(order, &build, &heard)?;
+    seen.explain(&settings.state_directory, build.root(), &build.names(), &heard)?;
     let text = match settings.display.mode {
         ProgressMode::Json => format!("{:#}\n", as_json(&seen)),
         ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => as_text(&seen, &settings.cwd),
@@ -170,35 +175,47 @@ pub(super) async fn solve_cached(
     bench: &Workbench,
 ) -> Result<Done, Failure> {
     let mut seen = foresee(started, order).await?;
-    seen.explain(order, started.build, &bench.heard_so_far())?;
-    let Foresight { mut planned, effects, outlooks, .. } = seen;
-    if !planned.failures.is_empty() {
-        return Err(Failure::several(std::mem::take(&mut planned.failures)));
+    let build = started.build;
+    seen.explain(&order.settings.state_directory, build.root(), &build.names(), &bench.heard_so_far())?;
+    if !seen.planned.failures.is_empty() {
+        return Err(Failure::several(seen.planned.failures));
     }
-    let sources = started.build.sources();
-    let mut wanted = started.wanted(&planned.plan)?;
+    let (plan, effects) = (seen.planned.plan.clone(), std::mem::take(&mut seen.effects));
+    let mut wanted = started.wanted(&plan)?;
     for effect in &effects {
         started.want_effect(effect, &mut wanted)?;
     }
     let mut definitions: Vec<_> =
         wanted.asked().request.roots.into_iter().map(|root| root.definition).collect();
     definitions.extend(started.gateway.unanswered());
+    if let Some(failure) = unfound(seen, &definitions, &build.sources()) {
+        return Err(failure);
+    }
+    let mut first = Wanted::default();
+    for effect in &effects {
+        started.want_effect(effect, &mut first)?;
+    }
+    started.gateway.note_written(started.solve(first.asked().request).await?);
+    started.solve_plan(&plan, order, bench).await
+}
+
+/// Says what `--expect-cached` did not find; nothing where all is there.
+pub(super) fn unfound(seen: Foresight, definitions: &[Definition], sources: &SourceMap) -> Option<Failure> {
+    let Foresight { planned, outlooks, .. } = seen;
     let (mut failures, mut unknown) = (Vec::new(), 0);
     for Outlook { vertex, name, step, fate, .. } in outlooks {
         match fate {
             Fate::Cached(_) | Fate::NotNeeded => {}
             Fate::Runs(reason) => {
                 let error = SolveError::Withheld { vertex, name, reason: Some(reason) };
-                failures.extend(Failure::of_solve(error, &definitions));
+                failures.extend(Failure::of_solve(error, definitions));
             }
             Fate::Unknown { after: None } => {
-                failures.extend(Failure::of_solve(
-                    SolveError::Withheld { vertex, name, reason: None },
-                    &definitions,
-                ));
+                let error = SolveError::Withheld { vertex, name, reason: None };
+                failures.extend(Failure::of_solve(error, definitions));
             }
             Fate::Unknown { after: Some(_) } => unknown += usize::from(step),
-            Fate::Fails(error) => failures.extend(Failure::of_solve(error, &definitions)),
+            Fate::Fails(error) => failures.extend(Failure::of_solve(error, definitions)),
         }
     }
     // The step that a question would have run is among these; a command on this machine is not.
@@ -207,12 +224,7 @@ pub(super) async fn solve_cached(
         own.map(|item| Failure::Diagnostics { items: vec![item], sources: sources.clone() }).collect();
     failures.extend(own);
     if failures.is_empty() {
-        let mut first = Wanted::default();
-        for effect in &effects {
-            started.want_effect(effect, &mut first)?;
-        }
-        started.gateway.note_written(started.solve(first.asked().request).await?);
-        return started.solve_plan(&planned.plan, order, bench).await;
+        return None;
     }
     let count = failures.len();
     let mut message = match count {
@@ -225,7 +237,7 @@ pub(super) async fn solve_cached(
     }
     let help = Some("no step was run and no output written; without --expect-cached they run".to_owned());
     failures.push(Failure::Said { kind: ErrorKind::Build, message, help });
-    Err(Failure::several(failures))
+    Some(Failure::several(failures))
 }
 
 /// Has the frontend decide the graph, and asks the cache what solving it would do.
@@ -239,22 +251,43 @@ async fn foresee(started: &Started<'_>, order: &Order<'_>) -> Result<Foresight, 
     let mut own = started.wanted(&planned.plan)?;
     (order.choose)(started.build, &planned.plan, &mut own, &|_| true)?;
     let (Asked { request: first, .. }, Asked { request: then, .. }) = (wanted.asked(), own.asked());
+    let (outlooks, written) = outlooks(started.job.as_ref(), &[&first, &then]).await?;
+    let exports = [first.exports, then.exports].concat();
+    Ok(Foresight { planned, effects, outlooks, exports, written, causes: BTreeMap::new() })
+}
+
+/// Asks the cache what solving a request would do that no Buildfile made; `stopped` is why there is no more of it.
+pub(super) async fn ask(
+    job: &dyn Job,
+    request: SolveRequest,
+    stopped: Diagnostics,
+) -> Result<Foresight, Failure> {
+    let (outlooks, written) = outlooks(job, &[&request]).await?;
+    let planned = Planned { plan: BuildPlan::default(), failures: Vec::new(), stopped };
+    let (effects, exports, causes) = (Vec::new(), request.exports, BTreeMap::new());
+    Ok(Foresight { planned, effects, outlooks, exports, written, causes })
+}
+
+/// Returns what the cache says of requests, one after the other, and the vertices of which something would be written.
+async fn outlooks(
+    job: &dyn Job,
+    requests: &[&SolveRequest],
+) -> Result<(Vec<Outlook>, BTreeSet<Digest>), Failure> {
     let mut written = BTreeSet::new();
-    for request in [&first, &then] {
+    for request in requests {
         for place in request.exports.iter().flat_map(Export::roots) {
             // What cannot be read as a graph fails as it is looked at.
             let graph = request.roots.get(place).and_then(|root| root.definition.graph().ok());
             written.extend(graph.and_then(|graph| graph.root()).map(|edge| edge.vertex));
         }
     }
-    let roots = [first.roots, then.roots].concat();
-    let looked = started.job.look(&roots).await;
+    let roots: Vec<Root> = requests.iter().flat_map(|request| request.roots.clone()).collect();
+    let looked = job.look(&roots).await;
     let outlooks = looked.map_err(|error| {
         let definitions: Vec<_> = roots.into_iter().map(|root| root.definition).collect();
         Failure::several(Failure::of_solve(error, &definitions))
     })?;
-    let exports = [first.exports, then.exports].concat();
-    Ok(Foresight { planned, effects, outlooks, exports, written, causes: BTreeMap::new() })
+    Ok((outlooks, written))
 }
 
 /// Returns the target of a vertex, and what it does.
@@ -273,8 +306,11 @@ pub(super) fn words(fate: &Fate) -> (&'static str, String) {
         Fate::NotNeeded => ("not needed", String::new()),
         Fate::Runs(reason) => ("would run", reason.text.clone()),
         Fate::Unknown { after: Some(after) } => {
-            let (target, what) = divided(after);
-            ("unknown", format!("depends on what comes of `{target}: {what}`"))
+            let after = match divided(after) {
+                (target, what) if target.is_empty() => what,
+                (target, what) => format!("{target}: {what}"),
+            };
+            ("unknown", format!("depends on what comes of `{after}`"))
         }
         Fate::Unknown { after: None } => ("unknown", "the image that it reads is not here".to_owned()),
         Fate::Fails(error) => ("fails", error.to_string()),

@@ -39,6 +39,9 @@ pub(super) enum Settling {
     Later,
 }
 
+/// Changes what the steps of a graph are called.
+pub(super) type Naming = Arc<dyn Fn(&mut Definition) + Send + Sync>;
+
 /// Answers for one build.
 pub(super) struct BuildGateway {
     job: Arc<dyn Job>,
@@ -50,6 +53,8 @@ pub(super) struct BuildGateway {
     pushing: bool,
     /// What images are annotated with.
     annotations: Vec<Annotation>,
+    /// What steps are called, where several builds share the job.
+    naming: Option<Naming>,
     /// Words for what was not run for an answer.
     withheld: Arc<Withheld>,
     course: Mutex<Course>,
@@ -81,6 +86,7 @@ impl BuildGateway {
             settling,
             pushing: false,
             annotations: Vec::new(),
+            naming: None,
             withheld: Arc::default(),
             course: Mutex::default(),
         }
@@ -94,6 +100,11 @@ impl BuildGateway {
     /// Says what images are annotated with.
     pub(super) fn annotating(self, annotations: Vec<Annotation>) -> Self {
         Self { annotations, ..self }
+    }
+
+    /// Says what steps are called.
+    pub(super) fn naming(self, naming: Option<Naming>) -> Self {
+        Self { naming, ..self }
     }
 
     /// Says where words for what is not run go.
@@ -228,7 +239,10 @@ impl Gateway for BuildGateway {
     }
 
     async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
-        let definition = state.marshal(&self.sources).map_err(|error| malformed(&error))?;
+        let mut definition = state.marshal(&self.sources).map_err(|error| malformed(&error))?;
+        if let Some(naming) = &self.naming {
+            naming(&mut definition);
+        }
         let answer = match self.job.query(definition, query).await {
             // What is not answered is the question, whatever of it would be the first to run.
             Err(SolveError::Withheld { vertex, reason, name }) => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::logs;
 use super::past::{self, Past};
-use super::record::document::{Document, RecordStep, Verdict};
+use super::record::document::{Document, OfDockerfile, RecordStep, Verdict};
 use super::table::{table, utc};
 use crate::args::{
     HistoryCommand, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs, HistoryShowArgs, ListFormat, LogsArgs,
@@ -91,10 +91,22 @@ fn found(document: &Document) -> usize {
 
 fn summary(past: &Past) -> Value {
     let Document {
-        command, target, args, workspace, imported, started_unix_ms, duration_ms, outcome, ..
+        command,
+        target,
+        args,
+        workspace,
+        imported,
+        started_unix_ms,
+        duration_ms,
+        outcome,
+        dockerfile,
+        ..
     } = &past.document;
+    let dockerfile =
+        dockerfile.as_ref().map(|of| json!({ "file": of.file, "target": of.target, "context": of.context }));
     json!({
         "id": past.id(), "command": command, "target": target, "args": args, "workspace": workspace,
+        "dockerfile": dockerfile,
         "imported": imported, "started_unix_ms": started_unix_ms, "duration_ms": duration_ms,
         "outcome": outcome, "exit_code": past.document.exit_code, "ran": ran(&past.document),
         "cached": found(&past.document),
@@ -115,6 +127,11 @@ fn show(environment: &Environment, show: &HistoryShowArgs) -> Result<u8, Failure
     line("what", &document.title());
     if !document.args.is_empty() {
         line("args", &document.args.join(", "));
+    }
+    if let Some(OfDockerfile { file, target, context, .. }) = &document.dockerfile {
+        line("file", file);
+        line("stage", target.as_deref().unwrap_or("the last"));
+        line("context", context);
     }
     line("where", document.workspace.as_deref().unwrap_or("another machine, imported"));
     line("began", &format!("{} UTC", began(document)));

@@ -30,11 +30,15 @@ fn list(offers: &Offers, ls: &LsArgs, prefix: &str) -> String {
         (false, false) => describe::lines(targets, prefix, ""),
     };
     let gap = if ls.long { "\n" } else { "" };
-    let mut out = format!("{prefix}+base\n");
+    // A Dockerfile has stages and nothing above them.
+    let is_dockerfile = rb_syntax::dockerfile_of(prefix).is_some();
+    let mut out = if is_dockerfile { String::new() } else { format!("{prefix}+base\n") };
     for part in [(&offers.targets, gap), (&offers.functions, "\n")] {
         let (targets, gap) = part;
         if !targets.is_empty() {
-            out.push_str(gap);
+            if !out.is_empty() {
+                out.push_str(gap);
+            }
             out.push_str(&show(targets));
         }
     }

@@ -4,6 +4,7 @@
 //! a [`Failure`]. **Invariant:** no thread exists before [`workbench`] has entered the runtime.
 
 mod after;
+mod again;
 pub(crate) mod anew;
 mod apart;
 mod artifacts;
@@ -16,6 +17,7 @@ mod completion;
 mod config;
 mod describe;
 mod doc;
+mod docker;
 mod dockerfile;
 mod doctor;
 mod exports;
@@ -24,6 +26,7 @@ mod gateway;
 mod help;
 mod history;
 mod image;
+mod kaniko;
 mod login;
 mod logs;
 mod ls;
@@ -65,37 +68,41 @@ use crate::report::{self, Failure};
 use crate::settings::given::{self, Given, Kind, Lines};
 use crate::settings::{self, Display, ProgressMode, Settings};
 
+/// How things are shown before it is known how.
+const FALLBACK: Display =
+    Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false };
+
 /// Does what argv says and returns the exit code.
 pub(crate) fn main() -> u8 {
     let argv = std::env::args_os().collect::<Vec<_>>();
-    if let Some(code) = apart::serve(&argv).or_else(|| complete::serve(&argv)) {
+    let served = apart::serve(&argv).or_else(|| complete::serve(&argv));
+    if let Some(code) = served.or_else(|| kaniko::serve(&argv)) {
         return code;
     }
-    let argv = args::as_earthly(argv);
+    let argv = match docker::turn(args::as_earthly(argv)) {
+        docker::Turned::Words(argv) => argv,
+        docker::Turned::Done(ended) => return end(ended, FALLBACK),
+    };
     let args = match Args::try_parse_from(&argv) {
-        Ok(args) => args,
+        Ok(args) => args.noting(&argv),
         Err(error) => {
             if let Some(habit) = habit(&error, &argv) {
-                return end(
-                    Err(habit.into()),
-                    Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false },
-                );
+                return end(Err(habit.into()), FALLBACK);
             }
             // Help and version go to stdout, errors to stderr; a reader that went away is no failure.
             let _ignored = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
-    let fallback = Display { mode: ProgressMode::Plain, colours: false, github: false, verbose: false };
     let mut environment = match Environment::read() {
         Ok(environment) => environment,
-        Err(error) => return end(Err(error.into()), fallback),
+        Err(error) => return end(Err(error.into()), FALLBACK),
     };
     start_logs(&environment);
     let typed = options_of(&args).over(args.build.clone());
     let told = match read_env_file(&args, &typed, &mut environment) {
         Ok(told) => told,
-        Err(failure) => return end(Err(failure), fallback),
+        Err(failure) => return end(Err(failure), FALLBACK),
     };
     match settings::display(&typed, &environment) {
         Ok(display) => {
@@ -103,9 +110,9 @@ pub(crate) fn main() -> u8 {
             let mut ended = dispatch(args, &environment);
             if ended.is_err()
                 && anew::is_wanted()
-                && let Ok(args) = Args::try_parse_from(argv)
+                && let Ok(args) = Args::try_parse_from(&argv)
             {
-                ended = dispatch(args, &environment);
+                ended = dispatch(args.noting(&argv), &environment);
             }
             match &ended {
                 Err(failure) if display.github => {
@@ -116,7 +123,7 @@ pub(crate) fn main() -> u8 {
                 _ => end(ended, display),
             }
         }
-        Err(error) => end(Err(error.into()), fallback),
+        Err(error) => end(Err(error.into()), FALLBACK),
     }
 }
 
@@ -163,6 +170,9 @@ fn read_env_file(
         Some(Command::Word(words)) => {
             words.first().is_some_and(|word| TargetCall::is_target(word)) && !TargetCall::asks_for_help(words)
         }
+        // Of a Dockerfile's folder docker reads nothing but the context; `.env` is a program's there.
+        Some(Command::Why(why)) if again::is_of_dockerfile(&why.words) => false,
+        Some(Command::Plan(plan)) if again::is_of_dockerfile(&plan.words) => false,
         Some(
             Command::Run(_)
             | Command::Shell(_)
@@ -173,7 +183,6 @@ fn read_env_file(
             | Command::Solve(_)
             | Command::Config(_),
         ) => true,
-        // Of a Dockerfile's folder docker reads nothing but the context; `.env` is a program's there.
         Some(
             Command::Build(_)
             | Command::Bake(_)
@@ -187,6 +196,7 @@ fn read_env_file(
             | Command::History(_)
             | Command::Login(_)
             | Command::Logout(_)
+            | Command::Docker(_)
             | Command::Doctor(_)
             | Command::Completion(_)
             | Command::Help(_),
@@ -227,6 +237,7 @@ fn settle(
 fn options_of(args: &Args) -> BuildOptions {
     match &args.command {
         Some(Command::Build(build)) => build.display(),
+        Some(Command::Bake(bake)) => bake.options(),
         Some(Command::Run(run)) => run.build.clone(),
         Some(Command::Shell(shell)) => shell.build.clone(),
         Some(Command::Resume(resume)) => resume.build.clone(),
@@ -236,8 +247,7 @@ fn options_of(args: &Args) -> BuildOptions {
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(Command::Image(image)) => image.options(),
         Some(
-            Command::Bake(_)
-            | Command::Ls(_)
+            Command::Ls(_)
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Cache(_)
@@ -246,6 +256,7 @@ fn options_of(args: &Args) -> BuildOptions {
             | Command::History(_)
             | Command::Login(_)
             | Command::Logout(_)
+            | Command::Docker(_)
             | Command::Doctor(_)
             | Command::Config(_)
             | Command::Completion(_)
@@ -314,8 +325,8 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             dockerfile::execute(environment, build, *args)
         }
         Command::Bake(bake) => {
-            refuse_options("bake", &build, &output)?;
-            bake::execute(environment, &bake, settings::display(&build, environment)?)
+            refuse_outputs("bake", &output)?;
+            bake::execute(environment, build, &bake)
         }
         Command::Run(run) => {
             refuse_outputs("run", &output)?;
@@ -330,8 +341,9 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         Command::Resume(resume) => {
             refuse_outputs("resume", &output)?;
             let output = OutputOptions { no_output: resume.no_output, ..output };
-            let settings = settle(&resume.build.clone().over(build), &output, environment)?;
-            resume::execute(&settings, &resume)
+            let options = resume.build.clone().over(build);
+            let settings = settle(&options, &output, environment)?;
+            resume::execute(environment, &options, (&settings, &resume))
         }
         Command::Compile(compile) => {
             refuse_outputs("compile", &output)?;
@@ -380,13 +392,11 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         }
         Command::Why(why) => {
             refuse_outputs("why", &output)?;
-            let settings = settle(&why.build.clone().over(build), &output, environment)?;
-            why::execute(&settings, &why)
+            again::why(environment, *why, build, &output)
         }
         Command::Plan(plan) => {
             refuse_outputs("plan", &output)?;
-            let settings = settle(&plan.build.clone().over(build), &output, environment)?;
-            plan::execute(&settings, &plan)
+            again::plan(environment, *plan, build, &output)
         }
         Command::Login(login) => {
             refuse_options("login", &build, &output)?;
@@ -395,6 +405,10 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         Command::Logout(logout) => {
             refuse_options("logout", &build, &output)?;
             login::logout(environment, &logout, settings::display(&build, environment)?)
+        }
+        Command::Docker(command) => {
+            refuse_options("docker", &build, &output)?;
+            docker::execute(&command)
         }
         Command::Doctor(doctor) => {
             refuse_options("doctor", &build, &output)?;

@@ -18,6 +18,9 @@ const ID_DIGITS: usize = 10;
 /// So few digits may stand for an id.
 const FEWEST_DIGITS: usize = 3;
 
+/// What the names of builds of Dockerfiles begin with, so that they are no names of targets.
+pub(super) const DOCKERFILE: &str = "dockerfile:";
+
 /// A record and where it lies.
 #[derive(Debug, Clone)]
 pub(super) struct Past {
@@ -93,6 +96,10 @@ impl Past {
 
     fn way(&self, workspace: &Path) -> Option<Way> {
         let own = Path::new(self.document.workspace.as_deref().filter(|_| !self.document.imported)?);
+        if self.document.dockerfile.is_some() && own != workspace {
+            // Its names are those of its own context.
+            return None;
+        }
         let text = |path: &Path| path.to_str().map(ToOwned::to_owned);
         match own.strip_prefix(workspace) {
             Ok(below) => text(below).map(Way::Below),
@@ -115,6 +122,13 @@ impl Way {
     fn moved(&self, label: &str) -> String {
         let same = || label.to_owned();
         let Some((folder, name)) = label.split_once('+') else { return same() };
+        // What is called `.` before a Dockerfile's colon is nothing before a plus.
+        let (folder, file) = match rb_syntax::dockerfile_of(folder) {
+            Some((folder, file)) => {
+                (folder.strip_prefix('.').filter(|rest| rest.is_empty()).unwrap_or(folder), Some(file))
+            }
+            None => (folder, None),
+        };
         let dir = match folder.strip_prefix("./") {
             Some(dir) => dir,
             None if folder.is_empty() || folder.starts_with("..") => folder,
@@ -130,6 +144,7 @@ impl Way {
                 Some(_) | None => path.split('/').fold(local(""), |project, _| project.join("..")).join(dir),
             },
         };
+        let project = file.map_or_else(|| project.clone(), |file| project.with_dockerfile(file));
         format!("{project}+{name}")
     }
 }
@@ -161,6 +176,19 @@ pub(super) fn of_workspace<'a>(
     let found =
         read.filter(move |past| (past.is_near(workspace) || may_be(past)) && past.came_to_something());
     Ok(found.map(move |past| past.seen_from(workspace)))
+}
+
+/// Finds the last build that was begun in a folder: of targets whose workspace holds it, or of a Dockerfile by somebody who was
+/// there.
+pub(super) fn last_in(root: &Path, folder: &Path) -> Result<Option<Past>, Failure> {
+    let is_here = |Document { command, workspace, dockerfile, imported, .. }: &Document| {
+        let in_workspace = || workspace.as_ref().is_some_and(|own| folder.starts_with(own));
+        let was_here =
+            dockerfile.as_ref().map(|of| of.folder.as_deref().is_some_and(|own| folder == Path::new(own)));
+        command == "build" && !imported && was_here.unwrap_or_else(in_workspace)
+    };
+    let mut read = files(root)?.into_iter().filter_map(|file| Past::read(root, &file));
+    Ok(read.find(|past| is_here(&past.document) && past.came_to_something()))
 }
 
 /// Finds the record that a word names: `@1` or `^0` is the last, others are beginnings of ids.
@@ -237,6 +265,8 @@ mod tests {
             ("/w", "/w/svc/b", "./svc2+a", Some("../../svc2+a")),
             ("/w", "/w/svc", "+a", Some("..+a")),
             ("/w", "/w/svc", "example.com/x/y+a", Some("example.com/x/y+a")),
+            ("/w/svc", "/w", ".:Dockerfile+a", Some("./svc:Dockerfile+a")),
+            ("/w", "/w/svc", "./svc:Dockerfile+a --X=1", Some(".:Dockerfile+a --X=1")),
             ("/w", "/w/svc", "no target", Some("no target")),
             ("/w/a", "/w/b", "+a", None),
             ("/w/a", "/w/ab", "+a", None),

@@ -12,17 +12,19 @@ mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use rb_api::{Course, Fate, Miss, Outlook};
 use rb_oci::Digest;
 
 use super::build::Build;
-use super::foresight::{self, Foresight};
+use super::foresight::{self, Foresight, Heard};
 use super::gateway::Settling;
 use super::record::Asked;
 use super::record::document::Document;
 use super::targets::Order;
 use super::why::{self, Cause};
+use super::{again, dockerfile};
 use crate::args::{CourseOptions, OutputOptions, PlanArgs, TargetCall};
 use crate::habits::refuse_option;
 use crate::report::{self, Failure};
@@ -80,8 +82,7 @@ pub(super) fn execute(settings: &Settings, plan: &PlanArgs) -> Result<u8, Failur
     refuse_option("plan", &plan.words)?;
     let calls = plan.calls()?;
     if let Some(call) = calls.iter().find(|call| !TargetCall::is_target(call.word.as_ref())) {
-        let help = format!("targets are written with a `+`: `rb plan +{}`", call.word);
-        return Err(Failure::input(format!("`{}` is not a target", call.word), Some(help)));
+        return Err(again::no_target("plan", &call.word, &settings.cwd));
     }
     let order = Order {
         settings,
@@ -93,16 +94,32 @@ pub(super) fn execute(settings: &Settings, plan: &PlanArgs) -> Result<u8, Failur
     };
     let build = Build::find(settings, &calls)?.on_course(Course::Look);
     let (mut seen, heard) = foresight::look(&order, &build, Asked::of_targets("plan", &calls))?;
-    seen.explain(&order, &build, &heard)?;
-    let (document, _) = &heard;
+    seen.explain(&settings.state_directory, build.root(), &build.names(), &heard)?;
+    tell(settings, build.root(), (seen, &heard), plan.json)
+}
+
+/// Looks at the build of a Dockerfile, and prints what was seen.
+pub(super) fn of_dockerfile(order: &dockerfile::Order, as_json: bool) -> Result<u8, Failure> {
+    let (seen, heard) = dockerfile::look(order, "plan")?;
+    tell(order.settings(), order.workspace(), (seen, &heard), as_json)
+}
+
+/// Prints what was seen.
+fn tell(
+    settings: &Settings,
+    workspace: &Path,
+    (seen, heard): (Foresight, &Heard),
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let (document, _) = heard;
     let coming: BTreeSet<Digest> = coming(&seen.outlooks).map(|outlook| outlook.vertex).collect();
     let is_coming = |at: &usize| coming.contains(&document.steps[*at].vertex);
     let places: Vec<usize> = (0..document.steps.len()).filter(is_coming).collect();
-    let times = Times::read(&settings.state_directory, build.root(), document, &places)?;
+    let times = Times::read(&settings.state_directory, workspace, document, &places)?;
     let Foresight { outlooks, written, causes, .. } = &seen;
     let heard = Known { document, took: &times.of(document), causes, written };
     let made = Plan::of(outlooks, &heard, settings.jobs);
-    let text = match plan.json {
+    let text = match as_json {
         true => format!("{:#}\n", show::as_json(&made, &seen)),
         false => show::as_text(&made, &seen.stops(), &seen.outputs(&settings.cwd)),
     };

@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::args::TargetCall;
 use crate::report::Failure;
-use document::{Document, FORMAT};
+use document::{Document, FORMAT, OfDockerfile};
 use files::Files;
 use heard::{Heard, cut, lock, milliseconds};
 pub(super) use heard::{Listener, Lists};
@@ -39,13 +39,14 @@ pub(super) struct Asked {
     args: Vec<String>,
     /// The targets that are named, as steps have them.
     targets: Vec<String>,
+    dockerfile: Option<OfDockerfile>,
 }
 
 impl Asked {
     /// A command on a target.
     pub(super) fn of_target(command: &'static str, call: &TargetCall) -> Self {
         let args = call.args.keys().cloned().collect();
-        Self { command, target: call.word.clone(), args, targets: Vec::new() }
+        Self { command, target: call.word.clone(), args, targets: Vec::new(), dockerfile: None }
     }
 
     /// A command on targets.
@@ -53,17 +54,22 @@ impl Asked {
         let words: Vec<&str> = calls.iter().map(|call| call.word.as_str()).collect();
         let names: BTreeSet<&String> = calls.iter().flat_map(|call| call.args.keys()).collect();
         let args = names.into_iter().cloned().collect();
-        Self { command, target: cut(&words.join(" ")), args, targets: Vec::new() }
+        Self { command, target: cut(&words.join(" ")), args, targets: Vec::new(), dockerfile: None }
     }
 
     /// A command on something else.
     pub(super) fn of(command: &'static str, what: impl Into<String>) -> Self {
-        Self { command, target: what.into(), args: Vec::new(), targets: Vec::new() }
+        Self { command, target: what.into(), args: Vec::new(), targets: Vec::new(), dockerfile: None }
     }
 
     /// Says which targets these are, as steps have them.
     pub(super) fn naming(self, targets: Vec<String>) -> Self {
         Self { targets, ..self }
+    }
+
+    /// Says of which Dockerfile it is, and the names of the arguments that it is given.
+    pub(super) fn of_dockerfile(self, dockerfile: OfDockerfile, args: Vec<String>) -> Self {
+        Self { dockerfile: Some(dockerfile), args, ..self }
     }
 
     /// Whether it runs what a build file says, or a program.
@@ -190,6 +196,7 @@ impl Recorder {
             args: self.asked.args.clone(),
             targets: self.asked.targets.clone(),
             workspace: self.workspace.as_ref().map(|root| root.to_string_lossy().into_owned()),
+            dockerfile: self.asked.dockerfile.clone(),
             started_unix_ms: milliseconds(self.started),
             duration_ms: milliseconds(self.began.elapsed()),
             outcome: outcome.to_owned(),

@@ -10,16 +10,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rb_engine::{FailedStep, LocalEngine, ResumeRequest};
 use serde::{Deserialize, Serialize};
 
 use super::gateway::Settling;
 use super::record::Asked;
-use super::shell;
 use super::targets::{self, Order};
 use super::workbench::Workbench;
-use crate::args::{CourseOptions, OutputOptions, ResumeArgs, TargetCall, texts};
+use super::{dockerfile, shell};
+use crate::args::{
+    BuildOptions, CourseOptions, DockerfileArgs, OutputOptions, ResumeArgs, TargetCall, texts,
+};
+use crate::environment::Environment;
 use crate::habits::refuse_option;
 use crate::progress::{clean, terminal_columns};
 use crate::report::{self, Failure};
@@ -27,7 +31,12 @@ use crate::settings::{Settings, check_platform};
 use crate::world::wanted;
 
 /// Goes on, and returns the exit code: that of the build.
-pub(super) fn execute(settings: &Settings, resume: &ResumeArgs) -> Result<u8, Failure> {
+pub(super) fn execute(
+    environment: &Environment,
+    outer: &BuildOptions,
+    (settings, resume): (&Settings, &ResumeArgs),
+) -> Result<u8, Failure> {
+    let start = Instant::now();
     refuse_option("resume", resume.words.get(..1).filter(|words| words[0] != "--").unwrap_or_default())?;
     settings.platforms.iter().try_for_each(check_platform)?;
     let typed = Typed::read(&resume.words)?;
@@ -42,11 +51,24 @@ pub(super) fn execute(settings: &Settings, resume: &ResumeArgs) -> Result<u8, Fa
     // Any target of the folder says where the workspace is.
     let root = wanted(&settings.cwd, &["+resume"]).ok().map(|(root, _)| root);
     let bench = Workbench::open(settings, Asked::of("resume", typed.title()), root.as_deref())?;
-    let (ids, calls) = match found(&bench.engine, &typed, &settings.cwd) {
+    let (ids, meant) = match found(&bench.engine, &typed, &settings.cwd) {
         Ok(found) => found,
         Err(failure) => {
             bench.close();
             return Err(failure);
+        }
+    };
+    let request = ResumeRequest { ids, command: typed.command, images: resume.with_images };
+    let calls = match meant {
+        Meant::Targets(calls) => calls,
+        Meant::Dockerfile(words) => {
+            let wanted = Wanted { words, no_output: settings.no_output, interactive: resume.interactive };
+            let engine = Arc::clone(&bench.engine);
+            let code = of_dockerfile(environment, outer, (settings, wanted), (bench, &request), start)?;
+            if code == 0 {
+                tell(settings, &engine, "rb build");
+            }
+            return Ok(code);
         }
     };
     let order = Order {
@@ -61,7 +83,6 @@ pub(super) fn execute(settings: &Settings, resume: &ResumeArgs) -> Result<u8, Fa
         settling: if settings.no_output { Settling::Make } else { Settling::Write },
         choose: &|_, _, _, _| Ok(()),
     };
-    let request = ResumeRequest { ids, command: typed.command, images: resume.with_images };
     let begun = bench.engine.resume(&request).map_err(Failure::from).and_then(|()| targets::find(&order));
     let build = match begun {
         Ok(build) => build,
@@ -74,13 +95,62 @@ pub(super) fn execute(settings: &Settings, resume: &ResumeArgs) -> Result<u8, Fa
     let code = targets::carry_out_on(&order, &build, bench)?;
     // After a failure, and its shell, nothing was made.
     if code == 0 {
-        tell(settings, &engine, &calls);
+        tell(settings, &engine, &format!("rb {}", TargetCall::title(&calls)));
     }
     Ok(code)
 }
 
-/// Says what was not built from the beginning.
-fn tell(settings: &Settings, engine: &LocalEngine, calls: &[TargetCall]) {
+/// How the build of a Dockerfile is done again.
+struct Wanted {
+    /// What stood behind `rb build`.
+    words: Vec<String>,
+    no_output: bool,
+    interactive: bool,
+}
+
+/// Builds a Dockerfile again.
+fn of_dockerfile(
+    environment: &Environment,
+    outer: &BuildOptions,
+    (settings, wanted): (&Settings, Wanted),
+    (bench, request): (Workbench, &ResumeRequest),
+    start: Instant,
+) -> Result<u8, Failure> {
+    let Wanted { words, no_output, interactive } = wanted;
+    let ready = || -> Result<dockerfile::Order, Failure> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let args = DockerfileArgs::read(&words)?;
+        if args.reads_stdin() {
+            let help = "keep it in a file: `rb build -f FILE DIR`";
+            return Err(Failure::input("the step failed in a build that read stdin", Some(help.to_owned())));
+        }
+        let order = dockerfile::Order::read(environment, outer.clone(), args)?;
+        let (order, left_out) = order.resumed(!no_output, request.images, interactive);
+        if left_out {
+            let what = "no image is written, as it is not built from the beginning; --with-images writes it";
+            report::tell(&report::warning(what, settings.display, terminal_columns()));
+        }
+        if order.settings().steps != settings.steps {
+            let help =
+                "give the options of that build that say how steps run once more, as `rb resume --memory 2g`";
+            let message = "steps of that build ran with limits, and `rb resume` was given others";
+            return Err(Failure::input(message, Some(help.to_owned())));
+        }
+        dockerfile::check(&order)?;
+        bench.engine.resume(request)?;
+        Ok(order)
+    };
+    match ready() {
+        Ok(order) => dockerfile::make_on(&order, bench, start),
+        Err(failure) => {
+            bench.close();
+            Err(failure)
+        }
+    }
+}
+
+/// Says what was not built from the beginning; `clean` is what builds it so.
+fn tell(settings: &Settings, engine: &LocalEngine, clean_build: &str) {
     let say = |what: &str| report::tell(&report::warning(what, settings.display, terminal_columns()));
     let resumed = engine.resumed();
     if resumed.is_empty() {
@@ -89,9 +159,9 @@ fn tell(settings: &Settings, engine: &LocalEngine, calls: &[TargetCall]) {
         );
     }
     for step in resumed {
-        let (name, target) = (clean(&step.name, false), TargetCall::title(calls));
+        let name = clean(&step.name, false);
         say(&format!(
-            "made by resuming: {name}; what this build wrote of it is kept as no result, the next `rb {target}` runs it clean"
+            "made by resuming: {name}; what this build wrote of it is kept as no result, the next `{clean_build}` runs it clean"
         ));
     }
 }
@@ -140,7 +210,19 @@ impl Typed {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Again {
     folder: String,
+    #[serde(default)]
     calls: Vec<Call>,
+    /// What stood behind `rb build`, of a Dockerfile's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    words: Vec<String>,
+}
+
+/// What is built again.
+#[derive(Debug, PartialEq, Eq)]
+enum Meant {
+    Targets(Vec<TargetCall>),
+    /// The words behind `rb build`.
+    Dockerfile(Vec<String>),
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,13 +234,20 @@ struct Call {
 /// Returns what a step that fails keeps of the build that it is in: the folder, and the targets with their arguments.
 pub(super) fn asked(folder: &Path, calls: &[TargetCall]) -> String {
     let call = |TargetCall { word, args }: &TargetCall| Call { word: word.clone(), args: args.clone() };
-    let again =
-        Again { folder: folder.to_string_lossy().into_owned(), calls: calls.iter().map(call).collect() };
+    let folder = folder.to_string_lossy().into_owned();
+    let again = Again { folder, calls: calls.iter().map(call).collect(), words: Vec::new() };
+    serde_json::to_string(&again).expect("plain data serialises")
+}
+
+/// Returns what a step that fails keeps of the build of a Dockerfile: the folder, and what stood behind `rb build`.
+pub(super) fn asked_of_dockerfile(folder: &Path, words: &[String]) -> String {
+    let folder = folder.to_string_lossy().into_owned();
+    let again = Again { folder, calls: Vec::new(), words: words.to_vec() };
     serde_json::to_string(&again).expect("plain data serialises")
 }
 
 /// Finds the failed steps that are meant, and the targets to build.
-fn found(engine: &LocalEngine, typed: &Typed, folder: &Path) -> Result<(Vec<u64>, Vec<TargetCall>), Failure> {
+fn found(engine: &LocalEngine, typed: &Typed, folder: &Path) -> Result<(Vec<u64>, Meant), Failure> {
     let kept = engine.failed_steps()?;
     let steps: Vec<&FailedStep> = if typed.ids.is_empty() {
         let Some(last) = kept.first() else {
@@ -178,23 +267,26 @@ fn found(engine: &LocalEngine, typed: &Typed, folder: &Path) -> Result<(Vec<u64>
     };
     let ids = steps.iter().map(|step| step.id).collect();
     if !typed.calls.is_empty() {
-        return Ok((ids, typed.calls.clone()));
+        return Ok((ids, Meant::Targets(typed.calls.clone())));
     }
-    again(&steps, folder).map(|calls| (ids, calls))
+    again(&steps, folder).map(|meant| (ids, meant))
 }
 
-/// Returns the targets of the build in which steps failed.
-fn again(steps: &[&FailedStep], folder: &Path) -> Result<Vec<TargetCall>, Failure> {
+/// Returns what was built when steps failed.
+fn again(steps: &[&FailedStep], folder: &Path) -> Result<Meant, Failure> {
     let refused = |message: String, help: String| Err(Failure::input(message, Some(help)));
-    let Some(step) = steps.first() else { return Ok(Vec::new()) };
+    let Some(step) = steps.first() else { return Ok(Meant::Targets(Vec::new())) };
     let named = format!("name the target: `rb resume {} +TARGET`", step.id);
     if let Some(other) = steps.iter().find(|other| other.build != step.build) {
         return refused(format!("steps {} and {} failed in different builds", step.id, other.id), named);
     }
     let again = step.build.as_ref().and_then(|build| serde_json::from_str::<Again>(&build.asked).ok());
-    let Some(Again { folder: then, calls }) = again else {
+    let Some(Again { folder: then, calls, words }) = again.filter(Again::is_written) else {
         return refused(
-            format!("step {} did not fail in a build of targets that are written", step.id),
+            format!(
+                "step {} did not fail in a build of targets or of a Dockerfile that are written",
+                step.id
+            ),
             named,
         );
     };
@@ -202,7 +294,17 @@ fn again(steps: &[&FailedStep], folder: &Path) -> Result<Vec<TargetCall>, Failur
         let message = format!("step {} failed in a build in {}", step.id, clean(&then, false));
         return refused(message, format!("go there, or {named}"));
     }
-    Ok(calls.into_iter().map(|Call { word, args }| TargetCall { word, args }).collect())
+    if !words.is_empty() {
+        return Ok(Meant::Dockerfile(words));
+    }
+    Ok(Meant::Targets(calls.into_iter().map(|Call { word, args }| TargetCall { word, args }).collect()))
+}
+
+impl Again {
+    /// Tells whether it can be asked for once more.
+    fn is_written(&self) -> bool {
+        !self.calls.is_empty() || !self.words.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +348,12 @@ mod tests {
         let args = BTreeMap::from([("V".to_owned(), "2".to_owned())]);
         let calls = [TargetCall { word: "+a".to_owned(), args }];
         let plain = step(2, &asked(Path::new("/there"), &calls));
-        assert_eq!(again(&[&plain], Path::new("/there")).ok().as_deref(), Some(&calls[..]));
+        let meant = |step: &FailedStep| again(&[step], Path::new("/there")).ok();
+        assert_eq!(meant(&plain), Some(Meant::Targets(calls.to_vec())));
+        let words = ["-t".to_owned(), "a".to_owned(), ".".to_owned()];
+        let dockerfile = step(3, &asked_of_dockerfile(Path::new("/there"), &words));
+        assert_eq!(meant(&dockerfile), Some(Meant::Dockerfile(words.to_vec())));
+        assert_eq!(meant(&step(4, &asked_of_dockerfile(Path::new("/there"), &[]))), None);
         assert!(said(&[&plain], "/elsewhere").contains("in /there"));
         assert!(said(&[&plain, &step(1, "other")], "/there").contains("different builds"));
         assert!(said(&[&step(1, "other")], "/there").contains("step 1 did not fail"));

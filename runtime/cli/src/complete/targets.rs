@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rb_buildfile::{ArgSummary, TargetSummary, summarise};
+use rb_buildfile::{ArgSummary, TargetSummary, summarise, summarise_dockerfile};
 
 use super::{Answer, Candidate, Shell};
-use crate::world::{BUILDFILE_NAMES, DiskWorkspace, Place};
+use crate::world::{BUILDFILE_NAMES, DiskWorkspace, Place, dockerfile_in};
 
 /// As many folders are looked into at most.
 const MOST_FOLDERS: usize = 2000;
@@ -35,8 +35,14 @@ impl Tree<'_> {
     /// Returns what the build file of `DIR` in `DIR+target` offers: targets, then functions.
     fn offers(&self, dir: &str) -> (Vec<TargetSummary>, Vec<TargetSummary>) {
         let read = || {
-            let place = Place::of_dir(self.cwd, &self.expanded(dir)).ok()?;
+            let dir = self.expanded(dir);
+            let (folder, file) = dockerfile_in(self.cwd, &dir).unzip();
+            let place = Place::of_dir(self.cwd, folder.unwrap_or(&dir)).ok()?;
             let workspace = DiskWorkspace::new(place.root, self.cwd.to_owned());
+            if let Some(file) = file {
+                let file = workspace.read_buildfile(&place.project.with_dockerfile(file)).ok()?;
+                return Some((summarise_dockerfile(&file), Vec::new()));
+            }
             let file = workspace.read_buildfile(&place.project).ok()?;
             Some(summarise(&rb_syntax::parse(&file).buildfile))
         };

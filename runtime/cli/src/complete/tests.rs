@@ -92,6 +92,19 @@ fn targets_are_found_as_rb_finds_them() {
 }
 
 #[test]
+fn stages_stand_behind_their_dockerfile() {
+    let dir = tree();
+    let text = "ARG MODE=fast\nFROM scratch AS build\nFROM build\n";
+    fs::write(dir.path().join("svc/api/Dockerfile"), text).expect("writes");
+    let told = |words: &[&str]| told_in(&at(&dir, ""), Shell::Bash, words);
+    let both = "./svc/api:Dockerfile+build ./svc/api:Dockerfile+default";
+    assert_eq!(told(&["./svc/api:Dockerfile+"]), both);
+    assert_eq!(told(&["./svc/api:Dockerfile+b"]), "./svc/api:Dockerfile+build");
+    assert!(told(&["./svc/api:Dockerfile+build", "--"]).contains("--MODE="), "no argument");
+    assert_eq!(told(&["./svc/api:web.Dockerfile+"]), "");
+}
+
+#[test]
 fn folders_lead_to_build_files() {
     let dir = tree();
     let environment = at(&dir, "");

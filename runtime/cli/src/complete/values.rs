@@ -306,6 +306,8 @@ mod tests {
         "resource",
         "cache_from",
         "cache_to",
+        "retry",
+        "retry_delay",
         // Of bake files.
         "list",
         "set",

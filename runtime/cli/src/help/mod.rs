@@ -9,6 +9,7 @@ mod language;
 mod man;
 mod tables;
 
+use crate::args::kaniko;
 use crate::environment::VARIABLES;
 use crate::settings::keys;
 
@@ -81,6 +82,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         about: "Names of images, logins, mirrors, proxies",
         text: Text::Written(include_str!("topics/registries.txt")),
     },
+    Topic { name: "kaniko", about: "What becomes of kaniko's flags", text: Text::Made(kaniko::help) },
     Topic {
         name: "config",
         about: "config.toml: where it lies, and its keys",

@@ -30,7 +30,7 @@ use screen::Screen;
 
 pub(crate) use screen::tell;
 pub(crate) use text::{
-    Lines, bare_target, clean, fill, fit, human_bytes, human_duration, human_memory, overwritten,
+    Lines, bare_target, clean, divided, fill, fit, human_bytes, human_duration, human_memory, overwritten,
 };
 
 /// Time between two frames of the live view.

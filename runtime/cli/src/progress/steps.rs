@@ -230,7 +230,8 @@ fn parts(name: &str) -> (&str, &str) {
         let end = name.strip_prefix('[')?.find("] ")? + 2;
         Some((name.get(..end)?, name.get(end + 1..)?))
     };
-    name.split_once(" | ").or_else(bracketed).unwrap_or(("", name))
+    // What runs in a Dockerfile may have a ` | `, too.
+    bracketed().or_else(|| name.split_once(" | ")).unwrap_or(("", name))
 }
 
 /// Says by which key a result was found.
@@ -252,6 +253,7 @@ mod tests {
             ("+app --A=1 | RUN make", ("+app --A=1", "RUN make")),
             ("[build 2/5] RUN [ -e x ]", ("[build 2/5]", "RUN [ -e x ]")),
             ("[linux/arm64 stage-1 1/1] COPY a /", ("[linux/arm64 stage-1 1/1]", "COPY a /")),
+            ("[1/2] RUN a | b", ("[1/2]", "RUN a | b")),
             ("[half", ("", "[half")),
             ("look up alpine", ("", "look up alpine")),
         ] {

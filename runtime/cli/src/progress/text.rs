@@ -220,8 +220,27 @@ fn in_units(bytes: u64, base: f64, units: [&str; 5]) -> String {
     format!("{value:.1} {}", units.get(unit).copied().unwrap_or_default())
 }
 
-/// Returns a target without its arguments. Folders may have spaces in their names.
+/// Splits the name of a step into the target it is of, or the stage, and what it does: `+app --A=1 | RUN make` at its ` | `; of
+/// a Dockerfile's `[linux/arm64 build 2/5] RUN make` the stage is `[linux/arm64 build`, so that it is no target's name and has no
+/// number: steps are the same ones where one more stands above them. The first is "" where there is none.
+pub(crate) fn divided(name: &str) -> (&str, &str) {
+    of_stage(name).or_else(|| name.split_once(" | ")).unwrap_or(("", name))
+}
+
+fn of_stage(name: &str) -> Option<(&str, &str)> {
+    let (before, what) = name.strip_prefix('[').and_then(|_| name.split_once("] "))?;
+    let number = before.rsplit([' ', '[']).next()?;
+    let (at, all) = number.split_once('/')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stage = before.strip_suffix(number)?.trim_end();
+    (is_number(at) && is_number(all)).then_some((stage, what))
+}
+
+/// Returns a target without its arguments. Folders may have spaces in their names; a stage of a Dockerfile has no arguments.
 pub(crate) fn bare_target(label: &str) -> &str {
+    if label.starts_with('[') {
+        return label;
+    }
     let name = label.find('+').unwrap_or(0);
     let end = label.get(name..).and_then(|rest| rest.find(' '));
     end.and_then(|end| label.get(..name + end)).unwrap_or(label)
@@ -242,6 +261,26 @@ mod tests {
         ] {
             assert_eq!(bare_target(label), bare);
         }
+    }
+
+    #[test]
+    fn names_of_steps_have_a_target_or_a_stage() {
+        for (name, expected) in [
+            ("+app --A=1 | RUN make", ("+app --A=1", "RUN make")),
+            ("[build 2/5] RUN [ -e x ] | y", ("[build", "RUN [ -e x ] | y")),
+            ("[build 12/15] COPY a b", ("[build", "COPY a b")),
+            ("[build  2/15] COPY a b", ("[build", "COPY a b")),
+            ("[linux/arm64 stage-1 1/1] COPY a /", ("[linux/arm64 stage-1", "COPY a /")),
+            ("[2/5] RUN x", ("[", "RUN x")),
+            ("[internal] load build context", ("", "[internal] load build context")),
+            ("[context base] OCI load", ("", "[context base] OCI load")),
+            ("[a/b] x", ("", "[a/b] x")),
+            ("[half", ("", "[half")),
+            ("look up alpine", ("", "look up alpine")),
+        ] {
+            assert_eq!(divided(name), expected);
+        }
+        assert_eq!(bare_target("[linux/arm64 build"), "[linux/arm64 build");
     }
 
     fn lines(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {

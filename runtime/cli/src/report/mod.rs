@@ -262,7 +262,7 @@ fn step_name(name: &str, columns: usize) -> String {
     // What stands in backquotes is not broken, so on a narrow terminal it is shorter.
     let most =
         |before: usize| if columns < fancy::WIDE { columns.saturating_sub(before + 16).max(16) } else { 60 };
-    match clean(name, false).split_once(" | ") {
+    match place::of_target(&clean(name, false)) {
         Some((target, what)) => format!("{target}: `{}`", fit(what, most(target.chars().count()).min(60))),
         None => format!("`{}`", fit(name, most(0).min(60))),
     }

@@ -92,7 +92,7 @@ pub(super) fn builders(
     let SolveError::Vertex { vertex, name, .. } = error else { return Vec::new() };
     let callers = callers(vertex, definitions);
     let outermost = callers.last().and_then(|line| line.strip_prefix("called from "));
-    let own = name.split_once(" | ").map_or("", |(target, _)| target);
+    let own = of_target(name).map_or("", |(target, _)| target);
     let mut at = outermost.unwrap_or(own);
     let mut lines = Vec::new();
     while let Some(caller) = by.get(at).filter(|_| lines.len() < MOST) {
@@ -100,6 +100,11 @@ pub(super) fn builders(
         at = caller;
     }
     lines
+}
+
+/// Splits `+app | RUN make` into the target and what is done; the `[stage 2/5]` of a Dockerfile is no target.
+pub(super) fn of_target(name: &str) -> Option<(&str, &str)> {
+    name.split_once(" | ").filter(|_| !name.starts_with('['))
 }
 
 fn way(graph: &Graph, vertex: &Digest) -> Option<Vec<String>> {
@@ -113,7 +118,7 @@ fn way(graph: &Graph, vertex: &Digest) -> Option<Vec<String>> {
     }
     let target = |digest: &Digest| -> Option<String> {
         let name = graph.meta(digest).name()?;
-        Some(clean(name.split_once(" | ")?.0, false))
+        Some(clean(of_target(name)?.0, false))
     };
     let mut last = target(vertex)?;
     let mut lines = Vec::new();
@@ -141,6 +146,13 @@ fn offset(text: &str, position: Position) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_of_a_dockerfile_names_no_target() {
+        assert_eq!(of_target("+app | RUN a | b"), Some(("+app", "RUN a | b")));
+        assert_eq!(of_target("[app 2/5] RUN a | b"), None);
+        assert_eq!(of_target("look up alpine"), None);
+    }
 
     #[test]
     fn positions_count_lines_from_one_and_characters_from_zero() {

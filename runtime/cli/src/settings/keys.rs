@@ -50,7 +50,7 @@ pub(crate) const KEYS: &[Key] = &[
         table: "",
         name: "jobs",
         kind: "number, at least 1",
-        default: "one per processor",
+        default: "one per processor, at least 8",
         meaning: "steps that may run at once",
         variable: Some("RB_JOBS"),
         option: Some("--jobs"),

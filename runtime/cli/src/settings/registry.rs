@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rb_registry::{HostOptions, Proxies, RegistryOptions};
 
@@ -25,17 +26,26 @@ pub(crate) struct RegistrySettings {
     pub(crate) docker_config: Option<PathBuf>,
     /// Files of podman, read where docker's says nothing.
     pub(crate) podman_auth_files: Vec<PathBuf>,
+    /// How often something is tried, and the first pause; none leaves it to the client.
+    pub(crate) tries: Option<u32>,
+    pub(crate) first_pause: Option<Duration>,
 }
 
 impl RegistrySettings {
     /// Returns what a client of registries is told.
     pub(crate) fn options(&self) -> RegistryOptions {
-        RegistryOptions {
+        let mut options = RegistryOptions {
             hosts: self.hosts.clone(),
             proxies: self.proxies.clone(),
             ca_files: self.ca_files.clone(),
             ..RegistryOptions::default()
+        };
+        let limits = &mut options.limits;
+        limits.tries = self.tries.unwrap_or(limits.tries);
+        if let Some(pause) = self.first_pause {
+            (limits.first_pause, limits.longest_pause) = (pause, limits.longest_pause.max(pause));
         }
+        options
     }
 }
 
@@ -58,6 +68,8 @@ pub(super) fn settle(config: &Config, environment: &Environment) -> RegistrySett
         ca_files: config.network.ca.clone().unwrap_or_default(),
         docker_config: docker_config(environment),
         podman_auth_files: podman_auth_files(environment),
+        tries: None,
+        first_pause: None,
     }
 }
 

@@ -89,6 +89,16 @@ impl DiskWorkspace {
         if let Some(file) = self.buildfiles.lock().expect("no holder of this lock panics").get(project) {
             return Ok(Arc::clone(file));
         }
+        if let Some(file) = project.dockerfile() {
+            let path = self.place(project, file)?;
+            let bytes = self.read_path(&path).map_err(|error| match error {
+                WorldError::NotFound { what, help } => {
+                    WorldError::NotFound { what: format!("a file {what}"), help }
+                }
+                other => other,
+            })?;
+            return self.keep_buildfile(project, self.shown(&path), bytes);
+        }
         let folder = self.place(project, "")?;
         let Some(path) = BUILDFILE_NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file())
         else {
@@ -106,6 +116,10 @@ impl DiskWorkspace {
     async fn read_buildfile_elsewhere(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
         if let Some(file) = self.buildfiles.lock().expect("no holder of this lock panics").get(project) {
             return Ok(Arc::clone(file));
+        }
+        if let Some(file) = project.dockerfile() {
+            let bytes = self.elsewhere.read(project, file, READ_LIMIT_BYTES).await?;
+            return self.keep_buildfile(project, format!("{}:{file}", project.folder()), bytes);
         }
         for name in BUILDFILE_NAMES {
             match self.elsewhere.read(project, name, READ_LIMIT_BYTES).await {
@@ -148,7 +162,10 @@ impl DiskWorkspace {
             .map(|near| format!("there is `{near}`: rename it to `Buildfile`"));
         let dockerfile = files()
             .any(|entry| entry.name == "Dockerfile")
-            .then(|| "there is a Dockerfile, which rb does not build yet".to_owned());
+            .then(|| {
+                let shown = self.shown(folder);
+                format!("there is a Dockerfile: `rb build {shown}` builds it, and `rb {shown}:Dockerfile+STAGE` a stage of it")
+            });
         let searched = format!("looked for {}", BUILDFILE_NAMES.join(", "));
         WorldError::NotFound {
             what: match shown.as_str() {
@@ -234,10 +251,14 @@ impl DiskWorkspace {
 
 #[async_trait]
 impl Workspace for DiskWorkspace {
+    fn sources(&self) -> &SourceMap {
+        &self.sources
+    }
+
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
-        match project {
-            ProjectRef::Local { .. } => self.read_buildfile(project),
-            ProjectRef::Remote { .. } => self.read_buildfile_elsewhere(project).await,
+        match project.repository() {
+            None => self.read_buildfile(project),
+            Some(_) => self.read_buildfile_elsewhere(project).await,
         }
     }
 
@@ -250,9 +271,9 @@ impl Workspace for DiskWorkspace {
     }
 
     async fn read(&self, project: &ProjectRef, path: &str) -> Result<Vec<u8>, WorldError> {
-        match project {
-            ProjectRef::Local { .. } => self.read_path(&self.place(project, path)?),
-            ProjectRef::Remote { .. } => self.elsewhere.read(project, path, READ_LIMIT_BYTES).await,
+        match project.repository() {
+            None => self.read_path(&self.place(project, path)?),
+            Some(_) => self.elsewhere.read(project, path, READ_LIMIT_BYTES).await,
         }
     }
 

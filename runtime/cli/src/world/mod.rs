@@ -32,7 +32,7 @@ pub(crate) use host::Host;
 pub(crate) use origin::scrub;
 pub(crate) use place::{Place, bound, inside, normalise};
 pub(crate) use read::{ReadError, read_regular};
-pub(crate) use wanted::{elsewhere, wanted};
+pub(crate) use wanted::{dockerfile_in, elsewhere, wanted};
 pub(crate) use withheld::Withheld;
 
 /// Names of build files, in the order they are looked for.

@@ -70,7 +70,7 @@ fn errors_name_the_nearest() {
     let at = |dir: &str| message(workspace.read_buildfile(&ProjectRef::Local { dir: dir.to_owned() }));
     assert_eq!(at("services/api").0, "a Buildfile in `services/api` does not exist");
     assert!(at("services/api").1.contains("there is `buildfile`"), "{}", at("services/api").1);
-    assert!(at("x").1.contains("Dockerfile"));
+    assert!(at("x").1.contains("`rb x:Dockerfile+STAGE`"), "{}", at("x").1);
     assert_eq!(at("y").1, "looked for Buildfile, Earthfile, build.earth");
     assert_eq!(at("sevices").1, "did you mean `services`?");
 }

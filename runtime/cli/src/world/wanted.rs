@@ -49,11 +49,12 @@ pub(crate) fn wanted(cwd: &Path, words: &[&str]) -> Result<(PathBuf, Vec<WantedT
     };
     let wanted = found.into_iter().map(|Found { word: _, place, glob, name }| {
         let project = match place.project {
-            far @ ProjectRef::Remote { .. } => far,
-            ProjectRef::Local { dir } => {
-                let folder = place.root.join(dir);
+            far if far.repository().is_some() => far,
+            near => {
+                let folder = place.root.join(near.dir());
                 let dir = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
-                ProjectRef::Local { dir }
+                let folder = ProjectRef::Local { dir };
+                near.dockerfile().map_or_else(|| folder.clone(), |file| folder.with_dockerfile(file))
             }
         };
         match glob {
@@ -69,8 +70,22 @@ fn input(message: String) -> WorldError {
     WorldError::Failed { kind: ErrorKind::Input, message }
 }
 
+/// Divides the folder and the Dockerfile of `DIR:Dockerfile`, unless a folder has that name.
+pub(crate) fn dockerfile_in<'a>(cwd: &Path, dir: &'a str) -> Option<(&'a str, &'a str)> {
+    let (folder, file) = rb_syntax::dockerfile_of(dir).filter(|_| !cwd.join(dir).is_dir())?;
+    Some((if folder.is_empty() { "." } else { folder }, file))
+}
+
 fn find(cwd: &Path, word: &str) -> Result<Found, WorldError> {
     let (dir, name) = word.rsplit_once('+').unwrap_or((word, ""));
+    if let Some((folder, file)) = dockerfile_in(cwd, dir)
+        && !name.contains('/')
+    {
+        // Names of stages are told apart by nothing else.
+        let found = find(cwd, &format!("{folder}+{}", name.to_ascii_lowercase()))?;
+        let place = Place { project: found.place.project.with_dockerfile(file), ..found.place };
+        return Ok(Found { word: word.to_owned(), place, ..found });
+    }
     if name.contains('/') {
         return Err(input(format!("`{word}` names an artifact: `rb --artifact {word}` writes it")));
     }
@@ -122,6 +137,11 @@ pub(crate) fn elsewhere(cwd: &Path, dir: &str) -> Option<(ProjectRef, Option<Str
 /// Says what is meant by a word whose folder is not there, if that would lie in the workspace at `root`.
 fn absent(cwd: &Path, root: &Path, word: &str) -> Option<Found> {
     let (dir, name) = word.rsplit_once('+')?;
+    if let Some((folder, file)) = dockerfile_in(cwd, dir) {
+        let found = absent(cwd, root, &format!("{folder}+{name}"))?;
+        let place = Place { project: found.place.project.with_dockerfile(file), ..found.place };
+        return Some(Found { word: word.to_owned(), place, ..found });
+    }
     let (plain, glob) = divide(dir).map_or((dir, None), |(plain, glob)| (plain, Some(glob)));
     let folder = match plain.strip_prefix("//") {
         Some(rest) => root.join(rest),
@@ -205,6 +225,10 @@ mod tests {
         assert_eq!(found("z.example/b/c:v1+t"), "|z.example/b/c:v1+t");
         assert_eq!(found("z.example/b/c/d/*:v1+t"), "|z.example/b/c/d:v1 * t");
         assert_eq!(found("a.example/b/c+t"), "a.example/b/c|+t");
+        assert_eq!(found("own:Dockerfile+Build"), "own|.:Dockerfile+build");
+        assert_eq!(found(":x.Dockerfile+t"), "|.:x.Dockerfile+t");
+        assert_eq!(found("./own/*:Dockerfile+t"), "own|.:Dockerfile * t");
+        assert_eq!(found("z.example/b/c:v1:Dockerfile+t"), "|z.example/b/c:v1:Dockerfile+t");
         let (root, both) = wanted(&top, &["z.example/b/c+t", "own+u"]).expect("found");
         assert_eq!((root, both.len()), (top.join("own"), 2));
         let errors = |word: &str| wanted(&top, &[word]).expect_err(word)[0].to_string();

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use rb_dockerfile::LentContext;
 use rb_oci::Digest;
 use rb_session::{LocalDir, LocalSession};
 use tempfile::TempDir;
@@ -29,8 +30,8 @@ const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
 /// Names by which the frontend asks.
-const CONTEXT: &str = "context";
-const DOCKERFILE: &str = "dockerfile";
+pub(super) const CONTEXT: &str = "context";
+pub(super) const DOCKERFILE: &str = "dockerfile";
 /// Name of the folder that a tar lies in, and of the tar in it.
 pub(super) const ARCHIVE: &str = "archive";
 
@@ -46,6 +47,12 @@ pub(super) struct Lent {
     pub(super) archive: bool,
     /// A Dockerfile that is to be fetched before anything else, and the folder that it belongs in.
     pub(super) fetched: Option<(String, PathBuf)>,
+    /// Other names that folders are lent by, where several builds share a session.
+    pub(super) renamed: BTreeMap<String, String>,
+    /// What the Dockerfile is called where people see it: its path as seen from here.
+    pub(super) file: String,
+    /// What it is known by from build to build, in what is built here: its path from the context, or its address.
+    pub(super) known_as: String,
     /// What goes with the build.
     folders: Vec<TempDir>,
 }
@@ -53,7 +60,10 @@ pub(super) struct Lent {
 /// Finds context and Dockerfile.
 pub(super) fn lend(cwd: &Path, context: &[OsString], file: Option<&str>) -> Result<Lent, Failure> {
     let word = only(cwd, context)?;
-    let mut lent = Lent::default();
+    let named = file.filter(|file| *file != "-").unwrap_or(NAMES[0]).to_owned();
+    // What is not a folder is known by how it is named; the one that is settles it below.
+    let known_as = format!("{word} {named}");
+    let mut lent = Lent { file: named, known_as, ..Lent::default() };
     let path = cwd.join(&word);
     match word.as_str() {
         "-" if file == Some("-") => {
@@ -129,6 +139,17 @@ pub(super) fn whole(path: PathBuf) -> LocalDir {
 }
 
 impl Lent {
+    /// Returns the name that a folder is lent by.
+    pub(super) fn name_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.renamed.get(name).map_or(name, String::as_str)
+    }
+
+    /// Returns what the frontend has to know of the context's folder, where another name stands for it.
+    pub(super) fn context(&self) -> Option<LentContext> {
+        let name = self.renamed.get(CONTEXT)?;
+        (name != CONTEXT).then(|| LentContext { name: name.clone(), unique: None })
+    }
+
     /// Lends a folder under a name.
     pub(super) fn lend(&mut self, name: &str, folder: PathBuf) {
         self.session = std::mem::take(&mut self.session).with_local(name, whole(folder));
@@ -155,17 +176,26 @@ impl Lent {
     /// A folder, and a Dockerfile in it or elsewhere.
     fn folder(&mut self, word: &str, folder: PathBuf, cwd: &Path, file: Option<&str>) -> Result<(), Failure> {
         self.lend(CONTEXT, folder.clone());
+        self.known_as.clone_from(&self.file);
         match file {
             None => {
                 let found = NAMES.iter().find(|name| folder.join(name).exists());
                 let name = found.ok_or_else(|| no_dockerfile(word, &folder))?;
                 self.lend(DOCKERFILE, folder.clone());
+                self.file = seen(&Path::new(word).join(name));
+                (*name).clone_into(&mut self.known_as);
                 // The frontend finds the second for itself.
                 self.tell("filename", if *name == NAMES[1] { NAMES[0] } else { *name });
             }
             Some("-") => self.dockerfile(&read_stdin(DOCKERFILE_LIMIT_BYTES)?)?,
             Some(address) if is_web(address) => self.dockerfile_from(address)?,
-            Some(file) => self.dockerfile_at(&cwd.join(file), file, Some((word, &folder)))?,
+            Some(file) => {
+                self.dockerfile_at(&cwd.join(file), file, Some((word, &folder)))?;
+                let path = cwd.join(file);
+                let path = std::fs::canonicalize(&path).unwrap_or(path);
+                self.known_as = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+                self.file = seen(Path::new(file));
+            }
         }
         self.folder = Some(folder);
         Ok(())
@@ -275,7 +305,7 @@ impl Lent {
                 Some((word, _)) => {
                     format!("it is seen from here: `-f {}`", Path::new(word).join(typed).display())
                 }
-                None => "it is seen from the working directory, not from the context".to_owned(),
+                None => format!("it was looked for at `{}`", path.display()),
             };
             return Err(Failure::input(format!("the Dockerfile `{typed}` does not exist"), Some(help)));
         }
@@ -302,6 +332,11 @@ impl Lent {
         self.tell("dockerfilekey", DOCKERFILE);
         self.tell("filename", name);
     }
+}
+
+/// Returns a path as people write it: without what says nothing.
+fn seen(path: &Path) -> String {
+    path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>().display().to_string()
 }
 
 /// Tells that a folder has no Dockerfile, and what it has.

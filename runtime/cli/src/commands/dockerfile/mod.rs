@@ -11,34 +11,44 @@
 //! | `outputs` | where the result goes |
 //! | `planning` | the frontend asked, and what it found told |
 //! | `requests` | `--check` and `--call`: answers in place of an image |
+//! | `foresee` | what would run: `--dry-run`, `--expect-cached`, `rb plan`, `rb why` |
 //! | `finish` | what is done to an image after the Dockerfile |
+//! | `several` | several at once, for `rb bake` |
+//! | `words`, `help` | what a build is called and what of its words is kept; what to type, as docker has it |
 
 mod archive;
 mod context;
 mod contexts;
 mod finish;
+mod foresee;
+mod help;
 mod limits;
 mod order;
 mod outputs;
 mod planning;
 mod requests;
+pub(super) mod several;
+mod words;
 
 use std::time::Instant;
 
 use rb_api::{Course, ExportResult, PlatformImage, SolveResult};
+use rb_diag::SourceMap;
+use rb_dockerfile::{Finding, PlannedImage};
 
-use self::order::Order;
+pub(super) use self::foresee::look;
+pub(super) use self::order::Order;
+use self::order::Reach;
 use self::planning::Planning;
 use super::exports::{Asked as Wants, Wanted};
-use super::record::Asked;
 use super::workbench::Workbench;
-use super::{after, build};
+use super::{after, build, resume, shell};
 use crate::args::{BuildOptions, DockerfileArgs};
 use crate::environment::Environment;
 use crate::output_spec;
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure};
-use crate::settings::ProgressMode;
+use crate::settings::{ProgressMode, Settings};
 
 /// Builds a Dockerfile, or answers a question about it.
 pub(super) fn execute(
@@ -46,39 +56,90 @@ pub(super) fn execute(
     outer: BuildOptions,
     args: DockerfileArgs,
 ) -> Result<u8, Failure> {
+    execute_with(environment, outer, args, |_| {})
+}
+
+/// Does the same with settings that are changed before anything begins.
+pub(super) fn execute_with(
+    environment: &Environment,
+    outer: BuildOptions,
+    args: DockerfileArgs,
+    change: impl FnOnce(&mut Settings),
+) -> Result<u8, Failure> {
     let start = Instant::now();
-    let order = Order::read(environment, outer, args)?;
+    let mut order = Order::read(environment, outer, args)?;
+    change(&mut order.settings);
     let display = order.settings.display;
     if display.mode != ProgressMode::Quiet {
         let tell = |line: &String| report::tell(&report::warning(line, display, terminal_columns()));
         order.warnings.iter().for_each(tell);
     }
-    if order.builds() { make(&order, start) } else { requests::answer(&order) }
+    let done = if order.builds() { make(&order, start) } else { requests::answer(&order) };
+    done.map_err(help::as_docker_has_it)
 }
 
 /// What came of a build.
 struct Done {
     result: SolveResult,
     loaded: after::Loaded,
-    findings: String,
 }
 
 /// Builds it, and writes what was asked for.
 fn make(order: &Order, start: Instant) -> Result<u8, Failure> {
+    if order.reach == Reach::Look {
+        return foresee::show(order);
+    }
+    if order.reach == Reach::Shell {
+        shell::check_terminal()?;
+    }
+    check(order)?;
+    let bench = Workbench::open(&order.settings, order.asked("build"), Some(order.workspace()))?;
+    make_on(order, bench, start)
+}
+
+/// Refuses outputs that cannot be written, before anything is done.
+pub(super) fn check(order: &Order) -> Result<(), Failure> {
     let (settings, output) = (&order.settings, &order.outputs.options);
     output_spec::check(&output.output, &settings.cwd, report::is_terminal())?;
-    after::check_files(settings, output)?;
-    let bench = Workbench::open(settings, Asked::of("build", &order.title), order.lent.folder.as_deref())?;
+    after::check_files(settings, output)
+}
+
+/// Does the same with an engine that is open.
+pub(super) fn make_on(order: &Order, bench: Workbench, start: Instant) -> Result<u8, Failure> {
+    let (settings, output) = (&order.settings, &order.outputs.options);
+    bench.engine.keep_asked(resume::asked_of_dockerfile(&settings.cwd, &order.typed));
+    let course = if order.reach == Reach::Cached { Course::Look } else { Course::Stop };
     let mut progress = Progress::start(settings.display, &order.shown);
+    let mut findings = String::new();
     let done = bench.run(async {
-        let planning = Planning::start(order, &bench, &progress, Course::Stop);
-        build_all(order, &bench, &planning).await
+        let planning = Planning::start(order, &bench, &progress, course);
+        let mut found = Vec::new();
+        let done = build_all(order, &bench, &planning, &mut found).await;
+        findings = planning.told(&found);
+        done
     });
     progress.finish();
+    if order.reach == Reach::Shell
+        && let Err(failure) = &done
+        && let Some(code) = shell::after_failure(settings, &bench, failure)?
+    {
+        bench.close();
+        return Ok(code);
+    }
     bench.close();
-    let Done { result, loaded, findings } = done?;
+    let Done { result, loaded } = match done {
+        Ok(done) => done,
+        Err(failure) => {
+            report::tell(&findings);
+            return Err(failure);
+        }
+    };
     after::write_files(settings, output, &result)?;
-    build::tell(settings, &order.shown, &result, false, start)?;
+    match settings.display.mode {
+        // Docker knows an image by its id.
+        ProgressMode::Quiet if output.load.is_some() => report::print(ids(&result).as_bytes())?,
+        _ => drop(build::tell(settings, &order.shown, &result, false, start)?),
+    }
     if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
         report::tell(&unnamed(&result));
     }
@@ -87,15 +148,35 @@ fn make(order: &Order, start: Instant) -> Result<u8, Failure> {
     Ok(0)
 }
 
-async fn build_all(order: &Order, bench: &Workbench, planning: &Planning<'_>) -> Result<Done, Failure> {
+async fn build_all(
+    order: &Order,
+    bench: &Workbench,
+    planning: &Planning<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<Done, Failure> {
+    let output = &order.outputs.options;
+    let wants = match order.reach {
+        Reach::Cached => foresee::cached(order, planning, bench).await?,
+        Reach::Whole | Reach::Look | Reach::Shell => {
+            let images = planning.plan(findings).await?;
+            wanted(order, images, &planning.sources)?
+        }
+    };
+    let Wants { request, loads, notes } = wants;
+    let count = request.exports.len();
+    let result = build::solve(planning.job.as_ref(), request).await?;
+    let notes = [notes, order.outputs.notes.clone()].concat();
+    let loaded = after::load(bench, output, &result, (count, &loads), notes).await?;
+    Ok(Done { result, loaded })
+}
+
+/// Returns what the engine is asked for.
+fn wanted(order: &Order, planned: Vec<PlannedImage>, sources: &SourceMap) -> Result<Wants, Failure> {
     let (settings, output) = (&order.settings, &order.outputs.options);
-    let planned = planning.plan().await?;
-    let findings = planning.told(&planned.findings);
-    let sources = &planning.sources;
-    let epoch = planned.images.iter().find_map(|image| image.epoch);
+    let epoch = planned.iter().find_map(|image| image.epoch);
     let mut wanted = Wanted::annotated(&output.annotation);
-    let mut images = Vec::with_capacity(planned.images.len());
-    for image in planned.images {
+    let mut images = Vec::with_capacity(planned.len());
+    for image in planned {
         let label = match settings.platforms.len() {
             0 | 1 => order.title.clone(),
             _ => format!("{} {}", order.title, image.platform),
@@ -108,12 +189,16 @@ async fn build_all(order: &Order, bench: &Workbench, planning: &Planning<'_>) ->
         wanted.output(&spec, images.clone(), None, &settings.cwd)?;
     }
     wanted.check_annotations(false)?;
-    let Wants { request, loads, notes } = wanted.asked();
-    let count = request.exports.len();
-    let result = build::solve(planning.job.as_ref(), request).await?;
-    let notes = [notes, order.outputs.notes.clone()].concat();
-    let loaded = after::load(bench, output, &result, (count, &loads), notes).await?;
-    Ok(Done { result, loaded, findings })
+    Ok(wanted.asked())
+}
+
+/// Returns the ids of images that Docker has, a line each.
+fn ids(result: &SolveResult) -> String {
+    let id = |export: &ExportResult| match export {
+        ExportResult::Image { config: Some(config), destination: None, .. } => Some(format!("{config}\n")),
+        ExportResult::Image { .. } | ExportResult::Local { .. } | ExportResult::Tar { .. } => None,
+    };
+    result.exports.iter().filter_map(id).collect()
 }
 
 /// Tells of images that have no name: nothing but their digest leads to them.

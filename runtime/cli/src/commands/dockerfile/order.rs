@@ -5,24 +5,30 @@
 //! Source: buildx, how it makes a request of its flags.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rb_api::PullPolicy;
 use rb_oci::Platform;
+use rb_session::LocalSession;
 
 use super::context::{self, Lent};
 use super::outputs::{self, Outputs};
-use super::{contexts, limits};
+use super::{contexts, limits, words};
 use crate::args::{
     Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
     TargetCall,
 };
+use crate::commands::record::Asked;
+use crate::commands::record::document::OfDockerfile;
 use crate::environment::Environment;
+use crate::output_spec::OutputSpec;
 use crate::report::Failure;
 use crate::settings::given::Given;
 use crate::settings::{self, Settings, lent};
+use crate::world::read_regular;
 
 /// All that a build of a Dockerfile needs to know.
-pub(super) struct Order {
+pub(in crate::commands) struct Order {
     pub(super) settings: Settings,
     /// Options of the frontend.
     pub(super) options: BTreeMap<String, String>,
@@ -38,6 +44,29 @@ pub(super) struct Order {
     pub(super) changes: Changes,
     /// What is to be told before anything begins.
     pub(super) warnings: Vec<String>,
+    /// What the record of the build says of it.
+    pub(super) told: OfDockerfile,
+    /// Names of the arguments that it is given.
+    pub(super) args: Vec<String>,
+    /// What stood behind `rb build`, with all that is secret; for what is kept with a step that fails.
+    pub(super) typed: Vec<String>,
+    /// How far it goes.
+    pub(super) reach: Reach,
+    /// Text of the ignore file that was named.
+    pub(super) ignore: Option<String>,
+}
+
+/// How far a build goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To its end.
+    Whole,
+    /// It is told what would run.
+    Look,
+    /// To its end if nothing has to run.
+    Cached,
+    /// To its end, or to a shell where a step failed.
+    Shell,
 }
 
 /// What is done to an image after the Dockerfile.
@@ -51,12 +80,22 @@ pub(super) struct Changes {
 
 impl Order {
     /// Settles it.
-    pub(super) fn read(
+    pub(in crate::commands) fn read(
         environment: &Environment,
         outer: BuildOptions,
         args: DockerfileArgs,
     ) -> Result<Self, Failure> {
         refuse(&outer, &args)?;
+        let reach = match &args {
+            DockerfileArgs { dry_run: true, .. } => Reach::Look,
+            DockerfileArgs { expect_cached: true, .. } => Reach::Cached,
+            DockerfileArgs { interactive: true, .. } => Reach::Shell,
+            _ => Reach::Whole,
+        };
+        let cwd = environment.cwd.display().to_string();
+        let ignore =
+            args.ignorefile.as_deref().map(|file| ignore_text(&environment.cwd, file)).transpose()?;
+        let words = words::without_secrets(&args.words);
         let mut lent = context::lend(&environment.cwd, &args.context, args.file.as_deref())?;
         contexts::lend(&mut lent, &environment.cwd, &args.build_context)?;
         let given = Given { secrets: lent::secrets(&args.secret, environment)?, ..Given::default() };
@@ -74,7 +113,9 @@ impl Order {
             iidfile: args.iidfile.clone(),
             ..OutputOptions::default()
         };
-        let settings = settings::settle(&own.over(outer), &output, given, environment)?;
+        let mut settings = settings::settle(&own.over(outer), &output, given, environment)?;
+        settings.registry.tries = args.retry.map(|again| again.saturating_add(1));
+        settings.registry.first_pause = args.retry_delay;
         if epoch_is_named {
             build_args.entry(EPOCH.to_owned()).or_insert_with(|| settings.epoch_seconds.to_string());
         }
@@ -84,7 +125,16 @@ impl Order {
         options.extend(build_args.into_iter().map(|(name, value)| (format!("build-arg:{name}"), value)));
         options.append(&mut lent.options);
         let context = args.context.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-        let title = format!("build {context}");
+        let told = OfDockerfile {
+            file: lent.file.clone(),
+            target: args.target.clone(),
+            context: words::without_password(&context),
+            folder: Some(cwd),
+            words,
+        };
+        let title = words::title(&args, &context);
+        let names = options.keys().filter_map(|name| name.strip_prefix("build-arg:").map(ToOwned::to_owned));
+        let names = names.collect();
         let shown = args.tag.first().cloned().unwrap_or_else(|| context.into_owned());
         let called = args.called();
         let warnings = [settings.warnings.clone(), not_yet(&args)].concat();
@@ -93,7 +143,81 @@ impl Order {
             unset_env: args.unsetenv,
             unset_labels: args.unsetlabel,
         };
-        Ok(Self { settings, options, lent, outputs, called, title, shown, changes, warnings })
+        Ok(Self {
+            settings,
+            options,
+            lent,
+            outputs,
+            called,
+            title,
+            shown,
+            changes,
+            warnings,
+            told,
+            args: names,
+            typed: args.words,
+            reach,
+            ignore,
+        })
+    }
+
+    /// Returns it as it is done again by going on where a step failed: what is no image is written, images only if that is said.
+    /// Tells, too, whether an image is left out.
+    pub(in crate::commands) fn resumed(
+        mut self,
+        writes: bool,
+        images: bool,
+        interactive: bool,
+    ) -> (Self, bool) {
+        let is_image = |spec: &OutputSpec| !matches!(spec, OutputSpec::Local { .. } | OutputSpec::Tar { .. });
+        let output = &mut self.outputs.options;
+        let before = output.output.iter().filter(|spec| is_image(spec)).count();
+        output.output.retain(|spec| writes && (images || !is_image(spec)));
+        let left_out = writes && !images && before > 0;
+        if !writes || !images {
+            (output.load, output.iidfile, output.metadata_file) = (None, None, None);
+        }
+        self.reach = if interactive { Reach::Shell } else { Reach::Whole };
+        (self, left_out)
+    }
+
+    /// Returns the names of its arguments, and what it is asked for, as its record has them.
+    pub(in crate::commands) fn given(&self) -> (Vec<String>, Option<OfDockerfile>) {
+        (self.args.clone(), Some(self.told.clone()))
+    }
+
+    /// Returns the settings of the build.
+    pub(in crate::commands) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Returns the root of what is built: the context's folder, else where it was asked for.
+    pub(in crate::commands) fn workspace(&self) -> &Path {
+        self.lent.folder.as_deref().unwrap_or(&self.settings.cwd)
+    }
+
+    /// Returns the names by which builds of it are found again: one for the stage that is built, one for the file.
+    pub(in crate::commands) fn names(&self) -> Vec<String> {
+        let stage = self.told.target.as_deref().unwrap_or_default();
+        words::names(&self.lent.known_as, stage)
+    }
+
+    /// Returns what its record says was asked for.
+    pub(in crate::commands) fn asked(&self, command: &'static str) -> Asked {
+        let asked = Asked::of(command, &self.title).naming(self.names());
+        asked.of_dockerfile(self.told.clone(), self.args.clone())
+    }
+
+    /// Returns what the engine may ask the client for.
+    pub(super) fn session(&self) -> LocalSession {
+        let mut session = self.lent.session.clone();
+        for (id, secret) in &self.settings.secrets {
+            session = session.with_secret(id, secret.clone());
+        }
+        for (id, agent) in &self.settings.agents {
+            session = session.with_ssh(id, agent.clone());
+        }
+        session
     }
 
     /// Tells whether an image is made.
@@ -101,6 +225,9 @@ impl Order {
         self.called.method == CallChoice::Build
     }
 }
+
+/// Largest ignore file that is read.
+const IGNORE_LIMIT_BYTES: u64 = 16 << 20;
 
 /// The argument that says what time it is.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -157,21 +284,30 @@ fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
     }
 }
 
+/// Reads an ignore file that was named.
+fn ignore_text(cwd: &Path, file: &Path) -> Result<String, Failure> {
+    let wrong = |what: String| Failure::input(format!("--ignorefile `{}` {what}", file.display()), None);
+    let bytes =
+        read_regular(&cwd.join(file), IGNORE_LIMIT_BYTES).map_err(|error| wrong(rb_diag::chain(&error)))?;
+    String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text".to_owned()))
+}
+
 /// Returns the options that every build has.
 fn build_options(
     args: &DockerfileArgs,
     build_args: &BTreeMap<String, String>,
 ) -> Result<BuildOptions, Failure> {
-    let epoch =
-        match (args.timestamp, build_args.get(EPOCH).filter(|text| !text.is_empty())) {
-            (Some(seconds), _) => Some(seconds),
-            // The frontend asks the context.
-            (None, Some(text)) if text == "context" => None,
-            (None, Some(text)) => Some(settings::epoch_seconds(text).map_err(|expected| {
+    let epoch = match (args.timestamp, build_args.get(EPOCH).filter(|text| !text.is_empty())) {
+        (Some(seconds), _) => Some(seconds),
+        // The frontend asks the context, or a stage of that name.
+        (None, Some(text)) if !text.starts_with(|first: char| first.is_ascii_digit() || first == '-') => None,
+        (None, Some(text)) => {
+            Some(settings::epoch_seconds(text).map_err(|expected| {
                 Failure::input(format!("--build-arg {EPOCH}={text}: {expected}"), None)
-            })?),
-            (None, None) => None,
-        };
+            })?)
+        }
+        (None, None) => None,
+    };
     let allows = |what: &Allowed| args.allow.contains(what);
     let device = |allowed: &Allowed| match allowed {
         Allowed::Device(name) => Some(name.clone()),

@@ -1,7 +1,7 @@
 //! Where the result goes: `-o`, `--load`, `--push`, and the names of `-t`.
 //!
 //! In: those flags. Out: outputs as every command has them, whose images have the names of `-t` unless they say other ones.
-//! With none the image goes into the image store. Source: buildx build reference, "--output"; what it does with `--load` and
+//! With none the image goes into the image store; `type=cacheonly` is none at all. Source: buildx build reference, "--output"; what it does with `--load` and
 //! `--push`.
 
 use rb_api::{ImageFormat, ImageName};
@@ -26,20 +26,26 @@ const IMAGES: [&str; 4] = ["image", "registry", "docker", "oci"];
 
 /// Settles the outputs.
 pub(super) fn read(args: &DockerfileArgs, options: OutputOptions, push: bool) -> Result<Outputs, Failure> {
+    if args.nowhere {
+        return Ok(Outputs { options: OutputOptions { output: Vec::new(), ..options }, notes: Vec::new() });
+    }
     let mut texts = args.output.clone();
     if push {
         pushed(&mut texts, &args.tag)?;
     }
-    let load = args.load == Some(true);
+    let load = args.load.unwrap_or(args.default_load && texts.is_empty());
     if load && !texts.iter().any(|text| kind(text).as_deref() == Some("docker")) {
         texts.push("type=docker".to_owned());
     }
     let is_docker = args.format == Some(LayoutFormat::Docker);
+    // With buildx's type for it, what was built stays in the cache alone.
+    let is_kept = !texts.iter().any(|text| kind(text).as_deref() == Some("cacheonly"));
+    texts.retain(|text| kind(text).as_deref() != Some("cacheonly"));
     let mut specs = Vec::new();
     for text in &texts {
         specs.push(named(text, &args.tag, is_docker).map_err(Failure::from)?);
     }
-    if specs.is_empty() {
+    if specs.is_empty() && is_kept {
         specs.push(kept(&args.tag, is_docker)?);
     }
     let mut outputs = Outputs { options: OutputOptions { output: specs, ..options }, notes: Vec::new() };
@@ -161,6 +167,12 @@ mod tests {
         assert_eq!(names(&kept[0]).len(), 2);
         let unnamed = specs(&[], &[], false).expect("keeps");
         assert!(matches!(&unnamed[0], OutputSpec::Image { names, push: None, .. } if names.is_empty()));
+    }
+
+    #[test]
+    fn what_stays_in_the_cache_is_no_output() {
+        assert_eq!(specs(&["type=cacheonly"], &["a"], false).map(|specs| specs.len()), Ok(0));
+        assert_eq!(specs(&["type=cacheonly", "out"], &["a"], false).map(|specs| specs.len()), Ok(1));
     }
 
     #[test]

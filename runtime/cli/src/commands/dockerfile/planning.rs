@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rb_api::{Course, EventSink, Job};
-use rb_diag::{Diagnostic, SourceMap};
-use rb_dockerfile::{Finding, Input, Options, Planned};
+use rb_diag::{Diagnostic, Diagnostics, SourceMap};
+use rb_dockerfile::{Finding, Input, Options, PlannedImage};
 use rb_frontend::{Answer, Gateway as _, Query};
 use rb_llb::{CopyAction, NodeMeta, State};
 use rb_oci::Platform;
@@ -15,11 +15,12 @@ use rb_session::Session;
 use super::context::ARCHIVE;
 use super::order::Order;
 use crate::commands::build;
-use crate::commands::gateway::{BuildGateway, Settling};
+use crate::commands::gateway::{BuildGateway, Naming, Settling};
 use crate::commands::workbench::Workbench;
 use crate::progress::{Progress, clean, terminal_columns};
 use crate::report::{self, Failure};
 use crate::settings::ProgressMode;
+use crate::world::Withheld;
 
 /// Largest Dockerfile that is fetched.
 const LIMIT_BYTES: u64 = 16 << 20;
@@ -31,32 +32,75 @@ pub(super) struct Planning<'a> {
     pub(super) gateway: BuildGateway,
     /// Texts that were read on the way.
     pub(super) sources: SourceMap,
+    /// What other builds hand in.
+    inputs: BTreeMap<String, Input>,
+    /// Words for what was not run for an answer.
+    withheld: Arc<Withheld>,
 }
 
 impl<'a> Planning<'a> {
     /// Opens its job; to be called on the bench's threads.
     pub(super) fn start(order: &'a Order, bench: &Workbench, progress: &Progress, course: Course) -> Self {
-        let mut session = order.lent.session.clone();
-        for (id, secret) in &order.settings.secrets {
-            session = session.with_secret(id, secret.clone());
-        }
-        for (id, agent) in &order.settings.agents {
-            session = session.with_ssh(id, agent.clone());
-        }
-        let session: Arc<dyn Session> = Arc::new(session);
-        let events: EventSink = bench.heard(progress.sink());
-        let job = build::open_job(&order.settings, bench, session, events, course);
-        let (sources, root) = (SourceMap::default(), order.settings.cwd.clone());
-        let gateway = BuildGateway::new(Arc::clone(&job), sources.clone(), root, Settling::Nothing);
-        Self { order, job, gateway, sources }
+        Self::start_heard(order, bench, bench.heard(progress.sink()), course)
     }
 
-    /// Has the frontend decide the graph.
-    pub(super) async fn plan(&self) -> Result<Planned, Failure> {
+    /// Opens its job, of which `events` alone hears.
+    pub(super) fn start_heard(
+        order: &'a Order,
+        bench: &Workbench,
+        events: EventSink,
+        course: Course,
+    ) -> Self {
+        let session: Arc<dyn Session> = Arc::new(order.session());
+        let job = build::open_job(&order.settings, bench, session, events, course);
+        Self::on(order, job, SourceMap::default(), None)
+    }
+
+    /// Plans it on a job that others may share, whose texts are in `sources`.
+    pub(super) fn on(
+        order: &'a Order,
+        job: Arc<dyn Job>,
+        sources: SourceMap,
+        naming: Option<Naming>,
+    ) -> Self {
+        let root = order.settings.cwd.clone();
+        let withheld: Arc<Withheld> = Arc::default();
+        let gateway = BuildGateway::new(Arc::clone(&job), sources.clone(), root, Settling::Nothing)
+            .withholding(Arc::clone(&withheld))
+            .naming(naming);
+        Self { order, job, gateway, sources, inputs: BTreeMap::new(), withheld }
+    }
+
+    /// Hands it states that `input:NAME` stands for.
+    pub(super) fn with_inputs(self, inputs: BTreeMap<String, Input>) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// Has the frontend decide the graph. What the build checks found is there also where that fails.
+    pub(super) async fn plan(&self, findings: &mut Vec<Finding>) -> Result<Vec<PlannedImage>, Failure> {
+        let planned = self.decide(findings).await?;
+        planned.map_err(|items| self.failed(items))
+    }
+
+    /// Has it decide the graph where nothing is to be run for that. Where it would have to ask a step, that is what it gives.
+    pub(super) async fn foresee(&self) -> Result<Result<Vec<PlannedImage>, Diagnostics>, Failure> {
+        match self.decide(&mut Vec::new()).await? {
+            Ok(images) => Ok(Ok(images)),
+            Err(items) if items.iter().all(|item| self.withheld.has(&item.message)) => {
+                let place = format!("in {}", self.order.lent.file);
+                Ok(Err(items.into_iter().map(|item| item.with_trail(&place)).collect()))
+            }
+            Err(items) => Err(self.failed(items)),
+        }
+    }
+
+    async fn decide(
+        &self,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Result<Vec<PlannedImage>, Diagnostics>, Failure> {
         self.prepare().await?;
         let options = self.options()?;
-        let planned = rb_dockerfile::plan(&self.gateway, &options, &self.sources).await;
-        planned.map_err(|items| self.failed(items))
+        Ok(rb_dockerfile::plan_telling(&self.gateway, &options, &self.sources, findings).await)
     }
 
     /// Brings what has to be here before the frontend is asked.
@@ -69,7 +113,15 @@ impl<'a> Planning<'a> {
 
     /// Returns the options of the frontend.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        let start = Options { build_platform: Platform::host(), inputs: self.inputs(), ..Options::default() };
+        let start = Options {
+            build_platform: Platform::host(),
+            lent_context: self.order.lent.context(),
+            inputs: self.inputs(),
+            shown: Some(self.order.lent.file.clone()),
+            ignore: self.order.ignore.clone(),
+            tells_arguments: true,
+            ..Options::default()
+        };
         Options::read(&self.order.options, start).map_err(|items| self.failure(items))
     }
 
@@ -81,14 +133,15 @@ impl<'a> Planning<'a> {
 
     /// A tar in place of a folder is unpacked by a step, and is what the frontend takes for context and Dockerfile.
     fn inputs(&self) -> BTreeMap<String, Input> {
+        let mut inputs = self.inputs.clone();
         if !self.order.lent.archive {
-            return BTreeMap::new();
+            return inputs;
         }
         let meta = |name: &str| NodeMeta::named(name);
         let attrs =
             BTreeMap::from([(rb_llb::attr::LOCAL_INCLUDE_PATTERNS.to_owned(), format!("[\"{ARCHIVE}\"]"))]);
         let tar = State::source(
-            format!("local://{ARCHIVE}"),
+            format!("local://{}", self.order.lent.name_of(ARCHIVE)),
             attrs,
             None,
             meta("[internal] load the context's tar"),
@@ -102,7 +155,8 @@ impl<'a> Planning<'a> {
         };
         let state = State::scratch().copy(&tar, unpack, meta("[internal] unpack the context"));
         let input = Input { state, config: None };
-        [("context".to_owned(), input.clone()), ("dockerfile".to_owned(), input)].into()
+        inputs.extend([("context".to_owned(), input.clone()), ("dockerfile".to_owned(), input)]);
+        inputs
     }
 
     /// Brings a Dockerfile of the web to where it is lent from.

@@ -17,10 +17,10 @@ use crate::progress::Progress;
 use crate::report::{self, Failure};
 
 /// An answer: what goes to stdout, and what is wrong beside it.
-struct Answer {
-    text: String,
-    code: u8,
-    failure: Option<Failure>,
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) code: u8,
+    pub(super) failure: Option<Failure>,
 }
 
 /// Answers.
@@ -28,32 +28,35 @@ pub(super) fn answer(order: &Order) -> Result<u8, Failure> {
     let bench =
         Workbench::open(&order.settings, Asked::of("check", &order.title), order.lent.folder.as_deref())?;
     let mut progress = Progress::start(order.settings.display, &order.shown);
-    let answered = bench.run(async {
-        let planning = Planning::start(order, &bench, &progress, Course::Stop);
-        planning.prepare().await?;
-        let options = planning.options()?;
-        let (gateway, sources, format) = (&planning.gateway, &planning.sources, order.called.format);
-        match order.called.method {
-            CallChoice::Build | CallChoice::Check => {
-                Ok(checked(&planning, rb_dockerfile::check(gateway, &options, sources).await, format))
-            }
-            CallChoice::Outline => {
-                let outline = rb_dockerfile::outline(gateway, &options, sources).await;
-                let outline = outline.map_err(|items| planning.failed(items))?;
-                Ok(told(outline.text(), &outline, format))
-            }
-            CallChoice::Targets => {
-                let targets = rb_dockerfile::targets(gateway, &options, sources).await;
-                let targets = targets.map_err(|items| planning.failed(items))?;
-                Ok(told(targets.text(), &targets, format))
-            }
-        }
-    });
+    let answered =
+        bench.run(async { ask(order, &Planning::start(order, &bench, &progress, Course::Stop)).await });
     progress.finish();
     bench.close();
     let Answer { text, code, failure } = answered?;
     report::print(text.as_bytes())?;
     failure.map_or(Ok(code), Err)
+}
+
+/// Asks the frontend.
+pub(super) async fn ask(order: &Order, planning: &Planning<'_>) -> Result<Answer, Failure> {
+    planning.prepare().await?;
+    let options = planning.options()?;
+    let (gateway, sources, format) = (&planning.gateway, &planning.sources, order.called.format);
+    match order.called.method {
+        CallChoice::Build | CallChoice::Check => {
+            Ok(checked(planning, rb_dockerfile::check(gateway, &options, sources).await, format))
+        }
+        CallChoice::Outline => {
+            let outline = rb_dockerfile::outline(gateway, &options, sources).await;
+            let outline = outline.map_err(|items| planning.failed(items))?;
+            Ok(told(outline.text(), &outline, format))
+        }
+        CallChoice::Targets => {
+            let targets = rb_dockerfile::targets(gateway, &options, sources).await;
+            let targets = targets.map_err(|items| planning.failed(items))?;
+            Ok(told(targets.text(), &targets, format))
+        }
+    }
 }
 
 /// Returns an answer in the format that was asked for.

@@ -69,7 +69,7 @@ fn write(root: &Path, past: &Past, no_logs: bool, out: impl Write) -> io::Result
         header.set_mtime(past.document.started_unix_ms / 1000);
         tar.append_data(&mut header, name, bytes)
     };
-    let document = Document { workspace: None, imported: true, ..past.document.clone() };
+    let document = past.document.clone().into_imported();
     let record = serde_json::to_vec(&document)?;
     add("record.json", record.len() as u64, &mut &record[..])?;
     let lists: std::collections::BTreeSet<Digest> =
@@ -178,7 +178,7 @@ impl Bundle {
     fn keep(self, root: &Path, store: &Store) -> Result<String, Failure> {
         let Self { document, lists, logs, mut spool } = self;
         let failed = |error: &dyn std::error::Error| Failure::environment("the record cannot be kept", error);
-        let document = Document { workspace: None, imported: true, ..document };
+        let document = document.into_imported();
         let began = Duration::from_millis(document.started_unix_ms);
         if !logs.is_empty() {
             let folder = store.begin_logs(began).map_err(|error| failed(&error))?;

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! {"format": 2, "command": "build", "target": "+app", "args": ["TAG"], "targets": ["+app"],
-//!  "workspace": "/home/me/project",  "started_unix_ms": …, "duration_ms": …, "outcome": "done" | "failed" | "interrupted", "exit_code": 0, "left_out": 0,
+//!  "workspace": "/home/me/project",
+//!  "dockerfile": {"file": "Dockerfile", "target": "test", "context": ".", "folder": …, "words": […]},   of one
+//!  "started_unix_ms": …, "duration_ms": …, "outcome": "done" | "failed" | "interrupted", "exit_code": 0, "left_out": 0,
 //!  "parts": [{"kind": "command", "name": "", "value": "make"}, …],      what keys are made of, each once
 //!  "steps": [
 //!    {"name": "+app | RUN make", "vertex": "sha256:…", "step": true,
@@ -26,7 +28,7 @@ use rb_api::{CacheKey, KeyPart, Miss};
 use rb_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::progress::bare_target;
+use crate::progress::{bare_target, divided};
 
 /// Number of the format that is written.
 pub(in crate::commands) const FORMAT: u32 = 2;
@@ -48,6 +50,9 @@ pub(in crate::commands) struct Document {
     /// It came by `rb history import`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::commands) imported: bool,
+    /// The Dockerfile that was built, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) dockerfile: Option<OfDockerfile>,
     pub(in crate::commands) started_unix_ms: u64,
     #[serde(default)]
     pub(in crate::commands) duration_ms: u64,
@@ -61,6 +66,24 @@ pub(in crate::commands) struct Document {
     pub(in crate::commands) parts: Vec<KeyPart>,
     #[serde(default)]
     pub(in crate::commands) steps: Vec<RecordStep>,
+}
+
+/// What a build of a Dockerfile was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct OfDockerfile {
+    /// Path of the Dockerfile, as it was typed or found.
+    pub(in crate::commands) file: String,
+    /// The stage that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) target: Option<String>,
+    /// The folder or address that was named.
+    pub(in crate::commands) context: String,
+    /// Where that was; not in a record of another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) folder: Option<String>,
+    /// What stood behind `rb build`, but for secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::commands) words: Vec<String>,
 }
 
 /// A step of it, or another vertex.
@@ -123,6 +146,14 @@ impl Verdict {
 }
 
 impl Document {
+    /// Returns it as the record of another machine: without the folders of this one.
+    pub(in crate::commands) fn into_imported(mut self) -> Self {
+        if let Some(dockerfile) = &mut self.dockerfile {
+            dockerfile.folder = None;
+        }
+        Self { workspace: None, imported: true, ..self }
+    }
+
     /// Returns what was asked for as one line: `rb +app`, `rb run +app`.
     pub(in crate::commands) fn title(&self) -> String {
         match self.command.as_str() {
@@ -169,9 +200,9 @@ impl RecordStep {
         }
     }
 
-    /// Returns the target with its arguments; "" of what belongs to none.
+    /// Returns the target with its arguments, or the stage of a Dockerfile; "" of what belongs to none.
     pub(in crate::commands) fn label(&self) -> &str {
-        self.name.split_once(" | ").map_or("", |(label, _)| label)
+        divided(&self.name).0
     }
 
     /// Returns the target without its arguments.
@@ -181,6 +212,6 @@ impl RecordStep {
 
     /// Returns what it does: `RUN make`.
     pub(in crate::commands) fn what(&self) -> &str {
-        self.name.split_once(" | ").map_or(&self.name, |(_, what)| what)
+        divided(&self.name).1
     }
 }

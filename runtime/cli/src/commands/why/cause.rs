@@ -100,6 +100,9 @@ impl Cause {
             Self::Elsewhere { source } => {
                 format!("`{source}` is not what was fetched, and what it is now shows when it is fetched")
             }
+            Self::MountContent { place } if place.starts_with("input ") => {
+                "the text that it writes has changed".to_owned()
+            }
             Self::MountContent { place } => format!("what is mounted at `{place}` has changed"),
             Self::Part { kind, name, was, now } => part(*kind, name, was.as_deref(), now.as_deref()),
             Self::Order => "the order of its variables or mounts has changed".to_owned(),

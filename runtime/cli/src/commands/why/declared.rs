@@ -3,16 +3,35 @@
 //!
 //! In: the files as they are now. Out: a place, where there is just one that it can be.
 
-use std::path::Path;
+mod in_dockerfile;
+
+use std::path::{Path, PathBuf};
 
 use rb_api::PartKind;
 
-use super::super::record::document::RecordStep;
+use super::super::record::document::{Document, RecordStep};
 use super::cause::Cause;
 use super::explain::IGNORE_FILES;
 
-/// Returns the file and line that a cause is written in.
-pub(super) fn place(root: &Path, step: &RecordStep, cause: &Cause) -> Option<(String, u32)> {
+/// Where files are as they are now.
+pub(super) struct Written {
+    /// What places of steps are seen from.
+    pub(super) root: PathBuf,
+    /// The context of a Dockerfile; none of a Buildfile.
+    pub(super) context: Option<PathBuf>,
+}
+
+impl Written {
+    /// Returns the file and line that a cause is written in.
+    pub(super) fn place(&self, step: &RecordStep, cause: &Cause) -> Option<(String, u32)> {
+        match &self.context {
+            Some(context) => in_dockerfile::place(&self.root, context, step, cause),
+            None => place(&self.root, step, cause),
+        }
+    }
+}
+
+fn place(root: &Path, step: &RecordStep, cause: &Cause) -> Option<(String, u32)> {
     match cause {
         Cause::Part { kind: PartKind::Env, name, .. } => statement(root, step, &["ENV"], name),
         Cause::Part { kind: PartKind::Arg, name, .. } => statement(root, step, &["ARG"], name),
@@ -24,9 +43,12 @@ pub(super) fn place(root: &Path, step: &RecordStep, cause: &Cause) -> Option<(St
     }
 }
 
-/// Returns how an argument was given to the step's target.
-pub(super) fn given(step: &RecordStep, cause: &Cause) -> Option<String> {
+/// Returns how an argument was given: to the step's target, or to the build of a Dockerfile.
+pub(super) fn given(document: &Document, step: &RecordStep, cause: &Cause) -> Option<String> {
     let Cause::Part { kind: PartKind::Arg, name, now: Some(value), .. } = cause else { return None };
+    if document.dockerfile.is_some() {
+        return document.args.contains(name).then(|| format!("`--build-arg {name}={value}`"));
+    }
     let flag = format!("--{name}={value}");
     let label = format!("{} ", step.label());
     label.contains(&format!(" {flag} ")).then(|| format!("`{flag}`"))
@@ -52,7 +74,12 @@ fn rule(root: &Path, step: &RecordStep, pattern: &str) -> Option<(String, u32)> 
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let name = IGNORE_FILES.iter().find(|name| root.join(folder).join(name).is_file())?;
     let path = folder.join(name);
-    let text = std::fs::read_to_string(root.join(&path)).ok()?;
+    line_of(root, &path, pattern)
+}
+
+/// Finds a rule in an ignore file.
+fn line_of(root: &Path, path: &Path, pattern: &str) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(root.join(path)).ok()?;
     let bare = |line: &str| line.trim().trim_start_matches('/').trim_end_matches('/').to_owned();
     let found = text.lines().position(|line| bare(line) == pattern)?;
     Some((path.to_string_lossy().into_owned(), u32::try_from(found + 1).ok()?))
@@ -86,7 +113,12 @@ mod tests {
         assert_eq!(line(&part(PartKind::Arg, "B")), None);
         let ignored = Cause::IgnoreRule { pattern: "target".to_owned(), added: true, paths: vec![] };
         assert_eq!(place(root.path(), &step, &ignored), Some((".rbignore".to_owned(), 2)));
-        assert_eq!(given(&step, &part(PartKind::Arg, "A")).as_deref(), Some("`--A=2`"));
-        assert_eq!(given(&step, &part(PartKind::Arg, "B")), None);
+        let mut document = Document::default();
+        assert_eq!(given(&document, &step, &part(PartKind::Arg, "A")).as_deref(), Some("`--A=2`"));
+        assert_eq!(given(&document, &step, &part(PartKind::Arg, "B")), None);
+        document.dockerfile = Some(Default::default());
+        document.args = vec!["B".to_owned()];
+        assert_eq!(given(&document, &step, &part(PartKind::Arg, "A")), None);
+        assert_eq!(given(&document, &step, &part(PartKind::Arg, "B")).as_deref(), Some("`--build-arg B=2`"));
     }
 }

@@ -12,7 +12,7 @@ use rb_expression::glob;
 use rb_frontend::{ProjectRef, WantedTarget};
 use rb_store::BuildFile;
 
-use super::super::past::{self, Past};
+use super::super::past::{self, DOCKERFILE, Past};
 use super::super::record::Lists;
 use super::super::record::document::Document;
 use super::cause::Cause;
@@ -31,6 +31,22 @@ pub(super) struct Earlier {
 impl Earlier {
     /// Finds the last builds of some targets in a workspace; of those before one, if that is named.
     pub(super) fn of(
+        root: &Path,
+        workspace: &Path,
+        targets: &[String],
+        before: Option<&BuildFile>,
+    ) -> Result<Self, Failure> {
+        let mut found = Self::default();
+        for targets in alternatives(targets) {
+            found = Self::of_all(root, workspace, targets, before)?;
+            if !found.builds.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn of_all(
         root: &Path,
         workspace: &Path,
         targets: &[String],
@@ -146,6 +162,12 @@ impl Earlier {
         }
         told
     }
+}
+
+/// Returns what to look for, the best first: of a Dockerfile the same stage, and any where that was never built; else all targets.
+pub(super) fn alternatives(targets: &[String]) -> impl Iterator<Item = &[String]> {
+    let is_dockerfiles = targets.first().is_some_and(|name| name.starts_with(DOCKERFILE));
+    targets.chunks(if is_dockerfiles { 1 } else { targets.len().max(1) })
 }
 
 /// Joins the reasons of several comparisons: a cause that is the same is one.

@@ -20,6 +20,9 @@ use super::pairs::Pairs;
 /// Names of ignore files: what changes in one shows as a rule.
 pub(super) const IGNORE_FILES: [&str; 3] = [".rbignore", ".earthlyignore", ".earthignore"];
 
+/// What the name of one for a Dockerfile ends with.
+pub(super) const DOCKERIGNORE: &str = ".dockerignore";
+
 /// A record, and the lists that go with it.
 pub(in crate::commands) struct Side<'a> {
     pub(in crate::commands) document: &'a Document,
@@ -137,7 +140,7 @@ impl<'a> Walk<'a> {
         let says_itself = !own.is_empty() && step.step;
         for (place, (input, output)) in step.inputs.iter().enumerate() {
             let Some(input) = input.filter(|input| *input < at) else { continue };
-            if says_itself && !now.steps[input].step && !is_internal(&now.steps[input]) {
+            if says_itself && !now.steps[input].step && !is_internal(now, &now.steps[input]) {
                 continue;
             }
             roots.extend(self.of_input(at, place, (input, *output)));
@@ -258,7 +261,7 @@ impl<'a> Walk<'a> {
             match by {
                 Some(rule) => by_rule.entry(rule).or_default().push(change.path),
                 // Its lines are told instead.
-                None if IGNORE_FILES.contains(&name) && !rules.is_empty() => {}
+                None if is_ignore_file(name) && !rules.is_empty() => {}
                 None => causes.push(Cause::of_file(change)),
             }
         }
@@ -276,7 +279,7 @@ impl<'a> Walk<'a> {
     fn of_input(&mut self, at: usize, place: usize, (input, output): (usize, u32)) -> BTreeSet<usize> {
         let (now, was) = (self.now, self.was);
         let (step, source) = (&now.steps[at], &now.steps[input]);
-        if is_internal(source) {
+        if is_internal(now, source) {
             let has_changed = !self.own(input).is_empty();
             return if has_changed {
                 let place = mounted_at(now, step, place);
@@ -306,6 +309,10 @@ impl<'a> Walk<'a> {
     }
 }
 
+fn is_ignore_file(name: &str) -> bool {
+    IGNORE_FILES.contains(&name) || name.ends_with(DOCKERIGNORE)
+}
+
 /// Returns the patterns by which files are left out.
 fn rules_of<'a>(document: &'a Document, step: &'a RecordStep) -> BTreeSet<&'a str> {
     let about = document.parts_at(&step.about);
@@ -328,9 +335,11 @@ fn is_failed(step: &&RecordStep) -> bool {
     step.verdict == Verdict::Failed
 }
 
-/// Tells whether a frontend has made a vertex for its own use.
-fn is_internal(step: &RecordStep) -> bool {
-    !step.step && step.name.contains("[internal] ")
+/// Tells whether a frontend has made a vertex for its own use out of nothing: a script, a heredoc. The files of a context are
+/// somebody's.
+fn is_internal(document: &Document, step: &RecordStep) -> bool {
+    let is_made = || document.parts_at(&step.own).any(|part| part.kind == PartKind::Action);
+    !step.step && step.inputs.is_empty() && step.name.contains("[internal] ") && is_made()
 }
 
 /// Returns where an input of a command is mounted.

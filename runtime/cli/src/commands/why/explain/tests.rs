@@ -213,3 +213,28 @@ fn a_record_whose_inputs_make_no_sense_is_no_danger() {
     told(&was, &now, &[]);
     told(&now, &was, &[]);
 }
+
+#[test]
+fn the_files_of_a_dockerfiles_context_are_told_and_what_a_frontend_makes_of_nothing_is_not() {
+    let build = |word: &str, text: &str, number: &str| {
+        let mut build = Build::default()
+            .add("[internal] load build context", &[(PartKind::Files, "", word)], &[])
+            .files(word, &[])
+            .add(&format!("[a {number}] COPY f /"), &[(PartKind::Action, "copies", "/f")], &[0])
+            .add("[internal] preparing inline document", &[(PartKind::Action, "makes", text)], &[])
+            .add(&format!("[a {number}] COPY <<E /e"), &[(PartKind::Action, "copies", "/e")], &[1, 2]);
+        for (at, step) in build.0.steps.iter_mut().enumerate() {
+            step.step = at % 2 == 1;
+        }
+        build
+    };
+    let lists = ["f=1", "f=2"];
+    // That steps have other numbers makes none of them new.
+    let found = told(&build("f=1", "x", "1/2"), &build("f=2", "x", "2/3"), &lists);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.starts_with("file `f` has changed"), "{found:?}");
+    assert_eq!(found[0].1, [1, 3]);
+    let found = told(&build("f=1", "x", "1/2"), &build("f=1", "y", "1/2"), &lists);
+    let words: Vec<&str> = found.iter().map(|(words, _)| words.as_str()).collect();
+    assert!(words.contains(&"the text that it writes has changed"), "{found:?}");
+}

@@ -1,0 +1,209 @@
+//! Several builds made: planned on one job, solved as one request, written, told of.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use rb_api::{Course, ExportResult, Job, PlatformImage, SolveResult};
+use rb_diag::SourceMap;
+use rb_dockerfile::{Input, PlannedImage};
+use rb_session::Session;
+
+use super::names::Names;
+use super::{All, Build, input};
+use crate::args::OutputOptions;
+use crate::commands::dockerfile::planning::Planning;
+use crate::commands::dockerfile::{finish, unnamed};
+use crate::commands::exports::{Asked as Wants, Wanted};
+use crate::commands::record::Asked;
+use crate::commands::workbench::Workbench;
+use crate::commands::{after, build};
+use crate::output_spec::{self, OutputSpec};
+use crate::progress::Progress;
+use crate::report::{self, Failure};
+use crate::settings::{ProgressMode, Settings};
+
+/// What came of it.
+struct Done {
+    result: SolveResult,
+    loaded: after::Loaded,
+    /// What each has written, by name: places among the results.
+    written: Vec<(String, Range<usize>)>,
+}
+
+/// Makes them, and writes what was asked for.
+pub(super) fn make(all: All, builds: &[Build], start: Instant) -> Result<u8, Failure> {
+    let All { title, settings, output, session } = all;
+    let specs = check(&settings, builds)?;
+    after::check_files(&settings, &OutputOptions { output: specs, ..output.clone() })?;
+    let bench = Workbench::open(&settings, Asked::of("build", &title), Some(&settings.cwd))?;
+    let mut progress = Progress::start(settings.display, &title);
+    let session: Arc<dyn Session> = Arc::new(session);
+    let mut findings = String::new();
+    let done = bench.run(async {
+        let events = bench.heard(progress.sink());
+        let job = build::open_job(&settings, &bench, session, events, Course::Stop);
+        build_all(&settings, builds, &bench, &job, &mut findings).await
+    });
+    progress.finish();
+    bench.close();
+    let Done { result, loaded, written } = match done {
+        Ok(done) => done,
+        Err(failure) => {
+            report::tell(&findings);
+            return Err(failure);
+        }
+    };
+    if let Some(path) = &output.metadata_file {
+        let of_each = written.iter().map(|(name, range)| (name.as_str(), exports(&result, range)));
+        after::write_metadata(&settings, path, of_each)?;
+    }
+    build::tell(&settings, &title, &result, false, start)?;
+    if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
+        report::tell(&unnamed(&result));
+    }
+    after::tell(&settings, loaded);
+    report::tell(&findings);
+    Ok(0)
+}
+
+fn exports<'a>(result: &'a SolveResult, range: &Range<usize>) -> &'a [ExportResult] {
+    result.exports.get(range.clone()).unwrap_or_default()
+}
+
+/// Checks outputs before anything is built, and returns all. Files of several may go to one folder, archives each to a place
+/// of its own.
+fn check(settings: &Settings, builds: &[Build]) -> Result<Vec<OutputSpec>, Failure> {
+    let mut all = Vec::new();
+    for Build { name, order, .. } in builds {
+        let specs = &order.outputs.options.output;
+        output_spec::check(specs, &settings.cwd, report::is_terminal())
+            .map_err(|error| Failure::from(error).of_part(name))?;
+        all.extend(specs.iter().cloned());
+    }
+    let apart: Vec<OutputSpec> =
+        all.iter().filter(|spec| !matches!(spec, OutputSpec::Local { delete: false, .. })).cloned().collect();
+    output_spec::check(&apart, &settings.cwd, report::is_terminal())?;
+    Ok(all)
+}
+
+/// Plans builds on one job: those whose contexts are known at once. Returns what came of each; what the build checks found is told
+/// also where that fails.
+pub(super) async fn plan_all(
+    builds: &[Build],
+    wanted: &[usize],
+    job: &Arc<dyn Job>,
+    sources: &SourceMap,
+    names: &Names,
+    findings: &mut String,
+) -> Result<BTreeMap<usize, Vec<PlannedImage>>, Failure> {
+    let mut planned = BTreeMap::new();
+    let mut open: Vec<usize> = wanted.to_vec();
+    while !open.is_empty() {
+        let is_ready = |at: &usize| builds[*at].links.iter().all(|link| planned.contains_key(&link.part));
+        let (ready, later): (Vec<usize>, Vec<usize>) = open.iter().partition(|at| is_ready(at));
+        let plans = ready.iter().map(|at| {
+            let build = &builds[*at];
+            let planning = planning(builds, build, &planned, (job, sources, names));
+            async move {
+                let mut found = Vec::new();
+                let images = planning.plan(&mut found).await;
+                (images.map_err(|failure| failure.of_part(&build.name)), planning.told(&found))
+            }
+        });
+        let plans = join_all(plans.collect::<Vec<_>>()).await;
+        for (at, plan) in ready.into_iter().zip(plans) {
+            let (images, told) = plan;
+            if !told.is_empty() {
+                *findings += &if builds.len() > 1 { format!("{}: {told}", builds[at].name) } else { told };
+            }
+            planned.insert(at, images?);
+        }
+        open = later;
+    }
+    Ok(planned)
+}
+
+/// Begins to plan one, with what came of its contexts.
+pub(super) fn planning<'a>(
+    builds: &'a [Build],
+    build: &'a Build,
+    planned: &BTreeMap<usize, Vec<PlannedImage>>,
+    (job, sources, names): (&Arc<dyn Job>, &SourceMap, &Names),
+) -> Planning<'a> {
+    let mut inputs = BTreeMap::new();
+    for link in &build.links {
+        let Some(images) = planned.get(&link.part) else { continue };
+        for image in images {
+            let platform = (images.len() > 1).then(|| image.platform.to_string());
+            let handed = Input { state: image.state.clone(), config: Some(image.config.clone()) };
+            inputs.insert(input(&link.name, platform), handed);
+        }
+    }
+    let naming = (builds.len() > 1).then(|| names.of(&build.name));
+    Planning::on(&build.order, Arc::clone(job), sources.clone(), naming).with_inputs(inputs)
+}
+
+async fn build_all(
+    settings: &Settings,
+    builds: &[Build],
+    bench: &Workbench,
+    job: &Arc<dyn Job>,
+    findings: &mut String,
+) -> Result<Done, Failure> {
+    let (sources, names) = (SourceMap::default(), Names::default());
+    let every: Vec<usize> = (0..builds.len()).collect();
+    let mut planned = plan_all(builds, &every, job, &sources, &names, findings).await?;
+    let mut wanted = Wanted::default();
+    let (mut written, mut owners, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, build) in builds.iter().enumerate() {
+        let order = &build.order;
+        let images = planned.remove(&at).unwrap_or_default();
+        if build.is_context {
+            for image in &images {
+                names.name(&build.name, &mut image.state.marshal(&sources)?);
+            }
+            continue;
+        }
+        let output = &order.outputs.options;
+        let epoch = images.iter().find_map(|image| image.epoch);
+        let is_one = images.len() == 1;
+        let mut made = Vec::with_capacity(images.len());
+        for image in images {
+            let label =
+                if is_one { build.name.clone() } else { format!("{} {}", build.name, image.platform) };
+            let (state, config) = finish::changed(image, &order.changes);
+            let root = wanted.root(&label, &state, &sources)?;
+            owners.resize_with(owners.len().max(root + 1), || build.name.clone());
+            made.push(PlatformImage { root, config });
+        }
+        let before = wanted.count();
+        wanted.annotate(&output.annotation);
+        for spec in &output.output {
+            let spec = spec.clone().no_later_than(epoch);
+            let added = wanted.output(&spec, made.clone(), None, &settings.cwd);
+            added.map_err(|failure| failure.of_part(&build.name))?;
+        }
+        wanted.check_annotations(false).map_err(|failure| failure.of_part(&build.name))?;
+        written.push((build.name.clone(), before..wanted.count()));
+        for note in &order.outputs.notes {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+    }
+    let Wants { mut request, loads, notes: more } = wanted.asked();
+    if builds.len() > 1 {
+        for (root, owner) in request.roots.iter_mut().zip(&owners) {
+            names.name(owner, &mut root.definition);
+        }
+    }
+    let count = request.exports.len();
+    let result = build::solve(job.as_ref(), request).await?;
+    let loaded =
+        after::load(bench, &OutputOptions::default(), &result, (count, &loads), [more, notes].concat())
+            .await?;
+    Ok(Done { result, loaded, written })
+}
