@@ -260,3 +260,53 @@ fn sockets_of_this_machine_are_not_there() {
     // Nor by way of the project's folder.
     env.rb(["+sock"]).expect(2).says("/socket does not exist");
 }
+
+#[test]
+fn a_lent_agent_is_with_its_step_alone_and_keeps_its_keys() {
+    let env = TestEnv::new();
+    let key = env.state().parent().expect("lies in a folder").join("home/key");
+    let file = key.to_str().expect("is text");
+    let words = ["-q", "-t", "ed25519", "-N", "", "-C", "lent-key", "-f", file];
+    if !std::process::Command::new("ssh-keygen").args(words).status().is_ok_and(|status| status.success()) {
+        eprintln!("stepping aside: this needs ssh-keygen and ssh-add (Debian: openssh-client)");
+        return;
+    }
+    // What holds it waits for a file in a cache, which the others make.
+    env.write(
+        "Buildfile",
+        "VERSION 1\nall:\n    BUILD +holds\n    BUILD +looks\n\
+         holds:\n    FROM @host\n    RUN --ssh --mount=type=cache,id=meet,target=/meet,sharing=shared touch /meet/held && \
+         while [ ! -e /meet/looked ]; do sleep 0.05; done; ! ssh-add -D && ! ssh-add -d && ! ssh-add -x </dev/null && \
+         ssh-keygen -q -t ed25519 -N '' -f /tmp/own && ! ssh-add /tmp/own && ssh-add -l\n    \
+         RUN test ! -e /run/buildkit && test -z \"$SSH_AUTH_SOCK\"\n\
+         looks:\n    FROM @host\n    RUN --mount=type=cache,id=meet,target=/meet,sharing=shared \
+         while [ ! -e /meet/held ]; do sleep 0.05; done; found=$(find / -xdev -type s 2>/dev/null; grep -i -e agent -e rb- /proc/net/unix || true); \
+         touch /meet/looked; echo \"found: $found.\"; test -z \"$found\"; ! ssh-add -l\n",
+    );
+    let run = env.rb(["--ssh", &format!("default={file}"), "--jobs=2", "+all"]).expect(0);
+    assert!(run.stderr.contains("found: .") && run.stderr.contains("lent-key"), "{}", run.stderr);
+    assert!(!run.stderr.contains("All identities removed"), "{}", run.stderr);
+}
+
+#[test]
+fn a_device_node_that_a_step_made_opens_nothing() {
+    let env = TestEnv::new();
+    // Memory, the kernel's log, a disk and a terminal of this machine, by their numbers; then through a cache, where another finds it.
+    let nodes =
+        [("c", 1, 1), ("c", 1, 11), ("b", 254, 0), ("b", 8, 0), ("c", 5, 0), ("c", 10, 200), ("c", 10, 229)];
+    let mut steps = String::new();
+    for (at, (kind, major, minor)) in nodes.iter().enumerate() {
+        steps.push_str(&format!(
+            "    RUN --mount=type=cache,id=n,target=/c for d in /tmp /c /dev/shm; do rm -f $d/n{at}; mknod $d/n{at} {kind} {major} {minor} 2>/dev/null || \
+             continue; ! head -c 1 $d/n{at} 2>/dev/null && ! (: >> $d/n{at}) 2>/dev/null || echo opened {at} in $d; done\n"
+        ));
+    }
+    env.write(
+        "Buildfile",
+        format!(
+            "VERSION 1\nmakes:\n    FROM @host\n{steps}finds:\n    FROM +makes\n    RUN --mount=type=cache,id=n,target=/other \
+             for n in /other/n* /tmp/n*; do [ ! -e $n ] || ! head -c 1 $n 2>/dev/null || echo opened $n; done; echo looked\n"
+        ),
+    );
+    env.rb(["+finds"]).expect(0).says("looked").hides("+makes | opened").hides("+finds | opened");
+}

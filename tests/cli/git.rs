@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::env::{Run, TestEnv, Who};
 
 mod https;
+mod signed;
 mod ssh;
 
 #[path = "../../runtime/sources/tests/support/git_host.rs"]

@@ -4,6 +4,7 @@
 
 mod archives;
 mod bake;
+mod bake_build;
 mod binds;
 mod build_options;
 mod cache;
@@ -12,12 +13,19 @@ mod completion;
 mod containerd;
 mod continued;
 mod copies;
+mod corpus;
 #[path = "../../runtime/exec/tests/sandbox/counts.rs"]
 mod counts;
 mod crowd;
 mod damage;
 mod devices;
+mod docker_plugin;
 mod dockerfile;
+mod dockerfile_debug;
+mod dockerfile_language;
+mod dockerfile_options;
+mod dockerfile_plan;
+mod dockerfile_why;
 mod doctor;
 mod dry_run;
 mod effects;
@@ -38,6 +46,7 @@ mod http;
 mod images;
 mod inside;
 mod isolation;
+mod kaniko;
 mod keep_going;
 mod language;
 mod limits;
@@ -76,6 +85,7 @@ mod status;
 mod stdlib;
 mod steady;
 mod strangers;
+mod taken;
 #[path = "../../runtime/engine/tests/steady/tally.rs"]
 mod tally;
 mod terminal;

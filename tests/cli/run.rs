@@ -315,9 +315,12 @@ fn variables_users_and_places_are_as_told() {
     env.write("vars", "A B=hunter2\n");
     env.rb(shell(&["--env-file", "vars"], "true")).expect(2).says("line 1").hides("hunter2");
 
-    let script = "pwd; id -u; id -g; busybox hostname; busybox grep db /etc/hosts";
+    let script = "pwd; id -u; id -g; busybox hostname; cat /etc/hostname; busybox grep db /etc/hosts";
     let options = ["-w", "/new/place", "-u", "12:34", "--name", "box", "--add-host", "db:10.0.0.7"];
-    assert_eq!(env.rb(shell(&options, script)).expect(0).stdout, "/new/place\n12\n34\nbox\n10.0.0.7\tdb\n");
+    assert_eq!(
+        env.rb(shell(&options, script)).expect(0).stdout,
+        "/new/place\n12\n34\nbox\nbox\n10.0.0.7\tdb\n"
+    );
     let script = "! touch /x; touch /t/x; stat -c %a /t; busybox df -k /t | busybox tail -n 1 | busybox awk '{print $2}'";
     let options = ["--read-only", "--tmpfs", "/t:size=1m,mode=700"];
     assert_eq!(env.rb(shell(&options, script)).expect(0).stdout, "700\n1024\n");

@@ -1,9 +1,9 @@
-//! `--runtime`: steps that crun or runc runs, and what a user sees of that.
+//! `--runtime`: steps that crun, runc or gVisor's runsc runs, and what a user sees of that.
 
 use crate::env::{TestEnv, Who, is_root};
 use crate::run::{made, shell};
 
-/// The runtimes of this machine; says which there are not.
+/// The runtimes of this machine that share its kernel; says which there are not.
 fn runtimes() -> Vec<&'static str> {
     if !is_root() {
         eprintln!("stepping aside: this needs root");
@@ -18,6 +18,17 @@ fn runtimes() -> Vec<&'static str> {
         is_there
     };
     ["crun", "runc"].into_iter().filter(is_there).collect()
+}
+
+/// gVisor, which no distribution packs: by the variable RUNSC, or where programs are put by hand.
+#[expect(clippy::disallowed_methods, reason = "a program that is not installed has to be named somewhere")]
+fn gvisor() -> Option<String> {
+    let named = std::env::var("RUNSC").unwrap_or_else(|_| "/usr/local/bin/runsc".to_owned());
+    if !is_root() || !std::path::Path::new(&named).is_file() {
+        eprintln!("stepping aside: this needs root, and gVisor's runsc, which RUNSC may name");
+        return None;
+    }
+    Some(named)
 }
 
 const STEPS: &str = "VERSION 1\n\
@@ -97,5 +108,92 @@ fn an_image_is_run_by_a_runtime() {
         let options = ["--runtime", runtime, "--env", "X=y", "--hostname", "box"];
         assert_eq!(env.rb(shell(&options, script)).expect(5).stdout, "y\nbox\n", "{runtime} {who:?}");
         env.rb(shell(&["--runtime", runtime, "--init"], "true")).expect(2).says(runtime).says("--init");
+    }
+}
+
+/// Builds a target and lists its tree: names, modes, owners, links and texts.
+fn listed(env: &TestEnv, runtime: &str, target: &str) -> Vec<String> {
+    let words = ["--runtime", runtime, "--secret", "TOKEN=hunter2", "-o", "type=tar,dest=made.tar", target];
+    env.rb(words).expect(0).hides("hunter2");
+    let bytes = std::fs::read(env.project().join("made.tar")).expect("reads");
+    let mut entries = Vec::new();
+    for entry in tar::Archive::new(bytes.as_slice()).entries().expect("is a tar") {
+        let mut entry = entry.expect("is whole");
+        let (path, header) = (entry.path().expect("is text").into_owned(), entry.header().clone());
+        let mut content = String::new();
+        if !path.ends_with("busybox") {
+            std::io::Read::read_to_string(&mut entry, &mut content).expect("is text");
+        }
+        let link = entry.link_name().expect("is text").map(std::borrow::Cow::into_owned);
+        let owner = (header.uid().expect("has one"), header.gid().expect("has one"));
+        let mode = header.mode().expect("has one");
+        entries.push(format!("{} {mode:o} {owner:?} {link:?} {content}", path.display()));
+    }
+    entries
+}
+
+#[test]
+fn gvisor_makes_the_same_tree() {
+    let (Some(runsc), Some(env)) = (gvisor(), project()) else { return };
+    let steps = "    WORKDIR /w\n    COPY in.txt .\n\
+        \x20   RUN --mount=type=cache,target=/cache test ! -e /cache/x && echo x > /cache/x && echo y > /tmp/y\n\
+        \x20   RUN --mount=type=cache,target=/cache --mount=type=tmpfs,target=/tmp/t cat /cache/x && echo z > /tmp/t/z && cat /tmp/y\n\
+        \x20   RUN --secret TOKEN test ${#TOKEN} = 7 && test $(cat /run/secrets/TOKEN) = $TOKEN && echo $TOKEN\n\
+        \x20   RUN --network=none id > ids && env > environment && busybox ln in.txt hard && busybox ln -s in.txt soft && busybox rm /bin/wc && \
+        busybox chown 12:34 ids && busybox chmod 4750 ids && mkdir -p /d/e && busybox mv /d /f\n";
+    env.write("Buildfile", format!("VERSION 1\nt:\n    FROM oci-layout:./base:test\n{steps}"));
+    let own = listed(&env, "rb", "+t");
+    env.rb(["cache", "prune", "--all"]).expect(0);
+    assert_eq!(own, listed(&env, &runsc, "+t"));
+}
+
+/// What a step leaves in a `/tmp` that is empty, or in none, gVisor would cover by memory.
+#[test]
+fn gvisor_keeps_what_is_left_in_tmp() {
+    let (Some(runsc), Some(env)) = (gvisor(), project()) else { return };
+    for (without, step) in [
+        ("true", "echo x > /tmp/x"),
+        ("busybox rmdir /tmp", "true"),
+        ("busybox rmdir /tmp", "mkdir -p /tmp && echo x > /tmp/x"),
+        ("busybox rmdir /tmp && echo x > /tmp", "cat /tmp"),
+    ] {
+        let text = format!(
+            "VERSION 1\nbefore:\n    FROM oci-layout:./base:test\n    RUN {without}\nt:\n    FROM +before\n    RUN --no-cache {step}\n"
+        );
+        env.write("Buildfile", text);
+        // It cannot be removed under gVisor, which has a mount there either way.
+        let own = listed(&env, "rb", "+t");
+        assert_eq!(own, listed(&env, &runsc, "+t"), "{without}; {step}");
+    }
+    let linked = "busybox rmdir /tmp && mkdir -p /var/tmp && busybox ln -s /var/tmp /tmp";
+    env.write("Buildfile", env.read("Buildfile").replace("busybox rmdir /tmp && echo x > /tmp", linked));
+    env.rb(["+before"]).expect(0);
+    env.rb(["--runtime", &runsc, "+t"]).expect(2).says("runsc").says("/tmp");
+}
+
+#[test]
+fn gvisor_ends_steps_as_ever() {
+    let (Some(runsc), Some(env)) = (gvisor(), project()) else { return };
+    let target =
+        |name: &str, step: &str| format!("{name}:\n    FROM oci-layout:./base:test\n    RUN {step}\n");
+    let targets = [
+        ("fails", "echo said; exit 7"),
+        ("slow", "--timeout=1s sleep 600"),
+        ("lost", "[\"/bin/nothing\"]"),
+        ("folder", "[\"/etc\"]"),
+        ("hungry", "x=x; while :; do x=$x$x$x$x; done"),
+    ];
+    let text: String = targets.iter().map(|(name, step)| target(name, step)).collect();
+    env.write("Buildfile", format!("VERSION 1\n{text}"));
+    let rb = |words: &[&str]| env.rb([&["--runtime", runsc.as_str()], words].concat());
+    rb(&["+fails"]).expect(1).says("exit code 7").says("said").says("Buildfile:4");
+    rb(&["+slow"]).expect(1).says("it took longer than 1s");
+    rb(&["+lost"]).expect(1).says("`/bin/nothing` was not found");
+    rb(&["+folder"]).expect(1).says("`/etc` cannot be executed");
+    let run = rb(&["--memory=64m", "+hungry"]);
+    if run.stderr.contains("control group") {
+        eprintln!("stepping aside: this needs control groups: {}", run.stderr);
+    } else {
+        run.expect(1).says("memory limit of 64 MiB");
     }
 }

@@ -1,4 +1,4 @@
-"""The tools that are compared. Each builds the same folder: `rb` its Buildfile, the others its Dockerfile.
+"""The tools that are compared. Each builds the same folder: `rb` its Buildfile, if it has one, the others its Dockerfile.
 
 A tool has a state of its own below the working folder. `reset` forgets all results, and keeps base images out of the measured
 time only where the workload does not ask for them. `build` measures one build; `tree` writes its result as a tar and is not measured.
@@ -91,6 +91,11 @@ class Rb(Tool):
 
     def build(self, folder: Path, target: str, output: dict | None) -> Sample:
         out = [] if output is None else ["-o", spelled(output)]
+        if not (folder / "Buildfile").exists():
+            # As BuildKit, which without an output keeps what it built in its cache alone.
+            out = out or ["-o", "type=cacheonly"]
+            words = [self.binary, "build", "-q", *self.limits, *out, "--target", target, folder]
+            return run(words, env={"RB_ROOT": str(self.state)})
         return run([self.binary, "-q", "--no-output", *self.limits, *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
 
     def limit(self, limit: Limit | None) -> None:

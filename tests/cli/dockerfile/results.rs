@@ -36,6 +36,42 @@ fn files_tell_what_was_made() {
 }
 
 #[test]
+fn lines_of_the_history_have_the_layers_of_their_own_steps() {
+    let Some(env) = project() else { return };
+    let text = |base: &str, steps: &str| format!("FROM {base}\nWORKDIR /a\nRUN true\n{steps}");
+    let layers = |image: &str| -> Vec<(String, bool)> {
+        let config = config(&env, image);
+        let lines = config["history"].as_array().expect("a history").clone();
+        let text = |line: &Value| line["created_by"].as_str().unwrap_or_default().to_owned();
+        let has_layer = |line: &Value| !line["empty_layer"].as_bool().unwrap_or_default();
+        let told: Vec<_> = lines.iter().map(|line| (text(line), has_layer(line))).collect();
+        let count = config["rootfs"]["diff_ids"].as_array().expect("layers").len();
+        assert_eq!(told.iter().filter(|(_, has_layer)| *has_layer).count(), count, "{told:?}");
+        told
+    };
+    let of = |told: &[(String, bool)]| told.iter().map(|(_, has_layer)| *has_layer).collect::<Vec<_>>();
+    env.write("Dockerfile", text("base", "RUN echo x > /x\nENV A=1\nWORKDIR /a\nCOPY x /y\nRUN true\n"));
+    env.write("x", "x");
+    let mut known = Vec::new();
+    for words in [&[][..], &[], &["--no-cache"]] {
+        build(&env, &[words, &["-t", "a", "."]].concat()).expect(0);
+        let told = layers("a");
+        // First the layer of the base, which says nothing of it.
+        assert_eq!(of(&told), [true, true, false, true, false, false, true, false], "{told:?}");
+        known.push(told);
+    }
+    assert!(known.iter().all(|told| *told == known[0]), "found or made, it is the same: {known:?}");
+    // On that image, which tells all.
+    env.write("Dockerfile", text("a", "RUN touch /z\n"));
+    for _ in 0..2 {
+        env.rb(["build", "-t", "b", "."]).expect(0);
+        let told = layers("b");
+        assert_eq!(of(&told[8..]), [false, false, true], "{told:?}");
+        assert_eq!(told[..8], known[0], "the base's stay");
+    }
+}
+
+#[test]
 fn what_is_unset_is_not_in_the_image() {
     let env = scratch();
     env.rb(["build", "-t", "a", "--unsetenv", "A", "--unsetlabel", "for", "--label", "more=1", "."])
