@@ -80,9 +80,16 @@ pub(crate) fn load(files: &[&Arc<SourceFile>], request: &Request<'_>) -> Result<
     let mut services: Vec<_> = services.entries().iter().collect();
     services.sort_by(|(left, _), (right, _)| left.value.cmp(&right.value));
     for (name, service) in services {
+        let span = name.span;
         let Some((name, target)) = service::target(name, service, model.get("secrets"), &around)? else {
             continue;
         };
+        if let Some(other) = group.targets.iter().find(|other| **other == name) {
+            return Err(refused(
+                format!("two services are the target `{other}`, as `.` stands for `_` there"),
+                span,
+            ));
+        }
         group.targets.push(name.clone());
         config.targets.push((name, target));
     }
