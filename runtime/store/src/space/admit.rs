@@ -314,6 +314,17 @@ mod tests {
         super::super::measure::measure(store.root()).expect("measures").all_bytes
     }
 
+    /// Waits, on a busy machine for long: files of what is no longer known go a moment later, and what a store holds that was
+    /// dropped is free once its last thread is gone. In between `again` is done.
+    fn wait_until_within(store: &Store, cap_bytes: u64, again: impl Fn()) {
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while occupied(store) > cap_bytes {
+            assert!(std::time::Instant::now() < end, "{} bytes", occupied(store));
+            std::thread::sleep(Duration::from_millis(5));
+            again();
+        }
+    }
+
     #[test]
     fn room_is_made_before_it_is_taken() {
         const CAP: u64 = 40_000_000;
@@ -368,7 +379,7 @@ mod tests {
         store.keep_within(small(1_000_000));
         assert!(store.is_tidying_due().expect("asks"));
         store.tidy().expect("tidies");
-        assert!(occupied(&store) <= 1_000_000);
+        wait_until_within(&store, 1_000_000, || store.tidy().expect("tidies"));
         assert!(!store.is_tidying_due().expect("asks"));
     }
 
@@ -388,7 +399,7 @@ mod tests {
         while store.snapshot(last).expect("reads").is_some() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(occupied(&store) <= CAP);
+        wait_until_within(&store, CAP, || {});
     }
 
     #[test]
