@@ -26,6 +26,11 @@ mod world;
 
 use std::process::ExitCode;
 
+/// musl's allocator takes one lock for all threads, glibc's keeps what a build's many short threads freed in arenas of theirs:
+/// the first makes the static binary slow, the second lets a long-lived process grow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     ExitCode::from(commands::main())
 }
