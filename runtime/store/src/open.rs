@@ -177,9 +177,15 @@ impl Store {
     /// Removes trees under our `tmp/` in the background.
     pub(crate) fn discard(&self, trash: Vec<PathBuf>) {
         if !trash.is_empty() {
-            let handle = cleaning::remove_in_background(trash);
-            self.inner.cleaners.lock().unwrap_or_else(PoisonError::into_inner).extend(handle);
+            self.keep_cleaner(cleaning::remove_in_background(trash));
         }
+    }
+
+    /// Keeps a cleaner for who waits for it. One that is done goes: until then its whole stack stays in memory.
+    fn keep_cleaner(&self, cleaner: Option<JoinHandle<()>>) {
+        let mut cleaners = self.inner.cleaners.lock().unwrap_or_else(PoisonError::into_inner);
+        cleaners.retain(|cleaner| !cleaner.is_finished());
+        cleaners.extend(cleaner);
     }
 
     /// Looks at every page of the database, by a connection of its own; damage is marked for the next open.
@@ -190,8 +196,7 @@ impl Store {
                 tracing::warn!(%error, "the database was looked at after a killed process");
             }
         };
-        let handle = std::thread::Builder::new().name("rb-store-check".to_owned()).spawn(body).ok();
-        self.inner.cleaners.lock().unwrap_or_else(PoisonError::into_inner).extend(handle);
+        self.keep_cleaner(std::thread::Builder::new().name("rb-store-check".to_owned()).spawn(body).ok());
     }
 
     /// Waits until what dead processes left behind is gone from the disk. Nobody needs to, except to measure it.

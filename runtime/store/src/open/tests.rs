@@ -181,3 +181,25 @@ fn a_database_of_the_first_version_gets_what_came_later_and_keeps_its_records() 
     drop(connection);
     assert!(Store::open(root.path()).expect("opens").tombstone(&key).expect("reads").is_some());
 }
+
+#[test]
+fn cleaners_that_are_done_are_not_kept() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(root.path()).expect("creates");
+    let kept = || store.inner.cleaners.lock().expect("nobody panicked").len();
+    for number in 0..20 {
+        let tree = root.path().join("tmp").join(format!("tree{number}"));
+        fs::create_dir(&tree).expect("makes folders");
+        store.discard(vec![tree.clone()]);
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        let is_running = || {
+            store.inner.cleaners.lock().expect("nobody panicked").iter().any(|cleaner| !cleaner.is_finished())
+        };
+        while is_running() {
+            assert!(Instant::now() < deadline, "{tree:?} is not removed");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(!tree.exists());
+        assert_eq!(kept(), 1, "after {number}");
+    }
+}
