@@ -43,7 +43,12 @@ const ASIDE: &str = "rb.main";
 
 /// The error of an attempt on a group.
 pub(super) fn failed(action: &str, group: &Path, source: io::Error) -> ExecError {
+    // Each group of version 2 has this file; systemd delegates no controller of version 1.
+    let is_two = group.ancestors().any(|group| group.join("cgroup.controllers").exists());
     let remedy = match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !is_two => {
+            "run it as root, since groups of version 1 are lent to nobody else; in a container, as a privileged one"
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "run it as root, or in a scope of your own: `systemd-run --user --scope -p Delegate=yes rb …`; in a container, as \
              a privileged one"
@@ -361,6 +366,24 @@ mod tests {
             pids: Some(1),
             ..Limits::default()
         }
+    }
+
+    #[test]
+    fn a_refusal_of_version_1_names_no_scope_of_a_users_own() {
+        let mount = tempfile::tempdir().expect("temp dir");
+        let remedy = || {
+            let error =
+                failed("make a group", &mount.path().join("of/mine"), io::ErrorKind::PermissionDenied.into());
+            let ExecError::Cgroup { remedy, .. } = error else { panic!("{error}") };
+            remedy
+        };
+        assert!(
+            remedy().starts_with("run it as root, since") && !remedy().contains("systemd"),
+            "{}",
+            remedy()
+        );
+        fs::write(mount.path().join("cgroup.controllers"), "memory\n").expect("writes");
+        assert!(remedy().contains("systemd-run --user"), "{}", remedy());
     }
 
     #[test]
