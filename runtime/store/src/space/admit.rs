@@ -23,7 +23,8 @@ use crate::{Result, Store};
 /// How often the disk is looked at while something is written.
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
-/// Looking at everything may take one part of so many of the time.
+/// Looking at everything may take one part of so many of a processor's time. Not of the time that passes: on a busy machine a look takes
+/// long, and meanwhile others write.
 const SHARE: u32 = 20;
 
 /// Of so many snapshots the largest says what the next one may need.
@@ -174,7 +175,7 @@ impl Store {
         if rest().is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        let begun = Instant::now();
+        let begun = processor_time();
         // A little more than is asked for, so that the next one need not ask again.
         let most_bytes = cap_bytes.saturating_sub(spare_bytes).saturating_sub(cap_bytes / 32);
         let removed = self.collect(&Goal::Within { policy: policy.clone(), most_bytes })?;
@@ -190,7 +191,7 @@ impl Store {
         }
         if removed.left_bytes > most_bytes {
             // All that is left is needed: to look again brings nothing until somebody lets go.
-            *rest() = Some(Instant::now() + (begun.elapsed() * SHARE).max(WATCH_EVERY));
+            *rest() = Some(Instant::now() + pause_since(begun));
         }
         Ok(())
     }
@@ -213,13 +214,13 @@ impl Store {
                     store.inner.room.is_watched.store(false, Ordering::Release);
                     return;
                 }
-                let begun = Instant::now();
+                let (begun, now) = (processor_time(), Instant::now());
                 match store.watch(looked.elapsed()) {
-                    Ok(true) => looked = begun,
+                    Ok(true) => looked = now,
                     Ok(false) => {}
                     Err(error) => tracing::warn!(%error, "it is not watched how the disk fills"),
                 }
-                pause = (begun.elapsed() * SHARE).max(WATCH_EVERY);
+                pause = pause_since(begun);
             }
         };
         if let Err(error) = std::thread::Builder::new().name("rb-store-room".to_owned()).spawn(body) {
@@ -283,6 +284,17 @@ impl Store {
         let most_bytes = cap_bytes.saturating_sub(reserve_bytes);
         self.collect(&Goal::Within { policy: policy.clone(), most_bytes }).map(drop)
     }
+}
+
+/// Returns how much of a processor this thread has had.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Returns how long not to look again after a look that began at this [`processor_time`].
+fn pause_since(begun: Duration) -> Duration {
+    (processor_time().saturating_sub(begun) * SHARE).max(WATCH_EVERY)
 }
 
 /// Brings the state directory at `root` within a policy, if one is `kept` and that is due. `directory` is it, open; where
