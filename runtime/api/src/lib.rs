@@ -4,16 +4,18 @@
 //! (definitions, exports) and queries. Out: a [`SolveResult`] or a [`SolveError`] for each, and [`Event`]s on the way.
 //! Plain values; whether the [`Engine`] is this process or a BuildKit elsewhere nobody on the client's side can tell.
 
+mod attest;
 mod engine;
 mod event;
 mod parts;
 mod request;
 
+pub use attest::{AskedBuild, AskedImage, Attached, Attest, Detail, Provenance, ProvenanceVersion, Scan};
 pub use engine::{Engine, Job, SolveError};
 pub use event::{
     CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
 };
-pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind};
+pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind, is_secret};
 pub use request::{
     AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,
     Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream,

@@ -130,7 +130,7 @@ fn short(value: &str) -> String {
 }
 
 /// Tells whether a variable's name says that nobody is to see it.
-fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let anywhere = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "APIKEY"];
     anywhere.iter().any(|word| name.contains(word)) || name.ends_with("KEY") || name.ends_with("AUTH")

@@ -10,7 +10,7 @@ use rb_llb::Definition;
 use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform};
 use rb_session::Session;
 
-use crate::{CacheKey, CacheVerdict, SolveError};
+use crate::{Attached, Attest, CacheKey, CacheVerdict, SolveError};
 
 /// What holds for all of a job.
 #[derive(Clone)]
@@ -79,6 +79,8 @@ pub struct SolveRequest {
     pub roots: Vec<Root>,
     /// What is to be written once every root is made.
     pub exports: Vec<Export>,
+    /// What is said of roots, by their indexes, wherever they are written.
+    pub attests: BTreeMap<usize, Attest>,
 }
 
 /// A filesystem to make.
@@ -208,7 +210,9 @@ pub struct ImageFormat {
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest's descriptor.
     pub descriptor_annotations: BTreeMap<String, String>,
-    /// Annotations of the index; an image of one platform has none.
+    /// How what is said of the image goes with it.
+    pub attached: Attached,
+    /// Annotations of the index; an image of one platform has none, unless something is said of it.
     pub index_annotations: BTreeMap<String, String>,
     /// Annotations of the index's descriptor.
     pub index_descriptor_annotations: BTreeMap<String, String>,

@@ -4,6 +4,7 @@
 //! places looked at, then files are written in the order of the request, then streams, and names in the image store are given
 //! last. A failing one leaves the files before it written and its own place as it was.
 
+pub(crate) mod attest;
 mod image;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use crate::images::{full_name, naming};
 use crate::parts::Parts;
 use crate::progress::Gauge;
 use crate::value::Root;
+use attest::{Attests, Named};
 use image::Made;
 pub(crate) use image::check;
 
@@ -41,20 +43,26 @@ pub(crate) fn write(
     parts: &Parts,
     exports: &[Export],
     roots: &[Root],
+    attests: &Attests,
     epoch: Epoch,
     gauge: &Gauge,
 ) -> Result<Vec<ExportResult>, EngineError> {
-    let prepared: Result<Vec<_>, _> =
-        exports.iter().map(|export| whole(|| prepare(parts, export, roots, epoch, gauge))).collect();
+    let said = |place| Said { attests, place };
+    let prepared: Result<Vec<_>, _> = exports
+        .iter()
+        .enumerate()
+        .map(|(place, export)| whole(|| prepare(parts, export, roots, said(place), epoch, gauge)))
+        .collect();
     let mut order: Vec<_> = exports.iter().zip(prepared?).enumerate().collect();
     order.sort_by_key(|(_, (export, _))| effect(export));
     let mut results = Vec::with_capacity(order.len());
-    for (place, (export, mut made)) in order {
+    for (place, (export, made)) in order {
+        let mut made = Some(made);
         // What was packed for it stands, unless a part of it proves damaged.
         let mut write = || {
             let made = match made.take() {
-                None => prepare(parts, export, roots, epoch, gauge)?,
-                made => made,
+                None => prepare(parts, export, roots, said(place), epoch, gauge)?,
+                Some(made) => made,
             };
             write_one(parts, export, roots, epoch, made, gauge)
         };
@@ -147,16 +155,52 @@ fn files(parts: &Parts, roots: &[Root], index: usize) -> Result<View, EngineErro
     }
 }
 
+/// What is said of the roots of a request, and which of its exports this is.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    attests: &'a Attests,
+    place: usize,
+}
+
+impl Said<'_> {
+    /// Returns what is to lie beside files.
+    fn beside(
+        self,
+        parts: &Parts,
+        roots: &[Root],
+        index: usize,
+        view: &View,
+    ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let named = self.attests.about_files(parts, roots, index, view)?;
+        let text = |Named { file, statement }| Ok((file, rb_exporters::statement_text(&statement)?));
+        named.into_iter().map(text).collect()
+    }
+}
+
+/// What an export needs beside its root.
+#[derive(Default)]
+struct Prepared {
+    image: Option<Made>,
+    /// Small files that lie beside those of the tree.
+    beside: Vec<(String, Vec<u8>)>,
+}
+
 /// Packs the image of an export, or looks whether its files can be written.
 fn prepare(
     parts: &Parts,
     export: &Export,
     roots: &[Root],
+    said: Said<'_>,
     epoch: Epoch,
     gauge: &Gauge,
-) -> Result<Option<Made>, EngineError> {
+) -> Result<Prepared, EngineError> {
     let make = |images: &[PlatformImage], format: &ImageFormat| {
-        image::make(parts, images, roots, format, epoch, gauge).map(Some)
+        let image = image::make(parts, images, roots, said, format, epoch, gauge)?;
+        Ok(Prepared { image: Some(image), beside: Vec::new() })
+    };
+    let files_beside = |index: usize| -> Result<Prepared, EngineError> {
+        let beside = said.beside(parts, roots, index, &files(parts, roots, index)?)?;
+        Ok(Prepared { image: None, beside })
     };
     match export {
         Export::Image { images, format, .. } => make(images, format),
@@ -168,17 +212,17 @@ fn prepare(
             }
             make(images, format)
         }
-        Export::Local { .. } => {
+        Export::Local { root: index, .. } => {
             for Piece { view, path, destination, options } in pieces(parts, export, roots)? {
                 rb_exporters::check_tree(&view, path, &destination, &options)?;
             }
-            Ok(None)
+            files_beside(*index)
         }
         Export::Tar { root: index, destination, .. } => {
             if let Place::File(path) = destination {
                 rb_exporters::check_archive(path)?;
             }
-            files(parts, roots, *index).map(|_| None)
+            files_beside(*index)
         }
     }
 }
@@ -231,7 +275,7 @@ fn write_one(
     export: &Export,
     roots: &[Root],
     epoch: Epoch,
-    made: Option<Made>,
+    Prepared { image: made, beside }: Prepared,
     gauge: &Gauge,
 ) -> Result<ExportResult, EngineError> {
     let begin =
@@ -295,6 +339,9 @@ fn write_one(
                 written += report.written;
                 total += report.written + report.unchanged;
             }
+            for (name, bytes) in &beside {
+                rb_exporters::write_beside(&told, name, bytes)?;
+            }
             Ok(ExportResult::Local { destination: told, written, total })
         }
         Export::Tar { root: index, destination, epoch_seconds } => {
@@ -302,12 +349,12 @@ fn write_one(
             let view = files(parts, roots, *index)?;
             let (destination, size_bytes) = match destination {
                 Place::File(path) => {
-                    (path.clone(), rb_exporters::write_tar_file(&view, epoch, path, &begin(path))?)
+                    (path.clone(), rb_exporters::write_tar_file(&view, epoch, &beside, path, &begin(path))?)
                 }
                 Place::Stream(stream) => {
                     let mut out = Streamed::new(stream);
                     let tally = begin(Path::new(STREAM));
-                    rb_exporters::write_tar(&view, "/", Some(epoch), &mut out, &tally)?;
+                    rb_exporters::write_tar_with(&view, "/", Some(epoch), &beside, &mut out, &tally)?;
                     (STREAM.into(), out.written_bytes)
                 }
             };

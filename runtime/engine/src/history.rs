@@ -17,6 +17,7 @@ use rb_solver::{JobHandle, OpError};
 use rb_store::SnapshotId;
 
 use crate::error::EngineError;
+use crate::exports::attest::Depths;
 use crate::graph::{Graphs, Output};
 use crate::ops::LlbOp;
 use crate::packing;
@@ -98,6 +99,26 @@ async fn known(handle: &JobHandle<LlbOp>, (vertex, index): Output) -> Result<Kno
         Some(Product::Image(image, _)) => Some(Layers::Count(image.layers.len())),
         Some(Product::Here(Value::Local(_)) | Product::Resumed(Value::Local(_), _)) | None => None,
     })
+}
+
+/// Returns the outputs that a root is a chain of, from it down, each with how many layers it has, where that is known.
+pub(crate) async fn chain(
+    parts: &Arc<Parts>,
+    handle: &JobHandle<LlbOp>,
+    definition: &Definition,
+    root: &Root,
+) -> Result<Depths, OpError> {
+    let graphs = Graphs::of([definition]).map_err(crate::op_error)?;
+    let outputs: Vec<Output> = graphs.all().iter().flat_map(packing::chain).collect();
+    let mut trees = Vec::with_capacity(outputs.len());
+    for (place, output) in outputs.iter().enumerate() {
+        trees.push(match (place, root) {
+            (0, Root::Tree(tree)) => Some(Layers::Of(tree.snapshot)),
+            (0, Root::Image(image, _)) => Some(Layers::Count(image.layers.len())),
+            _ => known(handle, *output).await?,
+        });
+    }
+    Ok(outputs.into_iter().zip(depths(parts, trees).await?).collect())
 }
 
 /// Returns how many layers trees have.

@@ -53,6 +53,8 @@ pub struct ImageDetails {
     pub config: ImageConfig,
     /// Its layers as stored, lowest first.
     pub layers: Vec<Descriptor>,
+    /// What is said of it in that index: statements, each with its type among its annotations.
+    pub attestations: Vec<Descriptor>,
 }
 
 /// How images are saved.

@@ -148,7 +148,7 @@ impl Packing {
 }
 
 /// Returns the outputs whose trees an image consists of, from its root down.
-fn chain(graph: &Graph) -> Vec<Output> {
+pub(crate) fn chain(graph: &Graph) -> Vec<Output> {
     let mut chain = Vec::new();
     let mut next = graph.root().map(|edge| (edge.vertex, edge.index));
     while let Some(output) = next {

@@ -4,12 +4,13 @@
 //! **Invariant:** vertices reach the solver's job inputs first, whatever calls run at once: binding and adding happen
 //! under one lock.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use rb_api::{
-    Course, Engine, EventSink, Export, Job, JobOptions, Outlook, SolveError, SolveRequest, SolveResult,
-    Summary,
+    Attest, Course, Detail, Engine, EventSink, Export, Job, JobOptions, Outlook, SolveError, SolveRequest,
+    SolveResult, Summary,
 };
 use rb_diag::chain;
 use rb_exporters::Epoch;
@@ -19,6 +20,7 @@ use rb_solver::{Failure, Mode};
 
 use crate::error::EngineError;
 use crate::exports::Need;
+use crate::exports::attest::{self, Attests, Depths, Seen};
 use crate::fetch::{self, Told};
 use crate::graph::{Graphs, Output};
 use crate::job::JobContext;
@@ -42,13 +44,14 @@ impl Engine for LocalEngine {
             course,
         } = options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
-        let watch = Arc::new(Watch::new(events));
+        let seen = Arc::new(Seen::new(self.parts.store.now_unix()));
+        let watch = Arc::new(Watch::new(attest::listen(&seen, events)));
         let handle = self.solver().job_in(mode_of(course), Vec::new(), watch.clone());
         let nesting = Arc::new(Nesting::new(handle, watch.clone()));
         let context = context.with_insecure(allow_insecure).with_host_network(allow_host_network);
         let context = context.with_devices(allowed_devices).with_pull(pull).on_course(course);
         context.nest(&nesting);
-        Arc::new(LocalJob { nesting, context: Arc::new(context), watch, epoch: Epoch(epoch_seconds) })
+        Arc::new(LocalJob { nesting, context: Arc::new(context), watch, seen, epoch: Epoch(epoch_seconds) })
     }
 
     async fn idle(&self) {
@@ -63,6 +66,8 @@ struct LocalJob {
     nesting: Arc<Nesting>,
     context: Arc<JobContext>,
     watch: Arc<Watch>,
+    /// What sources stood for.
+    seen: Arc<Seen>,
     epoch: Epoch,
 }
 
@@ -81,7 +86,8 @@ const OUTPUTS: &str = "writing outputs";
 #[async_trait]
 impl Job for LocalJob {
     async fn solve(&self, mut request: SolveRequest) -> Result<SolveResult, SolveError> {
-        exports::check(&request.exports).map_err(|error| engine_error(&error))?;
+        exports::check(&request.exports, &request.attests).map_err(|error| engine_error(&error))?;
+        let names = attest::names(&request.exports);
         let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
         let products =
             self.products(request.roots.iter().map(|root| &root.definition), &request.exports).await?;
@@ -91,7 +97,8 @@ impl Job for LocalJob {
         }
         let mut made = Vec::with_capacity(products.len());
         for (index, product) in products.into_iter().enumerate() {
-            made.push(self.root(product, exports::need(&request.exports, index)).await?);
+            let need = exports::need(&request.exports, index).max(attest::need(&request.attests, index));
+            made.push(self.root(product, need).await?);
         }
         let roots = made.iter().map(Root::key).collect();
         for root in &made {
@@ -109,6 +116,7 @@ impl Job for LocalJob {
             &mut request.exports,
         );
         settled.await.map_err(|error| job_error(&error))?;
+        let attests = self.attests(&request, names, &made).await?;
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
         let are_written = !request.exports.is_empty();
@@ -118,7 +126,7 @@ impl Job for LocalJob {
             move || {
                 gauge.follow("packing", packing.tally());
                 let _alone = packing.alone();
-                exports::write(&parts, &request.exports, &made, epoch, &gauge)
+                exports::write(&parts, &request.exports, &made, &attests, epoch, &gauge)
             }
         };
         let written = if are_written {
@@ -219,6 +227,29 @@ impl LocalJob {
             Some(_) => values.next().expect("one value per edge"),
         };
         Ok(roots.iter().map(product).collect())
+    }
+
+    /// Drafts what is said of the roots of a request.
+    async fn attests(
+        &self,
+        request: &SolveRequest,
+        names: Vec<Vec<String>>,
+        made: &[Root],
+    ) -> Result<Attests, SolveError> {
+        let mut depths: BTreeMap<usize, Depths> = BTreeMap::new();
+        let is_full = |attest: &Attest| {
+            attest.provenance.as_ref().is_some_and(|provenance| provenance.detail == Detail::Max)
+        };
+        for (index, _) in request.attests.iter().filter(|(_, attest)| is_full(attest)) {
+            let (Some(root), Some(made)) = (request.roots.get(*index), made.get(*index)) else { continue };
+            let handle = self.nesting.handle();
+            let found = history::chain(&self.context.parts, handle, &root.definition, made).await;
+            depths.insert(*index, found.map_err(|error| job_error(&error))?);
+        }
+        let (wishes, roots) = (&request.attests, request.roots.as_slice());
+        let session = self.context.session.as_ref();
+        Attests::draft(wishes, roots, names, &mut depths, &self.seen, session)
+            .map_err(|error| engine_error(&error))
     }
 
     /// Adds what the job does not know yet.

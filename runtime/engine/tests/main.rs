@@ -81,6 +81,7 @@ impl Bench {
                 confine: None,
                 follow: false,
             }],
+            ..SolveRequest::default()
         }
     }
 

@@ -1,7 +1,8 @@
 //! Indexes: the images of several platforms under one name.
 //!
 //! In: manifests among the blobs, each with its platform. Out: an index among the blobs, which lists them by operating system,
-//! architecture and variant, whatever order they came in. **Invariant:** one platform is listed once.
+//! architecture and variant, whatever order they came in, and behind them what is attached to them. **Invariant:** one platform
+//! is listed once.
 //! Source: OCI image-spec image-index.md.
 
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use serde::Serialize;
 use crate::image::describe;
 use crate::{ExportError, Result};
 
+/// Operating system and architecture of what is for no platform.
+const UNKNOWN: &str = "unknown";
+
 /// How an index is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexOptions {
@@ -22,6 +26,8 @@ pub struct IndexOptions {
     pub annotations: BTreeMap<String, String>,
     /// Annotations of its descriptor.
     pub descriptor_annotations: BTreeMap<String, String>,
+    /// Manifests of no platform, which stand behind the images, in this order.
+    pub attached: Vec<Descriptor>,
 }
 
 /// An index as we write it; `oci-spec`'s own keeps annotations in no order.
@@ -56,14 +62,7 @@ pub fn export_index(
 ) -> Result<Descriptor> {
     let mut entries = BTreeMap::<Platform, Entry>::new();
     for (platform, descriptor) in images {
-        let annotations = descriptor.annotations().clone().unwrap_or_default();
-        let entry = Entry {
-            media_type: descriptor.media_type().clone(),
-            digest: descriptor_digest(&descriptor)?,
-            size: descriptor.size(),
-            annotations: annotations.into_iter().collect(),
-            platform: platform.clone(),
-        };
+        let entry = entry(&descriptor, platform.clone())?;
         match entries.get(&platform) {
             Some(first) if first.digest != entry.digest => {
                 return Err(ExportError::SamePlatform { platform });
@@ -73,10 +72,12 @@ pub fn export_index(
         }
     }
     let media_type = options.types.index();
+    let unknown = || Platform { os: UNKNOWN.to_owned(), architecture: UNKNOWN.to_owned(), variant: None };
+    let attached = options.attached.iter().map(|descriptor| entry(descriptor, unknown()));
     let index = Index {
         schema_version: 2,
         media_type: media_type.clone(),
-        manifests: entries.into_values().collect(),
+        manifests: entries.into_values().map(Ok).chain(attached).collect::<Result<_>>()?,
         annotations: &options.annotations,
     };
     let json = serde_json::to_vec(&index).map_err(ExportError::Spec)?;
@@ -85,6 +86,16 @@ pub fn export_index(
         descriptor.set_annotations(Some(options.descriptor_annotations.clone().into_iter().collect()));
     }
     Ok(descriptor)
+}
+
+fn entry(descriptor: &Descriptor, platform: Platform) -> Result<Entry> {
+    Ok(Entry {
+        media_type: descriptor.media_type().clone(),
+        digest: descriptor_digest(descriptor)?,
+        size: descriptor.size(),
+        annotations: descriptor.annotations().clone().unwrap_or_default().into_iter().collect(),
+        platform,
+    })
 }
 
 #[cfg(test)]

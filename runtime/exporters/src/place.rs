@@ -132,7 +132,7 @@ impl Beside {
 
 /// Writes a file of one piece that its user named: a link at `dest` is followed, a file there is replaced and hands its owner and
 /// mode on, and nothing is there under its name before all of it is. Returns its size.
-pub(crate) fn write_archive(dest: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<u64> {
+pub fn write_archive(dest: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<u64> {
     check_archive(dest)?;
     let dest = settle(&follow(dest)?, None, &Precious::default())?;
     let beside = Beside::new(&dest)?;

@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 
 use crate::error::Context as _;
 use crate::layer::write_entry;
+use crate::layout::put_bytes;
 use crate::place::{self, Beside, Left, follow, settle};
 use crate::tar_stream::TarStream;
 use crate::{Epoch, ExportError, Precious, Result};
@@ -123,6 +124,18 @@ pub fn write_tar(
     out: impl Write,
     tally: &Tally,
 ) -> Result<()> {
+    write_tar_with(view, path, epoch, &[], out, tally)
+}
+
+/// Writes the same, and behind it small files by their names.
+pub fn write_tar_with(
+    view: &View,
+    path: impl AsRef<Path>,
+    epoch: Option<Epoch>,
+    files: &[(String, Vec<u8>)],
+    out: impl Write,
+    tally: &Tally,
+) -> Result<()> {
     let path = path.as_ref();
     let top = view.lookup(path, Follow::No)?.ok_or_else(|| ExportError::NotFound(path.to_owned()))?;
     let epoch = epoch.unwrap_or(Epoch(i64::MAX));
@@ -153,12 +166,21 @@ pub fn write_tar(
         }
         write_entry(&mut stream, view, entry, name, leader.as_deref(), &view.xattrs(entry)?, epoch)?;
     }
+    for (name, bytes) in files {
+        put_bytes(&mut stream, Path::new(name), bytes)?;
+    }
     stream.finish()?.flush().map_err(ExportError::Write)
 }
 
-/// As [`write_tar`], of all of a tree into a file that its user named: see [`place::write_archive`]. Returns its size.
-pub fn write_tar_file(view: &View, epoch: Epoch, dest: &Path, tally: &Tally) -> Result<u64> {
-    place::write_archive(dest, |file| write_tar(view, "/", Some(epoch), file, tally))
+/// As [`write_tar_with`], of all of a tree into a file that its user named: see [`place::write_archive`]. Returns its size.
+pub fn write_tar_file(
+    view: &View,
+    epoch: Epoch,
+    files: &[(String, Vec<u8>)],
+    dest: &Path,
+    tally: &Tally,
+) -> Result<u64> {
+    place::write_archive(dest, |file| write_tar_with(view, "/", Some(epoch), files, file, tally))
 }
 
 /// Returns the length of a file's content; nothing of anything else.

@@ -1,16 +1,19 @@
 //! Images of an export: a manifest for each platform, and an index where there are several.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rb_api::{Export, ExportResult, ImageFormat, PlatformImage};
+use rb_api::{Attached, Attest, Export, ExportResult, ImageFormat, PlatformImage};
 use rb_exporters::{Epoch, ExportError, ImageOptions, IndexOptions};
 use rb_oci::index::{JSON_LIMIT_BYTES, config_platform};
-use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, Platform};
+use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, MediaTypes, Platform};
 use rb_snapshot::Tally;
 use rb_sources::layout::digest_of;
 
+use super::Said;
+use super::attest::Attests;
 use crate::error::EngineError;
 use crate::parts::Parts;
 use crate::progress::Gauge;
@@ -36,12 +39,13 @@ impl Made {
 }
 
 /// Refuses what an export asks for in vain.
-pub(crate) fn check(exports: &[Export]) -> Result<(), EngineError> {
+pub(crate) fn check(exports: &[Export], wishes: &BTreeMap<usize, Attest>) -> Result<(), EngineError> {
+    let is_said = |export: &Export| export.roots().iter().any(|root| wishes.contains_key(root));
     for export in exports {
         let Some(format) = export.format() else { continue };
         let of_index = format.index_annotations.keys().chain(format.index_descriptor_annotations.keys());
         match of_index.into_iter().next() {
-            Some(key) if export.images().len() < 2 => {
+            Some(key) if export.images().len() < 2 && !is_said(export) => {
                 return Err(EngineError::Image {
                     what: format!("the annotation `{key}` of an index"),
                     reason: "has no place: an image of one platform has no index of its own".to_owned(),
@@ -59,20 +63,28 @@ pub(super) fn make(
     parts: &Parts,
     images: &[PlatformImage],
     roots: &[Root],
+    Said { attests, place }: Said<'_>,
     format: &ImageFormat,
     epoch: Epoch,
     gauge: &Gauge,
 ) -> Result<Made, EngineError> {
+    refuse_docker(attests, images, format)?;
     let options = options(format, gauge.begin("packing"));
     let epoch = format.epoch_seconds.map_or(epoch, Epoch);
     let mut manifests = Vec::with_capacity(images.len());
     let mut made = Vec::with_capacity(images.len());
+    let mut attached = BTreeMap::new();
     for image in images {
         let manifest = manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?;
         made.push(described(parts, &manifest)?);
-        manifests.push((platform_of(&image.config), manifest));
+        let platform = platform_of(&image.config);
+        let about = (&platform, &manifest);
+        if let Some(found) = attests.about_image(parts, roots, (place, image.root), about, format)? {
+            attached.insert(platform.clone(), found);
+        }
+        manifests.push((platform, manifest));
     }
-    if images.len() < 2 {
+    if images.len() < 2 && attached.is_empty() {
         let reason = || EngineError::Definition { reason: "an export names no image".to_owned() };
         return made.pop().ok_or_else(reason);
     }
@@ -83,6 +95,8 @@ pub(super) fn make(
         types: format.types,
         annotations: format.index_annotations.clone(),
         descriptor_annotations: format.index_descriptor_annotations.clone(),
+        // In the order of their images.
+        attached: attached.into_values().collect(),
     };
     let descriptor = rb_exporters::export_index(&parts.store, manifests, &options)?;
     Ok(Made {
@@ -91,6 +105,23 @@ pub(super) fn make(
         config: None,
         platforms,
         size_bytes: made.iter().map(|image| image.size_bytes).sum(),
+    })
+}
+
+/// Refuses to say something of images with Docker's media types, which has no place for it.
+fn refuse_docker(
+    attests: &Attests,
+    images: &[PlatformImage],
+    format: &ImageFormat,
+) -> Result<(), EngineError> {
+    let is_said = format.attached != Attached::Nowhere && attests.has(images.iter().map(|image| image.root));
+    if format.types == MediaTypes::Oci || !is_said {
+        return Ok(());
+    }
+    Err(EngineError::Image {
+        what: "an image with Docker's media types".to_owned(),
+        reason: "has no attestations".to_owned(),
+        help: Some("leave `oci-mediatypes=false` out, or say `--provenance=false --sbom=false`".to_owned()),
     })
 }
 
@@ -146,6 +177,7 @@ fn options(format: &ImageFormat, tally: Arc<Tally>) -> ImageOptions {
         compression,
         force_compression,
         types,
+        attached: _,
         epoch_seconds: _,
         annotations,
         descriptor_annotations,

@@ -254,15 +254,18 @@ impl LocalEngine {
         let bytes = content.document(&manifest, What::Manifest).await?;
         let parsed: rb_oci::ImageManifest = parse(&*content, &digest_of(&manifest)?, &bytes)?;
         let config = content.document(parsed.config(), What::Config).await?;
-        let platforms = match rb_oci::index::is_index(&root) {
-            true => {
-                let bytes = content.document(&root, What::Manifest).await?;
-                let index: rb_oci::ImageIndex = parse(&*content, &digest_of(&root)?, &bytes)?;
-                let named = index.manifests().iter().filter_map(rb_oci::index::named_platform);
-                named.map(|platform| platform.to_string()).collect()
+        let (mut platforms, mut attestations) = (Vec::new(), Vec::new());
+        if rb_oci::index::is_index(&root) {
+            let bytes = content.document(&root, What::Manifest).await?;
+            let index: rb_oci::ImageIndex = parse(&*content, &digest_of(&root)?, &bytes)?;
+            let named = index.manifests().iter().filter_map(rb_oci::index::named_platform);
+            platforms = named.map(|platform| platform.to_string()).collect();
+            for entry in index.manifests().iter().filter(|entry| is_about(entry, &manifest)) {
+                let bytes = content.document(entry, What::Manifest).await?;
+                let about: rb_oci::ImageManifest = parse(&*content, &digest_of(entry)?, &bytes)?;
+                attestations.extend(about.layers().iter().cloned());
             }
-            false => Vec::new(),
-        };
+        }
         let names = match place {
             Place::Store(_) => self.names_of(&root)?,
             Place::Registry(reference) => vec![reference.familiar()],
@@ -275,8 +278,19 @@ impl LocalEngine {
             manifest,
             config: parse(&*content, &digest_of(parsed.config())?, &config)?,
             layers: parsed.layers().clone(),
+            attestations,
         })
     }
+}
+
+/// Says whether an entry of an index holds what is said of a manifest.
+fn is_about(entry: &Descriptor, manifest: &Descriptor) -> bool {
+    let Some(annotations) = entry.annotations() else { return false };
+    let (key, value) = rb_exporters::REFERENCE_TYPE;
+    annotations.get(key).is_some_and(|found| found == value)
+        && annotations
+            .get(rb_exporters::REFERENCE_DIGEST)
+            .is_some_and(|of| *of == manifest.digest().to_string())
 }
 
 /// Says whether an archive comes or goes by a standard stream.

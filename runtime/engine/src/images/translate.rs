@@ -2,11 +2,11 @@
 //!
 //! In: an [`ImageTree`]. Out: one with the same blobs, whose documents call them by those types; so it has another
 //! digest, but where nothing is called otherwise. Tools that read OCI layouts look for OCI's manifests, and old daemons
-//! for Docker's.
+//! for Docker's. What is said of a manifest that becomes another is said of none there is, and is left out.
 //! Sources: OCI image-spec media-types.md, "Compatibility Matrix"; Docker image manifest V2, schema 2; skopeo-copy(1),
 //! `--format`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rb_oci::index::{DOCKER_INDEX, DOCKER_MANIFEST};
 use rb_oci::{Compression, Descriptor, Digest, MediaType, MediaTypes};
@@ -26,7 +26,8 @@ pub(super) fn is_dockers(tree: &ImageTree) -> bool {
 pub(super) fn translated(tree: ImageTree, types: MediaTypes) -> Result<ImageTree, EngineError> {
     let ImageTree { documents, blobs } = tree;
     let mut made = BTreeMap::<Digest, Descriptor>::new();
-    let mut translated = Vec::with_capacity(documents.len());
+    let mut translated: Vec<(Descriptor, Vec<u8>)> = Vec::with_capacity(documents.len());
+    let mut stale = BTreeSet::new();
     for (mut descriptor, bytes) in documents {
         let before: Value = serde_json::from_slice(&bytes).map_err(|error| EngineError::Image {
             what: format!("manifest {}", descriptor.digest()),
@@ -37,6 +38,12 @@ pub(super) fn translated(tree: ImageTree, types: MediaTypes) -> Result<ImageTree
         let own_type = match document.get_mut("manifests").and_then(Value::as_array_mut) {
             Some(entries) => {
                 entries.iter_mut().for_each(|entry| replace(entry, &made));
+                let (about, others) =
+                    std::mem::take(entries).into_iter().partition(|entry| is_stale(entry, &made));
+                *entries = others;
+                let about: Vec<Value> = about;
+                stale
+                    .extend(about.iter().filter_map(|entry| entry["digest"].as_str().map(ToOwned::to_owned)));
                 types.index()
             }
             None => {
@@ -63,6 +70,7 @@ pub(super) fn translated(tree: ImageTree, types: MediaTypes) -> Result<ImageTree
         made.insert(old, descriptor.clone());
         translated.push((descriptor, bytes));
     }
+    translated.retain(|(descriptor, _)| !stale.contains(&descriptor.digest().to_string()));
     Ok(ImageTree { documents: translated, blobs })
 }
 
@@ -74,6 +82,13 @@ fn replace(entry: &mut Value, made: &BTreeMap<Digest, Descriptor>) {
         entry["digest"] = new.digest().to_string().into();
         entry["size"] = new.size().into();
     }
+}
+
+/// Says whether an entry of an index is about a manifest that became another.
+fn is_stale(entry: &Value, made: &BTreeMap<Digest, Descriptor>) -> bool {
+    let of = entry["annotations"][rb_exporters::REFERENCE_DIGEST].as_str();
+    let Some(of) = of.and_then(|text| text.parse::<Digest>().ok()) else { return false };
+    made.get(&of).is_some_and(|new| new.digest().to_string() != of.to_string())
 }
 
 /// Calls a part of a manifest by another type, where there is one.
@@ -138,6 +153,25 @@ mod tests {
         // What is called so already is the very same, byte for byte.
         assert_eq!(to(&oci, MediaTypes::Oci).documents, oci.documents);
         assert_eq!(to(&docker, MediaTypes::Docker).documents, docker.documents);
+    }
+
+    #[test]
+    fn what_is_said_of_another_manifest_is_left_out() {
+        let ImageTree { documents, blobs } = tree(MediaTypes::Oci);
+        let [manifest, (index, bytes)] = documents.try_into().expect("two");
+        let about = json!({ "schemaVersion": 2, "layers": [] }).to_string().into_bytes();
+        let (kind, reference) = (MediaTypes::Oci.manifest(), manifest.0.digest().to_string());
+        let entry = json!({
+            "mediaType": kind.to_string(), "digest": Digest::of(&about), "size": about.len(),
+            "annotations": { rb_exporters::REFERENCE_DIGEST: reference },
+        });
+        let mut document: Value = serde_json::from_slice(&bytes).expect("JSON");
+        document["manifests"].as_array_mut().expect("a list").push(entry.clone());
+        let about = (serde_json::from_value(entry).expect("a descriptor"), about);
+        let tree =
+            ImageTree { documents: vec![manifest, about, (index, document.to_string().into())], blobs };
+        let count = |types| translated(tree.clone(), types).expect("translates").documents.len();
+        assert_eq!((count(MediaTypes::Oci), count(MediaTypes::Docker)), (3, 2));
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn definition(state: &State) -> Definition {
 /// What is made of `state`, without exports.
 fn make(state: &State) -> SolveRequest {
     let root = Root { label: "root".to_owned(), definition: definition(state) };
-    SolveRequest { roots: vec![root], exports: Vec::new() }
+    SolveRequest { roots: vec![root], ..SolveRequest::default() }
 }
 
 fn read(path: &str) -> Query {
@@ -291,7 +291,7 @@ fn a_job_that_keeps_going_tells_every_failure_and_tries_none_twice() {
     let good = file(&State::scratch(), "/good");
     with_job(&bench, options, async |job, _| {
         let root = |state: &State| Root { label: "root".to_owned(), definition: definition(state) };
-        let all = SolveRequest { roots: [&bad, &worse, &good].map(root).to_vec(), exports: Vec::new() };
+        let all = SolveRequest { roots: [&bad, &worse, &good].map(root).to_vec(), ..SolveRequest::default() };
         let Err(SolveError::Several(errors)) = job.solve(all).await else { panic!("two of them fail") };
         let mut said: Vec<String> = errors.iter().map(ToString::to_string).collect();
         said.sort();

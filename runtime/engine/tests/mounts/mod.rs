@@ -152,6 +152,7 @@ impl Kit {
         let request = SolveRequest {
             roots: states.iter().map(root).collect(),
             exports: (0..states.len()).map(export).collect(),
+            ..SolveRequest::default()
         };
         let logs = Arc::clone(&self.logs);
         let events: EventSink = Arc::new(move |event: Event| {

@@ -75,7 +75,7 @@ fn cve_2024_23653_no_question_starts_a_step_without_isolation() {
             unable.query(definition(), first).await
         };
         let root = Root { label: "root".to_owned(), definition: definition() };
-        let made = able.solve(SolveRequest { roots: vec![root], exports: Vec::new() });
+        let made = able.solve(SolveRequest { roots: vec![root], ..SolveRequest::default() });
         let (made, answered) = tokio::join!(made, late);
         assert_eq!(made.unwrap().summary.executed, 1);
         refused(&answered.unwrap_err());

@@ -82,7 +82,7 @@ async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> 
     let job = engine.job(options, Arc::new(|_: Event| {}));
     let definition = |state: &State| state.marshal(&SourceMap::default()).expect("marshals");
     let roots = wanted.iter().map(|state| Root { label: "root".to_owned(), definition: definition(state) });
-    let request = SolveRequest { roots: roots.collect(), exports: Vec::new() };
+    let request = SolveRequest { roots: roots.collect(), ..SolveRequest::default() };
     job.solve(request).await.unwrap_or_else(|error| panic!("in {}: {error:?}", dir.display()));
     let mut said = Vec::new();
     for state in wanted {
@@ -239,7 +239,7 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
         let definition = bad.marshal(&SourceMap::default()).expect("marshals");
         let roots = vec![Root { label: "root".to_owned(), definition }];
         let job = engine.job(options, Arc::new(|_: Event| {}));
-        job.solve(SolveRequest { roots, exports: Vec::new() }).await.is_err()
+        job.solve(SolveRequest { roots, ..SolveRequest::default() }).await.is_err()
     };
     let both = runtime.block_on(async { tokio::join!(fails(&one), fails(&two)) });
     assert_eq!(both, (true, true));
