@@ -200,6 +200,46 @@ pub fn scan(store: &Store, request: &LocalRequest, tally: &Tally) -> Result<Loca
     })
 }
 
+/// One entry of a folder that was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Path within the folder.
+    pub path: PathBuf,
+    /// Permission bits; normalised where that was asked for.
+    pub mode: u32,
+    /// When it changed last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// What it is.
+    pub kind: ListedKind,
+}
+
+/// What a listed entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedKind {
+    /// A folder.
+    Directory,
+    /// A file of so many bytes.
+    File(u64),
+    /// A symbolic link to somewhere.
+    Symlink(PathBuf),
+}
+
+/// Lists what [`scan`] would take, in the order of paths, and reads no file.
+pub fn list(request: &LocalRequest) -> Result<Vec<Listed>, SourceError> {
+    let filter = Filter::new(&request.include, &request.exclude)?;
+    let found = Walk::new(request, &filter).run(&open_folder(&request.folder)?)?;
+    let wanted = wanted(&found);
+    let listed = |found: Found| {
+        let (mode, kind) = match found.look {
+            Look::Directory { mode, .. } => (mode, ListedKind::Directory),
+            Look::File { mode, stamp } => (mode, ListedKind::File(stamp.size_bytes)),
+            Look::Symlink { target } => (0o777, ListedKind::Symlink(target)),
+        };
+        Listed { path: found.path, mode, modified_ns: found.metadata.modified_ns, kind }
+    };
+    Ok(found.into_iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(found, _)| listed(found)).collect())
+}
+
 /// What to remember: files that were read, and whose next change will show in their stamps.
 fn changes(found: &[Found], digests: &[Option<Digested>], started_ns: i64) -> Vec<StatChange> {
     let change = |(found, digested): (&Found, &Option<Digested>)| {

@@ -1,0 +1,170 @@
+//! One build at a daemon: opened, asked, ended.
+//!
+//! A build without a frontend is one whose frontend is the client: as long as its call lasts, questions about it are answered on the
+//! same connection, each marked with its name. **Invariant:** dropping a build cancels its call, and so all of its work that nobody
+//! else wants.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rb_wire::MAX_MESSAGE_BYTES;
+use rb_wire::control::control_client::ControlClient;
+use rb_wire::control::{self, StatusRequest};
+use rb_wire::gateway::llb_bridge_client::LlbBridgeClient;
+use rb_wire::gateway::{self, PingRequest, PongResponse, ReturnRequest};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::error::RemoteError;
+use crate::vertices::Vertices;
+
+/// Metadata that says which build a question is about.
+const BUILD_ID: &str = "buildkit-controlapi-buildid";
+
+/// How long the rest of a status stream is waited for.
+const REST: Duration = Duration::from_secs(2);
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Daemon(pub(crate) Channel);
+
+impl Daemon {
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.0.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {
+        LlbBridgeClient::new(self.0.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+/// How the call of a build ended.
+type Outcome = Result<BTreeMap<String, String>, Status>;
+
+/// A build under way.
+pub(crate) struct Build {
+    daemon: Daemon,
+    name: String,
+    outcome: watch::Receiver<Option<Outcome>>,
+    solving: JoinHandle<()>,
+    hearing: JoinHandle<()>,
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        self.solving.abort();
+        self.hearing.abort();
+    }
+}
+
+impl Build {
+    /// Opens a build; `request` says what is to be done with its result.
+    pub(crate) async fn open(
+        daemon: &Daemon,
+        mut request: control::SolveRequest,
+        vertices: &Arc<Vertices>,
+    ) -> Result<Self, RemoteError> {
+        let name = random_name()?;
+        request.r#ref.clone_from(&name);
+        let (ended, outcome) = watch::channel(None);
+        let mut control = daemon.control();
+        let solving = tokio::spawn(async move {
+            let outcome = control.solve(request).await;
+            // Who opened it may be gone.
+            ended.send(Some(outcome.map(|response| response.into_inner().exporter_response))).ok();
+        });
+        let (mut control, asked, vertices) = (daemon.control(), name.clone(), Arc::clone(vertices));
+        let hearing = tokio::spawn(async move {
+            let stream = control.status(StatusRequest { r#ref: asked.clone() }).await;
+            let mut stream = match stream {
+                Ok(stream) => stream.into_inner(),
+                Err(status) => return tracing::debug!(%status, "nothing is told of a build"),
+            };
+            loop {
+                match stream.message().await {
+                    Ok(Some(status)) => vertices.hear(&asked, status),
+                    Ok(None) => return,
+                    Err(status) => return tracing::debug!(%status, "no more is told of a build"),
+                }
+            }
+        });
+        let build = Self { daemon: daemon.clone(), name, outcome, solving, hearing };
+        Ok(build)
+    }
+
+    /// Asks what the daemon is able to do; a build that could not be opened says so.
+    pub(crate) async fn ping(&self) -> Result<PongResponse, Status> {
+        let request = self.about(PingRequest {});
+        self.call(async { self.daemon.bridge().ping(request).await }).await
+    }
+
+    /// Marks a question with the build that it is about.
+    pub(crate) fn about<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Ok(name) = MetadataValue::try_from(&self.name) {
+            request.metadata_mut().insert(BUILD_ID, name);
+        }
+        request
+    }
+
+    pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {
+        self.daemon.bridge()
+    }
+
+    /// Waits for an answer, or for the end of the build, which explains why there is none.
+    pub(crate) async fn call<T>(
+        &self,
+        question: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        let mut outcome = self.outcome.clone();
+        let ended = async {
+            match outcome.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Err(status))) => status.clone(),
+                Ok(_) | Err(_) => Status::aborted("the build ended"),
+            }
+        };
+        tokio::select! {
+            answer = question => answer.map(Response::into_inner),
+            status = ended => Err(status),
+        }
+    }
+
+    /// Says what came of the build, and waits until it has been exported.
+    pub(crate) async fn finish(mut self, result: gateway::Result) -> Outcome {
+        let request = self.about(ReturnRequest { result: Some(result), error: None });
+        let mut bridge = self.bridge();
+        // The build may end before this is answered.
+        let returned = bridge.r#return(request).await;
+        if let Err(status) = returned
+            && self.outcome.borrow().is_none()
+        {
+            return Err(status);
+        }
+        let outcome = match self.outcome.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            Ok(None) | Err(_) => Err(Status::aborted("the build ended")),
+        };
+        if tokio::time::timeout(REST, &mut self.hearing).await.is_err() {
+            tracing::debug!("a status stream outlasts its build");
+        }
+        outcome
+    }
+}
+
+/// Returns a name that nobody can guess: who knows that of a session may use it.
+pub(crate) fn random_name() -> Result<String, RemoteError> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 16];
+    let failed = |_| RemoteError::answer("this machine gives no random numbers");
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(failed)?;
+    Ok(hex::encode(bytes))
+}

@@ -1,0 +1,215 @@
+//! What can go wrong between us and a daemon, and what its errors mean.
+//!
+//! A failed call carries which vertex failed, as JSON in the details of its status; what kind of failure it is, the vertex and the
+//! daemon's words tell.
+
+use prost::Message as _;
+use rb_api::SolveError;
+use rb_diag::ErrorKind;
+use rb_llb::Op;
+use rb_oci::Digest;
+use rb_wire::diffcopy::DiffCopyError;
+use serde::Deserialize;
+use tonic::{Code, Status};
+
+/// Why a daemon cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Nobody answers.
+    #[error("the engine at {address} cannot be reached: {reason}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A call failed.
+    #[error("the engine says: {}", said(.0))]
+    Call(Box<Status>),
+    /// It said what makes no sense.
+    #[error("the engine's answer makes no sense: {reason}")]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Files did not come over.
+    #[error("files of the engine did not come over")]
+    Files(#[from] DiffCopyError),
+    /// What came cannot be written.
+    #[error(transparent)]
+    Export(#[from] rb_exporters::ExportError),
+    /// A file of this machine.
+    #[error("{what} cannot be written")]
+    Disk {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What only the bundled runtime can do.
+    #[error("{what}, and the engine at another place cannot")]
+    Unsupported {
+        /// `FROM @host shows this machine`.
+        what: String,
+        /// What to do.
+        help: &'static str,
+    },
+}
+
+impl RemoteError {
+    /// Returns who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unsupported { .. } => ErrorKind::Input,
+            Self::Export(error) => error.kind(),
+            Self::Connect { .. }
+            | Self::Call(_)
+            | Self::Answer { .. }
+            | Self::Files(_)
+            | Self::Disk { .. } => ErrorKind::Environment,
+        }
+    }
+
+    /// Returns what to do.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { help, .. } => Some((*help).to_owned()),
+            Self::Export(error) => error.help(),
+            Self::Connect { .. } => Some(
+                "`rb doctor --engine ADDRESS` tries it; without --engine (RB_ENGINE) rb builds here"
+                    .to_owned(),
+            ),
+            Self::Call(_) | Self::Answer { .. } | Self::Files(_) | Self::Disk { .. } => None,
+        }
+    }
+
+    pub(crate) fn attestations() -> Self {
+        Self::Unsupported {
+            what: "what is said of an image beside it (--provenance, --sbom) is written here".to_owned(),
+            help: "leave --provenance and --sbom out, or build it without --engine (RB_ENGINE)",
+        }
+    }
+
+    pub(crate) fn answer(reason: impl Into<String>) -> Self {
+        Self::Answer { reason: reason.into() }
+    }
+}
+
+impl From<Status> for RemoteError {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+impl From<RemoteError> for SolveError {
+    fn from(error: RemoteError) -> Self {
+        match &error {
+            RemoteError::Call(status) if is_cancelled(status) => Self::Cancelled,
+            _ => Self::Job { kind: error.kind(), message: rb_diag::chain(&error), help: error.help() },
+        }
+    }
+}
+
+/// Returns the words of a status, bounded; those of a broken connection are in its cause.
+pub(crate) fn said(status: &Status) -> String {
+    let text = match std::error::Error::source(status) {
+        Some(source) => format!("{}: {}", status.message(), rb_diag::chain(source)),
+        None => status.message().to_owned(),
+    };
+    text.chars().filter(|letter| !letter.is_control() || *letter == '\n').take(4_000).collect()
+}
+
+fn is_cancelled(status: &Status) -> bool {
+    status.code() == Code::Cancelled
+}
+
+/// Returns the vertex that a status is about.
+pub(crate) fn failed_vertex(status: &Status) -> Option<Digest> {
+    #[derive(Deserialize)]
+    struct Vertex {
+        digest: String,
+    }
+    let decoded = rb_wire::control::Status::decode(status.details()).ok()?;
+    // The innermost comes first.
+    decoded
+        .details
+        .iter()
+        .filter(|detail| detail.type_url.contains("errdefs.Vertex"))
+        .find_map(|detail| serde_json::from_slice::<Vertex>(&detail.value).ok()?.digest.parse().ok())
+}
+
+/// Returns who has to act on the failure of an op, and what is to be said of it.
+pub(crate) fn classify(op: Option<&Op>, said: &str) -> (ErrorKind, String) {
+    let is_missing =
+        ["not found", "no such file", "does not exist", "404", "pull access denied", "no match for"]
+            .iter()
+            .any(|word| said.to_ascii_lowercase().contains(word));
+    match op {
+        Some(Op::Exec(_)) => match exit_code(said) {
+            Some(code) => (ErrorKind::Build, format!("exit code {code}")),
+            None => (ErrorKind::Environment, said.to_owned()),
+        },
+        Some(Op::File(_)) => (ErrorKind::Input, inner(said)),
+        Some(Op::Source(_)) if is_missing => (ErrorKind::Input, inner(said)),
+        Some(Op::Source(_)) => (ErrorKind::Environment, inner(said)),
+        Some(Op::Build(_) | Op::Merge(_) | Op::Diff(_)) | None => (ErrorKind::Environment, said.to_owned()),
+    }
+}
+
+/// Leaves out what a daemon puts before the words of an op.
+fn inner(said: &str) -> String {
+    ["failed to solve: ", "failed to compute cache key: ", "failed to calculate checksum of ref "]
+        .iter()
+        .fold(said, |said, prefix| said.strip_prefix(prefix).unwrap_or(said))
+        .to_owned()
+}
+
+/// Reads `… did not complete successfully: exit code: 3`.
+fn exit_code(said: &str) -> Option<u32> {
+    let (_, rest) = said.rsplit_once("exit code: ")?;
+    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_llb::{ExecOp, SourceOp};
+    use rb_wire::control::Detail;
+    use tonic::metadata::MetadataMap;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_that_of_its_vertex() {
+        let digest = Digest::of("op");
+        let detail =
+            |type_url: &str, value: String| Detail { type_url: type_url.to_owned(), value: value.into() };
+        let details = rb_wire::control::Status {
+            code: 2,
+            message: "failed".into(),
+            details: vec![
+                detail("github.com/moby/buildkit/stack.Stack+json", "{".to_owned()),
+                detail("github.com/moby/buildkit/errdefs.Vertex+json", format!(r#"{{"digest":"{digest}"}}"#)),
+            ],
+        };
+        let status = |details: Vec<u8>| {
+            Status::with_details_and_metadata(Code::Unknown, "failed", details.into(), MetadataMap::new())
+        };
+        assert_eq!(failed_vertex(&status(details.encode_to_vec())), Some(digest));
+        for bytes in [&b""[..], b"\xff\xff", b"{}"] {
+            assert_eq!(failed_vertex(&status(bytes.to_vec())), None);
+        }
+    }
+
+    #[test]
+    fn words_of_a_daemon_are_those_of_the_user() {
+        let exec = Op::Exec(ExecOp::default());
+        let words = "process \"/bin/sh -c false\" did not complete successfully: exit code: 3";
+        assert_eq!(classify(Some(&exec), words), (ErrorKind::Build, "exit code 3".to_owned()));
+        assert_eq!(classify(Some(&exec), "no runc").0, ErrorKind::Environment);
+        let source = Op::Source(SourceOp::default());
+        assert_eq!(classify(Some(&source), "docker.io/library/x: not found").0, ErrorKind::Input);
+        assert_eq!(classify(Some(&source), "dial tcp: timeout").0, ErrorKind::Environment);
+    }
+}

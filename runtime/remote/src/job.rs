@@ -1,0 +1,305 @@
+//! One job at a daemon: a session, a build that stays open for questions, and a build for each export.
+//!
+//! **Invariants:** a definition that the daemon could not solve is refused before anything is sent; one export is under way at a time, so
+//! that what comes back is its own; dropping the job cancels all.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
+use rb_api::{
+    Course, Export, Job, JobOptions, Outlook, Root, SolveError, SolveRequest, SolveResult, Summary,
+};
+use rb_diag::ErrorKind;
+use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
+use rb_llb::Definition;
+use rb_wire::control;
+use rb_wire::gateway::{self, SolveRequest as Asked};
+use tokio::sync::{Mutex, OnceCell};
+use tonic::{Code, Status};
+
+use crate::RemoteEngine;
+use crate::build::{Build, Daemon, random_name};
+use crate::error::{RemoteError, classify, failed_vertex, said};
+use crate::exports::{self, Here, Written};
+use crate::prepare::{Prepared, prepare};
+use crate::session::{Lending, Lent};
+use crate::vertices::Vertices;
+use crate::{query, resolve};
+
+/// How long it is waited for what the daemon tells of a vertex that failed.
+const TELLING: Duration = Duration::from_millis(1_500);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A job at a daemon.
+pub(crate) struct RemoteJob {
+    engine: RemoteEngine,
+    options: JobOptions,
+    vertices: Arc<Vertices>,
+    /// What its folders are marked with; none where this machine gives no random numbers.
+    mark: Option<String>,
+    opened: OnceCell<Opened>,
+    exporting: Mutex<()>,
+}
+
+/// What is open as long as the job is.
+struct Opened {
+    daemon: Daemon,
+    lent: Lent,
+    build: Build,
+}
+
+impl RemoteJob {
+    pub(crate) fn new(engine: RemoteEngine, options: JobOptions, events: rb_api::EventSink) -> Self {
+        let vertices = Arc::new(Vertices::new(events));
+        let mark = random_name().ok();
+        Self { engine, options, vertices, mark, opened: OnceCell::new(), exporting: Mutex::default() }
+    }
+
+    async fn opened(&self) -> Result<&Opened, RemoteError> {
+        self.opened.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Opened, RemoteError> {
+        let daemon = self.engine.daemon().await?;
+        let lending = Lending {
+            session: Arc::clone(&self.options.session),
+            credentials: Arc::clone(&self.engine.options.credentials),
+            scratch: self.engine.options.scratch.clone(),
+        };
+        let lent = Lent::open(&daemon, &lending)?;
+        // What is asked while a graph is decided is no build that people look for.
+        let request = control::SolveRequest { internal: true, ..self.request(&lent) };
+        let build = Build::open(&daemon, request, &self.vertices).await?;
+        build.ping().await.map_err(|status| explained(&lent, status))?;
+        Ok(Opened { daemon, lent, build })
+    }
+
+    fn request(&self, lent: &Lent) -> control::SolveRequest {
+        let JobOptions { allow_insecure, allow_host_network, allowed_devices, .. } = &self.options;
+        let mut entitlements = Vec::new();
+        let mut allow = |name: &str, allowed: bool| entitlements.extend(allowed.then(|| name.to_owned()));
+        allow("security.insecure", *allow_insecure);
+        allow("network.host", *allow_host_network);
+        allow("device", allowed_devices.all);
+        allowed_devices.names.iter().for_each(|name| allow(&format!("device={name}"), true));
+        control::SolveRequest { session: lent.name.clone(), entitlements, ..control::SolveRequest::default() }
+    }
+
+    fn prepare(&self, definition: &Definition) -> Result<Prepared, SolveError> {
+        if self.options.course == Course::Look {
+            return Err(cannot_look());
+        }
+        let missing = || RemoteError::answer("this machine gives no random numbers");
+        let prepared = prepare(definition, self.mark.as_ref().ok_or_else(missing)?, self.options.no_cache)?;
+        self.vertices.expect(&prepared.graph, &prepared.sent);
+        Ok(prepared)
+    }
+
+    /// Solves a definition in a build; returns what its tree is called there, nothing for that of scratch.
+    async fn tree(&self, opened: &Opened, build: &Build, prepared: &Prepared) -> Result<String, SolveError> {
+        if prepared.graph.is_empty() {
+            return Ok(String::new());
+        }
+        let request = build.about(Asked {
+            definition: Some(prepared.bytes.clone()),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            evaluate: true,
+            ..Asked::default()
+        });
+        let solved = build.call(async { build.bridge().solve(request).await }).await;
+        let solved = match solved {
+            Ok(solved) => solved,
+            Err(status) => return Err(self.failure(opened, status).await),
+        };
+        match solved.result.and_then(|result| result.result) {
+            Some(gateway::result::Result::Ref(tree)) => Ok(tree.id),
+            Some(gateway::result::Result::Refs(_)) | None => {
+                Err(RemoteError::answer("it made no single tree of a definition").into())
+            }
+        }
+    }
+
+    /// Says what a failed call means to the user.
+    async fn failure(&self, opened: &Opened, status: Status) -> SolveError {
+        if status.code() == Code::Cancelled && opened.lent.broken().is_none() {
+            return SolveError::Cancelled;
+        }
+        let Some(vertex) = failed_vertex(&status) else {
+            return explained(&opened.lent, status).into();
+        };
+        // What it wrote and how it ended is told on another stream.
+        let telling = async {
+            while !self.vertices.has_failed(&vertex) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(TELLING, telling).await.ok();
+        let words = said(&status);
+        let (_, message) = classify(self.vertices.op(&vertex).as_ref(), &words);
+        let failed = self.vertices.failed(&vertex, &message);
+        let (kind, message) = classify(failed.op.as_ref(), &words);
+        SolveError::Vertex {
+            vertex: failed.vertex,
+            name: failed.name,
+            kind,
+            message,
+            help: None,
+            log_tail: failed.tail,
+        }
+    }
+
+    /// Makes all roots, in the order of the request.
+    async fn make(&self, opened: &Opened, roots: &[Prepared]) -> Result<(), SolveError> {
+        let each = || roots.iter().map(|root| self.tree(opened, &opened.build, root));
+        if self.options.course != Course::KeepGoing {
+            return try_join_all(each()).await.map(drop);
+        }
+        let mut failures: Vec<SolveError> = Vec::new();
+        for failure in join_all(each()).await.into_iter().filter_map(Result::err) {
+            let vertex = |error: &SolveError| match error {
+                SolveError::Vertex { vertex, .. } => Some(*vertex),
+                _ => None,
+            };
+            let is_known =
+                vertex(&failure).is_some_and(|own| failures.iter().any(|known| vertex(known) == Some(own)));
+            if !is_known {
+                failures.push(failure);
+            }
+        }
+        match failures.len() {
+            0 => Ok(()),
+            1 => Err(failures.remove(0)),
+            _ => Err(SolveError::Several(failures)),
+        }
+    }
+
+    async fn export(
+        &self,
+        opened: &Opened,
+        roots: &[Prepared],
+        export: &Export,
+    ) -> Result<Written, SolveError> {
+        let options = &self.engine.options;
+        let here = Here {
+            scratch: &options.scratch,
+            precious: &options.precious,
+            images: options.images.as_ref(),
+            epoch_seconds: self.options.epoch_seconds,
+        };
+        let exporter = exports::exporter(export, &here)?;
+        let wanted = export.roots().into_iter().map(|root| {
+            let missing = || RemoteError::answer(format!("an export names root {root}, which is not there"));
+            roots.get(root).ok_or_else(missing)
+        });
+        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+        let request = control::SolveRequest { exporters: vec![exporter], ..self.request(&opened.lent) };
+        let build = Build::open(&opened.daemon, request, &self.vertices).await?;
+        build.ping().await.map_err(|status| explained(&opened.lent, status))?;
+        let trees = try_join_all(wanted.iter().map(|root| self.tree(opened, &build, root))).await?;
+        let result = exports::result(export, &trees, self.options.epoch_seconds)?;
+        let arriving = &opened.lent.arriving;
+        let streams = arriving.expect();
+        let finishing = async {
+            let finished = build.finish(result).await;
+            // Who waits for a stream hears that none comes.
+            arriving.close();
+            match finished {
+                Ok(response) => Ok(response),
+                Err(status) => Err(self.failure(opened, status).await),
+            }
+        };
+        // What this machine cannot write is the better reason of two.
+        let (response, taken) = tokio::join!(finishing, exports::take(export, &here, streams));
+        match (response, taken) {
+            (Ok(response), taken) => exports::described(export, taken?, &response),
+            (Err(failure), Ok(_)) => Err(failure),
+            (Err(failure), Err(own)) if is_of_stream(&own) => Err(failure),
+            (Err(_), Err(own)) => Err(own),
+        }
+    }
+}
+
+/// Whether an error only says that a stream ended, whose end has a reason of its own.
+fn is_of_stream(error: &SolveError) -> bool {
+    matches!(error, SolveError::Job { kind: ErrorKind::Environment, .. })
+}
+
+/// Adds to a failed call that the session broke, where it did.
+fn explained(lent: &Lent, status: Status) -> RemoteError {
+    match lent.broken() {
+        Some(broken) if status.code() != Code::Unknown => RemoteError::Call(Box::new(broken)),
+        Some(_) | None => RemoteError::Call(Box::new(status)),
+    }
+}
+
+const LOOKING_HELP: &str = "plan, --dry-run, --expect-cached and why look at the cache of this machine: use them without --engine \
+    (RB_ENGINE)";
+
+fn cannot_look() -> SolveError {
+    SolveError::Job {
+        kind: ErrorKind::Input,
+        message: "an engine elsewhere does not tell beforehand what it would run".to_owned(),
+        help: Some(LOOKING_HELP.to_owned()),
+    }
+}
+
+fn world(error: RemoteError) -> WorldError {
+    WorldError::Failed { kind: error.kind(), message: rb_diag::chain(&error) }
+}
+
+#[async_trait]
+impl Job for RemoteJob {
+    async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
+        if !request.attests.is_empty() {
+            return Err(RemoteError::attestations().into());
+        }
+        let prepared = request.roots.iter().map(|root| self.prepare(&root.definition));
+        let roots = prepared.collect::<Result<Vec<_>, _>>()?;
+        let opened = self.opened().await?;
+        self.make(opened, &roots).await?;
+        let (mut written, mut pushed) = (Vec::new(), Vec::new());
+        for export in &request.exports {
+            let _alone = self.exporting.lock().await;
+            let Written { result, pushed: more } = self.export(opened, &roots, export).await?;
+            written.push(result);
+            pushed.extend(more);
+        }
+        let keys = roots.iter().map(Prepared::key).collect();
+        Ok(SolveResult { roots: keys, exports: written, pushed, summary: self.summary() })
+    }
+
+    async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
+        let prepared = self.prepare(&definition)?;
+        let opened = self.opened().await?;
+        let tree = self.tree(opened, &opened.build, &prepared).await?;
+        query::answer(&opened.build, &tree, query).await
+    }
+
+    async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        let opened = self.opened().await.map_err(world)?;
+        resolve::image(&opened.build, self.options.session.as_ref(), self.options.pull, request).await
+    }
+
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        let opened = self.opened().await.map_err(world)?;
+        resolve::repository(&opened.build, request).await
+    }
+
+    async fn look(&self, _roots: &[Root]) -> Result<Vec<Outlook>, SolveError> {
+        Err(cannot_look())
+    }
+
+    fn summary(&self) -> Summary {
+        self.vertices.summary()
+    }
+}
+
+/// Where files are received, made if need be.
+pub(crate) fn scratch(folder: &Path) -> Result<(), RemoteError> {
+    let failed = |source| RemoteError::Disk { what: format!("`{}`", folder.display()), source };
+    std::fs::create_dir_all(folder).map_err(failed)
+}

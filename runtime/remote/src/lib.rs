@@ -1,0 +1,142 @@
+//! Builds on a BuildKit daemon: an [`Engine`] whose work is done elsewhere.
+//!
+//! In: an [`Address`], and what the client lends. Out: jobs, as the engine of this process has them. A job is a session at the
+//! daemon, a build that stays open for a frontend's questions, and a build for each export: what people call solving is a call of
+//! BuildKit's gateway, so that a graph may grow and an image may have several platforms.
+//! What a job asks for goes as it is, but for a mark on folders of the client ([`prepare`]). How it differs from the bundled runtime: keys
+//! of results are digests of definitions, a look at the cache is refused, what only the bundled runtime does is refused by name,
+//! caches of steps are the daemon's own for all of its clients.
+//! **Invariants:** nothing is sent that a session does not lend; nothing that the daemon says is believed beyond its bounds: paths, lengths
+//! and names are checked, blobs are proved by their digests.
+
+mod address;
+mod build;
+mod connect;
+mod error;
+mod exports;
+mod job;
+mod layout;
+mod prepare;
+mod query;
+mod receive;
+mod resolve;
+mod session;
+mod vertices;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rb_api::{Engine, EventSink, Job, JobOptions, SolveError};
+use rb_exporters::Precious;
+use rb_registry::Credentials;
+use rb_wire::control::{InfoRequest, ListWorkersRequest};
+use tokio::sync::OnceCell;
+use tonic::Code;
+
+pub use address::{Address, AddressError};
+pub use connect::Certificates;
+pub use error::RemoteError;
+
+use build::Daemon;
+use job::RemoteJob;
+
+/// What an engine elsewhere needs of this machine.
+#[derive(Clone)]
+pub struct RemoteOptions {
+    /// Where it is.
+    pub address: Address,
+    /// What proves who is who, where it is reached by TCP.
+    pub certificates: Certificates,
+    /// Who knows the user's credentials for registries.
+    pub credentials: Arc<dyn Credentials>,
+    /// A folder for what is on its way; made if it is not there.
+    pub scratch: PathBuf,
+    /// Directories that no export replaces.
+    pub precious: Precious,
+    /// Where images go that are not pushed; without it they are refused.
+    pub images: Option<Arc<dyn ImageStore>>,
+}
+
+/// Takes images that come back.
+pub trait ImageStore: Send + Sync {
+    /// Loads an image from an archive and names it. Returns the size of its configs and layers.
+    fn load(&self, archive: &mut dyn Read, names: &[String]) -> Result<u64, SolveError>;
+}
+
+/// A daemon as an engine. It is connected to when it is needed first.
+#[derive(Clone)]
+pub struct RemoteEngine {
+    options: Arc<RemoteOptions>,
+    daemon: Arc<OnceCell<Daemon>>,
+}
+
+/// What a daemon says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its version; none of one that does not tell.
+    pub version: Option<String>,
+    /// What it runs on, a line for each worker: platforms, the first its own.
+    pub workers: Vec<Worker>,
+}
+
+/// One worker of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Platforms that it builds for, `os/architecture[/variant]`.
+    pub platforms: Vec<String>,
+    /// How it runs steps and keeps layers: `runc`, `overlayfs`.
+    pub labels: Vec<(String, String)>,
+}
+
+impl RemoteEngine {
+    /// Makes an engine; nothing is connected to yet.
+    pub fn new(options: RemoteOptions) -> Self {
+        Self { options: Arc::new(options), daemon: Arc::default() }
+    }
+
+    /// Returns where it is.
+    pub fn address(&self) -> &Address {
+        &self.options.address
+    }
+
+    async fn daemon(&self) -> Result<Daemon, RemoteError> {
+        let connect = || async {
+            job::scratch(&self.options.scratch)?;
+            connect::connect(&self.options.address, &self.options.certificates).await.map(Daemon)
+        };
+        self.daemon.get_or_try_init(connect).await.cloned()
+    }
+
+    /// Asks the daemon what it is.
+    pub async fn about(&self) -> Result<About, RemoteError> {
+        let daemon = self.daemon().await?;
+        let workers = daemon.control().list_workers(ListWorkersRequest::default()).await?.into_inner().record;
+        let version = match daemon.control().info(InfoRequest {}).await {
+            Ok(info) => info.into_inner().buildkit_version.map(|version| version.version),
+            // Older than the question.
+            Err(status) if status.code() == Code::Unimplemented => None,
+            Err(status) => return Err(status.into()),
+        };
+        let worker = |record: rb_wire::control::WorkerRecord| {
+            let platforms = record.platforms.iter().map(|platform| {
+                let parts = [&platform.os, &platform.architecture, &platform.variant];
+                parts.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("/")
+            });
+            Worker { platforms: platforms.collect(), labels: record.labels.into_iter().collect() }
+        };
+        Ok(About { version, workers: workers.into_iter().map(worker).collect() })
+    }
+}
+
+#[async_trait]
+impl Engine for RemoteEngine {
+    fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
+        Arc::new(RemoteJob::new(self.clone(), options, events))
+    }
+
+    async fn idle(&self) {
+        // Calls end as they are dropped, and the daemon's work with them.
+    }
+}

@@ -1,0 +1,129 @@
+//! One thing read out of a tree at the daemon, as [`Query`] means it.
+
+use rb_api::SolveError;
+use rb_diag::ErrorKind;
+use rb_frontend::{Answer, FileKind, Query, WorkspaceEntry};
+use rb_wire::diffcopy::{Entry, Kind};
+use rb_wire::files::Stat;
+use rb_wire::gateway::{FileRange, ReadDirRequest, ReadFileRequest, StatFileRequest};
+use tonic::Status;
+
+use crate::build::Build;
+use crate::error::RemoteError;
+
+/// Bytes of a file that one call asks for: well below the longest message.
+const PIECE_BYTES: u64 = 4 << 20;
+
+/// Reads one thing; `tree` is empty for that of scratch.
+pub(crate) async fn answer(build: &Build, tree: &str, query: Query) -> Result<Answer, SolveError> {
+    match query {
+        Query::ReadFile { path, limit_bytes } => {
+            let bytes = read(build, tree, &path, limit_bytes.saturating_add(1)).await?;
+            if bytes.len() as u64 > limit_bytes {
+                let message = format!("`{path}` is larger than the {limit_bytes} bytes that are read of it");
+                return Err(SolveError::Job { kind: ErrorKind::Input, message, help: None });
+            }
+            Ok(Answer::File(bytes))
+        }
+        Query::ReadStart { path, length_bytes } => {
+            read(build, tree, &path, length_bytes).await.map(Answer::File)
+        }
+        Query::Exists { path } => Ok(Answer::Exists(exists(build, tree, &path).await?)),
+        Query::Stat { path } => {
+            let path = path.trim_end_matches('/');
+            let Some((folder, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else {
+                return Ok(Answer::Stat(Some(WorkspaceEntry {
+                    name: String::new(),
+                    kind: FileKind::Directory,
+                })));
+            };
+            // What stands at a path follows a link there; what is in a folder does not.
+            let folder = if folder.is_empty() { "/" } else { folder };
+            match list(build, tree, folder).await {
+                Ok(entries) => Ok(Answer::Stat(entries.into_iter().find(|entry| entry.name == name))),
+                Err(SolveError::NoSuchFile { .. }) => Ok(Answer::Stat(None)),
+                Err(error) => Err(error),
+            }
+        }
+        Query::List { path } => list(build, tree, &path).await.map(Answer::List),
+    }
+}
+
+async fn exists(build: &Build, tree: &str, path: &str) -> Result<bool, SolveError> {
+    if tree.is_empty() {
+        return Ok(path.trim_matches('/').is_empty());
+    }
+    let request = build.about(StatFileRequest { r#ref: tree.to_owned(), path: path.to_owned() });
+    match build.call(async { build.bridge().stat_file(request).await }).await {
+        Ok(_) => Ok(true),
+        Err(status) if is_missing(&status) => Ok(false),
+        Err(status) => Err(RemoteError::from(status).into()),
+    }
+}
+
+async fn read(build: &Build, tree: &str, path: &str, length: u64) -> Result<Vec<u8>, SolveError> {
+    if tree.is_empty() {
+        return Err(SolveError::NoSuchFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let wanted = length.saturating_sub(bytes.len() as u64).min(PIECE_BYTES);
+        if wanted == 0 {
+            return Ok(bytes);
+        }
+        let (offset, length) = (bytes.len() as i64, wanted as i64);
+        let range = Some(FileRange { offset, length });
+        let request = ReadFileRequest { r#ref: tree.to_owned(), file_path: path.to_owned(), range };
+        let request = build.about(request);
+        let answer = build.call(async { build.bridge().read_file(request).await }).await;
+        let piece = answer.map_err(|status| missing(status, path))?.data;
+        if piece.len() as u64 > wanted {
+            return Err(RemoteError::answer(format!("more of `{path}` than was asked for")).into());
+        }
+        bytes.extend_from_slice(&piece);
+        if (piece.len() as u64) < wanted {
+            return Ok(bytes);
+        }
+    }
+}
+
+async fn list(build: &Build, tree: &str, path: &str) -> Result<Vec<WorkspaceEntry>, SolveError> {
+    if tree.is_empty() {
+        let is_top = path.trim_matches('/').is_empty();
+        return if is_top { Ok(Vec::new()) } else { Err(SolveError::NoSuchFile { path: path.to_owned() }) };
+    }
+    let request =
+        ReadDirRequest { r#ref: tree.to_owned(), dir_path: path.to_owned(), ..ReadDirRequest::default() };
+    let request = build.about(request);
+    let answer = build.call(async { build.bridge().read_dir(request).await }).await;
+    let stats = answer.map_err(|status| missing(status, path))?.entries;
+    let mut entries = stats.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    entries.sort();
+    Ok(entries)
+}
+
+fn named(stat: Stat) -> Result<WorkspaceEntry, SolveError> {
+    let wrong = || RemoteError::answer("a folder lists what is no name");
+    if stat.path.is_empty() || stat.path.contains('/') || matches!(stat.path.as_str(), "." | "..") {
+        return Err(wrong().into());
+    }
+    let entry = Entry::of_stat(stat).ok_or_else(wrong)?;
+    let kind = match entry.kind {
+        Kind::Directory => FileKind::Directory,
+        Kind::File { .. } | Kind::HardLink { .. } => FileKind::File,
+        Kind::Symlink { .. } => FileKind::Symlink,
+        Kind::Special => FileKind::Other,
+    };
+    Ok(WorkspaceEntry { name: entry.path, kind })
+}
+
+fn is_missing(status: &Status) -> bool {
+    ["no such file or directory", "not a directory"].iter().any(|words| status.message().contains(words))
+}
+
+fn missing(status: Status, path: &str) -> SolveError {
+    if is_missing(&status) {
+        return SolveError::NoSuchFile { path: path.to_owned() };
+    }
+    RemoteError::from(status).into()
+}

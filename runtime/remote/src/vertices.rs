@@ -1,0 +1,352 @@
+//! The vertices of a job as a daemon tells of them, in the words of the API.
+//!
+//! In: what was asked for ([`Vertices::expect`]) and the status stream of each build of the job. Out: events, each step's last
+//! lines, counts. A job has several builds at the daemon; a vertex that ended in one is not told of again, and what it wrote, which the
+//! daemon says once more in each build that has it, is heard from the first alone.
+//! **Invariant:** a vertex is added before anything else is told of it, and ends once.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost_types::Timestamp;
+use rb_api::{CacheKey, Event, EventKind, EventSink, LogStream, Progress, Summary};
+use rb_llb::{Graph, Op};
+use rb_oci::Digest;
+use rb_wire::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
+
+/// Last lines of a step that are kept.
+const TAIL_LINES: usize = 40;
+/// Bytes of one of them.
+const LINE_BYTES: usize = 4096;
+/// A daemon may tell of so many vertices beside those that were asked for.
+const STRANGERS: usize = 100_000;
+
+/// All that is known of a job's vertices.
+pub(crate) struct Vertices {
+    known: Mutex<BTreeMap<Digest, Known>>,
+    events: EventSink,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What the frontend calls it; nothing of one that only the daemon knows.
+    own: Option<Digest>,
+    name: String,
+    op: Option<Op>,
+    is_told: bool,
+    is_started: bool,
+    ended: Option<Ended>,
+    /// The build that first told what it wrote.
+    heard_in: Option<String>,
+    tail: VecDeque<String>,
+    /// The last line has no end yet.
+    is_open: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Executed,
+    Cached,
+    Failed,
+}
+
+/// A vertex that failed.
+pub(crate) struct Failed {
+    /// What the frontend calls it.
+    pub(crate) vertex: Digest,
+    pub(crate) name: String,
+    pub(crate) op: Option<Op>,
+    pub(crate) tail: Vec<String>,
+}
+
+impl Known {
+    fn is_step(&self) -> bool {
+        matches!(self.op, Some(Op::Exec(_) | Op::File(_)))
+    }
+}
+
+impl Vertices {
+    pub(crate) fn new(events: EventSink) -> Self {
+        Self { known: Mutex::default(), events }
+    }
+
+    /// Takes the names and ops of a graph that is about to be solved, and what its vertices are called at the daemon.
+    pub(crate) fn expect(&self, graph: &Graph, sent: &BTreeMap<Digest, Digest>) {
+        let mut known = self.lock();
+        for vertex in graph.vertices() {
+            let there = sent.get(&vertex.digest).copied().unwrap_or(vertex.digest);
+            let entry = known.entry(there).or_default();
+            if entry.op.is_none() {
+                entry.own = Some(vertex.digest);
+                entry.name = graph.name(vertex);
+                entry.op = Some(vertex.op.clone());
+            }
+        }
+    }
+
+    /// Hears a piece of the status stream of `build`.
+    pub(crate) fn hear(&self, build: &str, status: StatusResponse) {
+        let StatusResponse { vertexes, statuses, logs, warnings } = status;
+        let mut events = Vec::new();
+        {
+            let mut known = self.lock();
+            vertexes.into_iter().for_each(|vertex| hear_vertex(&mut known, vertex, &mut events));
+            statuses.into_iter().for_each(|status| hear_progress(&mut known, status, &mut events));
+            warnings.into_iter().for_each(|warning| hear_warning(&mut known, &warning, &mut events));
+            logs.into_iter().for_each(|log| hear_log(&mut known, build, log, &mut events));
+        }
+        events.into_iter().for_each(|event| (self.events)(event));
+    }
+
+    /// Whether a vertex is known to have failed.
+    pub(crate) fn has_failed(&self, vertex: &Digest) -> bool {
+        self.lock().get(vertex).is_some_and(|known| known.ended == Some(Ended::Failed))
+    }
+
+    /// Returns what a vertex does, if the frontend knows it.
+    pub(crate) fn op(&self, vertex: &Digest) -> Option<Op> {
+        self.lock().get(vertex)?.op.clone()
+    }
+
+    /// Returns what is known of a vertex that failed. That it did is told now, if the daemon has not.
+    pub(crate) fn failed(&self, vertex: &Digest, message: &str) -> Failed {
+        let mut events = Vec::new();
+        let failed = {
+            let mut known = self.lock();
+            let entry = known.entry(*vertex).or_default();
+            let own = entry.own.unwrap_or(*vertex);
+            tell(own, entry, &mut events);
+            if entry.ended.is_none() {
+                entry.ended = Some(Ended::Failed);
+                events.push(Event { vertex: own, kind: EventKind::Failed { message: message.to_owned() } });
+            }
+            let tail = entry.tail.iter().cloned().collect();
+            Failed { vertex: own, name: entry.name.clone(), op: entry.op.clone(), tail }
+        };
+        events.into_iter().for_each(|event| (self.events)(event));
+        failed
+    }
+
+    /// Counts the steps that were asked for. What is not told of was not needed.
+    pub(crate) fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for known in self.lock().values().filter(|known| known.is_step()) {
+            match known.ended {
+                Some(Ended::Executed) => summary.executed += 1,
+                Some(Ended::Cached) => summary.cached += 1,
+                Some(Ended::Failed) => {}
+                None => summary.skipped += 1,
+            }
+        }
+        summary
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Digest, Known>> {
+        // Each entry is changed by single steps, so a panicked holder leaves it whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(vertex: Digest, known: &mut Known, events: &mut Vec<Event>) {
+    if !std::mem::replace(&mut known.is_told, true) {
+        let kind = EventKind::Added { name: known.name.clone(), step: known.is_step() };
+        events.push(Event { vertex, kind });
+    }
+}
+
+/// Finds a vertex by what a daemon calls it, and what the frontend does; none where that is no digest, or of strangers too many.
+fn entry<'k>(known: &'k mut BTreeMap<Digest, Known>, digest: &str) -> Option<(Digest, &'k mut Known)> {
+    let digest: Digest = digest.parse().ok()?;
+    if known.len() >= STRANGERS && !known.contains_key(&digest) {
+        return None;
+    }
+    let entry = known.entry(digest).or_default();
+    Some((entry.own.unwrap_or(digest), entry))
+}
+
+fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut Vec<Event>) {
+    let Vertex { digest, inputs: _, name, cached, started, completed, error } = vertex;
+    let Some((digest, entry)) = entry(known, &digest) else { return };
+    if entry.name.is_empty() {
+        entry.name = name.chars().filter(|letter| !letter.is_control()).take(500).collect();
+    }
+    tell(digest, entry, events);
+    if entry.ended.is_some() {
+        return;
+    }
+    let mut push = |kind| events.push(Event { vertex: digest, kind });
+    if !error.is_empty() {
+        // Of what was stopped because of another failure nothing is wrong.
+        if error.contains("context canceled") {
+            push(EventKind::Cancelled);
+            return;
+        }
+        entry.ended = Some(Ended::Failed);
+        push(EventKind::Failed { message: super::error::classify(entry.op.as_ref(), &error).1 });
+        return;
+    }
+    match (cached, &started, &completed) {
+        (true, _, _) => {
+            entry.ended = Some(Ended::Cached);
+            push(EventKind::Cached { key: CacheKey::Fast });
+        }
+        (false, Some(_), None) if !entry.is_started => {
+            entry.is_started = true;
+            push(EventKind::Started);
+        }
+        (false, started, Some(completed)) => {
+            if !std::mem::replace(&mut entry.is_started, true) {
+                push(EventKind::Started);
+            }
+            entry.ended = Some(Ended::Executed);
+            let duration = started.as_ref().map(|started| between(started, completed)).unwrap_or_default();
+            push(EventKind::Done { duration });
+        }
+        (false, _, None) => {}
+    }
+}
+
+fn between(from: &Timestamp, to: &Timestamp) -> Duration {
+    let seconds = |time: &Timestamp| {
+        Duration::new(time.seconds.max(0).unsigned_abs(), time.nanos.clamp(0, 999_999_999).unsigned_abs())
+    };
+    seconds(to).saturating_sub(seconds(from))
+}
+
+fn hear_progress(known: &mut BTreeMap<Digest, Known>, status: VertexStatus, events: &mut Vec<Event>) {
+    let VertexStatus { id, vertex, name, current, total, completed, .. } = status;
+    let Some((digest, entry)) = entry(known, &vertex) else { return };
+    if completed.is_some() || entry.ended.is_some() {
+        return;
+    }
+    tell(digest, entry, events);
+    let words = if name.is_empty() { id } else { name };
+    let words: String =
+        words.trim_end_matches(':').chars().filter(|letter| !letter.is_control()).take(100).collect();
+    let progress = Progress {
+        doing: Cow::Owned(words),
+        current: u64::try_from(current).unwrap_or(0),
+        total: u64::try_from(total).ok().filter(|total| *total > 0),
+        files: None,
+    };
+    events.push(Event { vertex: digest, kind: EventKind::Progress(progress) });
+}
+
+fn hear_warning(known: &mut BTreeMap<Digest, Known>, warning: &VertexWarning, events: &mut Vec<Event>) {
+    let Some((digest, entry)) = entry(known, &warning.vertex) else { return };
+    tell(digest, entry, events);
+    let text = format!("warning: {}\n", String::from_utf8_lossy(&warning.short));
+    events.push(Event {
+        vertex: digest,
+        kind: EventKind::Log { stream: LogStream::Stderr, bytes: Bytes::from(text) },
+    });
+}
+
+fn hear_log(known: &mut BTreeMap<Digest, Known>, build: &str, log: VertexLog, events: &mut Vec<Event>) {
+    let Some((digest, entry)) = entry(known, &log.vertex) else { return };
+    if entry.heard_in.get_or_insert_with(|| build.to_owned()) != build {
+        return;
+    }
+    tell(digest, entry, events);
+    for piece in log.msg.split_inclusive(|byte| *byte == b'\n') {
+        let text = String::from_utf8_lossy(piece);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !entry.is_open {
+            if entry.tail.len() == TAIL_LINES {
+                entry.tail.pop_front();
+            }
+            entry.tail.push_back(String::new());
+        }
+        entry.is_open = !piece.ends_with(b"\n");
+        if let Some(line) = entry.tail.back_mut() {
+            line.extend(text.chars().take(LINE_BYTES.saturating_sub(line.len())));
+        }
+    }
+    let stream = if log.stream == 2 { LogStream::Stderr } else { LogStream::Stdout };
+    events.push(Event { vertex: digest, kind: EventKind::Log { stream, bytes: log.msg } });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn heard(pieces: Vec<StatusResponse>) -> (Vec<String>, Vertices) {
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let sink = Arc::clone(&told);
+        let vertices = Vertices::new(Arc::new(move |event: Event| {
+            let text = match event.kind {
+                EventKind::Added { name, .. } => format!("added {name}"),
+                EventKind::Started => "started".to_owned(),
+                EventKind::Cached { .. } => "cached".to_owned(),
+                EventKind::Done { duration } => format!("done {}", duration.as_secs()),
+                EventKind::Failed { message } => format!("failed {message}"),
+                EventKind::Log { bytes, .. } => format!("log {}", String::from_utf8_lossy(&bytes)),
+                EventKind::Progress(progress) => format!("{} {}", progress.doing, progress.current),
+                other => format!("{other:?}"),
+            };
+            sink.lock().expect("nobody panics").push(text);
+        }));
+        pieces.into_iter().for_each(|piece| vertices.hear("one", piece));
+        (told.lock().expect("nobody panics").clone(), vertices)
+    }
+
+    fn vertex(cached: bool, started: Option<i64>, completed: Option<i64>, error: &str) -> StatusResponse {
+        let time = |seconds| Timestamp { seconds, nanos: 0 };
+        let vertex = Vertex {
+            digest: Digest::of("a").to_string(),
+            name: "RUN x".into(),
+            cached,
+            started: started.map(time),
+            completed: completed.map(time),
+            error: error.into(),
+            ..Vertex::default()
+        };
+        StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }
+    }
+
+    #[test]
+    fn a_vertex_is_added_once_and_ends_once() {
+        let run = vec![
+            vertex(false, None, None, ""),
+            vertex(false, Some(5), None, ""),
+            vertex(false, Some(5), None, ""),
+            vertex(false, Some(5), Some(7), ""),
+            vertex(true, Some(8), Some(8), ""),
+        ];
+        assert_eq!(heard(run).0, ["added RUN x", "started", "done 2"]);
+        assert_eq!(heard(vec![vertex(true, Some(1), Some(1), "")]).0, ["added RUN x", "cached"]);
+        assert_eq!(heard(vec![vertex(false, Some(9), Some(1), "")]).0, ["added RUN x", "started", "done 0"]);
+        let (told, vertices) =
+            heard(vec![vertex(false, Some(1), Some(1), "boom"), vertex(false, None, None, "again")]);
+        assert_eq!(told, ["added RUN x", "failed boom"]);
+        assert!(vertices.has_failed(&Digest::of("a")));
+    }
+
+    #[test]
+    fn last_lines_are_kept_however_they_come_and_strangers_are_passed_over() {
+        let log = |vertex: &str, text: &'static str| StatusResponse {
+            logs: vec![VertexLog {
+                vertex: vertex.to_owned(),
+                stream: 1,
+                msg: text.into(),
+                ..VertexLog::default()
+            }],
+            ..StatusResponse::default()
+        };
+        let digest = Digest::of("a").to_string();
+        let mut pieces = vec![log("nonsense", "x")];
+        pieces.extend((0..50).map(|_| log(&digest, "line\n")));
+        pieces.extend([log(&digest, "la"), log(&digest, "st")]);
+        let (told, vertices) = heard(pieces);
+        assert_eq!(told.len(), 53);
+        // The daemon says it once more in the next build.
+        vertices.hear("two", log(&digest, "line\n"));
+        let tail = vertices.failed(&Digest::of("a"), "gone").tail;
+        assert_eq!((tail.len(), tail.last().map(String::as_str)), (TAIL_LINES, Some("last")));
+    }
+}

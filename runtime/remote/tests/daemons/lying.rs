@@ -1,0 +1,373 @@
+//! Daemons that lie: each answer that makes no sense is a typed error, and nothing waits for ever.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rb_api::{Engine as _, Export, Root, SolveError, SolveRequest};
+use rb_diag::{ErrorKind, SourceMap};
+use rb_frontend::{Answer, Query};
+use rb_llb::{MkdirAction, NodeMeta, State};
+use rb_session::LocalSession;
+use rb_wire::control::control_server::{Control, ControlServer};
+use rb_wire::control::{self, BytesMessage, StatusResponse};
+use rb_wire::files::packet::Type;
+use rb_wire::files::{Packet, Stat};
+use rb_wire::filesend::file_send_client::FileSendClient;
+use rb_wire::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
+use rb_wire::gateway::{self, result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::support::{Told, engine, options};
+
+/// What a daemon does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// Nothing.
+    None,
+    /// The call of a build fails at once.
+    Refuses,
+    /// A tree has no name.
+    NoTree,
+    /// A file is longer than was asked for.
+    LongFile,
+    /// A folder lists a path that leads out.
+    BadName,
+    /// It exports, and sends nothing.
+    SendsNothing,
+    /// It sends a tree with a path that leads out.
+    SendsOut,
+    /// It sends a file through a link of its own.
+    SendsThroughLink,
+    /// It sends more of a file than it told.
+    SendsMore,
+    /// It stops in the middle.
+    HangsUp,
+    /// Its packets are none.
+    SendsNonsense,
+}
+
+#[derive(Clone)]
+struct Daemon {
+    lie: Lie,
+    /// What was returned of a build whose result is to be exported.
+    returned: watch::Sender<u32>,
+    client: watch::Sender<Option<Channel>>,
+}
+
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Control for Daemon {
+    async fn solve(
+        &self,
+        request: Request<control::SolveRequest>,
+    ) -> Result<Response<control::SolveResponse>, Status> {
+        if self.lie == Lie::Refuses {
+            return Err(Status::permission_denied("no builds today"));
+        }
+        if request.get_ref().exporters.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let mut returned = self.returned.subscribe();
+        returned.wait_for(|count| *count > 0).await.map_err(|_| Status::aborted("gone"))?;
+        if self.lie != Lie::SendsNothing {
+            self.send().await?;
+        }
+        Ok(Response::new(control::SolveResponse::default()))
+    }
+
+    type StatusStream = Stream<StatusResponse>;
+
+    async fn status(
+        &self,
+        _request: Request<control::StatusRequest>,
+    ) -> Result<Response<Self::StatusStream>, Status> {
+        let (_, receiver) = mpsc::channel(1);
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type SessionStream = Stream<BytesMessage>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<BytesMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (mut reader, mut writer) = tokio::io::split(theirs);
+        let mut incoming = request.into_inner();
+        let (sender, receiver) = mpsc::channel(8);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = incoming.message().await {
+                if writer.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let mut piece = vec![0; 1 << 14];
+            while let Ok(length @ 1..) = reader.read(&mut piece).await {
+                let data = Bytes::copy_from_slice(&piece[..length]);
+                if sender.send(Ok(BytesMessage { data })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut pipe = Some(hyper_util::rt::TokioIo::new(ours));
+        let dial = tower::service_fn(move |_| {
+            let pipe = pipe.take().ok_or_else(|| std::io::Error::other("there is one only"));
+            async move { pipe }
+        });
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            let channel =
+                tonic::transport::Endpoint::from_static("http://client").connect_with_connector(dial).await;
+            client.send_replace(channel.ok());
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn list_workers(
+        &self,
+        _request: Request<control::ListWorkersRequest>,
+    ) -> Result<Response<control::ListWorkersResponse>, Status> {
+        Ok(Response::new(control::ListWorkersResponse::default()))
+    }
+
+    async fn info(
+        &self,
+        _request: Request<control::InfoRequest>,
+    ) -> Result<Response<control::InfoResponse>, Status> {
+        Err(Status::unimplemented("older than that"))
+    }
+}
+
+impl Daemon {
+    /// Plays the sending end of a tree.
+    async fn send(&self) -> Result<(), Status> {
+        use prost::Message as _;
+        let mut client = self.client.subscribe();
+        let channel = client.wait_for(Option::is_some).await.map_err(|_| Status::aborted("gone"))?.clone();
+        let (packets, receiver) = mpsc::channel::<Bytes>(32);
+        let file = |path: &str, size| Stat { path: path.to_owned(), mode: 0o644, size, ..Stat::default() };
+        let link =
+            Stat { path: "d".into(), mode: (1 << 27) | 0o777, linkname: "/etc".into(), ..Stat::default() };
+        let stats = match self.lie {
+            Lie::SendsOut => vec![file("../evil", 1)],
+            Lie::SendsThroughLink => vec![link, file("d/evil", 1)],
+            _ => vec![file("f", 3)],
+        };
+        for stat in stats.into_iter().map(Some).chain([None]) {
+            let packet = Packet { r#type: Type::Stat.into(), stat, ..Packet::default() };
+            packets.send(packet.encode_to_vec().into()).await.ok();
+        }
+        match self.lie {
+            Lie::HangsUp => drop(packets),
+            Lie::SendsNonsense => drop(packets.send(Bytes::from_static(b"\xff\xff\xff")).await),
+            _ => {
+                let content = if self.lie == Lie::SendsMore { "abcd" } else { "abc" };
+                for data in [content, ""] {
+                    let packet = Packet { r#type: Type::Data.into(), data: data.into(), ..Packet::default() };
+                    packets.send(packet.encode_to_vec().into()).await.ok();
+                }
+                let farewell = Packet { r#type: Type::Fin.into(), ..Packet::default() };
+                packets.send(farewell.encode_to_vec().into()).await.ok();
+            }
+        }
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let mut answers =
+            FileSendClient::new(channel.expect("is there")).diff_copy(stream).await?.into_inner();
+        while answers.message().await?.is_some() {}
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl LlbBridge for Daemon {
+    async fn ping(
+        &self,
+        _request: Request<gateway::PingRequest>,
+    ) -> Result<Response<gateway::PongResponse>, Status> {
+        if self.lie == Lie::Refuses {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(gateway::PongResponse::default()))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        _request: Request<gateway::ResolveSourceMetaRequest>,
+    ) -> Result<Response<gateway::ResolveSourceMetaResponse>, Status> {
+        Ok(Response::new(gateway::ResolveSourceMetaResponse::default()))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        _request: Request<gateway::ResolveImageConfigRequest>,
+    ) -> Result<Response<gateway::ResolveImageConfigResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    async fn solve(
+        &self,
+        request: Request<gateway::SolveRequest>,
+    ) -> Result<Response<gateway::SolveResponse>, Status> {
+        assert!(
+            request.metadata().get("buildkit-controlapi-buildid").is_some(),
+            "each question says which build it is about"
+        );
+        let tree = gateway::Ref { id: "tree".into(), def: None };
+        let result = (self.lie != Lie::NoTree).then(|| result::Result::Ref(tree));
+        let result = Some(gateway::Result { result, ..gateway::Result::default() });
+        Ok(Response::new(gateway::SolveResponse { result }))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<gateway::ReadFileRequest>,
+    ) -> Result<Response<gateway::ReadFileResponse>, Status> {
+        let range = request.into_inner().range.unwrap_or_default();
+        let length = match self.lie {
+            Lie::LongFile => usize::try_from(range.length).unwrap_or(0) + 1,
+            _ => 3,
+        };
+        Ok(Response::new(gateway::ReadFileResponse { data: vec![b'x'; length].into() }))
+    }
+
+    async fn read_dir(
+        &self,
+        _request: Request<gateway::ReadDirRequest>,
+    ) -> Result<Response<gateway::ReadDirResponse>, Status> {
+        let path = if self.lie == Lie::BadName { "../etc" } else { "b" };
+        let stat = |path: &str| Stat { path: path.to_owned(), mode: 0o644, ..Stat::default() };
+        Ok(Response::new(gateway::ReadDirResponse { entries: vec![stat(path), stat("a")] }))
+    }
+
+    async fn stat_file(
+        &self,
+        _request: Request<gateway::StatFileRequest>,
+    ) -> Result<Response<gateway::StatFileResponse>, Status> {
+        Err(Status::unknown("lstat /x: no such file or directory"))
+    }
+
+    async fn r#return(
+        &self,
+        _request: Request<gateway::ReturnRequest>,
+    ) -> Result<Response<gateway::ReturnResponse>, Status> {
+        self.returned.send_modify(|count| *count += 1);
+        Ok(Response::new(gateway::ReturnResponse {}))
+    }
+}
+
+fn serve(lie: Lie, socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("binds");
+    let daemon = Daemon { lie, returned: watch::channel(0).0, client: watch::channel(None).0 };
+    let incoming = futures_util::stream::unfold(listener, |listener| async {
+        Some((listener.accept().await.map(|(stream, _)| stream), listener))
+    });
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(ControlServer::new(daemon.clone()))
+            .add_service(LlbBridgeServer::new(daemon))
+            .serve_with_incoming(incoming),
+    );
+}
+
+fn definition() -> rb_llb::Definition {
+    let state = State::scratch()
+        .mkdir(MkdirAction { path: "/a".into(), ..MkdirAction::default() }, NodeMeta::default());
+    state.marshal(&SourceMap::default()).expect("marshals")
+}
+
+/// Has a daemon answer a question and export a tree.
+async fn tried(
+    lie: Lie,
+) -> (Result<Answer, SolveError>, Result<Answer, SolveError>, Result<String, SolveError>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s");
+    serve(lie, &socket);
+    let told = Told::default();
+    let job = engine(&socket, &folder.path().join("scratch"))
+        .job(options(Arc::new(LocalSession::default())), told.sink());
+    let read = Query::ReadFile { path: "/f".into(), limit_bytes: 10 };
+    let whole = async {
+        let file = job.query(definition(), read).await;
+        let list = job.query(definition(), Query::List { path: "/".into() }).await;
+        let destination = folder.path().join("out");
+        let export = Export::Local {
+            root: 0,
+            path: "/".into(),
+            destination: destination.clone(),
+            into: false,
+            entries: true,
+            merge: true,
+            optional: false,
+            confine: None,
+            follow: false,
+        };
+        let root = Root { label: "+a".into(), definition: definition() };
+        let exported = job
+            .solve(SolveRequest { roots: vec![root], exports: vec![export], attests: Default::default() })
+            .await;
+        let found = exported.map(|_| std::fs::read_to_string(destination.join("f")).unwrap_or_default());
+        (file, list, found)
+    };
+    let done = tokio::time::timeout(Duration::from_secs(30), whole).await.expect("nothing waits for ever");
+    assert!(!folder.path().join("evil").exists() && !Path::new("/etc/evil").exists());
+    done
+}
+
+fn reason<T: std::fmt::Debug>(result: Result<T, SolveError>) -> String {
+    let error = result.expect_err("a lie is an error");
+    assert_eq!(error.kind(), Some(ErrorKind::Environment), "{error}");
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_does_not_lie_is_believed() {
+    let (file, list, found) = tried(Lie::None).await;
+    assert_eq!(file.expect("answers"), Answer::File(b"xxx".to_vec()));
+    let Answer::List(entries) = list.expect("answers") else { panic!("a list") };
+    assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(found.expect("is exported"), "abc");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_make_no_sense_are_errors() {
+    assert!(reason(tried(Lie::Refuses).await.0).contains("no builds today"));
+    assert!(reason(tried(Lie::NoTree).await.0).contains("no single tree"));
+    assert!(reason(tried(Lie::LongFile).await.0).contains("more of `/f` than was asked for"));
+    assert!(reason(tried(Lie::BadName).await.1).contains("no name"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trees_that_lie_are_not_written() {
+    for (lie, words) in [
+        (Lie::SendsNothing, "nothing was sent"),
+        (Lie::SendsOut, "leads elsewhere"),
+        (Lie::SendsThroughLink, "its folder was not told, or is none"),
+        (Lie::SendsMore, "longer than was told"),
+        (Lie::HangsUp, "ended before all was sent"),
+        (Lie::SendsNonsense, "no packet"),
+    ] {
+        let told = reason(tried(lie).await.2);
+        assert!(told.contains(words), "{lie:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_with_the_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = engine(&folder.path().join("none"), folder.path()).about().await.expect_err("nobody answers");
+    assert!(error.to_string().contains("cannot be reached") && error.help().is_some(), "{error}");
+    let job = engine(&folder.path().join("none"), folder.path())
+        .job(options(Arc::new(LocalSession::default())), Told::default().sink());
+    let failed = job.query(definition(), Query::List { path: "/".into() }).await.expect_err("nobody answers");
+    assert_eq!(failed.kind(), Some(ErrorKind::Environment));
+}

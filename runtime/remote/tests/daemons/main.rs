@@ -1,0 +1,7 @@
+//! The engine against daemons: one in this process that may lie, and a real buildkitd where `BUILDKIT` names a folder with one.
+
+#![allow(clippy::print_stderr, reason = "a test that steps aside says so")]
+
+mod lying;
+mod real;
+mod support;
