@@ -1,5 +1,7 @@
 //! What can be said of a target without building it.
 
+use std::collections::BTreeMap;
+
 use rb_diag::Diagnostic;
 
 use crate::Target;
@@ -36,6 +38,27 @@ pub(crate) fn target(name: &str, target: &Target) -> Result<(), Diagnostic> {
         }
     }
     Ok(())
+}
+
+/// Tells of tags that several targets give to their images: one of them has it in the end.
+pub(crate) fn shared_tags(targets: &BTreeMap<String, Target>) -> Vec<Diagnostic> {
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, target) in targets.iter().filter(|(_, target)| !target.linked) {
+        for tag in target.tags.iter().flatten() {
+            let owners = owners.entry(tag).or_default();
+            if owners.last() != Some(&name.as_str()) {
+                owners.push(name);
+            }
+        }
+    }
+    let told = |(tag, owners): (&str, Vec<&str>)| {
+        let names: Vec<String> = owners.iter().map(|name| format!("`{name}`")).collect();
+        let message =
+            format!("the tag `{tag}` is that of {}; the image of one of them will have it", names.join(", "));
+        let help = "give each a tag of its own; platforms of one image are `platforms` of one target";
+        Diagnostic::warning(codes::SHARED_TAG, message).with_help(help)
+    };
+    owners.into_iter().filter(|(_, owners)| owners.len() > 1).map(told).collect()
 }
 
 fn is_platform(platform: &str) -> bool {
@@ -98,6 +121,22 @@ fn annotated(annotation: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_of_two_targets_is_told() {
+        let target = |tags: &[&str], linked| Target {
+            tags: Some(tags.iter().map(|tag| (*tag).to_owned()).collect()),
+            linked,
+            ..Target::default()
+        };
+        let targets = BTreeMap::from([
+            ("a".to_owned(), target(&["x:1", "x:1", "x:2"], false)),
+            ("b".to_owned(), target(&["x:1"], false)),
+            ("c".to_owned(), target(&["x:2"], true)),
+        ]);
+        let told: Vec<String> = shared_tags(&targets).into_iter().map(|warning| warning.message).collect();
+        assert_eq!(told, ["the tag `x:1` is that of `a`, `b`; the image of one of them will have it"]);
+    }
 
     #[test]
     fn forms_are_known() {

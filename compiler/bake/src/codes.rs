@@ -47,4 +47,6 @@ codes! {
     SET = "rb::bake::set";
     /// A target is a context of one that is built for more platforms.
     PLATFORMS = "rb::bake::platforms";
+    /// Several targets give their images one tag.
+    SHARED_TAG = "rb::bake::shared_tag";
 }

@@ -42,7 +42,7 @@ pub(crate) fn split(line: &str, separator: char) -> Result<Vec<String>, String> 
 }
 
 /// Reads a boolean as flags take it.
-pub(crate) fn truth(text: &str) -> Option<bool> {
+pub fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -38,6 +38,7 @@ use rb_diag::{Diagnostic, Diagnostics, SourceFile};
 use serde::Serialize;
 
 pub use codes::CODES;
+pub use fields::truth;
 pub use files::{DEFAULT_FILES, FileKind};
 pub use functions::Outside;
 pub use target::{Attest, CacheEntry, Export, Group, Policy, PolicyFile, Resources, Secret, Ssh, Target};
@@ -68,6 +69,8 @@ pub struct Request<'r> {
     pub context: String,
     /// What is known of the machine.
     pub surroundings: &'r dyn Surroundings,
+    /// Where the files are from, if not from here: makes the address of a path there. Paths with `cwd://` are here all the same.
+    pub base: Option<&'r dyn Fn(&str) -> String>,
 }
 
 /// What is to be built.
@@ -118,8 +121,10 @@ pub fn bake(request: &Request<'_>) -> Result<Plan, Diagnostics> {
     let mut warnings = Diagnostics::new();
     let config = files::load(request, &mut warnings)?;
     let environment = |name: &str| request.environment(name);
-    let plan = resolve::resolve(&config, &request.wanted, &request.set, &environment);
-    plan.map(|plan| Plan { warnings, ..plan }).map_err(|why| vec![why])
+    let plan = resolve::resolve(&config, &request.wanted, &request.set, &environment, request.base);
+    let plan = plan.map_err(|why| vec![why])?;
+    warnings.extend(check::shared_tags(&plan.targets));
+    Ok(Plan { warnings, ..plan })
 }
 
 /// Returns the variables of the files by name, with the values they have now.

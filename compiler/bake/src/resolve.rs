@@ -22,6 +22,7 @@ pub(crate) fn resolve(
     wanted: &[String],
     set: &[String],
     environment: &dyn Fn(&str) -> Option<String>,
+    base: Option<&dyn Fn(&str) -> String>,
 ) -> Result<Plan, Diagnostic> {
     let default = ["default".to_owned()];
     let wanted = if wanted.is_empty() { &default } else { wanted };
@@ -59,18 +60,24 @@ pub(crate) fn resolve(
         resolver.link(&name, &mut plan.targets, &mut Vec::new())?;
     }
     for (name, target) in &mut plan.targets {
-        target.context = target.context.take().map(|context| local(&context));
+        target.context = target.context.take().map(|context| local(&context, base));
+        if base.is_some() {
+            target.contexts.values_mut().for_each(|context| *context = local(context, base));
+        }
         check::target(name, target)?;
     }
     Ok(plan)
 }
 
 /// Returns the path of a context as it is meant by who runs this.
-fn local(context: &str) -> String {
-    match context.strip_prefix("cwd://") {
-        Some(path) => clean(path),
-        None if is_remote(context) || context.contains("://") => context.to_owned(),
-        None => clean(context),
+fn local(context: &str, base: Option<&dyn Fn(&str) -> String>) -> String {
+    match (context.strip_prefix("cwd://"), base) {
+        (Some(path), _) => clean(path),
+        (None, _) if is_remote(context) || context.contains("://") || context.starts_with("target:") => {
+            context.to_owned()
+        }
+        (None, Some(base)) => base(&clean(context)),
+        (None, None) => clean(context),
     }
 }
 

@@ -116,6 +116,7 @@ fn request<'r>(files: &'r [Arc<SourceFile>], given: Arguments, place: &'r Place)
         platform: "linux/amd64".to_owned(),
         context: "cwd://".to_owned(),
         surroundings: place,
+        base: None,
     }
 }
 

@@ -3,39 +3,50 @@
 //! **Invariant:** a name stands once; setting it again moves it to the end, as BuildKit's client does, since the order is
 //! part of a step's digest.
 
+use std::collections::BTreeMap;
+
 use crate::words::Variables;
 
-/// Names with their values.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Names with their values. Setting one takes no longer the more there are.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
-    pairs: Vec<(String, String)>,
+    /// In order.
+    pairs: BTreeMap<u64, (String, String)>,
+    /// Where each name stands.
+    places: BTreeMap<String, u64>,
+    next: u64,
 }
 
 impl Environment {
     /// Sets a variable; it is the last one then.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.remove(name);
-        self.pairs.push((name.to_owned(), value.into()));
+        self.places.insert(name.to_owned(), self.next);
+        self.pairs.insert(self.next, (name.to_owned(), value.into()));
+        self.next += 1;
     }
 
     /// Forgets a variable.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.pairs.retain(|(known, _)| known != name);
+        if let Some(place) = self.places.remove(name) {
+            self.pairs.remove(&place);
+        }
     }
 
     /// Returns a value.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        let (_, value) = self.pairs.get(self.places.get(name)?)?;
+        Some(value)
     }
 
     /// Returns the names in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.pairs.iter().map(|(name, _)| name.as_str())
+        self.pairs.values().map(|(name, _)| name.as_str())
     }
 
     /// Returns `NAME=value`, in order.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.pairs.values().map(|(name, value)| format!("{name}={value}")).collect()
     }
 }
 

@@ -24,6 +24,8 @@
 //! | files in a tar that are older than `SOURCE_DATE_EPOCH` | keep their times | get that time |
 //! | a step that changes nothing | no layer | a layer that holds nothing |
 //! | no layers in a config | `[]` | `null` |
+//!
+//! What is said of an image beside it is `cli`'s and the engine's; what they choose stands in `rb_engine`'s `exports::attest`.
 
 mod arguments;
 mod ast;
@@ -49,6 +51,7 @@ mod paths;
 mod plan;
 mod platform;
 mod request;
+mod scans;
 mod stages;
 mod triggers;
 pub mod words;
@@ -59,7 +62,8 @@ pub use ast::{
 };
 pub use checks::{Checks, Control, Finding, Rule};
 pub use codes::CODES;
-pub use options::{CacheImport, Given, Input, LentContext, NoCache, Options, ResolveMode};
+pub use contexts::{Elsewhere, below, elsewhere};
+pub use options::{CacheImport, Given, Input, LentContext, NoCache, Options, ResolveMode, Volume};
 pub use parse::{Parsed, is_heredoc, parse, parse_trigger};
 pub use plan::{Checked, Planned, PlannedImage, check, plan, plan_telling};
 pub use request::{Outline, Parameter, Place, Required, TargetList, TargetStage, outline, targets};

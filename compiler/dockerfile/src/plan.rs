@@ -20,6 +20,7 @@ use crate::environment::Environment;
 use crate::epoch::Moments;
 use crate::failure::Fallible;
 use crate::options::Options;
+use crate::scans::Scanned;
 use crate::stages::{Graph, NodeId, Reading};
 use crate::words::Lexer;
 use crate::{Dockerfile, Finding, image, parse::parse_for, platform, triggers};
@@ -46,6 +47,8 @@ pub struct PlannedImage {
     pub base: Option<ImageConfig>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// What a scanner is to look at beside it, by name.
+    pub scans: BTreeMap<String, State>,
 }
 
 /// What the build checks say of a file, and what is wrong with it.
@@ -228,13 +231,21 @@ impl Walk<'_> {
         let taken = shared(State::scratch(), &nothing).convert(needed, *target, checks)?.taken;
         let context = context.state(options, &taken.context);
         let mut unheard = Checks::new(self.control.clone());
-        let mut stages = shared(context, &taken).convert(needed, *target, &mut unheard)?.stages;
+        let mut stages = shared(context.clone(), &taken).convert(needed, *target, &mut unheard)?.stages;
         let state = stages.remove(target).expect("the target is needed");
         checks.error().map_or(Ok(()), Err)?;
+        let scanned = Scanned {
+            graph: &resolved.graph,
+            stages: &stages,
+            target: (*target, &state),
+            context: &context,
+            arguments: &arguments.values,
+        };
+        let scans = scanned.trees();
         let mut parameters: BTreeMap<NodeId, Parameters> =
             stages.into_iter().map(|(id, stage)| (id, stage.parameters)).collect();
         parameters.insert(*target, state.parameters.clone());
-        let image = finish(state, options, asked, epoch);
+        let image = PlannedImage { scans, ..finish(state, options, asked, epoch) };
         let (file, Resolved { graph, target, .. }) = (Arc::clone(&self.source), resolved);
         Ok(Outcome { image, file, graph, target, arguments, parameters })
     }
@@ -315,7 +326,8 @@ fn finish(
     }
     image::normalise(&mut config);
     let platform = asked.cloned().unwrap_or_else(|| options.build_platform.clone());
-    PlannedImage { platform, state: files.tree, config, base: original, epoch }
+    let (state, scans) = (files.tree, BTreeMap::new());
+    PlannedImage { platform, state, config, base: original, epoch, scans }
 }
 
 /// Takes proxies from the build arguments, whichever case they are written in.

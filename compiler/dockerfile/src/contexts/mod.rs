@@ -6,6 +6,7 @@
 //! Source: BuildKit's `frontend/dockerui`.
 
 mod archive;
+mod elsewhere;
 mod ignore;
 mod local;
 mod named;
@@ -22,6 +23,7 @@ use crate::git_reference::GitReference;
 use crate::options::Options;
 use crate::paths;
 
+pub use elsewhere::{Elsewhere, below, elsewhere};
 pub(crate) use ignore::Ignored;
 pub(crate) use local::{Folder, Taken};
 pub(crate) use named::{Loaded, NamedContexts, Origin};

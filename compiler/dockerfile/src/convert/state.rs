@@ -23,6 +23,8 @@ pub(crate) struct StageState {
     pub(crate) platform: Platform,
     /// `ARG`s so far, with their values; those of the base come first.
     pub(super) build_args: Vec<(String, Option<String>)>,
+    /// Where the image's config has each variable: by name, the first line of a name.
+    pub(super) env_places: BTreeMap<String, usize>,
     /// A `WORKDIR` stands above.
     pub(super) has_workdir: bool,
     pub(super) names: Names,
@@ -66,6 +68,7 @@ impl StageState {
             original,
             platform,
             build_args: Vec::new(),
+            env_places: BTreeMap::new(),
             has_workdir: false,
             names: Names::default(),
             last: Last::default(),
@@ -81,14 +84,39 @@ impl StageState {
         Self { image, names, last, parameters, ..self.clone() }
     }
 
+    /// Sets a variable in the image's config, in place where it is there.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        let (line, env) = (format!("{name}={value}"), &mut self.image.config.env);
+        match self.env_places.get(name).and_then(|place| env.get_mut(*place)) {
+            Some(there) => *there = line,
+            None => {
+                self.env_places.insert(name.to_owned(), env.len());
+                env.push(line);
+            }
+        }
+    }
+
+    /// Returns the value of an argument that stands above, the last one.
+    pub(crate) fn argument(&self, name: &str) -> Option<&str> {
+        self.build_args.iter().rev().find_map(
+            |(known, value)| {
+                if known == name { value.as_deref() } else { None }
+            },
+        )
+    }
+
     /// Takes over what the config says of commands.
     pub(super) fn begin(&mut self, options: &Options) {
         image::ensure_path(&mut self.image);
         // Triggers of the base run here.
         self.image.config.on_build.clear();
-        for line in &self.image.config.env {
+        self.env_places.clear();
+        for (place, line) in self.image.config.env.iter().enumerate() {
             let (name, value) = env_pair(line);
             self.files.environment.set(name, value);
+            if line.contains('=') {
+                self.env_places.entry(name.to_owned()).or_insert(place);
+            }
         }
         if let Some(hostname) = &options.hostname {
             self.files.hostname.clone_from(hostname);

@@ -67,7 +67,7 @@ impl Work<'_> {
             }
             self.check(steps::secret(self.at(), "ENV", &name));
             told.push_str(&format!(" {name}={value}"));
-            self.state.image.config.set_env(&name, &value);
+            self.state.set_env(&name, &value);
             self.state.files.environment.set(&name, value);
         }
         self.record(told, Layer::None);

@@ -48,6 +48,8 @@ pub struct Options {
     pub cgroup_parent: Option<String>,
     /// `shm-size`: size of `/dev/shm` in bytes; 0 is the engine's choice.
     pub shm_size_bytes: i64,
+    /// Folders of the client that every RUN sees. Not an option.
+    pub volumes: Vec<Volume>,
     /// `ulimit`: limits of the steps' processes.
     pub ulimits: Vec<Ulimit>,
     /// `memory`, `memswap`, `cpushares`, `cpuperiod`, `cpuquota`, `cpusetcpus`, `cpusetmems`.
@@ -96,6 +98,21 @@ pub struct Options {
     pub all_stages: bool,
 }
 
+/// A folder of the client, or a file in one, that every RUN sees. What is written into it is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The name that the folder is lent by.
+    pub lent: String,
+    /// What of it is shown: `/`, or the path of a file.
+    pub path: String,
+    /// Where steps see it, absolute.
+    pub target: String,
+    /// Steps cannot write there.
+    pub readonly: bool,
+    /// What it is called where people see it.
+    pub shown: String,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -114,6 +131,7 @@ impl Default for Options {
             network: NetworkMode::default(),
             cgroup_parent: None,
             shm_size_bytes: 0,
+            volumes: Vec::new(),
             ulimits: Vec::new(),
             resources: None,
             resolve_mode: ResolveMode::default(),

@@ -13,8 +13,9 @@ use rb_llb::{
 
 use self::options::{Kind, MountOptions};
 use super::Work;
-use crate::contexts::internal;
+use crate::contexts::{Folder, internal};
 use crate::failure::Fallible;
+use crate::options::Volume;
 use crate::{RunMount, codes, go, paths};
 
 /// The mounts of one command.
@@ -72,11 +73,26 @@ impl Work<'_> {
                 }
             }
         }
+        all.mounts.extend(self.shared.options.volumes.iter().map(|volume| self.lent_volume(volume)));
         let size_bytes = self.shared.options.shm_size_bytes;
         if size_bytes > 0 {
             all.add("/dev/shm", MountKind::Tmpfs { size_bytes });
         }
         Ok(all)
+    }
+
+    /// Shows a folder of the client's, as a bind mount would.
+    fn lent_volume(&self, volume: &Volume) -> (Mount, State) {
+        let folder = Folder {
+            name: volume.lent.clone(),
+            shared_key: volume.lent.clone(),
+            shown: internal(&format!("load volume {}", volume.shown)),
+            ..Folder::default()
+        };
+        let tree = folder.state(self.shared.options, &[volume.path.clone()].into());
+        let selector = if volume.path == "/" { String::new() } else { volume.path.clone() };
+        let (dest, readonly) = (volume.target.clone(), volume.readonly);
+        (Mount { selector, dest, readonly, kind: MountKind::Bind, ..Mount::default() }, tree)
     }
 
     /// Says what a mount of files is.
