@@ -35,7 +35,6 @@ fn what_is_wrong_is_shown_at_its_place() {
     env.write("docker-bake.hcl", "target \"default\" {\n  tags = [TGA]\n}\nvariable \"TAG\" {}\n");
     env.rb(["bake", "--print"]).expect(2).says("docker-bake.hcl:2").says("did you mean `TAG`?");
     env.rb(["bake", "--print", "-f", "nope.hcl"]).expect(3).says("`nope.hcl` cannot be read");
-    env.rb(["bake", "--print", "https://host/repo.git"]).expect(2).says("from this machine only");
     env.rb_with(&[("BUILDX_BAKE_FILE_RELATIVE_PATHS", "1")], ["bake", "--print"])
         .expect(2)
         .says("is not supported");

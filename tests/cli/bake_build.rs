@@ -1,6 +1,6 @@
 //! `rb bake` building: every target of bake files in one build.
 
-use crate::env::{Run, TestEnv};
+use crate::env::{Run, TestEnv, ended};
 use crate::registry::support::docker_registry::{DockerRegistry, Wants};
 
 /// A project with a base image beside it; none where there is no busybox.
@@ -166,7 +166,7 @@ fn what_fails_is_told_with_its_target() {
             target "gone" { context = "nowhere" }
             target "host" { network = "host" }
             target "wrong" { output = ["type=moon"] }
-            target "proved" { attest = ["type=sbom"] }
+            target "proved" { attest = ["type=moon"] }
         "#,
     );
     let with_base = ["--set", "*.contexts.base=oci-layout://base"];
@@ -235,6 +235,72 @@ fn targets_are_checked_in_place_of_a_build() {
     assert!(json(&run.stdout)["one"]["targets"].is_array(), "{}", run.stdout);
     let run = bake(&env, &["--set", "one.call=check", "one", "two"]).expect(2);
     run.says("`two` is to be built and `one` to be asked");
+}
+
+#[test]
+fn bake_files_come_by_pipes_and_end() {
+    use std::process::Stdio;
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    // As a shell has it for `rb bake -f <(…)`.
+    let (from, mut to) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut to, b"target \"default\" { output = [\"type=local,dest=out\"] }\n")
+        .expect("fits");
+    drop(to);
+    let mut command = env.command(["bake", "-f", "/dev/stdin"]);
+    ended(command.stdin(Stdio::from(from))).expect(0);
+    assert!(env.has("out/Dockerfile"));
+    // Too long is an error, and not cut to what fits.
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    let text = "target \"default\" {}\n".to_owned() + &"#".repeat(16 << 20);
+    std::io::Write::write_all(&mut file, text.as_bytes()).expect("writes");
+    std::io::Seek::rewind(&mut file).expect("is a file");
+    let mut command = env.command(["bake", "-f", "-"]);
+    ended(command.stdin(Stdio::from(file))).expect(2).says("larger than 16 MiB");
+}
+
+#[test]
+fn a_tag_of_two_targets_is_told() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch\nARG WHO\nLABEL who=$WHO\n").write(
+        "docker-bake.hcl",
+        "target \"a\" { tags = [\"x:1\"] }\ntarget \"b\" {\n  args = { WHO = \"b\" }\n  tags = [\"x:1\", \"x:2\"]\n}\n",
+    );
+    bake(&env, &["a", "b"]).expect(0).says("the tag `x:1` is that of `a`, `b`");
+    bake(&env, &["b"]).expect(0).hides("is that of");
+}
+
+#[test]
+fn a_bake_goes_on_where_a_step_failed() {
+    let Some(env) = project() else { return };
+    let text =
+        "FROM base AS good\nRUN echo good > /f\nFROM base AS bad\nRUN echo half > /f; test -e /fixed\n";
+    env.write("Dockerfile", text).write(
+        "docker-bake.hcl",
+        r#"
+        target "_all" { contexts = { base = "oci-layout://base" } }
+        target "good" {
+            inherits = ["_all"]
+            target = "good"
+            tags = ["good:1"]
+        }
+        target "bad" {
+            inherits = ["_all"]
+            target = "bad"
+            output = ["type=local,dest=out"]
+        }
+    "#,
+    );
+    bake(&env, &["good", "bad"]).expect(1).says("exit code 1");
+    env.write("Dockerfile", text.replace("echo half > /f; test -e /fixed", "test -e /f && echo whole >> /f"));
+    let run = env.rb(["resume"]).expect(0).says("made by resuming").says("the next `rb bake` runs it clean");
+    run.says("no image is written");
+    assert_eq!(env.read("out/f"), "half\nwhole\n");
+    env.rb(["image", "inspect", "good:1"]).expect(2);
+    // Clean, it fails: what was resumed is no result.
+    bake(&env, &["good", "bad"]).expect(1);
+    env.rb(["resume", "--with-images", "1"]).expect(0);
+    env.rb(["image", "inspect", "good:1"]).expect(0);
 }
 
 #[test]

@@ -154,14 +154,22 @@ fn in_buildx_place_its_words_have_a_meaning() {
     let listed = docker.run(&["buildx", "ls"]).expect(0);
     assert!(listed.stdout.contains("rb*"), "{listed:?}");
     docker.run(&["buildx", "version"]).expect(0);
-    docker.run(&["buildx", "create", "--use"]).expect(0).says("nothing to do");
+    assert_eq!(docker.run(&["buildx", "create", "--use"]).expect(0).stdout, "rb\n");
+    docker.run(&["buildx", "build", "--builder", "mine", "."]).expect(2).says("no builder `mine` found");
+    let named = [("DOCKER_HOST", &*docker.socket), ("BUILDX_BUILDER", "mine")];
+    docker.run_with(&named, &["buildx", "du"]).expect(2).says("no builder `mine` found");
+    assert_eq!(docker.run(&["buildx", "create", "--name", "mine", "--use"]).expect(0).stdout, "mine\n");
     docker.run(&["buildx", "build", "--builder", "mine", "-o", "out", "."]).expect(0);
+    docker.run(&["buildx", "rm", "mine"]).expect(0);
+    docker.run(&["buildx", "inspect", "mine"]).expect(2).says("no builder `mine` found");
     docker.run(&["build", "-o", "out2", "."]).expect(0);
     assert_eq!(docker.env.read("out2/main"), "main");
     docker.env.write("docker-bake.hcl", "target \"default\" { output = [\"out3\"] }\n");
     docker.run(&["buildx", "bake"]).expect(0);
     assert!(docker.env.has("out3/main"));
     docker.run(&["buildx", "du"]).expect(0);
+    let gone = docker.run(&["buildx", "prune", "-f", "--verbose"]).expect(0).stdout;
+    assert!(gone.contains("removed layer/") && gone.contains(", last used "), "{gone}");
     docker.run(&["builder", "prune", "-f"]).expect(0);
     docker.run(&["buildx", "imagetools", "inspect", "x"]).expect(2).says("`docker buildx imagetools`");
     // What is there and is not rb stays.
@@ -170,6 +178,91 @@ fn in_buildx_place_its_words_have_a_meaning() {
     std::fs::write(plugins.join("docker-buildx"), "#!/bin/sh\n").expect("writes");
     docker.env.rb(["docker", "install", "--as-buildx"]).expect(2).says("is not rb");
     docker.env.rb(["docker", "install", "--as-buildx", "--force"]).expect(0);
+}
+
+/// What docker's compose hands to buildx on stdin: a bake file that it made of a project.
+fn of_compose(env: &TestEnv, output: &str) -> serde_json::Value {
+    let app = env.project().join("app").display().to_string();
+    serde_json::json!({
+        "group": { "default": { "targets": ["web", "worker_1"] } },
+        "target": {
+            "web": {
+                "context": app, "dockerfile": format!("{app}/Dockerfile"),
+                "args": { "WHO": "$${x}" },
+                "labels": { "com.docker.compose.project": "p", "com.docker.compose.service": "web" },
+                "tags": ["p-web"], "secret": ["id=token,type=file,src=token", "id=home,type=env,env=HOME"],
+                "ulimits": ["nofile=100:200"], "extra-hosts": { "db": "10.0.0.1,10.0.0.2" }, "output": [output],
+            },
+            "worker_1": {
+                "context": app, "contexts": { "web": "target:web" }, "shm-size": "67108864",
+                "dockerfile-inline": "FROM web\nLABEL worker=yes\n",
+                "tags": ["p-worker"], "output": [output],
+            },
+        },
+    })
+}
+
+/// Calls rb as compose calls buildx.
+fn called_by_compose(
+    env: &TestEnv,
+    bake: &serde_json::Value,
+    variables: &[(&str, &str)],
+    more: &[&str],
+) -> Run {
+    use std::io::{Seek as _, Write as _};
+    use std::os::unix::process::CommandExt as _;
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(format!("{bake:#}").as_bytes()).and_then(|()| file.rewind()).expect("writes");
+    let app = format!("fs.read={}", env.project().join("app").display());
+    let words = ["bake", "--file", "-", "--progress", "rawjson", "--metadata-file", "meta.json"];
+    let words = [&words[..], &["--allow", &app, "--allow", &app], more].concat();
+    let mut command = env.command(words);
+    command.arg0("/home/me/.docker/cli-plugins/docker-buildx").envs(variables.iter().copied());
+    ended(command.stdin(Stdio::from(file)))
+}
+
+#[test]
+fn compose_builds_with_rb() {
+    let env = TestEnv::new();
+    env.write("app/Dockerfile", DOCKERFILE).write("app/main", "main").write("token", "t");
+    // Compose asks what version it is first, and takes none that is old.
+    let told = env.rb_called("docker-buildx", ["docker-cli-plugin-metadata"]).expect(0).stdout;
+    let told: serde_json::Value = told.parse().expect("is JSON");
+    let version = told["Version"].as_str().expect("is text").trim_start_matches('v').to_owned();
+    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    assert!(numbers >= vec![0, 17], "{version}");
+    let bake = of_compose(&env, "type=image,push=false");
+    let run = called_by_compose(&env, &bake, &[], &[]).expect(0);
+    let told = crate::dockerfile::rawjson::read(&run);
+    assert_eq!((told.others.len(), run.stdout.as_str()), (0, ""), "{told:?}");
+    assert!(told.vertices.keys().any(|name| name.contains("[web 1/1] COPY main /main")), "{told:?}");
+    let meta: serde_json::Value = env.read("meta.json").parse().expect("is JSON");
+    for (target, name) in [("web", "p-web"), ("worker_1", "p-worker")] {
+        let digest = meta[target]["containerimage.digest"].as_str();
+        assert!(digest.is_some_and(|text| text.starts_with("sha256:")), "{meta}");
+        assert!(meta[target]["image.name"].as_str().is_some_and(|text| text.contains(name)), "{meta}");
+    }
+    let labels = |image: &str| {
+        let told = env.rb(["image", "inspect", image]).expect(0).stdout;
+        let told: serde_json::Value = told.parse().expect("is JSON");
+        told[0]["config"]["config"]["Labels"].clone()
+    };
+    assert_eq!(labels("p-web")["com.docker.compose.service"], "web");
+    assert_eq!(labels("p-worker")["who"], "${x}");
+    assert_eq!(labels("p-worker")["worker"], "yes");
+    // `--quiet` of compose is said behind the other.
+    assert_eq!(called_by_compose(&env, &bake, &[], &["--progress=quiet"]).expect(0).stderr, "");
+    called_by_compose(&env, &bake, &[], &["--builder", "gone"]).expect(2).says("no builder `gone` found");
+    // `--check` of compose.
+    let mut asks = bake.clone();
+    for target in ["web", "worker_1"] {
+        asks["target"][target]["call"] = "lint".into();
+    }
+    called_by_compose(&env, &asks, &[], &[]).expect(0);
+    // What is wrong is told in lines that are not JSON: compose shows those.
+    env.write("app/Dockerfile", "FROM scratch\nCOPY none /\n");
+    let told = crate::dockerfile::rawjson::read(&called_by_compose(&env, &bake, &[], &[]).expect(2));
+    assert!(told.others.join("\n").contains("none"), "{told:?}");
 }
 
 #[test]
@@ -196,6 +289,10 @@ fn images_land_in_docker() {
     );
     docker.run(&["buildx", "bake"]).expect(0);
     assert_eq!(label("a:1"), "me");
+    docker.env.write("app/Dockerfile", DOCKERFILE).write("app/main", "main").write("token", "t");
+    let bake = of_compose(&docker.env, "type=docker");
+    called_by_compose(&docker.env, &bake, &[("DOCKER_HOST", &docker.socket)], &[]).expect(0);
+    assert_eq!((label("p-web"), label("p-worker")), ("${x}".to_owned(), "${x}".to_owned()));
     // One that says where it goes goes there.
     assert_ne!(docker.run(&["inspect", "b:1"]).code, 0);
     docker.env.rb(["image", "inspect", "b:1"]).expect(0);

@@ -3,6 +3,8 @@
 mod common;
 mod contexts;
 mod flags;
+mod many;
+pub(super) mod rawjson;
 mod requests;
 mod results;
 

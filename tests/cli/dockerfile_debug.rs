@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::dockerfile::{build, project};
 use crate::env::{Run, TestEnv, ended};
+use crate::run::Seat;
 
 /// A step that does some of its work, and fails.
 const TEXT: &str = "FROM base AS made\nENV WHO=me\nWORKDIR /w\n\
@@ -88,6 +89,23 @@ fn the_words_of_the_build_are_kept_with_the_step() {
     assert_eq!(env.read("out/v"), "3\n");
     let shell = env.rb(["shell", "1", "true"]).expect(0);
     shell.says("the step had");
+}
+
+#[test]
+fn a_shell_opens_at_once_where_a_step_failed() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", TEXT).write("app/src/f", "of the context\n");
+    let words = [&["build"], &crate::dockerfile::BASE[..], &["--interactive", "app"]].concat();
+    // Without a terminal there is nobody to type.
+    env.rb(&words).expect(2).says("terminal");
+    let mut seat = Seat::take(&env, &words);
+    seat.sees("exit code 1");
+    seat.types("echo <$WHO> $PWD; cat half; exit 9\r");
+    seat.sees("half\r\n");
+    assert_eq!(seat.code(), 1);
+    // One that does not fail opens none.
+    env.write("app/Dockerfile", "FROM base\nRUN true\n");
+    assert_eq!(Seat::take(&env, &words).code(), 0);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 #![allow(clippy::print_stderr, reason = "a test says why it steps aside")]
 
 mod archives;
+mod attestations;
 mod bake;
 mod bake_build;
+mod bake_remote;
 mod binds;
 mod build_options;
 mod cache;
@@ -30,6 +32,7 @@ mod doctor;
 mod dry_run;
 mod effects;
 mod emulation;
+mod engine;
 mod env;
 mod equality;
 mod escape;

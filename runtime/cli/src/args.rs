@@ -47,6 +47,7 @@ pub(crate) use course::CourseOptions;
 pub(crate) use docker::DockerCommand;
 pub(crate) use dockerfile::{
     Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
+    StepVolume,
 };
 pub(crate) use history::{
     HistoryCommand, HistoryExportArgs, HistoryImportArgs, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs,

@@ -51,6 +51,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "state directory, an absolute path [default: /var/lib/rb for root, else $XDG_DATA_HOME/rb]",
     ),
     Variable { in_file: true, ..plain("RB_JOBS", "as --jobs") },
+    plain("RB_ENGINE", "as --engine"),
+    plain("RB_ENGINE_CERTS", "folder with ca.pem, cert.pem and key.pem for an engine at tcp://"),
     plain("RB_SNAPSHOTTER", "as `snapshotter` in config.toml: auto, overlayfs or native"),
     Variable { in_file: true, ..plain("RB_PROGRESS", "as --progress") },
     plain("RB_CACHE_MAX_SIZE", "as cache.max_size in config.toml: what the state directory may occupy"),
@@ -145,6 +147,11 @@ impl Environment {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
     pub(crate) fn pass_on(name: &str) -> Option<OsString> {
         std::env::var_os(name)
+    }
+
+    /// Returns the folder for what is there as long as a command runs: TMPDIR, else the usual one.
+    pub(crate) fn temporary() -> PathBuf {
+        std::env::temp_dir()
     }
 
     /// Takes what `.env` says. `quietly`: names that are none of ours need no word. Returns what is to be told.

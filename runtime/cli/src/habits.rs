@@ -103,10 +103,6 @@ const OF_BUILD: &[(&[&str], &str)] = &[
     (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
     (&["--policy", "--source-policy-file"], "leave it out: this version of rb knows no policies"),
     (
-        &["-v", "--volume"],
-        "a step sees files of this machine by a further context: `--build-context data=./data`, `RUN --mount=from=data,target=/data …`",
-    ),
-    (
         &["--security-opt", "--cap-add", "--cap-drop"],
         "leave it out: `RUN --security=insecure` has all rights, with --allow security.insecure",
     ),

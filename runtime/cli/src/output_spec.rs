@@ -26,8 +26,8 @@ pub(crate) enum OutputSpec {
     Archive { dest: Dest, tar: bool, docker: bool, names: Vec<String>, format: ImageFormat },
     /// `type=docker` without a destination: an image into the Docker of this machine.
     Load { names: Vec<String>, format: ImageFormat },
-    /// `type=tar`: the filesystem as a tar file.
-    Tar { dest: Dest, epoch_seconds: Option<i64> },
+    /// `type=tar`: the filesystem as a tar file. Of several platforms each has a folder of its own in it, as with `type=local`.
+    Tar { dest: Dest, epoch_seconds: Option<i64>, split: Option<bool> },
     /// `type=local`: the filesystem's files; with `mode=delete` what else is in the folder goes. Of several platforms each has a
     /// folder of its own, such as `linux_arm64`, unless `split` says no; where it says yes, one has too.
     Local { dest: PathBuf, delete: bool, split: Option<bool> },
@@ -116,7 +116,7 @@ impl FromStr for OutputSpec {
             return match dest(only.clone())? {
                 Dest::Path(dest) => Ok(Self::Local { dest, delete: false, split: None }),
                 // docker's word for an archive of files.
-                Dest::Stdout => Ok(Self::Tar { dest: Dest::Stdout, epoch_seconds: None }),
+                Dest::Stdout => Ok(Self::Tar { dest: Dest::Stdout, epoch_seconds: None, split: None }),
             };
         }
         let mut fields = Fields::new(words)?;
@@ -141,7 +141,8 @@ impl FromStr for OutputSpec {
             }
             "tar" => {
                 let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
-                Self::Tar { dest: dest(to)?, epoch_seconds: fields.epoch()? }
+                let (epoch_seconds, split) = (fields.epoch()?, fields.flag("platform-split")?);
+                Self::Tar { dest: dest(to)?, epoch_seconds, split }
             }
             "local" => {
                 let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;

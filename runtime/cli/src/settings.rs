@@ -8,6 +8,7 @@
 
 pub(crate) mod config;
 mod display;
+pub(crate) mod engine;
 mod git;
 pub(crate) mod given;
 pub(crate) mod in_force;
@@ -39,6 +40,7 @@ use crate::sizes::{self, SizeError};
 use crate::world::ReadError;
 use config::Config;
 pub(crate) use display::{Display, ProgressMode, display};
+use engine::EngineSettings;
 pub(crate) use git::GitHosts;
 use given::{Given, OwnFile};
 use jobs::jobs;
@@ -76,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) snapshotter: Snapshotter,
     /// Folders that `FROM @host --bind` may show, absolute.
     pub(crate) allowed_binds: Vec<PathBuf>,
+    /// The engine elsewhere that builds.
+    pub(crate) engine: Option<EngineSettings>,
     /// Look nothing up.
     pub(crate) no_cache: bool,
     /// When registries are asked.
@@ -195,6 +199,7 @@ impl SettingsError {
             Self::NoHome => Some("set RB_ROOT=/some/dir".to_owned()),
             Self::Variable { name, value } => Some(match *name {
                 "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
+                "RB_ENGINE" => engine::help(value),
                 "RB_ISOLATION" => "one of sandbox, chroot".to_owned(),
                 "RB_SNAPSHOTTER" => "one of auto, overlayfs, native".to_owned(),
                 "RB_JOBS" => "a number, at least 1".to_owned(),
@@ -317,6 +322,7 @@ pub(crate) fn settle(
             .iter()
             .map(|dir| environment.cwd.join(dir))
             .collect(),
+        engine: engine::settle(options, environment)?,
         no_cache: options.no_cache || environment.flag("RB_NO_CACHE")?,
         pull: match options.pull {
             None => PullPolicy::Newest,

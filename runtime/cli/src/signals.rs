@@ -65,6 +65,7 @@ pub(crate) async fn until_interrupted<T>(
     let cancelled = Arc::new(AtomicBool::new(false));
     let ignored = ignored_signals();
     let mut streams: [Option<Signal>; 3] = [None, None, None];
+    let mut listened = Vec::new();
     for (interrupt, stream) in Interrupt::ALL.into_iter().zip(&mut streams) {
         if ignored & (1 << (interrupt.number() - 1)) != 0 {
             continue;
@@ -76,10 +77,16 @@ pub(crate) async fn until_interrupted<T>(
             Arc::clone(&cancelled),
         )?;
         *stream = Some(signal(SignalKind::from_raw(interrupt.number()))?);
+        listened.push(interrupt.number());
     }
+    // Work that computes for long keeps this task from hearing the first one: another one notes it, so that the second counts.
+    let armed = Armed(tokio::spawn(note_first(listened, Arc::clone(&cancelled))));
     let [int, term, hup] = &mut streams;
     let interrupt = tokio::select! {
-        done = work => return Ok(Ok(done)),
+        done = work => {
+            drop(armed);
+            return Ok(Ok(done));
+        }
         () = receive(int) => Interrupt::Int,
         () = receive(term) => Interrupt::Term,
         () = receive(hup) => Interrupt::Hup,
@@ -87,6 +94,29 @@ pub(crate) async fn until_interrupted<T>(
     cancelled.store(true, Ordering::SeqCst);
     heard(interrupt);
     Ok(Err(interrupt))
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Armed(tokio::task::JoinHandle<()>);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Notes that one of these signals came.
+async fn note_first(numbers: Vec<i32>, cancelled: Arc<AtomicBool>) {
+    // One that cannot be heard here is heard by who waits for the work.
+    let heard = |number: &i32| signal(SignalKind::from_raw(*number)).ok();
+    let mut streams: Vec<Signal> = numbers.iter().filter_map(heard).collect();
+    poll_fn(|context| {
+        let is_one =
+            streams.iter_mut().any(|stream| matches!(stream.poll_recv(context), Poll::Ready(Some(()))));
+        if is_one { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    cancelled.store(true, Ordering::SeqCst);
 }
 
 async fn receive(stream: &mut Option<Signal>) {
@@ -214,6 +244,33 @@ mod tests {
                 tokio::time::timeout(Duration::from_secs(60), came).await.expect("it comes");
             }
         });
+    }
+
+    #[test]
+    fn a_signal_is_noted_while_the_work_computes() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let noted = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&noted);
+        runtime.block_on(async move {
+            // Until the other task hears of it, the signal must not end this process.
+            let _heard = signal(SignalKind::user_defined1()).expect("handlers can be set");
+            let numbers = vec![Number::USR1.as_raw()];
+            let armed = Armed(tokio::spawn(note_first(numbers, Arc::clone(&seen))));
+            let began = Instant::now();
+            // As work that does not wait for anything.
+            while !seen.load(Ordering::SeqCst) {
+                rustix::process::kill_process(rustix::process::getpid(), Number::USR1)
+                    .expect("a process may");
+                std::thread::sleep(Duration::from_millis(10));
+                assert!(began.elapsed() < Duration::from_secs(60), "nobody noted it");
+            }
+            drop(armed);
+        });
+        assert!(noted.load(Ordering::SeqCst));
     }
 
     #[test]

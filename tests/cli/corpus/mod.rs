@@ -8,7 +8,7 @@
 mod bases;
 mod case;
 mod outcome;
-mod peer;
+pub(crate) mod peer;
 
 use std::collections::BTreeMap;
 use std::fs;

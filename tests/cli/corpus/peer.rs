@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A daemon with all that it keeps below a folder; it ends with this.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     programs: PathBuf,
     folder: PathBuf,
     daemon: Child,
@@ -14,7 +14,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts the programs that `BUILDKIT` names the folder of; none where it is not set.
-    pub(super) fn start(folder: &Path, settings: &str) -> Option<Self> {
+    pub(crate) fn start(folder: &Path, settings: &str) -> Option<Self> {
         let programs = std::env::vars_os()
             .find(|(name, _)| name == "BUILDKIT")
             .map(|(_, value)| PathBuf::from(value))?;
@@ -96,7 +96,8 @@ impl Drop for Peer {
     }
 }
 
-fn address(folder: &Path) -> String {
+/// Returns where a daemon in a folder listens.
+pub(crate) fn address(folder: &Path) -> String {
     format!("unix://{}", folder.join("socket").display())
 }
 

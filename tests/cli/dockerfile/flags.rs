@@ -8,12 +8,12 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     let env = TestEnv::new();
     env.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     for (flag, said) in [
-        ("--provenance=true", "--provenance"),
-        ("--provenance=mode=max", "--provenance"),
-        ("--sbom=true", "--sbom"),
-        ("--attest=type=sbom", "--attest"),
+        ("--provenance=mode=middle", "min or max"),
+        ("--sbom=generator=A B", "--sbom"),
+        ("--attest=type=vuln", "--attest"),
         ("--builder=x", "`--builder` is not part of `rb build`"),
-        ("--volume=/a:/b", "--build-context"),
+        ("--volume=/a", "HOST:CONTAINER"),
+        ("--volume=/no-such-folder:/b", "there is no `/no-such-folder`"),
         ("--cap-add=SYS_ADMIN", "--security=insecure"),
         ("--add-host=a:host-gateway", "host-gateway"),
         ("--add-host=a", "NAME:IP"),
@@ -22,7 +22,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("--resource=disk=1", "memory"),
         ("--call=guess", "outline"),
         ("--isolation=hyperv", "sandbox"),
-        ("--progress=rawjson", "rawjson"),
+        ("--progress=fancy", "rawjson"),
         ("--no-such-flag", "--no-such-flag"),
     ] {
         env.rb(["build", flag, "."]).expect(2).says(said);
@@ -96,6 +96,45 @@ fn rights_are_given_by_name() {
     env.write("app/Dockerfile", "FROM base\nRUN --security=insecure true\n");
     build(&env, &["app"]).expect(2).says("insecure");
     build(&env, &["--allow", "security.insecure", "app"]).expect(0);
+}
+
+#[test]
+fn volumes_are_seen_by_every_step_and_not_changed() {
+    let Some(env) = project() else { return };
+    env.write("app/Dockerfile", "FROM base AS b\nRUN cat /v/a > /one; echo more >> /v/a; test ! -e /v/.dockerignore -o -e /v/hidden\nRUN cat /v/a /file > /other\nFROM scratch\nCOPY --from=b /one /other /\n");
+    env.write("data/a", "of data\n")
+        .write("data/.dockerignore", "hidden\n")
+        .write("data/hidden", "")
+        .write("file", "a file\n");
+    let words = ["--volume", "data:/v", "-v", "./file:/file:ro", "-o", "out", "app"];
+    build(&env, &words).expect(0);
+    assert_eq!(
+        (env.read("out/one"), env.read("out/other")),
+        ("of data\n".into(), "of data\na file\n".into())
+    );
+    // What steps wrote is forgotten; what is there decides whether they run.
+    assert_eq!(env.read("data/a"), "of data\n");
+    build(&env, &words).expect(0).says("nothing to do");
+    env.write("data/a", "changed\n");
+    build(&env, &words).expect(0).says("steps run");
+    assert_eq!(env.read("out/other"), "changed\na file\n");
+    env.write("app/Dockerfile", "FROM base\nRUN echo x > /file\n");
+    build(&env, &["-v", "./file:/file:ro", "app"]).expect(1);
+    // What lies elsewhere has to be allowed, however it is named.
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(elsewhere.path().join("a"), "elsewhere\n").expect("writes");
+    std::os::unix::fs::symlink(elsewhere.path(), env.project().join("link")).expect("links");
+    env.write("app/Dockerfile", "FROM base AS b\nRUN cat /v/a > /a\nFROM scratch\nCOPY --from=b /a /\n");
+    let allowed = format!("fs.read={}", elsewhere.path().display());
+    let volume = format!("{}:/v", elsewhere.path().display());
+    for volume in [&*volume, "link:/v"] {
+        build(&env, &["-v", volume, "-o", "out", "app"])
+            .expect(2)
+            .says("is not allowed")
+            .says("--allow fs.read=");
+        build(&env, &["-v", volume, "--allow", &allowed, "-o", "out", "app"]).expect(0);
+        assert_eq!(env.read("out/a"), "elsewhere\n");
+    }
 }
 
 #[test]

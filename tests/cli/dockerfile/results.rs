@@ -36,6 +36,50 @@ fn files_tell_what_was_made() {
 }
 
 #[test]
+fn no_file_tells_of_an_image_that_is_not_made() {
+    let env = scratch();
+    for output in ["out", "type=tar,dest=out"] {
+        env.rb(["build", "--iidfile", "id", "-o", output, "."])
+            .expect(2)
+            .says("--iidfile: the build makes no image");
+        assert!(!env.has("out") && !env.has("id"));
+    }
+    env.rb(["build", "--iidfile", "id", "-o", "out", "-o", "type=image,name=a", "."]).expect(0);
+    assert!(env.read("id").starts_with("sha256:"));
+}
+
+#[test]
+fn a_tar_has_a_folder_for_each_of_several_platforms() {
+    let env = scratch();
+    let names = |words: &[&str]| -> Vec<String> {
+        let words = [&["build"], words, &["."]].concat();
+        env.rb(words).expect(0);
+        let mut tar = tar::Archive::new(std::fs::File::open(env.project().join("x.tar")).expect("is there"));
+        let entries = tar.entries().expect("is a tar");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("is whole").path().expect("a path").display().to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    let split = [
+        "linux_amd64/",
+        "linux_amd64/one",
+        "linux_amd64/two",
+        "linux_arm64/",
+        "linux_arm64/one",
+        "linux_arm64/two",
+    ];
+    assert_eq!(names(&[&both[..], &["-o", "type=tar,dest=x.tar"]].concat()), split);
+    assert_eq!(names(&["-o", "type=tar,dest=x.tar"]), ["one", "two"]);
+    let one = ["--platform", "linux/arm64", "-o", "type=tar,dest=x.tar,platform-split=true"];
+    assert_eq!(names(&one), ["linux_arm64/", "linux_arm64/one", "linux_arm64/two"]);
+    let words = [&["build"], &both[..], &["-o", "type=tar,dest=x.tar,platform-split=false", "."]].concat();
+    env.rb(words).expect(2).says("one platform");
+}
+
+#[test]
 fn lines_of_the_history_have_the_layers_of_their_own_steps() {
     let Some(env) = project() else { return };
     let text = |base: &str, steps: &str| format!("FROM {base}\nWORKDIR /a\nRUN true\n{steps}");

@@ -5,14 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args as ClapArgs, ValueHint};
+use clap::{Args as ClapArgs, Parser, ValueHint};
 
 use super::build::count;
 use super::{BuildOptions, ProgressChoice};
 
 /// `rb bake`
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Files are those of `docker buildx bake`: HCL, JSON and compose files. Without -f: compose.yaml, compose.yml, \
 docker-compose.yml, docker-compose.yaml, docker-bake.json, docker-bake.hcl, docker-bake.override.json and \
 docker-bake.override.hcl, as far as they are there.
@@ -25,11 +27,14 @@ Examples:
   rb bake -f bake.hcl app 'lib-*'
   rb bake --print                      what `default` is, as JSON
   rb bake --set '*.platform=linux/arm64' --var TAG=v2 --push
-  rb bake --list variables             what can be set by --var")]
+  rb bake --list variables             what can be set by --var
+  rb bake https://HOST/me/app.git#v1 app   bake files of a repository"
+)]
 pub(crate) struct BakeArgs {
     /// File to read, or `-` for stdin; later ones are laid over earlier ones
     ///
-    /// Without it, those of BUILDX_BAKE_FILE count, if it is set, a colon between them.
+    /// Or the address of one. Behind ADDRESS it is a file there; `cwd://FILE` is one here. Without it, those of BUILDX_BAKE_FILE count,
+    /// if it is set, a colon between them.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Vec<String>,
     /// Print what would be built, as JSON
@@ -75,8 +80,8 @@ pub(crate) struct BakeArgs {
     pub(crate) check: bool,
     /// Allow what targets ask for: network.host, security.insecure, device[=NAME]
     ///
-    /// What buildx asks for beside these, `fs`, `fs.read=PATH`, `fs.write=PATH` and `ssh`, is allowed anyway: bake files are
-    /// this machine's own.
+    /// And what bake files from elsewhere ask for outside of this folder: fs=PATH, fs.read=PATH, fs.write=PATH, ssh. Files of this
+    /// machine may read and write what you may.
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
     /// Write digests and names of images by target, as JSON
@@ -92,8 +97,14 @@ pub(crate) struct BakeArgs {
     #[arg(long, short, help_heading = "Display")]
     pub(crate) quiet: bool,
     /// Targets and groups, or patterns of them [default: default]
+    ///
+    /// Before them may stand the ADDRESS of bake files, of a repository, an archive or a file; and behind that another one, which
+    /// is BAKE_CMD_CONTEXT.
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    /// What stood behind `rb bake`, where that is known.
+    #[arg(skip)]
+    pub(crate) words: Vec<String>,
 }
 
 /// What `--list` shows.
@@ -138,7 +149,26 @@ impl FromStr for BakeList {
     }
 }
 
+/// `rb bake` alone, as other commands take its words.
+#[derive(Debug, Parser)]
+#[command(name = "rb bake", no_binary_name = true, disable_help_flag = true)]
+struct Alone {
+    #[command(flatten)]
+    args: BakeArgs,
+}
+
 impl BakeArgs {
+    /// Reads the words that stood behind `rb bake`; what is wrong is told in one line.
+    pub(crate) fn read(words: &[String]) -> Result<Self, String> {
+        let alone = Alone::try_parse_from(words);
+        let args = alone.map(|alone| alone.args).map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        })?;
+        Ok(Self { words: words.to_vec(), ..args })
+    }
+
     /// Returns the options of the build as a whole.
     pub(crate) fn options(&self) -> BuildOptions {
         BuildOptions {

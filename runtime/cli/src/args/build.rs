@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use rb_oci::Platform;
+use rb_remote::Address;
 use serde::Deserialize;
 
 use super::LimitOptions;
@@ -17,6 +18,13 @@ use crate::settings;
 /// Options of everything that builds.
 #[derive(Debug, Default, Clone, PartialEq, Eq, ClapArgs)]
 pub(crate) struct BuildOptions {
+    /// Build on the BuildKit daemon at this address
+    ///
+    /// unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME, podman-container://NAME,
+    /// nerdctl-container://NAME or kube-pod://NAME. Images that are not pushed come back into the image store. For tcp://
+    /// RB_ENGINE_CERTS names a folder of certificates.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Build")]
+    pub(crate) engine: Option<Address>,
     /// Look no result up, but store them
     #[arg(long, help_heading = "Build")]
     pub(crate) no_cache: bool,
@@ -227,6 +235,7 @@ impl BuildOptions {
     /// Joins options typed before and behind the name of a command; those behind win.
     pub(crate) fn over(self, outer: Self) -> Self {
         Self {
+            engine: self.engine.or(outer.engine),
             no_cache: self.no_cache || outer.no_cache,
             jobs: self.jobs.or(outer.jobs),
             allow_bind: [outer.allow_bind, self.allow_bind].concat(),
@@ -312,6 +321,10 @@ pub(crate) enum ProgressChoice {
     Tty,
     /// One JSON object per line
     Json,
+    /// BuildKit's JSON, for programs that read that
+    #[value(name = "rawjson")]
+    RawJson,
     /// Errors only
+    #[value(alias = "none")]
     Quiet,
 }

@@ -72,7 +72,13 @@ pub(crate) struct PruneArgs {
     #[arg(long, short)]
     pub(crate) all: bool,
     /// Remove no more than needed so that this much is left
-    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE", value_parser = sizes::storage)]
+    #[arg(
+        long,
+        visible_alias = "keep-storage",
+        alias = "reserved-space",
+        value_name = "SIZE",
+        value_parser = sizes::storage
+    )]
     pub(crate) max_used_space: Option<u64>,
     /// Remove only what this names: until=24h, type=layers, id=layer/12
     ///
@@ -83,6 +89,9 @@ pub(crate) struct PruneArgs {
     /// Only say what would go
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Tell of each piece what it is and when it was used
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// Do not ask; nothing is asked anyway
     #[arg(long, short, hide = true)]
     pub(crate) force: bool,

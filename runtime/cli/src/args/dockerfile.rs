@@ -22,12 +22,13 @@ use crate::output_spec::Annotation;
 use crate::settings;
 use values::{AddHost, DockerPull, Platforms};
 pub(crate) use values::{
-    Allowed, CallChoice, CallFormat, Called, DockerNetwork, LayoutFormat, NamedContext, Pair,
+    Allowed, CallChoice, CallFormat, Called, DockerNetwork, LayoutFormat, NamedContext, Pair, StepVolume,
 };
 
 /// `rb build`
 #[derive(Debug, Default, ClapArgs)]
 #[command(
+    args_override_self = true,
     override_usage = "rb build [OPTIONS] PATH | URL | -",
     after_help = "\
 The context is a folder, the address of a git repository, of a tar or of a Dockerfile, a tar file, or `-`: a tar or a \
@@ -150,7 +151,15 @@ pub(crate) struct DockerfileArgs {
     /// Lend an ssh agent to steps that ask for it
     #[arg(long, value_name = "default|ID[=SOCKET|KEYFILE,...]", help_heading = "Secrets and files")]
     pub(crate) ssh: Vec<String>,
-    /// Allow network.host, security.insecure, device[=NAME]
+    /// Show every RUN a folder or file of this machine
+    ///
+    /// As it is when the build begins; what steps change in it is forgotten (`:ro`: they cannot). What lies neither here nor in the
+    /// context needs --allow fs.read=HOST. A change in it runs the steps again.
+    #[arg(long, short, value_name = "HOST:CONTAINER[:ro]", help_heading = "Secrets and files")]
+    pub(crate) volume: Vec<StepVolume>,
+    /// Allow network.host, device[=NAME], fs.read=PATH, …
+    ///
+    /// And security.insecure.
     #[arg(long, value_name = "ENTITLEMENT", help_heading = "Build")]
     pub(crate) allow: Vec<Allowed>,
     /// Let steps know a host by this name
@@ -227,14 +236,19 @@ pub(crate) struct DockerfileArgs {
     /// Caches elsewhere; not written yet, which is told
     #[arg(long, value_name = "CACHE", help_heading = "Build")]
     pub(crate) cache_to: Vec<String>,
-    /// `false`: images have no attestations
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Say where the image comes from, in its index
+    ///
+    /// true, false, or mode=min|max, version=v0.2|v1, builder-id=ID, filename=NAME, reproducible=, inline-only=,
+    /// complete-materials=. Beside files it is `provenance.json`.
+    #[arg(long, value_name = "BOOL|mode=MODE[,...]", help_heading = "Output")]
     pub(crate) provenance: Option<String>,
-    /// `false`: images have no attestations
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Say what is in the image, as a scanner finds it
+    ///
+    /// true, false, or generator=IMAGE; BuildKit's scanner where none is named.
+    #[arg(long, value_name = "BOOL|generator=IMAGE", help_heading = "Output")]
     pub(crate) sbom: Option<String>,
-    /// `type=KIND,disabled=true`: images have no attestations
-    #[arg(long, value_name = "type=KIND,…", hide = true)]
+    /// type=provenance or type=sbom, with their settings
+    #[arg(long, value_name = "type=TYPE[,...]", help_heading = "Output")]
     pub(crate) attest: Vec<String>,
     /// How to show progress, on stderr
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Display")]
@@ -293,17 +307,6 @@ impl DockerfileArgs {
         Some(step.to_string_lossy().into_owned())
     }
 
-    /// Returns the words behind `rb build` in all that was typed; none where that is no such command.
-    fn typed(argv: &[OsString]) -> Vec<String> {
-        let is_it = |at: &usize| {
-            let before = argv.iter().take(*at + 1);
-            argv.get(*at).is_some_and(|word| word == "build")
-                && matches!(Args::try_parse_from(before), Ok(Args { command: Some(Command::Build(_)), .. }))
-        };
-        let behind = (1..argv.len()).find(is_it).and_then(|at| argv.get(at + 1..));
-        behind.and_then(|words| texts(words).ok()).unwrap_or_default()
-    }
-
     /// Returns how things are to be shown, for what comes before the settings.
     pub(crate) fn display(&self) -> BuildOptions {
         BuildOptions { progress: self.progress, quiet: self.quiet == Some(true), ..BuildOptions::default() }
@@ -311,11 +314,27 @@ impl DockerfileArgs {
 }
 
 impl Args {
-    /// Notes with `rb build` what stands behind it: `rb resume` does the same again.
+    /// Notes with `rb build` and `rb bake` what stands behind it: `rb resume` does the same again.
     pub(crate) fn noting(mut self, argv: &[OsString]) -> Self {
-        if let Some(Command::Build(build)) = &mut self.command {
-            build.words = DockerfileArgs::typed(argv);
+        match &mut self.command {
+            Some(Command::Build(build)) => build.words = behind("build", argv),
+            Some(Command::Bake(bake)) => bake.words = behind("bake", argv),
+            _ => {}
         }
         self
     }
+}
+
+/// Returns the words behind the name of a command in all that was typed; none where that is no such command.
+fn behind(name: &str, argv: &[OsString]) -> Vec<String> {
+    let is_it = |at: &usize| {
+        let before = argv.iter().take(*at + 1);
+        argv.get(*at).is_some_and(|word| word == name)
+            && matches!(
+                Args::try_parse_from(before),
+                Ok(Args { command: Some(Command::Build(_) | Command::Bake(_)), .. })
+            )
+    };
+    let words = (1..argv.len()).find(is_it).and_then(|at| argv.get(at + 1..));
+    words.and_then(|words| texts(words).ok()).unwrap_or_default()
 }

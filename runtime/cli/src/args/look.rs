@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueHint};
+use rb_remote::Address;
 
 /// `rb ls`
 #[derive(Debug, ClapArgs)]
@@ -55,6 +56,9 @@ pub(crate) struct StatusArgs {
 /// `rb doctor`
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
+    /// Try the BuildKit daemon at this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) engine: Option<Address>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -202,7 +202,7 @@ pub(super) fn tell(settings: &Settings, Loaded { report, notes }: Loaded) {
             let line = json!({"event": "loaded", "into": name, "layers_sent": sent, "layers_there": there});
             report::tell(&format!("{line}\n"));
         }
-        ProgressMode::Quiet => {}
+        ProgressMode::RawJson | ProgressMode::Quiet => {}
     }
 }
 

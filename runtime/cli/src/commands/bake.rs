@@ -3,33 +3,44 @@
 //! With `--print` stdout has the plan as JSON, as `docker buildx bake --print` shows it, with `--list` a list. Else each target
 //! becomes a build of a Dockerfile ([`words`]), in an order in which contexts come first ([`parts`]), and all are built at once
 //! ([`several`]). What is passed over in the files is told on stderr.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `files` | bake files of this machine |
+//! | `remote` | bake files elsewhere |
+//! | `access` | what targets may reach of this machine |
+//! | `parts`, `words` | targets in an order, each in the words of `rb build` |
 
+mod access;
+mod files;
 mod parts;
+mod remote;
 mod words;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rb_bake::{DEFAULT_FILES, Outside, Request, Surroundings};
+use rb_bake::{Outside, Request, Surroundings};
 use rb_diag::{SourceFile, SourceMap};
 use rb_oci::Platform;
 use rb_store::{Clock as _, SystemClock};
 
-use super::anew;
-use super::dockerfile::several::{self, Several};
+use self::files::{LIMIT, Names};
+use self::remote::{Place, Remote};
+use super::dockerfile::several::{self, Again, Several};
+use super::record::Asked;
+use super::scratch::Scratch;
 use super::table::table;
-use crate::args::{BakeArgs, BakeList, BuildOptions};
+use super::workbench::Workbench;
+use crate::args::{BakeArgs, BakeList, BuildOptions, OutputOptions};
 use crate::environment::Environment;
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
-use crate::settings::{self, ProgressMode};
+use crate::settings::given::Given;
+use crate::settings::{self, Display, ProgressMode};
 use crate::world::read_regular;
-
-/// A bake file is at most this long.
-const LIMIT: u64 = 16 << 20;
 
 /// Builds what is asked for, or prints the plan, or a list.
 pub(super) fn execute(
@@ -37,52 +48,185 @@ pub(super) fn execute(
     outer: BuildOptions,
     bake: &BakeArgs,
 ) -> Result<u8, Failure> {
-    refuse(bake)?;
+    execute_on(environment, outer, bake, None, None)
+}
+
+/// Does it, on a bench that is open; `again` says what of it is done where it goes on from a step that failed.
+pub(super) fn execute_on(
+    environment: &Environment,
+    outer: BuildOptions,
+    bake: &BakeArgs,
+    mut bench: Option<Workbench>,
+    again: Option<Again>,
+) -> Result<u8, Failure> {
+    let ready = ready(environment, &outer, bake, &mut bench);
+    let ended = match ready {
+        Ok(Ready::Build(several, inline)) => {
+            let ended = several::execute(environment, &outer, *several, bench.take(), again);
+            // Texts of Dockerfiles lie in it.
+            drop(inline);
+            ended
+        }
+        Ok(Ready::Shown(text)) => report::print(text.as_bytes()).map(|()| 0),
+        Err(failure) => Err(failure),
+    };
+    if let Some(bench) = bench {
+        bench.close();
+    }
+    ended
+}
+
+/// What is to be done.
+enum Ready {
+    /// This is to be built; its parts need what lies in these folders.
+    Build(Box<Several>, (Scratch, Place)),
+    /// This is the answer.
+    Shown(String),
+}
+
+/// Finds out what is to be done.
+fn ready(
+    environment: &Environment,
+    outer: &BuildOptions,
+    bake: &BakeArgs,
+    bench: &mut Option<Workbench>,
+) -> Result<Ready, Failure> {
+    refuse()?;
     let display = settings::display(&bake.options().over(outer.clone()), environment)?;
     let sources = SourceMap::default();
-    let files = read_files(environment, bake, &sources)?;
+    let Typed { address, context, targets } = Typed::of(&bake.targets);
+    let title = format!("bake {}", if targets.is_empty() { "default".to_owned() } else { targets.join(" ") });
+    let far = Far { environment, outer, bake, title: &title };
+    let (files, place) = far.files(address, &sources, bench)?;
     let machine = Machine { folder: environment.cwd.clone(), home: environment.home().map(PathBuf::from) };
+    let base = |path: &str| place.at(path);
     let request = Request {
         files: &files,
         variables: variables(&bake.var)?,
         set: bake.changes(),
-        wanted: bake.targets.clone(),
+        wanted: targets.to_vec(),
         platform: Platform::host().to_string(),
-        context: "cwd://".to_owned(),
+        context: context.to_owned(),
         surroundings: &machine,
+        base: (!matches!(place, Place::Here)).then_some(&base),
     };
     let wrong = |items| Failure::Diagnostics { items, sources: sources.clone() };
     if let Some(list) = bake.list {
-        return report::print(listed(list, &request).map_err(wrong)?.as_bytes()).map(|()| 0);
+        return listed(list, &request).map(Ready::Shown).map_err(wrong);
     }
     let plan = rb_bake::bake(&request).map_err(wrong)?;
-    if !plan.warnings.is_empty() && (bake.print || display.mode != ProgressMode::Quiet) {
-        report::tell(&report::warnings(&plan.warnings, &sources, display, terminal_columns()));
-    }
+    tell(&plan.warnings, &sources, display, bake.print);
     if bake.print {
-        return report::print(json(&plan).as_bytes()).map(|()| 0);
+        return Ok(Ready::Shown(json(&plan)));
     }
-    let inline = tempfile::Builder::new().prefix("rb-bake-").tempdir();
-    let inline = inline.map_err(|error| Failure::environment("no temporary folder can be made", &error))?;
-    let wanted = if bake.targets.is_empty() { "default".to_owned() } else { bake.targets.join(" ") };
+    access::check_allowed(&plan.targets, &bake.allow)?;
+    if address.is_some() {
+        access::check_paths(&plan.targets, &bake.allow, &environment.cwd, place.folder())?;
+    }
+    let inline = Scratch::new()?;
     let several = Several {
-        title: format!("bake {wanted}"),
+        title,
         options: bake.options(),
         parts: parts::of(plan.targets, bake, inline.path())?,
         metadata_file: bake.metadata_file.clone(),
+        words: bake.words.clone(),
     };
-    several::execute(environment, &outer, several)
+    Ok(Ready::Build(Box::new(several), (inline, place)))
+}
+
+fn tell(warnings: &[rb_diag::Diagnostic], sources: &SourceMap, display: Display, is_printed: bool) {
+    if !warnings.is_empty() && (is_printed || display.mode != ProgressMode::Quiet) {
+        report::tell(&report::warnings(warnings, sources, display, terminal_columns()));
+    }
+}
+
+/// The words behind `rb bake`: `[ADDRESS [CONTEXT]] [TARGET…]`.
+struct Typed<'a> {
+    /// Where bake files are, if not here.
+    address: Option<&'a str>,
+    /// What the files know as the context of the command.
+    context: &'a str,
+    targets: &'a [String],
+}
+
+impl<'a> Typed<'a> {
+    fn of(words: &'a [String]) -> Self {
+        match words {
+            [address, context, targets @ ..]
+                if remote::is_address(address) && remote::is_address(context) =>
+            {
+                Self { address: Some(address), context, targets }
+            }
+            [address, targets @ ..] if remote::is_address(address) => {
+                Self { address: Some(address), context: "cwd://", targets }
+            }
+            targets => Self { address: None, context: "cwd://", targets },
+        }
+    }
+}
+
+/// Who reads files, here and elsewhere.
+struct Far<'a> {
+    environment: &'a Environment,
+    outer: &'a BuildOptions,
+    bake: &'a BakeArgs,
+    title: &'a str,
+}
+
+impl Far<'_> {
+    /// Reads all files, those elsewhere first, as buildx does.
+    fn files(
+        &self,
+        address: Option<&str>,
+        sources: &SourceMap,
+        bench: &mut Option<Workbench>,
+    ) -> Result<(Vec<Arc<SourceFile>>, Place), Failure> {
+        let cwd = &self.environment.cwd;
+        let names = Names::of(&self.bake.file);
+        let Some(address) = address else {
+            let names = if names.typed.is_empty() { files::usual(cwd) } else { names.typed };
+            let mut found = Vec::with_capacity(names.len());
+            for name in &names {
+                match remote::is_address(name) {
+                    true => found.extend(self.fetch(name, &[], sources, bench)?.files),
+                    false => found.push(files::read(cwd, name, sources)?),
+                }
+            }
+            return Ok((found, Place::Here));
+        };
+        let (here, there) = names.here();
+        // What is read once is read before anything takes long.
+        let here = here.iter().map(|name| files::read(cwd, name, sources)).collect::<Result<Vec<_>, _>>()?;
+        let Remote { mut files, place } = self.fetch(address, &there, sources, bench)?;
+        files.extend(here);
+        Ok((files, place))
+    }
+
+    fn fetch(
+        &self,
+        address: &str,
+        names: &[String],
+        sources: &SourceMap,
+        bench: &mut Option<Workbench>,
+    ) -> Result<Remote, Failure> {
+        let mut options = self.bake.options().over(self.outer.clone());
+        if let Some(agent) = passed("BUILDX_BAKE_GIT_SSH").filter(|agent| !agent.is_empty()) {
+            options.ssh.push(format!("default={agent}"));
+        }
+        let settings =
+            settings::settle(&options, &OutputOptions::default(), Given::default(), self.environment)?;
+        let bench = match bench {
+            Some(bench) => bench,
+            None => {
+                bench.insert(Workbench::open(&settings, Asked::of("build", self.title), Some(&settings.cwd))?)
+            }
+        };
+        remote::fetch(bench, &settings, address, names, sources)
+    }
 }
 
 /// Refuses what is not done here.
-fn refuse(bake: &BakeArgs) -> Result<(), Failure> {
-    if let Some(word) = bake.targets.iter().find(|word| word.contains("://") || word.starts_with("git@")) {
-        let help = "fetch them, and name the file by -f".to_owned();
-        return Err(Failure::input(
-            format!("`{word}`: bake files are read from this machine only"),
-            Some(help),
-        ));
-    }
+fn refuse() -> Result<(), Failure> {
     let relative = passed("BUILDX_BAKE_FILE_RELATIVE_PATHS")
         .is_some_and(|text| !matches!(text.trim(), "" | "0" | "false"));
     if relative {
@@ -117,45 +261,6 @@ fn listed(list: BakeList, request: &Request<'_>) -> Result<String, rb_diag::Diag
     }
     let rows = targets.iter().map(|target| row(&[&target.name, &target.description]));
     Ok(table(&std::iter::once(row(&["TARGET", "DESCRIPTION"])).chain(rows).collect::<Vec<_>>(), &[]))
-}
-
-/// Reads the files that are named, else those of the environment, else those that are there by their usual names.
-fn read_files(
-    environment: &Environment,
-    bake: &BakeArgs,
-    sources: &SourceMap,
-) -> Result<Vec<Arc<SourceFile>>, Failure> {
-    let mut names = bake.file.clone();
-    if names.is_empty()
-        && let Some(given) = passed("BUILDX_BAKE_FILE")
-    {
-        let separator = passed("BUILDX_BAKE_PATH_SEPARATOR").filter(|separator| !separator.is_empty());
-        let parts = given.split(separator.as_deref().unwrap_or(":"));
-        names.extend(parts.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
-    }
-    let usual = names.is_empty();
-    if usual {
-        let there = |name: &&&str| environment.cwd.join(name).exists();
-        names.extend(DEFAULT_FILES.iter().filter(there).map(|name| (*name).to_owned()));
-    }
-    let mut files = Vec::new();
-    for name in names {
-        let name = name.strip_prefix("cwd://").map_or_else(|| name.clone(), str::to_owned);
-        let bytes = if name == "-" {
-            anew::forbid();
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
-            read.map_err(|error| Failure::environment("stdin cannot be read", &error))?;
-            bytes
-        } else {
-            read_regular(&environment.cwd.join(&name), LIMIT)
-                .map_err(|error| Failure::environment(&format!("`{name}` cannot be read"), &error))?
-        };
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::input(format!("`{name}` is not valid UTF-8"), None))?;
-        files.push(sources.add(name, text));
-    }
-    Ok(files)
 }
 
 fn variables(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
@@ -207,5 +312,30 @@ impl Surroundings for Machine {
         }
         let bytes = read_regular(&path, LIMIT).map_err(|error| error.to_string())?;
         String::from_utf8(bytes).map(Some).map_err(|_| "it is not valid UTF-8".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_before_targets() {
+        let read = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(ToOwned::to_owned).collect();
+            let Typed { address, context, targets } = Typed::of(&words);
+            (address.map(ToOwned::to_owned), context.to_owned(), targets.to_vec())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(read("a b"), (None, "cwd://".to_owned(), vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            read("https://h/a.git app"),
+            (some("https://h/a.git"), "cwd://".to_owned(), vec!["app".to_owned()])
+        );
+        let (address, context, targets) = read("https://h/a.git https://h/b.git app");
+        assert_eq!(
+            (address, context.as_str(), targets.len()),
+            (some("https://h/a.git"), "https://h/b.git", 1)
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::{Course, Engine, EventSink, Job, JobOptions, SolveRequest, SolveResult};
+use rb_api::{Course, EventSink, Job, JobOptions, SolveRequest, SolveResult};
 use rb_buildfile::{BuildfileFrontend, load_project};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_frontend::{
@@ -48,6 +48,7 @@ pub(super) fn tell(
             }
         }
         ProgressMode::Json => report::tell(&summary::json(title, result, start.elapsed())),
+        ProgressMode::RawJson => {}
         // Where an archive is on stdout, that is all there is.
         ProgressMode::Quiet if summary::is_streamed(result) => {}
         ProgressMode::Quiet => report::print(summary::digests(result).as_bytes())?,
@@ -443,7 +444,7 @@ pub(super) fn open_job(
         epoch_seconds: settings.epoch_seconds,
         course,
     };
-    bench.engine.job(options, events)
+    bench.builder().job(options, events)
 }
 
 /// Has a job make and write what is wanted.

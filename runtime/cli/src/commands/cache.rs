@@ -92,7 +92,7 @@ fn told(Progress { read_bytes, all_bytes }: Progress, mode: ProgressMode) -> Str
             format!("{}\n", json!({ "event": "progress", "read_bytes": read_bytes, "all_bytes": all_bytes }))
         }
         ProgressMode::Plain => format!("{line}\n"),
-        ProgressMode::Quiet => String::new(),
+        ProgressMode::RawJson | ProgressMode::Quiet => String::new(),
     }
 }
 

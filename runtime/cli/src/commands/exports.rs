@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_api::{Export, ImageFormat, ImageName, PlatformImage, Push, Root, SolveRequest};
+use rb_api::{Attached, Attest, Export, ImageFormat, ImageName, PlatformImage, Push, Root, SolveRequest};
 use rb_diag::{SourceMap, chain};
 use rb_frontend::{PlannedOutput, SavedImage, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     /// Images marked `--push` are pushed.
     pushing: bool,
     by_edge: BTreeMap<Option<Edge>, usize>,
+    /// What is said of roots.
+    attests: BTreeMap<usize, Attest>,
     notes: Vec<String>,
     /// Steps of the plan that only `--push` runs.
     pub(super) left_out: Vec<String>,
@@ -105,7 +107,7 @@ impl Wanted {
             (&mut format.annotations, &all.annotations),
             (&mut format.descriptor_annotations, &all.descriptor_annotations),
         ];
-        if images.len() > 1 {
+        if images.len() > 1 || self.is_said(images) {
             maps.push((&mut format.index_annotations, &all.index_annotations));
             maps.push((&mut format.index_descriptor_annotations, &all.index_descriptor_annotations));
         }
@@ -135,6 +137,33 @@ impl Wanted {
         let index = self.definition(label, state.marshal(sources)?);
         self.by_edge.insert(edge, index);
         Ok(index)
+    }
+
+    /// Has something said of a root, wherever it is written.
+    pub(super) fn attest(&mut self, root: usize, attest: Attest) {
+        self.attests.insert(root, attest);
+    }
+
+    /// Tells whether something is said of images.
+    fn is_said(&self, images: &[PlatformImage]) -> bool {
+        images.iter().any(|image| self.attests.contains_key(&image.root))
+    }
+
+    /// Leaves out what would be said of images that go to Docker, which takes one manifest, and notes that.
+    fn said_nowhere(&mut self, images: &[PlatformImage], mut format: ImageFormat) -> ImageFormat {
+        if self.is_said(images) {
+            let note = "type=docker has no attestations; type=oci and type=image have them".to_owned();
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+            format.attached = Attached::Nowhere;
+        }
+        format
+    }
+
+    /// Counts the filesystems so far.
+    pub(super) fn count_roots(&self) -> usize {
+        self.roots.len()
     }
 
     /// Adds a filesystem that is marshalled already and returns its index.
@@ -284,7 +313,7 @@ impl Wanted {
 
     /// Returns a request that makes the filesystems and writes nothing.
     pub(super) fn roots_alone(self) -> SolveRequest {
-        SolveRequest { roots: self.roots, exports: Vec::new() }
+        SolveRequest { roots: self.roots, ..SolveRequest::default() }
     }
 
     /// Returns what the engine is asked for.
@@ -306,7 +335,8 @@ impl Wanted {
                 }
             }
         }
-        Asked { request: SolveRequest { roots: self.roots, exports }, loads, notes: self.notes }
+        let request = SolveRequest { roots: self.roots, exports, attests: self.attests };
+        Asked { request, loads, notes: self.notes }
     }
 
     /// Refuses annotations of indexes in a build that makes none; `is_indexed` says that it has made one already.
@@ -322,7 +352,9 @@ impl Wanted {
 
     fn makes_index(&self) -> bool {
         let is_index = |entry: &Entry| match entry {
-            Entry::Export(export) | Entry::Load(export) => export.images().len() > 1,
+            Entry::Export(export) | Entry::Load(export) => {
+                export.images().len() > 1 || self.is_said(export.images())
+            }
             Entry::Saved => false,
         };
         self.names.has_index() || self.entries.iter().skip(self.format_from).any(is_index)

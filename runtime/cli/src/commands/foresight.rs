@@ -142,7 +142,9 @@ pub(super) fn show(order: &Order<'_>) -> Result<u8, Failure> {
     seen.explain(&settings.state_directory, build.root(), &build.names(), &heard)?;
     let text = match settings.display.mode {
         ProgressMode::Json => format!("{:#}\n", as_json(&seen)),
-        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => as_text(&seen, &settings.cwd),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::RawJson | ProgressMode::Quiet => {
+            as_text(&seen, &settings.cwd)
+        }
     };
     report::print(text.as_bytes())?;
     seen.end()

@@ -201,6 +201,15 @@ fn details_json(details: &ImageDetails) -> Result<Value, Failure> {
         value["index"] = descriptor(index);
         value["platforms"] = json!(details.platforms);
     }
+    if !details.attestations.is_empty() {
+        let attestation = |found: &Descriptor| {
+            let mut told = descriptor(found);
+            let kind = found.annotations().as_ref().and_then(|all| all.get("in-toto.io/predicate-type"));
+            told["predicateType"] = json!(kind);
+            told
+        };
+        value["attestations"] = details.attestations.iter().map(attestation).collect();
+    }
     Ok(value)
 }
 

@@ -20,6 +20,7 @@ mod doc;
 mod docker;
 mod dockerfile;
 mod doctor;
+mod elsewhere;
 mod exports;
 mod foresight;
 mod gateway;
@@ -36,6 +37,7 @@ mod pull;
 mod record;
 mod resume;
 mod run;
+mod scratch;
 mod shell;
 mod solve;
 mod start;
@@ -412,7 +414,10 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         }
         Command::Doctor(doctor) => {
             refuse_options("doctor", &build, &output)?;
-            doctor::execute(environment, &doctor)
+            match elsewhere::doctor(environment, &doctor)? {
+                Some(code) => Ok(code),
+                None => doctor::execute(environment, &doctor),
+            }
         }
         Command::Config(config) => {
             refuse_outputs("config", &output)?;

@@ -15,13 +15,14 @@ use std::time::Instant;
 use rb_engine::{FailedStep, LocalEngine, ResumeRequest};
 use serde::{Deserialize, Serialize};
 
+use super::dockerfile::several::Again;
 use super::gateway::Settling;
 use super::record::Asked;
 use super::targets::{self, Order};
 use super::workbench::Workbench;
-use super::{dockerfile, shell};
+use super::{bake, dockerfile, elsewhere, shell};
 use crate::args::{
-    BuildOptions, CourseOptions, DockerfileArgs, OutputOptions, ResumeArgs, TargetCall, texts,
+    BakeArgs, BuildOptions, CourseOptions, DockerfileArgs, OutputOptions, ResumeArgs, TargetCall, texts,
 };
 use crate::environment::Environment;
 use crate::habits::refuse_option;
@@ -37,6 +38,7 @@ pub(super) fn execute(
     (settings, resume): (&Settings, &ResumeArgs),
 ) -> Result<u8, Failure> {
     let start = Instant::now();
+    elsewhere::only_here(settings, "`rb resume`")?;
     refuse_option("resume", resume.words.get(..1).filter(|words| words[0] != "--").unwrap_or_default())?;
     settings.platforms.iter().try_for_each(check_platform)?;
     let typed = Typed::read(&resume.words)?;
@@ -46,7 +48,7 @@ pub(super) fn execute(
         return Err(Failure::input("what resumed steps make is not pushed", Some(help.to_owned())));
     }
     if resume.interactive {
-        shell::check_terminal()?;
+        shell::check_terminal(settings)?;
     }
     // Any target of the folder says where the workspace is.
     let root = wanted(&settings.cwd, &["+resume"]).ok().map(|(root, _)| root);
@@ -67,6 +69,15 @@ pub(super) fn execute(
             let code = of_dockerfile(environment, outer, (settings, wanted), (bench, &request), start)?;
             if code == 0 {
                 tell(settings, &engine, "rb build");
+            }
+            return Ok(code);
+        }
+        Meant::Bake(words) => {
+            let engine = Arc::clone(&bench.engine);
+            let again = Again { writes: !settings.no_output, images: request.images };
+            let code = of_bake(environment, outer, &words, again, (bench, &request))?;
+            if code == 0 {
+                tell(settings, &engine, "rb bake");
             }
             return Ok(code);
         }
@@ -149,6 +160,41 @@ fn of_dockerfile(
     }
 }
 
+/// Builds what bake files say again.
+fn of_bake(
+    environment: &Environment,
+    outer: &BuildOptions,
+    words: &[String],
+    again: Again,
+    (bench, request): (Workbench, &ResumeRequest),
+) -> Result<u8, Failure> {
+    let ready = || -> Result<BakeArgs, Failure> {
+        let args = BakeArgs::read(words).map_err(|what| Failure::input(what, None))?;
+        if let Some(file) = args.file.iter().find(|file| *file == "-" || !is_there_again(environment, file)) {
+            let message = format!("the step failed in a build that read `{file}`, which is not there again");
+            let help = "keep the bake file: `rb bake -f FILE`".to_owned();
+            return Err(Failure::input(message, Some(help)));
+        }
+        bench.engine.resume(request)?;
+        Ok(args)
+    };
+    match ready() {
+        Ok(args) => bake::execute_on(environment, outer.clone(), &args, Some(bench), Some(again)),
+        Err(failure) => {
+            bench.close();
+            Err(failure)
+        }
+    }
+}
+
+/// Tells whether a file can be read a second time: a pipe cannot.
+fn is_there_again(environment: &Environment, file: &str) -> bool {
+    let found = environment.cwd.join(file).metadata();
+    found.map_or(true, |found| found.is_file())
+        && !file.starts_with("/dev/fd/")
+        && !file.starts_with("/proc/self/fd/")
+}
+
 /// Says what was not built from the beginning; `clean` is what builds it so.
 fn tell(settings: &Settings, engine: &LocalEngine, clean_build: &str) {
     let say = |what: &str| report::tell(&report::warning(what, settings.display, terminal_columns()));
@@ -207,14 +253,17 @@ impl Typed {
 }
 
 /// How a build is asked for again.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Again {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
     folder: String,
     #[serde(default)]
     calls: Vec<Call>,
     /// What stood behind `rb build`, of a Dockerfile's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     words: Vec<String>,
+    /// What stood behind `rb bake`, which may be nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bake: Option<Vec<String>>,
 }
 
 /// What is built again.
@@ -223,6 +272,8 @@ enum Meant {
     Targets(Vec<TargetCall>),
     /// The words behind `rb build`.
     Dockerfile(Vec<String>),
+    /// The words behind `rb bake`.
+    Bake(Vec<String>),
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,14 +286,21 @@ struct Call {
 pub(super) fn asked(folder: &Path, calls: &[TargetCall]) -> String {
     let call = |TargetCall { word, args }: &TargetCall| Call { word: word.clone(), args: args.clone() };
     let folder = folder.to_string_lossy().into_owned();
-    let again = Again { folder, calls: calls.iter().map(call).collect(), words: Vec::new() };
+    let again = Kept { folder, calls: calls.iter().map(call).collect(), ..Kept::default() };
     serde_json::to_string(&again).expect("plain data serialises")
 }
 
 /// Returns what a step that fails keeps of the build of a Dockerfile: the folder, and what stood behind `rb build`.
 pub(super) fn asked_of_dockerfile(folder: &Path, words: &[String]) -> String {
     let folder = folder.to_string_lossy().into_owned();
-    let again = Again { folder, calls: Vec::new(), words: words.to_vec() };
+    let again = Kept { folder, words: words.to_vec(), ..Kept::default() };
+    serde_json::to_string(&again).expect("plain data serialises")
+}
+
+/// Returns what a step that fails keeps of a build of bake files: the folder, and what stood behind `rb bake`.
+pub(super) fn asked_of_bake(folder: &Path, words: &[String]) -> String {
+    let folder = folder.to_string_lossy().into_owned();
+    let again = Kept { folder, bake: Some(words.to_vec()), ..Kept::default() };
     serde_json::to_string(&again).expect("plain data serialises")
 }
 
@@ -280,11 +338,11 @@ fn again(steps: &[&FailedStep], folder: &Path) -> Result<Meant, Failure> {
     if let Some(other) = steps.iter().find(|other| other.build != step.build) {
         return refused(format!("steps {} and {} failed in different builds", step.id, other.id), named);
     }
-    let again = step.build.as_ref().and_then(|build| serde_json::from_str::<Again>(&build.asked).ok());
-    let Some(Again { folder: then, calls, words }) = again.filter(Again::is_written) else {
+    let again = step.build.as_ref().and_then(|build| serde_json::from_str::<Kept>(&build.asked).ok());
+    let Some(Kept { folder: then, calls, words, bake }) = again.filter(Kept::is_written) else {
         return refused(
             format!(
-                "step {} did not fail in a build of targets or of a Dockerfile that are written",
+                "step {} did not fail in a build of targets, of a Dockerfile or of bake files that are written",
                 step.id
             ),
             named,
@@ -294,16 +352,19 @@ fn again(steps: &[&FailedStep], folder: &Path) -> Result<Meant, Failure> {
         let message = format!("step {} failed in a build in {}", step.id, clean(&then, false));
         return refused(message, format!("go there, or {named}"));
     }
+    if let Some(words) = bake {
+        return Ok(Meant::Bake(words));
+    }
     if !words.is_empty() {
         return Ok(Meant::Dockerfile(words));
     }
     Ok(Meant::Targets(calls.into_iter().map(|Call { word, args }| TargetCall { word, args }).collect()))
 }
 
-impl Again {
+impl Kept {
     /// Tells whether it can be asked for once more.
     fn is_written(&self) -> bool {
-        !self.calls.is_empty() || !self.words.is_empty()
+        !self.calls.is_empty() || !self.words.is_empty() || self.bake.is_some()
     }
 }
 
@@ -353,6 +414,8 @@ mod tests {
         let words = ["-t".to_owned(), "a".to_owned(), ".".to_owned()];
         let dockerfile = step(3, &asked_of_dockerfile(Path::new("/there"), &words));
         assert_eq!(meant(&dockerfile), Some(Meant::Dockerfile(words.to_vec())));
+        let baked = step(5, &asked_of_bake(Path::new("/there"), &[]));
+        assert_eq!(meant(&baked), Some(Meant::Bake(Vec::new())));
         assert_eq!(meant(&step(4, &asked_of_dockerfile(Path::new("/there"), &[]))), None);
         assert!(said(&[&plain], "/elsewhere").contains("in /there"));
         assert!(said(&[&plain, &step(1, "other")], "/there").contains("different builds"));

@@ -16,6 +16,7 @@ use rb_oci::{ContainerConfig, Digest};
 use rb_session::Session;
 
 use super::build::Build;
+use super::elsewhere;
 use super::exports::Wanted;
 use super::gateway::Settling;
 use super::record::Asked;
@@ -149,8 +150,9 @@ pub(super) fn after_failure(
     Ok(Some(failure.exit_code()))
 }
 
-/// Refuses `rb -i` where nobody could type anything.
-pub(super) fn check_terminal() -> Result<(), Failure> {
+/// Refuses `rb -i` where nobody could type anything, and where no step is kept here.
+pub(super) fn check_terminal(settings: &Settings) -> Result<(), Failure> {
+    elsewhere::only_here(settings, "`-i`")?;
     if terminal().is_some() {
         return Ok(());
     }

@@ -130,7 +130,7 @@ pub(super) fn carry_out(order: &Order<'_>) -> Result<u8, Failure> {
         return foresight::show(order);
     }
     if order.course.interactive {
-        shell::check_terminal()?;
+        shell::check_terminal(order.settings)?;
     }
     let Order { settings, calls, output, .. } = *order;
     after::check_files(settings, output)?;

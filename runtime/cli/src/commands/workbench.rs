@@ -14,14 +14,15 @@ use rb_api::Engine;
 use rb_api::EventSink;
 use rb_engine::{EngineError, EngineOptions, HostPrograms, LocalEngine, StatusServer};
 use rb_exec::{ExecError, Isolation, Outside};
-use rb_registry::Registry;
+use rb_registry::{Credentials, Registry};
+use rb_remote::RemoteEngine;
 use tokio::runtime::Runtime;
 
 use rb_diag::chain;
 
 use super::record::document::Document;
 use super::record::{Asked, Lists, Recorder};
-use super::{anew, apart};
+use super::{anew, apart, elsewhere};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
 use crate::settings::{Display, ProgressMode, Settings};
@@ -44,6 +45,8 @@ const IN_CHROOT: &str = "warning: steps run in a chroot and not in a sandbox: th
 pub(super) struct Workbench {
     /// The engine.
     pub(super) engine: Arc<LocalEngine>,
+    /// The engine elsewhere that builds, if there is one.
+    remote: Option<RemoteEngine>,
     /// The way to the user's own machine.
     pub(super) outside: Arc<Outside>,
     recorder: Recorder,
@@ -77,14 +80,15 @@ impl Workbench {
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no threads can be started", &error))?;
-        let credentials = docker_config(&settings.registry, Arc::clone(&outside));
+        let credentials = Arc::new(docker_config(&settings.registry, Arc::clone(&outside)));
+        let lent: Arc<dyn Credentials> = Arc::clone(&credentials) as _;
         let options = EngineOptions {
             root: settings.state_directory.clone(),
             privileges,
             jobs: settings.jobs,
             snapshotter: settings.snapshotter,
             allowed_binds: settings.allowed_binds.clone(),
-            registry: Registry::new(settings.registry.options(), Arc::new(credentials)),
+            registry: Registry::new(settings.registry.options(), credentials),
             network: settings.network.clone(),
             steps: settings.steps.clone(),
             precious: precious(settings, workspace),
@@ -93,6 +97,8 @@ impl Workbench {
         let engine = LocalEngine::open(options)?;
         engine.store().keep_within(settings.space.clone());
         engine.lend_programs(Arc::clone(&outside) as Arc<dyn HostPrograms>);
+        let engine = Arc::new(engine);
+        let remote = elsewhere::engine(settings, lent, &engine, precious(settings, workspace))?;
         let status = engine.serve_status(asked.title());
         if let Err(error) = &status {
             tracing::warn!(error = chain(error), "`rb status` will not hear of this process");
@@ -100,10 +106,11 @@ impl Workbench {
         for warning in engine.store().warnings() {
             report::tell(&format!("warning: {warning}\n"));
         }
-        if settings.steps.isolation == Isolation::Chroot && asked.runs_steps() {
+        let runs_steps = asked.runs_steps() && remote.is_none();
+        if settings.steps.isolation == Isolation::Chroot && runs_steps {
             report::tell(IN_CHROOT);
         }
-        if let Some(why) = engine.copying().filter(|_| asked.runs_steps()) {
+        if let Some(why) = engine.copying().filter(|_| runs_steps) {
             let what = "overlayfs is not available here";
             report::tell(&format!("warning: {what}: {why}; each step copies its root (`rb doctor`)\n"));
         }
@@ -111,13 +118,22 @@ impl Workbench {
         let recorder = Recorder::new(asked, engine.store()).in_workspace(workspace);
         drop(guard);
         Ok(Self {
-            engine: Arc::new(engine),
+            engine,
+            remote,
             outside,
             recorder,
             display: settings.display,
             _status: status.ok(),
             threads,
         })
+    }
+
+    /// Returns who builds: this process, or an engine elsewhere.
+    pub(super) fn builder(&self) -> &dyn Engine {
+        match &self.remote {
+            Some(remote) => remote,
+            None => self.engine.as_ref(),
+        }
     }
 
     /// Returns where the events of a job go: into the record of this build, and on to `next`.
@@ -134,6 +150,13 @@ impl Workbench {
     /// written then.
     pub(super) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         self.run_through(interruptible(work, |interrupt| {
+            report::tell(&report::stopping(interrupt, self.display));
+        }))
+    }
+
+    /// Does work that comes before what is recorded: what has to be known before it is known what is built.
+    pub(super) fn run_first<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.threads.block_on(interruptible(work, |interrupt| {
             report::tell(&report::stopping(interrupt, self.display));
         }))
     }

@@ -251,6 +251,7 @@ mod tests {
 
     /// Arguments of which nothing is known beforehand.
     const FREE: &[&str] = &[
+        "engine",
         "jobs",
         "build_arg",
         "allow_device",
@@ -306,6 +307,7 @@ mod tests {
         "resource",
         "cache_from",
         "cache_to",
+        "attest",
         "retry",
         "retry_delay",
         // Of bake files.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use rb_api::{ImageFormat, ImageName, Push};
+use rb_api::{Attached, ImageFormat, ImageName, Push};
 use rb_oci::{Compression, MediaTypes};
 
 use super::fields::{Fields, check_name, value_error};
@@ -20,12 +20,13 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         return Err(OutputSpecError::Unsupported { what, why: "times are never later than the epoch" });
     }
     for (key, why) in [
-        ("oci-artifact", "there are no attestations"),
         ("prefer-nondist-layers", "every layer is a blob of its own"),
-        ("attestation-inline", "there are no attestations"),
+        ("attestation-inline", "attestations are in every image of which something is to be said"),
     ] {
         fields.refuse(key, why)?;
     }
+    let is_artifact = fields.flag("oci-artifact")?.unwrap_or(false);
+    let attached = if is_artifact { Attached::Artifact } else { Attached::Manifest };
     let epoch_seconds = fields.epoch()?;
     let mut annotations = fields.take_all("annotation.");
     annotations.extend(fields.take_all("annotation-manifest."));
@@ -45,6 +46,7 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         compression,
         force_compression,
         types,
+        attached,
         epoch_seconds,
         annotations,
         descriptor_annotations,

@@ -24,7 +24,7 @@ fn reads_what_docker_reads() {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         format: ImageFormat::default(),
     };
-    let tar = |dest| OutputSpec::Tar { dest, epoch_seconds: None };
+    let tar = |dest| OutputSpec::Tar { dest, epoch_seconds: None, split: None };
     let local = |delete, split| OutputSpec::Local { dest: "out".into(), delete, split };
     let plain = |name: &str| ImageName::Plain(name.to_owned());
     let image =

@@ -1,7 +1,7 @@
 //! What the user sees while a build runs.
 //!
-//! In: [`rb_api::Event`]s from any thread. Out: text on stderr, in one of five ways: [`plain`], [`github`], [`live`],
-//! [`json`], [`quiet`]. A [`Renderer`] turns events into text and does no IO; [`Progress`] owns the renderer, and a thread
+//! In: [`rb_api::Event`]s from any thread. Out: text on stderr, in one of six ways: [`plain`], [`github`], [`live`],
+//! [`json`], [`rawjson`], [`quiet`]. A [`Renderer`] turns events into text and does no IO; [`Progress`] owns the renderer, and a thread
 //! that writes what waits in the [`queue`].
 //! **Invariant:** an event costs little and is never waited for, however slow the terminal is: what floods it is left out
 //! of the view and counted. A stderr that is gone silences us, nothing more.
@@ -13,6 +13,7 @@ mod live;
 mod plain;
 mod queue;
 mod quiet;
+mod rawjson;
 mod screen;
 mod steps;
 mod text;
@@ -23,11 +24,13 @@ use std::time::{Duration, Instant};
 
 use rb_api::{Event, EventSink};
 use rb_oci::Digest;
+use rb_store::{Clock as _, SystemClock};
 
 use crate::settings::{Display, ProgressMode};
 use queue::Skipped;
 use screen::Screen;
 
+pub(crate) use rawjson::RawWarning;
 pub(crate) use screen::tell;
 pub(crate) use text::{
     Lines, bare_target, clean, divided, fill, fit, human_bytes, human_duration, human_memory, overwritten,
@@ -98,6 +101,7 @@ impl Progress {
                 Box::new(live::Live::new(title, display.colours, now).verbose(display.verbose))
             }
             ProgressMode::Json => Box::new(json::Json::new(now)),
+            ProgressMode::RawJson => Box::new(rawjson::RawJson::new(now, SystemClock.now())),
             ProgressMode::Quiet => Box::new(quiet::Quiet),
         };
         let every = if display.mode == ProgressMode::Live { FRAME } else { TICK };

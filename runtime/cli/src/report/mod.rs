@@ -25,7 +25,7 @@ use crate::args::ArgsError;
 use crate::habits::Habit;
 use crate::output_spec::OutputSpecError;
 use crate::progress;
-use crate::progress::{clean, fit};
+use crate::progress::{RawWarning, clean, fit};
 use crate::settings::{Display, ProgressMode, SettingsError};
 use crate::signals::Interrupt;
 pub(crate) use about::{About, FailedLog};
@@ -240,13 +240,13 @@ fn solve_error(
 
 /// Tells whether the progress has shown what commands wrote: it is told once.
 fn has_shown_logs(display: Display) -> bool {
-    display.mode == ProgressMode::Plain
+    matches!(display.mode, ProgressMode::Plain | ProgressMode::RawJson)
 }
 
 /// Says that a signal was heard.
 pub(crate) fn stopping(interrupt: Interrupt, display: Display) -> String {
     match (display.mode, interrupt) {
-        (ProgressMode::Quiet, _) => String::new(),
+        (ProgressMode::Quiet | ProgressMode::RawJson, _) => String::new(),
         (ProgressMode::Json, _) => format!("{}\n", json!({ "event": "stopping" })),
         (ProgressMode::Plain | ProgressMode::Live, Interrupt::Int) => {
             "stopping…, Ctrl-C again to end at once\n".to_owned()
@@ -271,7 +271,9 @@ fn step_name(name: &str, columns: usize) -> String {
 fn interrupted(display: Display) -> String {
     match display.mode {
         ProgressMode::Quiet => String::new(),
-        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Json => "interrupted\n".to_owned(),
+        ProgressMode::Plain | ProgressMode::Live | ProgressMode::Json | ProgressMode::RawJson => {
+            "interrupted\n".to_owned()
+        }
     }
 }
 
@@ -313,6 +315,7 @@ fn solve_json(error: &SolveError, definitions: &[Definition]) -> Value {
 pub(crate) fn warning(message: &str, display: Display, columns: usize) -> String {
     match display.mode {
         ProgressMode::Json => format!("{}\n", json!({ "event": "warning", "message": message })),
+        ProgressMode::RawJson => RawWarning { short: clean(message, false), ..RawWarning::default() }.line(),
         ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => {
             let finding = Finding { warning: true, ..Finding::of_message(message.to_owned(), None) };
             fancy::render(&finding, display.colours, columns)
@@ -332,13 +335,27 @@ pub(crate) fn warnings(
 ) -> String {
     let render = |item| match display.mode {
         ProgressMode::Json => format!("{}\n", diagnostic_json(item, sources)),
+        ProgressMode::RawJson => raw_warning(item, sources),
         ProgressMode::Plain | ProgressMode::Live | ProgressMode::Quiet => {
             fancy::render(&Finding::of_diagnostic(item, sources), display.colours, columns)
         }
     };
-    let more = if display.mode == ProgressMode::Json { String::new() } else { more(items.len()) };
-    let most = if display.mode == ProgressMode::Json { items.len() } else { MOST_FINDINGS };
+    let is_for_programs = matches!(display.mode, ProgressMode::Json | ProgressMode::RawJson);
+    let more = if is_for_programs { String::new() } else { more(items.len()) };
+    let most = if is_for_programs { items.len() } else { MOST_FINDINGS };
     items.iter().take(most).map(render).collect::<String>() + &more
+}
+
+/// Tells a warning in BuildKit's stream.
+fn raw_warning(item: &Diagnostic, sources: &SourceMap) -> String {
+    let at = item.labels.first().and_then(|label| {
+        let file = sources.get(label.span.source)?;
+        Some((file.position(label.span.start).line, file))
+    });
+    let place = at.as_ref().map(|(line, file)| (&*file.name, &*file.text, *line));
+    let line = at.as_ref().map_or_else(String::new, |(line, _)| format!(" (line {line})"));
+    let short = format!("{}{line}", clean(&item.message, false));
+    RawWarning { short, detail: item.help.as_deref(), url: None, place }.line()
 }
 
 /// Says how many findings are not shown.

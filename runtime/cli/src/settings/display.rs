@@ -13,6 +13,8 @@ pub(crate) enum ProgressMode {
     Live,
     /// JSON lines.
     Json,
+    /// BuildKit's JSON lines.
+    RawJson,
     /// Nothing.
     Quiet,
 }
@@ -46,8 +48,9 @@ pub(crate) fn display(options: &BuildOptions, environment: &Environment) -> Resu
         ProgressChoice::Auto | ProgressChoice::Plain => ProgressMode::Plain,
         ProgressChoice::Tty => ProgressMode::Live,
         ProgressChoice::Json => ProgressMode::Json,
+        ProgressChoice::RawJson => ProgressMode::RawJson,
         ProgressChoice::Quiet => ProgressMode::Quiet,
     };
-    let colours = environment.colours() && !github;
+    let colours = environment.colours() && !github && mode != ProgressMode::RawJson;
     Ok(Display { mode, colours, github, verbose: options.verbose })
 }

@@ -3,6 +3,7 @@
 //! Source: docker buildx build reference; buildah-build(1).
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -106,6 +107,8 @@ pub(crate) enum Allowed {
     SecurityInsecure,
     /// `device`, `device=NAME`
     Device(String),
+    /// `fs.read=PATH`: a volume may be this folder or file, or what is in it.
+    Read(PathBuf),
     /// `buildx.local.delete`: an output's `mode=delete` says it already.
     LocalDelete,
 }
@@ -119,11 +122,51 @@ impl FromStr for Allowed {
             "security.insecure" => Ok(Self::SecurityInsecure),
             "device" => Ok(Self::Device("*".to_owned())),
             "buildx.local.delete" => Ok(Self::LocalDelete),
-            _ => match text.strip_prefix("device=") {
-                Some(name) if !name.is_empty() => Ok(Self::Device(name.to_owned())),
-                _ => Err("expected network.host, security.insecure or device[=NAME]".to_owned()),
-            },
+            _ => {
+                match text.strip_prefix("device=") {
+                    Some(name) if !name.is_empty() => Ok(Self::Device(name.to_owned())),
+                    _ => match text.strip_prefix("fs.read=").or_else(|| text.strip_prefix("fs=")) {
+                        Some(path) if !path.is_empty() => Ok(Self::Read(path.into())),
+                        _ => Err("expected network.host, security.insecure, device[=NAME] or fs.read=PATH"
+                            .to_owned()),
+                    },
+                }
+            }
         }
+    }
+}
+
+/// `--volume HOST:CONTAINER[:OPTIONS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StepVolume {
+    pub(crate) host: PathBuf,
+    pub(crate) target: String,
+    pub(crate) readonly: bool,
+}
+
+impl FromStr for StepVolume {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(':');
+        let (Some(host), Some(target)) = (parts.next(), parts.next()) else {
+            return Err(format!("`{text}`: expected HOST:CONTAINER[:ro]"));
+        };
+        if host.is_empty() || !target.starts_with('/') || target.trim_matches('/').is_empty() {
+            return Err(format!("`{text}`: expected HOST:CONTAINER[:ro], and CONTAINER from the root on"));
+        }
+        let mut readonly = false;
+        for option in parts.flat_map(|options| options.split(',')).filter(|option| !option.is_empty()) {
+            match option {
+                "ro" => readonly = true,
+                // What steps change is never seen here, nor labelled.
+                "rw" | "O" | "z" | "Z" => {}
+                option => {
+                    return Err(format!("`{option}` of `{text}` is unknown: expected ro, rw, O, z or Z"));
+                }
+            }
+        }
+        Ok(Self { host: host.into(), target: target.to_owned(), readonly })
     }
 }
 
@@ -260,6 +303,18 @@ mod tests {
     }
 
     #[test]
+    fn volumes_are_read_as_buildah_reads_them() {
+        let read = |text: &str| {
+            text.parse::<StepVolume>().map(|volume| (volume.host, volume.target, volume.readonly))
+        };
+        assert_eq!(read("/a:/b"), Ok(("/a".into(), "/b".to_owned(), false)));
+        assert_eq!(read("./a:/b:ro,z"), Ok(("./a".into(), "/b".to_owned(), true)));
+        for text in ["/a", "/a:b", ":/b", "/a:/", "/a:/b:shared"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn methods_have_formats() {
         let read = |text: &str| text.parse::<Called>().map(|called| (called.method, called.format));
         assert_eq!(read("check"), Ok((CallChoice::Check, CallFormat::Text)));
@@ -282,7 +337,8 @@ mod tests {
     fn what_is_allowed_has_its_name() {
         assert_eq!("device=vendor/gpu".parse(), Ok(Allowed::Device("vendor/gpu".to_owned())));
         assert_eq!("network.host".parse(), Ok(Allowed::NetworkHost));
-        for text in ["network.none", "device=", "all"] {
+        assert_eq!("fs.read=/x".parse(), Ok(Allowed::Read("/x".into())));
+        for text in ["network.none", "device=", "all", "fs.read=", "fs.write=/x"] {
             assert!(text.parse::<Allowed>().is_err(), "{text}");
         }
     }

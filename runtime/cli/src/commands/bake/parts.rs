@@ -1,4 +1,4 @@
-//! From targets of a plan to parts of one build: contexts before those who take them, and nothing that nobody allowed.
+//! From targets of a plan to parts of one build: contexts before those who take them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,6 @@ pub(super) fn of(
     bake: &BakeArgs,
     inline: &Path,
 ) -> Result<Vec<Part>, Failure> {
-    check_allowed(&targets, &bake.allow)?;
     let mut parts = Vec::with_capacity(targets.len());
     for name in in_order(&targets) {
         let Some(target) = targets.get(&name) else { continue };
@@ -81,42 +80,6 @@ fn written(folder: &Path, name: &str, text: &str) -> Result<String, Failure> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// What buildx asks for and no build here needs to be allowed.
-const FREE: [&str; 3] = ["fs", "ssh", "image"];
-
-/// Refuses what targets ask for and the command line does not allow.
-fn check_allowed(targets: &BTreeMap<String, Target>, allowed: &[String]) -> Result<(), Failure> {
-    let is_free = |word: &str| FREE.contains(&word.split(['.', '=']).next().unwrap_or_default());
-    let is_known = |word: &str| {
-        is_free(word)
-            || matches!(word, "network.host" | "security.insecure" | "device" | "buildx.local.delete")
-            || word.starts_with("device=")
-    };
-    if let Some(word) = allowed.iter().find(|word| !is_known(word)) {
-        let help = "network.host, security.insecure and device[=NAME] can be allowed".to_owned();
-        return Err(Failure::input(format!("--allow {word}: there is no such thing"), Some(help)));
-    }
-    let is_allowed = |word: &str| {
-        is_free(word)
-            || allowed.iter().any(|allowed| allowed == word)
-            || (word.starts_with("device=") && allowed.iter().any(|allowed| allowed == "device"))
-    };
-    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (name, target) in targets {
-        let of_network = (target.network.as_deref() == Some("host")).then(|| "network.host".to_owned());
-        let asked: BTreeSet<String> =
-            target.entitlements.iter().flatten().cloned().chain(of_network).collect();
-        for word in asked.into_iter().filter(|word| !is_allowed(word)) {
-            missing.entry(word).or_default().push(name);
-        }
-    }
-    let Some((word, names)) = missing.first_key_value() else { return Ok(()) };
-    let flags: Vec<String> = missing.keys().map(|word| format!("--allow {word}")).collect();
-    let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let help = format!("if that is meant: `rb bake {} …`", flags.join(" "));
-    Err(Failure::input(format!("{names} asks for {word}, which is not allowed"), Some(help)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,22 +98,5 @@ mod tests {
         let order = in_order(&targets);
         let at = |name: &str| order.iter().position(|known| known == name).expect("is there");
         assert!(at("d") < at("c") && at("b") < at("c") && at("c") < at("a") && order.len() == 4, "{order:?}");
-    }
-
-    #[test]
-    fn what_is_asked_for_has_to_be_allowed() {
-        let mut targets = targets(&[("a", &[]), ("b", &[])]);
-        let all = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
-        for target in targets.values_mut() {
-            target.entitlements = all(&["security.insecure", "device=gpu"]);
-        }
-        let check = |allowed: &[&str]| {
-            let allowed = all(allowed).unwrap_or_default();
-            check_allowed(&targets, &allowed).map_err(|failure| failure.message())
-        };
-        assert_eq!(check(&["security.insecure", "device", "fs.read=/x", "ssh"]), Ok(()));
-        let told = check(&["device=gpu"]).expect_err("is not allowed");
-        assert_eq!(told, "`a`, `b` asks for security.insecure, which is not allowed");
-        check(&["fly"]).expect_err("is unknown");
     }
 }

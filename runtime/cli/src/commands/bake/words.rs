@@ -16,7 +16,10 @@ pub(super) fn words(target: &Target, inline: Option<&str>) -> Vec<String> {
     }
     target.args.iter().for_each(|(name, value)| say("build-arg", &format!("{name}={value}")));
     target.labels.iter().for_each(|(name, value)| say("label", &format!("{name}={value}")));
-    target.extra_hosts.iter().for_each(|(name, address)| say("add-host", &format!("{name}={address}")));
+    for (name, addresses) in &target.extra_hosts {
+        // docker's compose has several in one.
+        addresses.split(',').for_each(|address| say("add-host", &format!("{name}={address}")));
+    }
     for (name, place) in target.contexts.iter().filter(|(_, place)| !place.starts_with("target:")) {
         let place = place.strip_prefix("cwd://").unwrap_or(place);
         say("build-context", &format!("{name}={place}"));

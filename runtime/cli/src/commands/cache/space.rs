@@ -39,7 +39,11 @@ pub(super) fn prune(store: &Store, args: &PruneArgs) -> Result<(), Failure> {
     let usual: &[Kind] = if args.all { &Kind::ALL } else { &[Kind::Layers, Kind::Blobs, Kind::Downloads] };
     let wanted = Wanted::of(&args.filter, usual);
     // Names are short, and stand for what is there.
-    let items = if wanted.ids.is_empty() { Vec::new() } else { wanted.items(&looked(store)?)? };
+    let seen = if wanted.ids.is_empty() && !args.verbose { None } else { Some(looked(store)?) };
+    let items = match &seen {
+        Some(seen) => wanted.items(seen)?,
+        None => Vec::new(),
+    };
     let removed = store.prune(Prune {
         kinds: wanted.kinds,
         items,
@@ -60,7 +64,8 @@ pub(super) fn prune(store: &Store, args: &PruneArgs) -> Result<(), Failure> {
         });
         format!("{told:#}\n")
     } else {
-        removed_lines(&removed, args.dry_run)
+        let about = if args.verbose { seen.as_ref() } else { None };
+        removed_lines(&removed, about, args.dry_run)
     };
     report::print(text.as_bytes())
 }
@@ -285,11 +290,23 @@ fn as_json(shown: &[(&Item, &Entry)], seen: &Inventory, cap_bytes: u64) -> Value
     json!({ "pieces": pieces, "types": kinds, "all_bytes": seen.all_bytes, "cap_bytes": cap_bytes })
 }
 
-fn removed_lines(removed: &Removed, is_dry: bool) -> String {
+/// Says what went; of what was looked at before, what it was, too.
+fn removed_lines(removed: &Removed, seen: Option<&Inventory>, is_dry: bool) -> String {
     let mut out = String::new();
     let word = if is_dry { "would remove" } else { "removed" };
     for (item, bytes) in &removed.items {
-        out += &format!("{word} {} ({})\n", item.short(), human_bytes(*bytes));
+        out += &format!("{word} {} ({})", item.short(), human_bytes(*bytes));
+        if let Some(entry) = seen.and_then(|seen| seen.entries.get(item)) {
+            let Entry { used_unix, uses, cost_ms, is_measured, .. } = entry;
+            let (last, cost) = (utc(*used_unix), seconds(*cost_ms));
+            let guessed = if *is_measured { "" } else { "~" };
+            out += &format!(", last used {last}, uses {uses}, cost {guessed}{cost}");
+            let what = what(item, entry);
+            if !what.is_empty() {
+                out += &format!(": {}", clean(&what, false));
+            }
+        }
+        out.push('\n');
     }
     let (freed, left) = (human_bytes(removed.freed_bytes()), human_bytes(removed.left_bytes));
     out + &if is_dry {
@@ -378,12 +395,12 @@ mod tests {
     #[test]
     fn what_went_is_told_with_what_is_left() {
         let removed = Removed { items: vec![(Item::Layer(SnapshotId(2)), 2_000_000)], left_bytes: 1000 };
-        insta::assert_snapshot!(removed_lines(&removed, false), @r"
+        insta::assert_snapshot!(removed_lines(&removed, None, false), @r"
         removed layer/2 (2.0 MB)
         freed 2.0 MB; 1.0 kB left
         ");
-        insta::assert_snapshot!(removed_lines(&removed, true), @r"
-        would remove layer/2 (2.0 MB)
+        insta::assert_snapshot!(removed_lines(&removed, Some(&seen()), true), @r"
+        would remove layer/2 (2.0 MB), last used 2020-04-16 12:00:00, uses 3, cost 1 min: on layer/1
         would free 2.0 MB; 1.0 kB left
         ");
         let note = SpaceNote::FirstRemoval { freed_bytes: 5_000_000, cap_bytes: 9_000_000 };

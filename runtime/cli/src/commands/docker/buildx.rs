@@ -6,7 +6,9 @@ use std::ffi::OsString;
 
 use rb_oci::Platform;
 
+use super::builders::{self, Builders};
 use super::plugin::{Turned, loading};
+use crate::environment::Environment;
 use crate::report::{self, Failure};
 
 const HELP: &str = "\
@@ -18,18 +20,31 @@ rb in buildx's place: there is one builder, rb itself.
   docker buildx prune   docker builder prune   as `rb cache prune`
   docker buildx history ls|inspect|logs|rm as `rb history`
   docker buildx ls, inspect, version       tell of rb
-  docker buildx create, use, stop, rm      do nothing, and say so
+  docker buildx create, rm                 make a name known that --builder may have, and forget it
+  docker buildx use, stop                  do nothing, and say so
 
 `docker rb …` has all commands of rb.
 ";
 
+/// The version of buildx whose command line this is: programs that call it ask for one.
+pub(super) const STANDS_FOR: &str = "v0.30.0";
+
 /// Turns them.
 pub(super) fn turn(words: Vec<OsString>) -> Turned {
-    let mut words = without_builder(words);
+    turn_for(&Builders::here(), words, Environment::pass_on("BUILDKIT_PROGRESS"))
+}
+
+fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString>) -> Turned {
     let done = |text: &str| Turned::Done(report::print(text.as_bytes()).map(|()| 0));
+    let (mut words, builder) = builders::named(words);
     let Some(first) = words.first().map(|word| word.to_string_lossy().into_owned()) else {
         return done(HELP);
     };
+    let needs_builder =
+        matches!(first.as_str(), "build" | "b" | "bake" | "f" | "du" | "prune" | "history" | "inspect");
+    if needs_builder && let Err(failure) = builders.check(builder.as_deref()) {
+        return Turned::Done(Err(failure));
+    }
     let mut instead = |new: &[&str]| {
         words.splice(..1, new.iter().map(OsString::from));
     };
@@ -43,12 +58,10 @@ pub(super) fn turn(words: Vec<OsString>) -> Turned {
                 *word = "show".into();
             }
         }
-        "version" => return done(&format!("rb {}\n", env!("CARGO_PKG_VERSION"))),
-        "ls" => return done(&listed()),
-        "inspect" => return done(&inspected()),
-        "create" | "use" | "stop" | "rm" => {
-            report::tell("rb itself builds: there is one builder, and nothing to do\n");
-            return done(if first == "create" { "rb\n" } else { "" });
+        "version" => return done(&format!("buildx {STANDS_FOR}, by rb {}\n", env!("CARGO_PKG_VERSION"))),
+        "ls" => return done(&listed(&builders.made())),
+        "create" | "inspect" | "use" | "stop" | "rm" => {
+            return Turned::Done(of_builder(builders, &first, &words[1..], builder));
         }
         "--help" | "-h" | "help" => return done(HELP),
         _ => {
@@ -62,42 +75,68 @@ pub(super) fn turn(words: Vec<OsString>) -> Turned {
             *word = "--all".into();
         }
     }
-    Turned::Words(loading(words))
-}
-
-/// Leaves out which builder is meant: there is one. What stands behind `--` is no option.
-fn without_builder(words: Vec<OsString>) -> Vec<OsString> {
-    let mut kept = Vec::with_capacity(words.len());
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        match word.to_str() {
-            Some("--builder") => drop(words.next()),
-            Some(text) if text.starts_with("--builder=") => {}
-            Some("-D" | "--debug") if kept.is_empty() => {}
-            Some("--") => {
-                kept.push(word);
-                kept.extend(words.by_ref());
-            }
-            _ => kept.push(word),
-        }
+    let mut words = loading(words);
+    if let Some(how) = progress
+        .filter(|how| !how.is_empty() && words.first().is_some_and(|word| word == "build" || word == "bake"))
+    {
+        // What is typed stands behind it, and counts.
+        words.splice(1..1, [OsString::from("--progress"), how]);
     }
-    kept
+    Turned::Words(words)
 }
 
-fn listed() -> String {
+/// Does what is about builders themselves.
+fn of_builder(
+    builders: &Builders,
+    word: &str,
+    words: &[OsString],
+    typed: Option<String>,
+) -> Result<u8, Failure> {
+    if word == "create" {
+        let name = builders.create(words)?;
+        report::tell("rb itself builds, by whatever name\n");
+        return report::print(format!("{name}\n").as_bytes()).map(|()| 0);
+    }
+    // The others' options take no values but `--timeout`.
+    let is_value = |at: usize| at > 0 && words[at - 1] == "--timeout";
+    let texts =
+        words.iter().enumerate().filter(|(at, _)| !is_value(*at)).map(|(_, word)| word.to_string_lossy());
+    let mut names: Vec<String> =
+        texts.filter(|text| !text.starts_with('-')).map(|text| text.into_owned()).collect();
+    names.extend(typed.filter(|_| names.is_empty()));
+    for name in &names {
+        builders.check(Some(name))?;
+    }
+    match word {
+        "inspect" => {
+            let name = names.first().map_or("rb", String::as_str);
+            return report::print(inspected(name).as_bytes()).map(|()| 0);
+        }
+        "rm" => names.iter().try_for_each(|name| builders.remove(name))?,
+        _ => {}
+    }
+    report::tell("rb itself builds: there is nothing to do\n");
+    Ok(0)
+}
+
+fn listed(made: &[String]) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let platform = Platform::host();
+    let mut out = "NAME/NODE    DRIVER/ENDPOINT   STATUS    BUILDKIT   PLATFORMS\n".to_owned();
+    for (mark, name) in std::iter::once(("*", "rb")).chain(made.iter().map(|name| ("", name.as_str()))) {
+        out += &format!(
+            "{:<12} rb\n \\_ rb        \\_ this machine   running   rb {version}   {platform}\n",
+            format!("{name}{mark}")
+        );
+    }
+    out
+}
+
+fn inspected(name: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let platform = Platform::host();
     format!(
-        "NAME/NODE    DRIVER/ENDPOINT   STATUS    BUILDKIT   PLATFORMS\n\
-         rb*          rb\n \\_ rb        \\_ this machine   running   rb {version}   {platform}\n"
-    )
-}
-
-fn inspected() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let platform = Platform::host();
-    format!(
-        "Name:          rb\nDriver:        rb\n\nNodes:\nName:             rb\nEndpoint:         this machine\n\
+        "Name:          {name}\nDriver:        rb\n\nNodes:\nName:             rb\nEndpoint:         this machine\n\
          Status:           running\nBuildKit version: rb {version}\nPlatforms:        {platform}\n"
     )
 }
@@ -106,14 +145,42 @@ fn inspected() -> String {
 mod tests {
     use super::*;
 
-    fn turned(line: &str) -> Result<String, String> {
-        match turn(line.split_whitespace().map(OsString::from).collect()) {
+    fn turned_with(line: &str, progress: Option<&str>) -> Result<String, String> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir_all(dir.path().join("rb/builders")).expect("makes");
+        std::fs::write(dir.path().join("rb/builders/mine"), "").expect("writes");
+        let builders = Builders::of(dir.path());
+        let words = line.split_whitespace().map(OsString::from).collect();
+        match turn_for(&builders, words, progress.map(OsString::from)) {
             Turned::Words(words) => {
                 Ok(words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
             }
             Turned::Done(Err(failure)) => Err(failure.message()),
             Turned::Done(Ok(code)) => Ok(code.to_string()),
         }
+    }
+
+    fn turned(line: &str) -> Result<String, String> {
+        turned_with(line, None)
+    }
+
+    #[test]
+    fn builders_have_to_be_there() {
+        for line in
+            ["--builder other build .", "bake --builder=other", "use other", "rm other", "inspect other"]
+        {
+            assert_eq!(turned(line), Err("no builder `other` found".to_owned()), "{line}");
+        }
+        assert_eq!(turned("use mine").as_deref(), Ok("0"));
+        assert_eq!(turned("rm --force mine").as_deref(), Ok("0"));
+    }
+
+    #[test]
+    fn progress_is_as_the_environment_says_unless_it_is_typed() {
+        let with = |line: &str| turned_with(line, Some("rawjson")).expect("are words");
+        assert_eq!(with("build ."), "build --progress rawjson --default-load .");
+        assert_eq!(with("bake --progress plain"), "bake --progress rawjson --default-load --progress plain");
+        assert_eq!(with("du"), "cache du");
     }
 
     #[test]
@@ -123,7 +190,7 @@ mod tests {
             ("--builder mine build .", "build --default-load ."),
             ("-D b --builder=mine . ", "build --default-load ."),
             ("bake app --print", "bake --default-load app --print"),
-            ("f --builder x", "bake --default-load"),
+            ("f --builder default", "bake --default-load"),
             ("prune -af", "cache prune -af"),
             ("history inspect 1", "history show 1"),
         ] {

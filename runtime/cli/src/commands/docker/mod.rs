@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | `plugin` | called as a plugin: what docker wants to know, and its words turned into ours |
 //! | `buildx` | words of `docker buildx` |
+//! | `builders` | names that buildx has builders by |
 //! | `place` | which Docker is meant |
 
+mod builders;
 mod buildx;
 mod place;
 mod plugin;

@@ -79,8 +79,14 @@ fn metadata(name: Option<&str>) -> String {
         Some("docker-buildx") => "Builds with rb, in buildx's place",
         _ => "Builds images and artifacts from Buildfiles, Dockerfiles and bake files",
     };
+    let own = env!("CARGO_PKG_VERSION");
+    let version = match name {
+        // Docker's compose asks for one that is new enough.
+        Some("docker-buildx") => format!("{}-rb.{own}", buildx::STANDS_FOR),
+        _ => format!("v{own}"),
+    };
     let value = json!({
-        "SchemaVersion": "0.1.0", "Vendor": "rb", "Version": format!("v{}", env!("CARGO_PKG_VERSION")),
+        "SchemaVersion": "0.1.0", "Vendor": "rb", "Version": version,
         "ShortDescription": about,
     });
     format!("{value:#}\n")
@@ -175,7 +181,7 @@ mod tests {
         assert_eq!(turned("/usr/bin/rb build ."), "/usr/bin/rb build .");
         assert_eq!(turned("/p/docker-rb rb build ."), "rb build --default-load .");
         assert_eq!(turned("/p/docker-rb rb +app"), "rb +app");
-        assert_eq!(turned("/p/docker-buildx buildx build --builder x ."), "rb build --default-load .");
+        assert_eq!(turned("/p/docker-buildx buildx build --builder rb ."), "rb build --default-load .");
         assert_eq!(turned("/p/docker-buildx buildx du --verbose"), "rb cache du --all");
     }
 

@@ -15,11 +15,11 @@ use std::path::{Component, Path, PathBuf};
 use rb_dockerfile::LentContext;
 use rb_oci::Digest;
 use rb_session::{LocalDir, LocalSession};
-use tempfile::TempDir;
 
 use super::archive;
 use crate::args::TargetCall;
 use crate::commands::anew;
+use crate::commands::scratch::Scratch;
 use crate::report::Failure;
 use crate::world::{BUILDFILE_NAMES, read_regular};
 
@@ -54,7 +54,7 @@ pub(super) struct Lent {
     /// What it is known by from build to build, in what is built here: its path from the context, or its address.
     pub(super) known_as: String,
     /// What goes with the build.
-    folders: Vec<TempDir>,
+    folders: Vec<Scratch>,
 }
 
 /// Finds context and Dockerfile.
@@ -166,9 +166,8 @@ impl Lent {
     }
 
     fn temporary(&mut self) -> Result<PathBuf, Failure> {
-        let made = tempfile::Builder::new().prefix("rb-context-").tempdir();
-        let folder = made.map_err(|error| Failure::environment("no temporary folder can be made", &error))?;
-        let path = real(folder.path())?;
+        let folder = Scratch::new()?;
+        let path = folder.path().to_owned();
         self.folders.push(folder);
         Ok(path)
     }

@@ -63,7 +63,10 @@ pub(super) async fn cached(
 /// came to its end.
 async fn foresee(order: &Order, planning: &Planning<'_>) -> Result<(Foresight, Option<Wants>), Failure> {
     let (wants, stopped) = match planning.foresee().await? {
-        Ok(images) => (Some(wanted(order, images, &planning.sources)?), Vec::new()),
+        Ok(images) => {
+            let ready = planning.ready(&images).await?;
+            (Some(wanted(order, images, &ready, &planning.sources)?), Vec::new())
+        }
         Err(stopped) => (None, stopped),
     };
     let request = match &wants {

@@ -7,8 +7,10 @@
 //! | --- | --- |
 //! | `order` | what was asked for, settled |
 //! | `context`, `contexts`, `archive` | what is lent: the context, the Dockerfile, further contexts; a tar in place of a folder |
+//! | `volumes` | what of this machine steps see: buildah's `--volume` |
 //! | `limits` | docker's flags for limits |
 //! | `outputs` | where the result goes |
+//! | `attest` | what is said of the image beside it |
 //! | `planning` | the frontend asked, and what it found told |
 //! | `requests` | `--check` and `--call`: answers in place of an image |
 //! | `foresee` | what would run: `--dry-run`, `--expect-cached`, `rb plan`, `rb why` |
@@ -17,6 +19,7 @@
 //! | `words`, `help` | what a build is called and what of its words is kept; what to type, as docker has it |
 
 mod archive;
+mod attest;
 mod context;
 mod contexts;
 mod finish;
@@ -28,6 +31,7 @@ mod outputs;
 mod planning;
 mod requests;
 pub(super) mod several;
+mod volumes;
 mod words;
 
 use std::time::Instant;
@@ -36,6 +40,7 @@ use rb_api::{Course, ExportResult, PlatformImage, SolveResult};
 use rb_diag::SourceMap;
 use rb_dockerfile::{Finding, PlannedImage};
 
+use self::attest::{About, Ready};
 pub(super) use self::foresee::look;
 pub(super) use self::order::Order;
 use self::order::Reach;
@@ -45,7 +50,7 @@ use super::workbench::Workbench;
 use super::{after, build, resume, shell};
 use crate::args::{BuildOptions, DockerfileArgs};
 use crate::environment::Environment;
-use crate::output_spec;
+use crate::output_spec::{self, OutputSpec};
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
@@ -90,7 +95,7 @@ fn make(order: &Order, start: Instant) -> Result<u8, Failure> {
         return foresee::show(order);
     }
     if order.reach == Reach::Shell {
-        shell::check_terminal()?;
+        shell::check_terminal(&order.settings)?;
     }
     check(order)?;
     let bench = Workbench::open(&order.settings, order.asked("build"), Some(order.workspace()))?;
@@ -101,6 +106,11 @@ fn make(order: &Order, start: Instant) -> Result<u8, Failure> {
 pub(super) fn check(order: &Order) -> Result<(), Failure> {
     let (settings, output) = (&order.settings, &order.outputs.options);
     output_spec::check(&output.output, &settings.cwd, report::is_terminal())?;
+    let is_files = |spec: &OutputSpec| matches!(spec, OutputSpec::Local { .. } | OutputSpec::Tar { .. });
+    if output.iidfile.is_some() && output.output.iter().all(is_files) {
+        let help = "add an output that is an image: `-o type=image,name=NAME`".to_owned();
+        return Err(Failure::input("--iidfile: the build makes no image", Some(help)));
+    }
     after::check_files(settings, output)
 }
 
@@ -159,7 +169,8 @@ async fn build_all(
         Reach::Cached => foresee::cached(order, planning, bench).await?,
         Reach::Whole | Reach::Look | Reach::Shell => {
             let images = planning.plan(findings).await?;
-            wanted(order, images, &planning.sources)?
+            let ready = planning.ready(&images).await?;
+            wanted(order, images, &ready, &planning.sources)?
         }
     };
     let Wants { request, loads, notes } = wants;
@@ -171,22 +182,30 @@ async fn build_all(
 }
 
 /// Returns what the engine is asked for.
-fn wanted(order: &Order, planned: Vec<PlannedImage>, sources: &SourceMap) -> Result<Wants, Failure> {
+fn wanted(
+    order: &Order,
+    planned: Vec<PlannedImage>,
+    ready: &Ready,
+    sources: &SourceMap,
+) -> Result<Wants, Failure> {
     let (settings, output) = (&order.settings, &order.outputs.options);
     let epoch = planned.iter().find_map(|image| image.epoch);
     let mut wanted = Wanted::annotated(&output.annotation);
-    let mut images = Vec::with_capacity(planned.len());
+    let mut made = Vec::with_capacity(planned.len());
     for image in planned {
         let label = match settings.platforms.len() {
             0 | 1 => order.title.clone(),
             _ => format!("{} {}", order.title, image.platform),
         };
+        let (platform, scans) = (image.platform.clone(), image.scans.clone());
         let (state, config) = finish::changed(image, &order.changes);
-        images.push(PlatformImage { root: wanted.root(&label, &state, sources)?, config });
+        let about = About { label: &label, state: &state, platform: &platform, scans: &scans };
+        let root = ready.root(&mut wanted, &about, sources)?;
+        made.push((state, PlatformImage { root, config }));
     }
     for spec in &output.output {
         let spec = spec.clone().no_later_than(epoch);
-        wanted.output(&spec, images.clone(), None, &settings.cwd)?;
+        wanted.output_of_states(&spec, &made, &settings.cwd, sources)?;
     }
     wanted.check_annotations(false)?;
     Ok(wanted.asked())

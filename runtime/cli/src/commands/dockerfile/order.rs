@@ -11,9 +11,10 @@ use rb_api::PullPolicy;
 use rb_oci::Platform;
 use rb_session::LocalSession;
 
+use super::attest::Wishes;
 use super::context::{self, Lent};
 use super::outputs::{self, Outputs};
-use super::{contexts, limits, words};
+use super::{contexts, limits, volumes, words};
 use crate::args::{
     Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
     TargetCall,
@@ -40,6 +41,8 @@ pub(in crate::commands) struct Order {
     pub(super) title: String,
     /// What is built, in the summary: the first name of the image, or the context.
     pub(super) shown: String,
+    /// What is said of the image.
+    pub(super) attests: Wishes,
     /// What the image is made without.
     pub(super) changes: Changes,
     /// What is to be told before anything begins.
@@ -54,6 +57,8 @@ pub(in crate::commands) struct Order {
     pub(super) reach: Reach,
     /// Text of the ignore file that was named.
     pub(super) ignore: Option<String>,
+    /// What of this machine every RUN sees.
+    pub(super) volumes: Vec<rb_dockerfile::Volume>,
 }
 
 /// How far a build goes.
@@ -98,6 +103,7 @@ impl Order {
         let words = words::without_secrets(&args.words);
         let mut lent = context::lend(&environment.cwd, &args.context, args.file.as_deref())?;
         contexts::lend(&mut lent, &environment.cwd, &args.build_context)?;
+        let volumes = volumes::lend(&mut lent, &environment.cwd, &args)?;
         let given = Given { secrets: lent::secrets(&args.secret, environment)?, ..Given::default() };
         let mut build_args = lent::arguments(
             args.build_arg_file.iter().map(AsRef::as_ref),
@@ -120,6 +126,7 @@ impl Order {
             build_args.entry(EPOCH.to_owned()).or_insert_with(|| settings.epoch_seconds.to_string());
         }
         let outputs = outputs::read(&args, output, settings.build.push)?;
+        let attests = Wishes::read(&args, &build_args)?;
         let mut options = frontend(&args, &settings);
         options.extend(limits::frontend(&args)?);
         options.extend(build_args.into_iter().map(|(name, value)| (format!("build-arg:{name}"), value)));
@@ -151,6 +158,7 @@ impl Order {
             called,
             title,
             shown,
+            attests,
             changes,
             warnings,
             told,
@@ -158,6 +166,7 @@ impl Order {
             typed: args.words,
             reach,
             ignore,
+            volumes,
         })
     }
 
@@ -240,7 +249,7 @@ impl DockerfileArgs {
     }
 }
 
-/// Refuses what says nothing to a Dockerfile, and what cannot be honoured.
+/// Refuses what says nothing to a Dockerfile.
 fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
     if let [word] = args.context.as_slice()
         && TargetCall::is_target(word)
@@ -268,20 +277,7 @@ fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
             Some(help),
         ));
     }
-    let attested = |kind: &str| {
-        let help = format!("leave it out, or say `--{kind}=false`");
-        Err(Failure::input(format!("--{kind}: this version of rb makes no attestations"), Some(help)))
-    };
-    let says_no = |text: &Option<String>| text.as_deref().is_none_or(|text| matches!(text, "false" | "0"));
-    match args {
-        _ if !says_no(&args.provenance) => attested("provenance"),
-        _ if !says_no(&args.sbom) => attested("sbom"),
-        _ if args.attest.iter().any(|attest| !attest.split(',').any(|field| field == "disabled=true")) => {
-            let help = Some("leave it out, or add `disabled=true`".to_owned());
-            Err(Failure::input("--attest: this version of rb makes no attestations", help))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Reads an ignore file that was named.
@@ -311,7 +307,7 @@ fn build_options(
     let allows = |what: &Allowed| args.allow.contains(what);
     let device = |allowed: &Allowed| match allowed {
         Allowed::Device(name) => Some(name.clone()),
-        Allowed::NetworkHost | Allowed::SecurityInsecure | Allowed::LocalDelete => None,
+        Allowed::NetworkHost | Allowed::SecurityInsecure | Allowed::LocalDelete | Allowed::Read(_) => None,
     };
     let platforms = args.platform.iter().flat_map(|platforms| platforms.0.clone());
     Ok(BuildOptions {

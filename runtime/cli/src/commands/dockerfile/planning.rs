@@ -12,12 +12,13 @@ use rb_llb::{CopyAction, NodeMeta, State};
 use rb_oci::Platform;
 use rb_session::Session;
 
+use super::attest::{Listening, Ready, Wishes};
 use super::context::ARCHIVE;
 use super::order::Order;
 use crate::commands::build;
 use crate::commands::gateway::{BuildGateway, Naming, Settling};
 use crate::commands::workbench::Workbench;
-use crate::progress::{Progress, clean, terminal_columns};
+use crate::progress::{Progress, RawWarning, clean, terminal_columns};
 use crate::report::{self, Failure};
 use crate::settings::ProgressMode;
 use crate::world::Withheld;
@@ -82,6 +83,11 @@ impl<'a> Planning<'a> {
         planned.map_err(|items| self.failed(items))
     }
 
+    /// Makes ready what is said of images that were planned.
+    pub(super) async fn ready(&self, images: &[PlannedImage]) -> Result<Ready, Failure> {
+        Wishes::ready(self.order, self.job.as_ref(), images, &self.sources).await
+    }
+
     /// Has it decide the graph where nothing is to be run for that. Where it would have to ask a step, that is what it gives.
     pub(super) async fn foresee(&self) -> Result<Result<Vec<PlannedImage>, Diagnostics>, Failure> {
         match self.decide(&mut Vec::new()).await? {
@@ -100,7 +106,8 @@ impl<'a> Planning<'a> {
     ) -> Result<Result<Vec<PlannedImage>, Diagnostics>, Failure> {
         self.prepare().await?;
         let options = self.options()?;
-        Ok(rb_dockerfile::plan_telling(&self.gateway, &options, &self.sources, findings).await)
+        let gateway = Listening { gateway: &self.gateway, heard: &self.order.attests.heard };
+        Ok(rb_dockerfile::plan_telling(&gateway, &options, &self.sources, findings).await)
     }
 
     /// Brings what has to be here before the frontend is asked.
@@ -119,6 +126,7 @@ impl<'a> Planning<'a> {
             inputs: self.inputs(),
             shown: Some(self.order.lent.file.clone()),
             ignore: self.order.ignore.clone(),
+            volumes: self.order.volumes.clone(),
             tells_arguments: true,
             ..Options::default()
         };
@@ -164,6 +172,7 @@ impl<'a> Planning<'a> {
         let attrs = BTreeMap::from([(rb_llb::attr::HTTP_FILENAME.to_owned(), "Dockerfile".to_owned())]);
         let state =
             State::source(address, attrs, None, NodeMeta::named(format!("[internal] load {address}")));
+        self.order.attests.heard.note(&state);
         let query = Query::ReadFile { path: "/Dockerfile".to_owned(), limit_bytes: LIMIT_BYTES };
         let answer = self.gateway.query(&state, query).await;
         let bytes = match answer {
@@ -190,8 +199,18 @@ impl<'a> Planning<'a> {
                 let items: Vec<Diagnostic> = findings.iter().map(warning).collect();
                 report::warnings(&items, &self.sources, display, terminal_columns())
             }
+            ProgressMode::RawJson => findings.iter().map(|finding| self.raw(finding)).collect(),
             ProgressMode::Plain | ProgressMode::Live => self.lines(findings),
         }
+    }
+
+    /// Tells one as BuildKit does.
+    fn raw(&self, Finding { rule, span, message }: &Finding) -> String {
+        let file = self.sources.get(span.source);
+        let place = file.as_ref().map(|file| (&*file.name, &*file.text, file.position(span.start).line));
+        let line = place.map_or_else(String::new, |(.., line)| format!(" (line {line})"));
+        let short = format!("{}: {}{line}", rule.name(), clean(message, false));
+        RawWarning { short, detail: Some(rule.description()), url: rule.url(), place }.line()
     }
 
     fn lines(&self, findings: &[Finding]) -> String {

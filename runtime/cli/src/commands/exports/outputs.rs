@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rb_api::{Export, ImageName, LayoutPlace, Place, PlatformImage, Stream};
 use rb_diag::SourceMap;
 use rb_frontend::{SavedImage, TargetOutput};
+use rb_llb::{CopyAction, NodeMeta, State};
 use rb_oci::index::{closest, config_platform};
 use rb_oci::{ImageConfig, Platform};
 
@@ -46,6 +47,41 @@ impl Wanted {
         self.output(spec, images?, saved.map(String::as_str), cwd)
     }
 
+    /// Adds what `-o` asks for of images whose filesystems are these. Of several platforms, those of a tar become one, with a folder
+    /// for each.
+    pub(in crate::commands) fn output_of_states(
+        &mut self,
+        spec: &OutputSpec,
+        made: &[(State, PlatformImage)],
+        cwd: &Path,
+        sources: &SourceMap,
+    ) -> Result<(), Failure> {
+        let images = || made.iter().map(|(_, image)| image.clone()).collect::<Vec<_>>();
+        let OutputSpec::Tar { split, .. } = spec else { return self.output(spec, images(), None, cwd) };
+        if !split.unwrap_or(made.len() > 1) {
+            return self.output(spec, images(), None, cwd);
+        }
+        let Some((_, first)) = made.first() else { return Ok(()) };
+        let mut all = State::scratch();
+        for (state, image) in made.iter().filter(|(state, _)| !state.is_scratch()) {
+            let folder = shown(&image.config).replace('/', "_");
+            let copy = CopyAction {
+                src: "/".to_owned(),
+                dest: format!("/{folder}/"),
+                dir_copy_contents: true,
+                create_dest_path: true,
+                ..CopyAction::default()
+            };
+            all = all.copy(state, copy, NodeMeta::named(format!("files for {}", shown(&image.config))));
+        }
+        if self.is_said(&images()) {
+            self.notes
+                .push("type=tar of several platforms has no attestations; type=oci has them".to_owned());
+        }
+        let root = self.root("the files of all platforms", &all, sources)?;
+        self.output(spec, vec![PlatformImage { root, config: first.config.clone() }], None, cwd)
+    }
+
     /// Adds what `-o` asks for of images.
     pub(in crate::commands) fn output(
         &mut self,
@@ -68,8 +104,10 @@ impl Wanted {
         let export = match spec {
             OutputSpec::Archive { dest, tar, docker, names, format } => {
                 let images = if *docker { self.for_this_machine(images)? } else { images };
+                let format = self.format(format, &images);
+                let format = if *docker { self.said_nowhere(&images, format) } else { format };
                 Entry::Export(Export::OciLayout {
-                    format: self.format(format, &images),
+                    format,
                     images,
                     names: named(names),
                     destination: match place(dest) {
@@ -78,7 +116,7 @@ impl Wanted {
                     },
                 })
             }
-            OutputSpec::Tar { dest, epoch_seconds } => {
+            OutputSpec::Tar { dest, epoch_seconds, split: _ } => {
                 let [PlatformImage { root, .. }] = images.as_slice() else {
                     return Err(several("type=tar", &images));
                 };
@@ -119,6 +157,7 @@ impl Wanted {
                 let images = self.for_this_machine(images)?;
                 let names = named(names).into_iter().map(ImageName::Plain).collect();
                 let format = self.format(format, &images);
+                let format = self.said_nowhere(&images, format);
                 Entry::Load(Export::Image { images, names, format, push: None })
             }
         };

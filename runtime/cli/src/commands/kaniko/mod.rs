@@ -14,6 +14,7 @@ use rb_oci::Reference;
 use serde_json::Value;
 
 use self::words::Wanted;
+use super::scratch::Scratch;
 use super::{FALLBACK, dockerfile, end, start_logs};
 use crate::args::kaniko::{self, FLAGS, Meaning};
 use crate::args::{BuildOptions, DockerfileArgs};
@@ -62,8 +63,7 @@ fn execute(environment: &Environment, argv: &[OsString]) -> Result<u8, Failure> 
     refuse(&matches)?;
     let Wanted { words, digests, destinations } = words::of(&matches, &environment.cwd)?;
     let hosts = registries::of(&matches, &destinations)?;
-    let folder = tempfile::Builder::new().prefix("rb-kaniko-").tempdir();
-    let folder = folder.map_err(|error| Failure::environment("no temporary folder can be made", &error))?;
+    let folder = Scratch::new()?;
     let told = folder.path().join("metadata.json");
     let args = DockerfileArgs::parse(words).map_err(|what| Failure::input(what, None))?;
     let args = DockerfileArgs { metadata_file: Some(told.clone()), ..args };
@@ -122,8 +122,14 @@ enum DigestFile {
 impl DigestFile {
     fn text(self, digest: &str, destinations: &[Reference]) -> String {
         let line = |name: String| format!("{name}@{digest}\n");
-        let repository =
-            |name: &Reference| format!("{}/{}", name.repository().host(), name.repository().path());
+        let repository = |name: &Reference| {
+            // What kaniko's library calls Docker's own registry.
+            let host = match name.repository().host() {
+                "docker.io" => "index.docker.io",
+                host => host,
+            };
+            format!("{host}/{}", name.repository().path())
+        };
         let tagged = |name: &Reference| format!("{}:{}", repository(name), name.tag().unwrap_or("latest"));
         match self {
             Self::Digest => digest.to_owned(),
@@ -152,10 +158,7 @@ mod tests {
             ["host:5000/a:1", "b"].iter().map(|name| name.parse().expect("a name")).collect();
         assert_eq!(DigestFile::Digest.text("sha256:x", &names), "sha256:x");
         let text = DigestFile::NameAndTag.text("sha256:x", &names);
-        assert!(
-            text.starts_with("host:5000/a:1@sha256:x\n") && text.ends_with("library/b:latest@sha256:x\n"),
-            "{text}"
-        );
+        assert!(text == "host:5000/a:1@sha256:x\nindex.docker.io/library/b:latest@sha256:x\n", "{text}");
         assert!(DigestFile::Name.text("sha256:x", &names).starts_with("host:5000/a@sha256:x\n"));
     }
 

@@ -15,15 +15,14 @@ use super::{All, Build};
 use crate::args::CallFormat;
 use crate::commands::build;
 use crate::commands::dockerfile::requests::{self, Answer};
-use crate::commands::record::Asked;
 use crate::commands::workbench::Workbench;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
 
 /// Answers.
-pub(super) fn answer(all: All, builds: &[Build]) -> Result<u8, Failure> {
+pub(super) fn answer(all: All, builds: &[Build], open: Option<Workbench>) -> Result<u8, Failure> {
     let All { title, settings, session, .. } = all;
-    let bench = Workbench::open(&settings, Asked::of("check", &title), Some(&settings.cwd))?;
+    let bench = super::bench(open, &settings, "check", &title)?;
     let mut progress = Progress::start(settings.display, &title);
     let session: Arc<dyn Session> = Arc::new(session);
     let answered = bench.run(async {

@@ -14,12 +14,12 @@ use rb_session::Session;
 use super::names::Names;
 use super::{All, Build, input};
 use crate::args::OutputOptions;
+use crate::commands::dockerfile::attest::{About, Wishes};
 use crate::commands::dockerfile::planning::Planning;
 use crate::commands::dockerfile::{finish, unnamed};
 use crate::commands::exports::{Asked as Wants, Wanted};
-use crate::commands::record::Asked;
 use crate::commands::workbench::Workbench;
-use crate::commands::{after, build};
+use crate::commands::{after, build, resume};
 use crate::output_spec::{self, OutputSpec};
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -34,11 +34,23 @@ struct Done {
 }
 
 /// Makes them, and writes what was asked for.
-pub(super) fn make(all: All, builds: &[Build], start: Instant) -> Result<u8, Failure> {
-    let All { title, settings, output, session } = all;
-    let specs = check(&settings, builds)?;
-    after::check_files(&settings, &OutputOptions { output: specs, ..output.clone() })?;
-    let bench = Workbench::open(&settings, Asked::of("build", &title), Some(&settings.cwd))?;
+pub(super) fn make(
+    all: All,
+    builds: &[Build],
+    open: Option<Workbench>,
+    start: Instant,
+) -> Result<u8, Failure> {
+    let All { title, settings, output, session, words } = all;
+    let checked = check(&settings, builds)
+        .and_then(|specs| after::check_files(&settings, &OutputOptions { output: specs, ..output.clone() }));
+    if let Err(failure) = checked {
+        if let Some(bench) = open {
+            bench.close();
+        }
+        return Err(failure);
+    }
+    let bench = super::bench(open, &settings, "build", &title)?;
+    bench.engine.keep_asked(resume::asked_of_bake(&settings.cwd, &words));
     let mut progress = Progress::start(settings.display, &title);
     let session: Arc<dyn Session> = Arc::new(session);
     let mut findings = String::new();
@@ -161,6 +173,8 @@ async fn build_all(
     for (at, build) in builds.iter().enumerate() {
         let order = &build.order;
         let images = planned.remove(&at).unwrap_or_default();
+        let ready = Wishes::ready(order, job.as_ref(), &images, &sources).await;
+        let ready = ready.map_err(|failure| failure.of_part(&build.name))?;
         if build.is_context {
             for image in &images {
                 names.name(&build.name, &mut image.state.marshal(&sources)?);
@@ -174,17 +188,20 @@ async fn build_all(
         for image in images {
             let label =
                 if is_one { build.name.clone() } else { format!("{} {}", build.name, image.platform) };
+            let (platform, scans) = (image.platform.clone(), image.scans.clone());
             let (state, config) = finish::changed(image, &order.changes);
-            let root = wanted.root(&label, &state, &sources)?;
-            owners.resize_with(owners.len().max(root + 1), || build.name.clone());
-            made.push(PlatformImage { root, config });
+            let about = About { label: &label, state: &state, platform: &platform, scans: &scans };
+            let root = ready.root(&mut wanted, &about, &sources)?;
+            owners.resize_with(wanted.count_roots(), || build.name.clone());
+            made.push((state, PlatformImage { root, config }));
         }
         let before = wanted.count();
         wanted.annotate(&output.annotation);
         for spec in &output.output {
             let spec = spec.clone().no_later_than(epoch);
-            let added = wanted.output(&spec, made.clone(), None, &settings.cwd);
+            let added = wanted.output_of_states(&spec, &made, &settings.cwd, &sources);
             added.map_err(|failure| failure.of_part(&build.name))?;
+            owners.resize_with(wanted.count_roots(), || build.name.clone());
         }
         wanted.check_annotations(false).map_err(|failure| failure.of_part(&build.name))?;
         written.push((build.name.clone(), before..wanted.count()));

@@ -25,6 +25,8 @@ use rb_api::PullPolicy;
 use self::session::Together;
 use super::order::Order;
 use crate::args::{BuildOptions, CallChoice, DockerfileArgs, OutputOptions};
+use crate::commands::record::Asked;
+use crate::commands::workbench::Workbench;
 use crate::environment::Environment;
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
@@ -41,6 +43,17 @@ pub(in crate::commands) struct Several {
     pub(in crate::commands) parts: Vec<Part>,
     /// Where digests and names are written, by part.
     pub(in crate::commands) metadata_file: Option<PathBuf>,
+    /// What stood behind `rb bake`.
+    pub(in crate::commands) words: Vec<String>,
+}
+
+/// What is done of it where it goes on from a step that failed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::commands) struct Again {
+    /// Results are written.
+    pub(in crate::commands) writes: bool,
+    /// Images, too.
+    pub(in crate::commands) images: bool,
 }
 
 /// One of them.
@@ -75,38 +88,71 @@ struct Link {
 }
 
 /// Builds them, or answers questions about them.
+///
+/// `bench` is one that is open, if there is one.
 pub(in crate::commands) fn execute(
     environment: &Environment,
     outer: &BuildOptions,
     several: Several,
+    bench: Option<Workbench>,
+    again: Option<Again>,
 ) -> Result<u8, Failure> {
     let start = Instant::now();
-    let Several { title, options, parts, metadata_file } = several;
+    match settle(environment, outer, several, again) {
+        Ok((all, builds)) if asked(&builds).all(|build| build.order.builds()) => {
+            make::make(all, &builds, bench, start)
+        }
+        Ok((all, builds)) => answers::answer(all, &builds, bench),
+        Err(failure) => {
+            if let Some(bench) = bench {
+                bench.close();
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Returns those that are asked for.
+fn asked(builds: &[Build]) -> impl Iterator<Item = &Build> {
+    builds.iter().filter(|build| !build.is_context)
+}
+
+/// Settles all of it.
+fn settle(
+    environment: &Environment,
+    outer: &BuildOptions,
+    several: Several,
+    again: Option<Again>,
+) -> Result<(All, Vec<Build>), Failure> {
+    let Several { title, options, parts, metadata_file, words } = several;
+    // Of images that are not written nothing is to be told.
+    let metadata_file = metadata_file.filter(|_| again.is_none_or(|again| again.writes && again.images));
     let common = options.over(outer.clone());
     let output = OutputOptions { metadata_file, ..OutputOptions::default() };
     let mut settings = settings::settle(&common, &output, Given::default(), environment)?;
     same_agents(&parts)?;
     let mut builds: Vec<Build> = Vec::with_capacity(parts.len());
     for part in parts {
-        let build = settled(environment, outer, part, &builds)?;
+        let mut build = settled(environment, outer, part, &builds)?;
+        if let Some(Again { writes, images }) = again {
+            let left_out;
+            (build.order, left_out) = build.order.resumed(writes, images, false);
+            let what = "no image is written, as it is not built from the beginning; --with-images writes it";
+            build.order.warnings.extend(left_out.then(|| what.to_owned()));
+        }
         builds.push(build);
     }
     let session = Together::of(&mut builds)?;
     join(&mut settings, &mut builds);
     tell_warnings(&settings, &builds);
-    let asked = || builds.iter().filter(|build| !build.is_context);
-    let all = All { title, settings, output, session };
-    match asked().find(|build| !build.order.builds()) {
-        None => make::make(all, &builds, start),
-        Some(asks) => {
-            if let Some(other) = asked().find(|build| build.order.called.method == CallChoice::Build) {
-                let message = format!("`{}` is to be built and `{}` to be asked", other.name, asks.name);
-                let help = "name targets of one kind, or say what is wanted of all: `--call=METHOD`";
-                return Err(Failure::input(message, Some(help.to_owned())));
-            }
-            answers::answer(all, &builds)
-        }
+    if let Some(asks) = asked(&builds).find(|build| !build.order.builds())
+        && let Some(other) = asked(&builds).find(|build| build.order.called.method == CallChoice::Build)
+    {
+        let message = format!("`{}` is to be built and `{}` to be asked", other.name, asks.name);
+        let help = "name targets of one kind, or say what is wanted of all: `--call=METHOD`";
+        return Err(Failure::input(message, Some(help.to_owned())));
     }
+    Ok((All { title, settings, output, session, words }, builds))
 }
 
 /// What all have in common.
@@ -115,6 +161,20 @@ struct All {
     settings: Settings,
     output: OutputOptions,
     session: Together,
+    words: Vec<String>,
+}
+
+/// Returns the bench that is open, or opens one.
+fn bench(
+    open: Option<Workbench>,
+    settings: &Settings,
+    command: &'static str,
+    title: &str,
+) -> Result<Workbench, Failure> {
+    match open {
+        Some(bench) => Ok(bench),
+        None => Workbench::open(settings, Asked::of(command, title), Some(&settings.cwd)),
+    }
 }
 
 /// Refuses agents that are one thing here and another there.

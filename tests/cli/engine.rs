@@ -1,0 +1,145 @@
+//! Builds on a real buildkitd: what comes of them is what the bundled runtime makes. `BUILDKIT` names a folder with one, as
+//! `tests/peers` makes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::corpus::peer::{self, Peer};
+use crate::env::{TestEnv, is_root};
+
+const BUILDFILE: &str = "\
+VERSION 1
+ground:
+    FROM scratch
+    COPY busybox /bin/sh
+    WORKDIR /work
+app:
+    FROM +ground
+    COPY src src
+    ARG word=one
+    RUN read line < src/a.txt; echo \"$line $word\" > out; /bin/sh -c 'echo said'
+    IF read line < src/a.txt
+        ENV READ=yes
+    END
+    RUN echo \"$READ\" > read
+    SAVE ARTIFACT out AS LOCAL got/out
+    SAVE ARTIFACT src AS LOCAL got/src
+    SAVE ARTIFACT read AS LOCAL got/read
+image:
+    FROM +app
+    ENTRYPOINT [\"/bin/sh\", \"-c\", \"read line < /work/out; echo $line\"]
+    SAVE IMAGE made:1
+fails:
+    FROM +ground
+    RUN echo last words; exit 7
+host:
+    FROM @host
+    RUN true
+";
+
+const DOCKERFILE: &str = "\
+# check=skip=all
+FROM scratch AS build
+COPY --chmod=755 busybox /bin/sh
+COPY src /src
+RUN read line < /src/a.txt && echo \"$line\" > /made && /bin/sh -c 'echo >/other'
+
+FROM scratch
+COPY --from=build /made /other /out/
+";
+
+/// A project and a daemon; none where something is missing, which is told.
+fn project() -> Option<(TestEnv, Peer, String)> {
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok());
+    let Some(busybox) = busybox else {
+        eprintln!("stepping aside: there is no busybox (Debian: busybox-static)");
+        return None;
+    };
+    if !is_root() {
+        eprintln!("stepping aside: buildkitd needs root");
+        return None;
+    }
+    let env = TestEnv::new();
+    let folder = env.state().with_file_name("buildkit");
+    // Two daemons at once each have one of their own.
+    let settings = format!("[otel]\n  socketPath = {:?}\n", folder.join("otel"));
+    let Some(daemon) = Peer::start(&folder, &settings) else {
+        eprintln!("stepping aside: BUILDKIT names no folder with buildkitd");
+        return None;
+    };
+    env.write("busybox", busybox).write("src/a.txt", "a\n").write("src/deep/b.txt", "b\n");
+    env.write("Buildfile", BUILDFILE).write("Dockerfile", DOCKERFILE);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(env.project().join("busybox"), mode).expect("sets");
+    Some((env, daemon, peer::address(&folder)))
+}
+
+/// Modes and contents below a folder.
+fn tree(folder: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(at) = todo.pop() {
+        let metadata = fs::symlink_metadata(&at).expect("is there");
+        let name = at.strip_prefix(folder).expect("is below").display().to_string();
+        let content = if metadata.is_file() { fs::read(&at).expect("reads") } else { Vec::new() };
+        found.insert(name, (metadata.permissions().mode(), content));
+        if metadata.is_dir() {
+            todo.extend(fs::read_dir(&at).expect("lists").map(|entry| entry.expect("an entry").path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_daemon_makes_what_the_bundled_runtime_makes() {
+    let Some((env, _daemon, address)) = project() else { return };
+    let engine = format!("--engine={address}");
+    let got = env.project().join("got");
+    env.rb(["+app", "--word=two"]).expect(0);
+    let here = tree(&got);
+    fs::remove_dir_all(&got).expect("removes");
+    let told = env.rb([engine.as_str(), "+app", "--word=two"]).expect(0).stderr;
+    assert_eq!(told.matches("| said").count(), 1, "what a step wrote is told once:\n{told}");
+    assert_eq!(tree(&got), here);
+    assert_eq!(env.read("got/out"), "a two\n");
+
+    env.rb(["build", "-o", "here", "."]).expect(0);
+    env.rb([engine.as_str(), "build", "-o", "there", "."]).expect(0);
+    assert_eq!(tree(&env.project().join("there")), tree(&env.project().join("here")));
+
+    // The image comes back and runs.
+    env.rb([engine.as_str(), "+image"]).expect(0);
+    assert_eq!(env.rb(["run", "made:1"]).expect(0).stdout, "a one\n");
+}
+
+#[test]
+fn what_goes_wrong_there_is_told_as_here() {
+    let Some((env, _daemon, address)) = project() else { return };
+    let engine = format!("--engine={address}");
+    env.rb([engine.as_str(), "+fails"]).expect(1).says("exit code 7").says("last words").says("Buildfile");
+    env.rb([engine.as_str(), "+host"]).expect(2).says("FROM @host");
+    env.rb([engine.as_str(), "plan", "+app"]).expect(2).says("beforehand");
+    env.rb([engine.as_str(), "build", "--provenance=true", "-o", "there", "."])
+        .expect(2)
+        .says("--provenance");
+    env.rb([engine.as_str(), "resume"]).expect(2).says("rb resume");
+    env.rb([engine.as_str(), "-i", "+fails"]).expect(2).says("-i");
+    assert!(!env.project().join("there").exists());
+    let told = env.rb(["doctor", engine.as_str()]).expect(0).stdout;
+    assert!(told.contains("BuildKit") && told.contains("linux/"), "{told}");
+}
+
+#[test]
+fn an_address_is_checked_and_so_is_who_listens_there() {
+    let env = TestEnv::new();
+    env.write(
+        "Buildfile",
+        "VERSION 1\nnothing:\n    FROM scratch\n    COPY Buildfile .\n    SAVE ARTIFACT Buildfile\n",
+    );
+    env.rb(["--engine=unix:///nowhere/socket", "+nothing"]).expect(3).says("cannot be reached");
+    env.rb(["doctor", "--engine=unix:///nowhere/socket"]).expect(3).says("cannot be reached");
+    env.rb(["--engine=far", "+nothing"]).expect(2).says("has no scheme");
+    env.rb(["+nothing"]).expect(0);
+}
