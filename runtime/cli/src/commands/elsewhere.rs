@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rb_api::SolveError;
 use rb_diag::{ErrorKind, chain};
 use rb_engine::{EngineError, LocalEngine};
+use rb_exec::Limits;
 use rb_exporters::Precious;
 use rb_registry::{Anonymous, Credentials};
 use rb_remote::{About, ImageStore, RemoteEngine, RemoteError, RemoteOptions};
@@ -26,6 +27,7 @@ pub(super) fn engine(
     directories: Vec<(PathBuf, &'static str)>,
 ) -> Result<Option<RemoteEngine>, Failure> {
     let Some(engine) = &settings.engine else { return Ok(None) };
+    limits_are_here(settings)?;
     let certificates = engine.certificates().map_err(|error| {
         Failure::environment("the certificates of RB_ENGINE_CERTS cannot be read", &error)
     })?;
@@ -38,6 +40,25 @@ pub(super) fn engine(
         precious: Precious { directories, state: Some(state) },
         images: Some(Arc::new(Images(Arc::clone(images)))),
     })))
+}
+
+/// Refuses limits around steps, which the bundled runtime alone sets.
+fn limits_are_here(settings: &Settings) -> Result<(), Failure> {
+    let steps = &settings.steps;
+    let what = match () {
+        () if steps.limits != Limits::default() => {
+            "memory, processors and processes (--memory, --cpus, --pids-limit)"
+        }
+        () if !steps.rlimits.is_empty() => "each process (--ulimit)",
+        () if steps.shm_bytes.is_some() => "/dev/shm (--shm-size)",
+        () if steps.cgroup_parent.is_some() => "control groups (--cgroup-parent)",
+        () => return Ok(()),
+    };
+    let help = "leave it out, and in config.toml, too; or build without --engine (RB_ENGINE)".to_owned();
+    Err(Failure::input(
+        format!("limits on {what} hold on this machine, and not on an engine elsewhere"),
+        Some(help),
+    ))
 }
 
 /// Refuses what needs the steps of this machine, where an engine elsewhere is to build.

@@ -24,6 +24,7 @@ use rb_oci::Platform;
 
 use super::order::Order;
 use crate::args::DockerfileArgs;
+use crate::commands::elsewhere;
 use crate::commands::exports::Wanted;
 use crate::output_spec::split_csv;
 use crate::report::Failure;
@@ -120,6 +121,12 @@ impl Wishes {
         sources: &SourceMap,
     ) -> Result<Ready, Failure> {
         let Self { provenance, sbom, heard } = &order.attests;
+        if provenance.is_some() || sbom.is_some() {
+            elsewhere::only_here(
+                &order.settings,
+                "what is said of an image beside it (--provenance, --sbom)",
+            )?;
+        }
         let scanner = match sbom {
             None => None,
             Some(sbom) => Some(Scanner::find(job, &sbom.generator, &sbom.parameters).await?),
