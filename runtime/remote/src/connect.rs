@@ -68,6 +68,7 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
         .keep_alive_timeout(ALIVE_WITHIN)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
+    let said: Said = Arc::default();
     let connected = match address.way() {
         Way::Tcp { .. } => {
             if !certificates.is_empty() {
@@ -86,30 +87,30 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
         }
         Way::Program(words) => {
             let words = words.clone();
-            let said: Said = Arc::default();
             let hears = Arc::clone(&said);
             let dial = tower::service_fn(move |_| {
                 let piped = Piped::start(&words, &hears);
                 async move { piped.map(TokioIo::new) }
             });
-            let connected = endpoint.connect_with_connector(dial).await;
-            return match connected {
-                Ok(channel) => probed(channel, &said).await.map_err(failed),
-                Err(error) => Err(failed(with_said(rb_diag::chain(&error), &said))),
-            };
+            endpoint.connect_with_connector(dial).await
         }
     };
-    connected.map_err(|error| failed(rb_diag::chain(&error)))
+    match connected {
+        Ok(channel) => probed(channel, &said).await.map_err(failed),
+        Err(error) => Err(failed(with_said(rb_diag::chain(&error), &said))),
+    }
 }
 
-/// A program that ends at once has connected for a moment: whether somebody answers shows only when asked.
+/// Who speaks something else, and a program that ends at once, has connected for a moment: whether BuildKit answers shows only when asked.
 async fn probed(channel: Channel, said: &Said) -> Result<Channel, String> {
     let mut client = rb_wire::control::control_client::ControlClient::new(channel.clone());
     let asked =
         tokio::time::timeout(CONNECT, client.list_workers(rb_wire::control::ListWorkersRequest::default()));
     match asked.await {
         Ok(Ok(_)) => Ok(channel),
-        Ok(Err(status)) => Err(with_said(status.message().to_owned(), said)),
+        Ok(Err(status)) => {
+            Err(with_said(format!("no BuildKit answers there: {}", crate::error::said(&status)), said))
+        }
         Err(_) => Err(with_said("nobody answers".to_owned(), said)),
     }
 }

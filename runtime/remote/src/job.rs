@@ -53,7 +53,7 @@ struct Opened {
 
 impl RemoteJob {
     pub(crate) fn new(engine: RemoteEngine, options: JobOptions, events: rb_api::EventSink) -> Self {
-        let vertices = Arc::new(Vertices::new(events));
+        let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session)));
         let mark = random_name().ok();
         Self { engine, options, vertices, mark, opened: OnceCell::new(), exporting: Mutex::default() }
     }

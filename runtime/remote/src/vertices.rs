@@ -2,19 +2,21 @@
 //!
 //! In: what was asked for ([`Vertices::expect`]) and the status stream of each build of the job. Out: events, each step's last
 //! lines, counts. A job has several builds at the daemon; a vertex that ended in one is not told of again, and what it wrote, which the
-//! daemon says once more in each build that has it, is heard from the first alone.
+//! daemon says once more in each build that has it, is heard from the first alone. Values of secrets that steps of the job are lent are struck
+//! out of what any of them writes.
 //! **Invariant:** a vertex is added before anything else is told of it, and ends once.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost_types::Timestamp;
 use rb_api::{CacheKey, Event, EventKind, EventSink, LogStream, Progress, Summary};
-use rb_llb::{Graph, Op};
+use rb_llb::{Graph, MountKind, Op};
 use rb_oci::Digest;
+use rb_session::{Redactor, Secret, Session};
 use rb_wire::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 
 /// Last lines of a step that are kept.
@@ -28,6 +30,9 @@ const STRANGERS: usize = 100_000;
 pub(crate) struct Vertices {
     known: Mutex<BTreeMap<Digest, Known>>,
     events: EventSink,
+    session: Arc<dyn Session>,
+    /// What steps are lent, by id.
+    secrets: Mutex<BTreeMap<String, Secret>>,
 }
 
 #[derive(Default)]
@@ -44,6 +49,8 @@ struct Known {
     tail: VecDeque<String>,
     /// The last line has no end yet.
     is_open: bool,
+    /// Of its stdout and stderr, while it runs.
+    redactors: [Option<Redactor>; 2],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,14 +76,15 @@ impl Known {
 }
 
 impl Vertices {
-    pub(crate) fn new(events: EventSink) -> Self {
-        Self { known: Mutex::default(), events }
+    pub(crate) fn new(events: EventSink, session: Arc<dyn Session>) -> Self {
+        Self { known: Mutex::default(), events, session, secrets: Mutex::default() }
     }
 
     /// Takes the names and ops of a graph that is about to be solved, and what its vertices are called at the daemon.
     pub(crate) fn expect(&self, graph: &Graph, sent: &BTreeMap<Digest, Digest>) {
         let mut known = self.lock();
         for vertex in graph.vertices() {
+            self.note_secrets(&vertex.op);
             let there = sent.get(&vertex.digest).copied().unwrap_or(vertex.digest);
             let entry = known.entry(there).or_default();
             if entry.op.is_none() {
@@ -85,6 +93,27 @@ impl Vertices {
                 entry.op = Some(vertex.op.clone());
             }
         }
+    }
+
+    /// Notes which secrets a step will see.
+    fn note_secrets(&self, op: &Op) {
+        let Op::Exec(exec) = op else { return };
+        let files = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Secret(secret) => Some(&secret.id),
+            _ => None,
+        });
+        let ids = files.chain(exec.secret_env.iter().map(|wanted| &wanted.id));
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            if let Some(secret) = self.session.secret(id) {
+                secrets.insert(id.clone(), secret);
+            }
+        }
+    }
+
+    fn redactor(&self) -> Redactor {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        Redactor::new(&secrets.values().cloned().collect::<Vec<_>>())
     }
 
     /// Hears a piece of the status stream of `build`.
@@ -96,7 +125,8 @@ impl Vertices {
             vertexes.into_iter().for_each(|vertex| hear_vertex(&mut known, vertex, &mut events));
             statuses.into_iter().for_each(|status| hear_progress(&mut known, status, &mut events));
             warnings.into_iter().for_each(|warning| hear_warning(&mut known, &warning, &mut events));
-            logs.into_iter().for_each(|log| hear_log(&mut known, build, log, &mut events));
+            let redactor = || self.redactor();
+            logs.into_iter().for_each(|log| hear_log(&mut known, build, log, &redactor, &mut events));
         }
         events.into_iter().for_each(|event| (self.events)(event));
     }
@@ -119,6 +149,7 @@ impl Vertices {
             let entry = known.entry(*vertex).or_default();
             let own = entry.own.unwrap_or(*vertex);
             tell(own, entry, &mut events);
+            flush(own, entry, &mut events);
             if entry.ended.is_none() {
                 entry.ended = Some(Ended::Failed);
                 events.push(Event { vertex: own, kind: EventKind::Failed { message: message.to_owned() } });
@@ -176,6 +207,9 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
     tell(digest, entry, events);
     if entry.ended.is_some() {
         return;
+    }
+    if completed.is_some() || !error.is_empty() {
+        flush(digest, entry, events);
     }
     let mut push = |kind| events.push(Event { vertex: digest, kind });
     if !error.is_empty() {
@@ -245,52 +279,84 @@ fn hear_warning(known: &mut BTreeMap<Digest, Known>, warning: &VertexWarning, ev
     });
 }
 
-fn hear_log(known: &mut BTreeMap<Digest, Known>, build: &str, log: VertexLog, events: &mut Vec<Event>) {
+fn hear_log(
+    known: &mut BTreeMap<Digest, Known>,
+    build: &str,
+    log: VertexLog,
+    redactor: &dyn Fn() -> Redactor,
+    events: &mut Vec<Event>,
+) {
     let Some((digest, entry)) = entry(known, &log.vertex) else { return };
     if entry.heard_in.get_or_insert_with(|| build.to_owned()) != build {
         return;
     }
     tell(digest, entry, events);
-    for piece in log.msg.split_inclusive(|byte| *byte == b'\n') {
+    let stream = if log.stream == 2 { LogStream::Stderr } else { LogStream::Stdout };
+    let mut certain = Vec::new();
+    let [out, err] = &mut entry.redactors;
+    let of_stream = if stream == LogStream::Stderr { err } else { out };
+    of_stream.get_or_insert_with(redactor).push(&log.msg, &mut |bytes| certain.extend_from_slice(bytes));
+    written(digest, entry, stream, certain.into(), events);
+}
+
+/// Hands on what was held back, since it might have become a secret's value.
+fn flush(vertex: Digest, known: &mut Known, events: &mut Vec<Event>) {
+    for (at, stream) in [LogStream::Stdout, LogStream::Stderr].into_iter().enumerate() {
+        let Some(redactor) = known.redactors.get_mut(at).and_then(Option::take) else { continue };
+        let mut rest = Vec::new();
+        redactor.finish(&mut |bytes| rest.extend_from_slice(bytes));
+        written(vertex, known, stream, rest.into(), events);
+    }
+}
+
+/// Keeps the last lines of what a step wrote, and tells of it.
+fn written(vertex: Digest, known: &mut Known, stream: LogStream, bytes: Bytes, events: &mut Vec<Event>) {
+    if bytes.is_empty() {
+        return;
+    }
+    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         let text = String::from_utf8_lossy(piece);
         let text = text.trim_end_matches(['\n', '\r']);
-        if !entry.is_open {
-            if entry.tail.len() == TAIL_LINES {
-                entry.tail.pop_front();
+        if !known.is_open {
+            if known.tail.len() == TAIL_LINES {
+                known.tail.pop_front();
             }
-            entry.tail.push_back(String::new());
+            known.tail.push_back(String::new());
         }
-        entry.is_open = !piece.ends_with(b"\n");
-        if let Some(line) = entry.tail.back_mut() {
+        known.is_open = !piece.ends_with(b"\n");
+        if let Some(line) = known.tail.back_mut() {
             line.extend(text.chars().take(LINE_BYTES.saturating_sub(line.len())));
         }
     }
-    let stream = if log.stream == 2 { LogStream::Stderr } else { LogStream::Stdout };
-    events.push(Event { vertex: digest, kind: EventKind::Log { stream, bytes: log.msg } });
+    events.push(Event { vertex, kind: EventKind::Log { stream, bytes } });
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use rb_llb::{ExecOp, SecretEnv};
+    use rb_session::LocalSession;
 
     use super::*;
 
     fn heard(pieces: Vec<StatusResponse>) -> (Vec<String>, Vertices) {
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
         let sink = Arc::clone(&told);
-        let vertices = Vertices::new(Arc::new(move |event: Event| {
-            let text = match event.kind {
-                EventKind::Added { name, .. } => format!("added {name}"),
-                EventKind::Started => "started".to_owned(),
-                EventKind::Cached { .. } => "cached".to_owned(),
-                EventKind::Done { duration } => format!("done {}", duration.as_secs()),
-                EventKind::Failed { message } => format!("failed {message}"),
-                EventKind::Log { bytes, .. } => format!("log {}", String::from_utf8_lossy(&bytes)),
-                EventKind::Progress(progress) => format!("{} {}", progress.doing, progress.current),
-                other => format!("{other:?}"),
-            };
-            sink.lock().expect("nobody panics").push(text);
-        }));
+        let vertices = Vertices::new(
+            Arc::new(move |event: Event| {
+                let text = match event.kind {
+                    EventKind::Added { name, .. } => format!("added {name}"),
+                    EventKind::Started => "started".to_owned(),
+                    EventKind::Cached { .. } => "cached".to_owned(),
+                    EventKind::Done { duration } => format!("done {}", duration.as_secs()),
+                    EventKind::Failed { message } => format!("failed {message}"),
+                    EventKind::Log { bytes, .. } => format!("log {}", String::from_utf8_lossy(&bytes)),
+                    EventKind::Progress(progress) => format!("{} {}", progress.doing, progress.current),
+                    other => format!("{other:?}"),
+                };
+                sink.lock().expect("nobody panics").push(text);
+            }),
+            Arc::new(LocalSession::default()),
+        );
         pieces.into_iter().for_each(|piece| vertices.hear("one", piece));
         (told.lock().expect("nobody panics").clone(), vertices)
     }
@@ -348,5 +414,33 @@ mod tests {
         vertices.hear("two", log(&digest, "line\n"));
         let tail = vertices.failed(&Digest::of("a"), "gone").tail;
         assert_eq!((tail.len(), tail.last().map(String::as_str)), (TAIL_LINES, Some("last")));
+    }
+
+    #[test]
+    fn values_of_secrets_are_struck_out_however_they_come() {
+        let told: Arc<Mutex<String>> = Arc::default();
+        let sink = Arc::clone(&told);
+        let hears = move |event: Event| {
+            if let EventKind::Log { bytes, .. } = event.kind {
+                sink.lock().expect("nobody panics").push_str(&String::from_utf8_lossy(&bytes));
+            }
+        };
+        let session = LocalSession::default().with_secret("token", Secret::new("hunter2"));
+        let vertices = Vertices::new(Arc::new(hears), Arc::new(session));
+        let wanted = SecretEnv { id: "token".into(), name: "TOKEN".into(), optional: false };
+        vertices.note_secrets(&Op::Exec(ExecOp { secret_env: vec![wanted], ..ExecOp::default() }));
+        for text in ["said hun", "ter2 and hunt", "er2\nhunte"] {
+            let log = VertexLog {
+                vertex: Digest::of("a").to_string(),
+                stream: 1,
+                msg: Bytes::from_static(text.as_bytes()),
+                ..VertexLog::default()
+            };
+            vertices.hear("one", StatusResponse { logs: vec![log], ..StatusResponse::default() });
+        }
+        assert_eq!(*told.lock().expect("nobody panics"), "said *** and ***\n");
+        vertices.hear("one", vertex(false, Some(1), Some(2), ""));
+        assert_eq!(*told.lock().expect("nobody panics"), "said *** and ***\nhunte");
+        assert_eq!(vertices.failed(&Digest::of("a"), "late").tail, ["said *** and ***", "hunte"]);
     }
 }

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 mod git;
+mod redact;
 mod ssh;
 mod upload;
 
 pub use git::GitAccess;
+pub use redact::Redactor;
 pub use ssh::{DEFAULT_SSH, LentAgent, SshAgent, SshKey, SshKeyError};
 pub use upload::Upload;
 
