@@ -26,8 +26,7 @@ mod world;
 
 use std::process::ExitCode;
 
-/// musl's allocator takes one lock for all threads, glibc's keeps what a build's many short threads freed in arenas of theirs:
-/// the first makes the static binary slow, the second lets a long-lived process grow.
+/// One allocator for both builds: that of musl, which the static binary would have, takes one lock for all threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
