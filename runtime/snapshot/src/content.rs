@@ -67,8 +67,9 @@ impl ContentDigest {
         Self::of_content(file, file.metadata()?.len())
     }
 
-    /// Hashes what is left to read of a file of about this size.
-    fn of_content(mut content: impl io::Read, size_bytes: u64) -> io::Result<Self> {
+    /// Hashes what is left to read of a file of about this size. Little of the stack is used: this is at the bottom of what runs on
+    /// all cores, where a thread that waits takes up more of the same.
+    pub fn of_content(mut content: impl io::Read, size_bytes: u64) -> io::Result<Self> {
         let mut hasher = ContentHasher::default();
         let size_bytes = usize::try_from(size_bytes).unwrap_or(BUFFER_BYTES);
         let mut buffer = vec![0; size_bytes.saturating_add(1).min(BUFFER_BYTES)];

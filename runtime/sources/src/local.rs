@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rb_snapshot::{ContentKey, Counted, Listing, Metadata, Tally, compare_paths};
+use rb_snapshot::{ContentDigest, ContentKey, Counted, Listing, Metadata, Tally, compare_paths};
 use rb_store::{FileStamp, StatCache, StatChange, Store};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
@@ -487,12 +487,12 @@ fn digest(
     };
     // Before: it may be a device by now. After: it may have been written to as it was read.
     still_the_same()?;
-    let mut hasher = blake3::Hasher::new();
     let content = (&opened).take(expected.size_bytes.saturating_add(1));
-    hasher.update_reader(Counted::new(content, tally)).map_err(read)?;
+    let digest =
+        ContentDigest::of_content(Counted::new(content, tally), expected.size_bytes).map_err(read)?;
     still_the_same()?;
     tally.add(1, 0);
-    let digest = *hasher.finalize().as_bytes();
+    let digest = *digest.as_bytes();
     Ok(if cache.contains(name) { Digested::Outdated(digest) } else { Digested::New(digest) })
 }
 

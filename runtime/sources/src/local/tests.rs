@@ -127,3 +127,11 @@ fn what_was_remembered_wrongly_can_be_forgotten() {
     let cache = store.stat_cache(&key).expect("loads");
     assert!(!cache.contains(b"d/f") && cache.contains(b"g"));
 }
+
+/// Looks run on all cores, where a thread that waits for another takes up more files, one on top of the other.
+#[test]
+fn a_file_is_read_with_little_of_the_stack() {
+    let work = || Fixture::new().read_after(|| {}).map(drop);
+    let thread = std::thread::Builder::new().stack_size(48 << 10).spawn(work).expect("starts");
+    thread.join().expect("ends").expect("reads");
+}
