@@ -277,7 +277,8 @@ impl World<'_> {
                 let made = if kind.is_dir() && *contents { &*target } else { target.parent()? };
                 let missing: Vec<PathBuf> =
                     made.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
-                self.make_directories(made, mode.unwrap_or(0o755), created);
+                // Parents get no more of it than mkdir(2) takes.
+                self.make_directories(made, mode.map_or(0o755, |mode| mode & 0o777), created);
                 let copying = Copying { mode: *mode, given: Some(*given) };
                 copy_tree(&cloned, &target, &copying);
                 missing.iter().for_each(|path| set_time(path, given.time));
