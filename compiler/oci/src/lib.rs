@@ -4,6 +4,7 @@
 //! Manifests, indexes and descriptors are `oci-spec`'s; the image config is ours because Docker's fields
 //! (Healthcheck, Shell, OnBuild, …) and unknown ones must survive a round trip. Source: OCI image-spec v1.1.
 
+pub mod cache;
 mod compression;
 mod config;
 mod digest;

@@ -41,6 +41,8 @@ pub enum EventKind {
     Cached {
         /// Which key found it.
         key: CacheKey,
+        /// The cache elsewhere that had it, for people; none for what was here.
+        from: Option<Arc<str>>,
     },
     /// No lookup found it, so it has to be made; told at most once of a vertex that begins.
     Missed {

@@ -1,10 +1,11 @@
-//! Cache records in the store: key → the outputs of a vertex.
+//! Cache records in the store: key → the outputs of a vertex. Behind them stand those of caches elsewhere ([`crate::shared`]).
 //!
 //! **Invariant:** a record is answered only if every snapshot it names is there. What was made with a single user id
 //! (no subordinate ids) is kept apart, since its trees cannot hold other owners: it never stands in for a full one. Of what was
 //! made by going on where a step had failed nothing is stored; from the first such result on nor are traces, which would say
 //! of what the next build has to make that it was there.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -14,20 +15,24 @@ use rb_store::{Store, Tombstone};
 
 use crate::claims::{Claims, Taken, name_of};
 use crate::error::EngineError;
+use crate::parts::Parts;
 use crate::value::{self, Product};
 
 /// The local database as the solver sees it.
 pub(crate) struct StoreCache {
     store: Store,
     claims: Claims,
+    /// Where results of others are looked for.
+    parts: Arc<Parts>,
     single_id: bool,
     /// Something was made that is not to be found again.
     has_resumed: AtomicBool,
 }
 
 impl StoreCache {
-    pub(crate) fn new(store: Store, claims: Claims, single_id: bool) -> Self {
-        Self { store, claims, single_id, has_resumed: AtomicBool::new(false) }
+    pub(crate) fn new(parts: &Arc<Parts>, single_id: bool) -> Self {
+        let (store, claims) = (parts.store.clone(), parts.claims.clone());
+        Self { store, claims, parts: Arc::clone(parts), single_id, has_resumed: AtomicBool::new(false) }
     }
 
     /// Returns the key under which the store keeps what the solver calls `key`.
@@ -59,8 +64,9 @@ fn derived(purpose: &[u8], key: &Digest) -> Digest {
 #[async_trait]
 impl Cache<Product> for StoreCache {
     async fn lookup(&self, key: &Digest) -> Result<Option<Vec<Product>>, OpError> {
-        let key = self.stored_key(key);
+        let stored = self.stored_key(key);
         let found = self.on_store(move |store| {
+            let key = stored;
             let Some(record) = store.record(&key)? else { return Ok(None) };
             let Some(found) = value::decode(&record.value) else { return Ok(None) };
             if value::are_those_of(store, &found)? {
@@ -69,7 +75,10 @@ impl Cache<Product> for StoreCache {
             tracing::warn!(%key, "a record of the database is damaged: it is dropped, and its result made again");
             store.remove_record(&key).map(|_| None)
         });
-        found.await
+        match found.await? {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.parts.shared.find(&self.parts, key).await),
+        }
     }
 
     async fn store(&self, keys: &[Digest], values: &[Product]) -> Result<(), OpError> {

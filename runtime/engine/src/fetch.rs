@@ -23,7 +23,6 @@ use rb_registry::Notice;
 use rb_snapshot::ContentKey;
 use rb_solver::{Context, Event, OpError, Stream};
 use rb_sources::SourceError;
-use rb_sources::unpack;
 use rb_store::{SnapshotId, Store, StoreError};
 use tokio::sync::mpsc;
 
@@ -32,7 +31,7 @@ use crate::error::EngineError;
 use crate::fetch::arrivals::Arrival;
 use crate::fetch::layers::Crew;
 use crate::parts::Parts;
-use crate::pinned::{Origin, PinnedImage, ownership};
+use crate::pinned::{Origin, PinnedImage};
 use crate::progress::{self, Gauge};
 use crate::value::Tree;
 
@@ -247,7 +246,7 @@ async fn try_all(
     listener: &Listener,
     alive: Alive,
 ) -> Result<Tree, OpError> {
-    let keys = unpack::content_keys(&image.layers, ownership(parts));
+    let keys = image.contents(parts);
     let mut mended = BTreeSet::new();
     loop {
         match try_tree(parts, image, &keys, listener, &alive).await {
@@ -299,11 +298,18 @@ fn highest(store: &Store, keys: &[ContentKey]) -> Result<(usize, Option<Snapshot
 /// the blobs. Asks nobody.
 pub(crate) fn absent(parts: &Parts, image: &PinnedImage) -> Result<BTreeMap<Digest, u64>, EngineError> {
     let Origin::Registry(_) = image.origin else { return Ok(BTreeMap::new()) };
-    let keys = unpack::content_keys(&image.layers, ownership(parts));
-    let (below, _) = highest(&parts.store, &keys)?;
-    let above = image.layers.iter().skip(below).map(|(descriptor, _)| descriptor.clone()).collect();
-    let missing = arrivals::missing(&parts.store, above)?;
+    let missing = lacking(parts, image)?;
     Ok(missing.into_iter().map(|(digest, descriptor)| (digest, descriptor.size())).collect())
+}
+
+/// Returns the layers of an image that are neither unpacked nor among the blobs, wherever they are.
+pub(crate) fn lacking(
+    parts: &Parts,
+    image: &PinnedImage,
+) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
+    let (below, _) = highest(&parts.store, &image.contents(parts))?;
+    let above = image.layers.iter().skip(below).map(|(descriptor, _)| descriptor.clone()).collect();
+    arrivals::missing(&parts.store, above)
 }
 
 /// Returns the tree of an image that is unpacked; none otherwise. Asks nobody.

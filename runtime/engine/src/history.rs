@@ -32,6 +32,16 @@ enum Layers {
     Count(usize),
 }
 
+impl Layers {
+    /// Those of a root; of a step that a cache gave they may not be here.
+    fn of(root: &Root) -> Self {
+        match root {
+            Root::Tree(tree) => Self::Of(tree.snapshot),
+            Root::Image(image, _) => Self::Count(image.layers.len()),
+        }
+    }
+}
+
 /// The same, if it is known.
 type Known = Option<Layers>;
 
@@ -53,12 +63,11 @@ pub(crate) async fn settle<'a>(
     }
     let graphs = Graphs::of(definitions).map_err(crate::op_error)?;
     for image in images {
-        let (Some(Root::Tree(tree)), Some(graph)) = (roots.get(image.root), graphs.all().get(image.root))
-        else {
+        let (Some(root), Some(graph)) = (roots.get(image.root), graphs.all().get(image.root)) else {
             continue;
         };
         if image.config.history.iter().any(|line| !line.empty_layer) {
-            let trees = trees(handle, graph, tree.snapshot).await?;
+            let trees = trees(handle, graph, Layers::of(root)).await?;
             mark(&mut image.config.history, &depths(parts, trees).await?);
         }
     }
@@ -66,12 +75,8 @@ pub(crate) async fn settle<'a>(
 }
 
 /// Returns the trees of all steps of an image, from the last one down, and that of what the first one stands on.
-async fn trees(
-    handle: &JobHandle<LlbOp>,
-    graph: &Graph,
-    root: Option<SnapshotId>,
-) -> Result<Vec<Known>, OpError> {
-    let mut trees = vec![Some(Layers::Of(root))];
+async fn trees(handle: &JobHandle<LlbOp>, graph: &Graph, root: Layers) -> Result<Vec<Known>, OpError> {
+    let mut trees = vec![Some(root)];
     let mut output = graph.root().map(|edge| (edge.vertex, edge.index));
     while let Some(vertex) = output.and_then(|output| graph.get(&output.0)) {
         output = match &vertex.op {
@@ -113,8 +118,7 @@ pub(crate) async fn chain(
     let mut trees = Vec::with_capacity(outputs.len());
     for (place, output) in outputs.iter().enumerate() {
         trees.push(match (place, root) {
-            (0, Root::Tree(tree)) => Some(Layers::Of(tree.snapshot)),
-            (0, Root::Image(image, _)) => Some(Layers::Count(image.layers.len())),
+            (0, root) => Some(Layers::of(root)),
             _ => known(handle, *output).await?,
         });
     }

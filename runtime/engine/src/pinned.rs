@@ -19,6 +19,8 @@ pub(crate) struct PinnedImage {
     pub(crate) config: ImageConfig,
     /// Its layers, lowest first, each with the digest of its uncompressed tar.
     pub(crate) layers: Vec<(Descriptor, Digest)>,
+    /// What the tree up to each layer is found by, of one that is no image but what a step gave; else its layers say.
+    pub(crate) contents: Option<Vec<ContentKey>>,
     /// Where layers are that are not in the store.
     pub(crate) origin: Origin,
 }
@@ -38,7 +40,7 @@ impl PinnedImage {
     /// Takes an image of a layout.
     pub(crate) fn of_layout(image: LayoutImage) -> Self {
         let LayoutImage { folder, digest, config, layers } = image;
-        Self { digest, config, layers, origin: Origin::Layout(folder) }
+        Self { digest, config, layers, contents: None, origin: Origin::Layout(folder) }
     }
 
     /// Returns what people may know it by.
@@ -53,13 +55,21 @@ impl PinnedImage {
     /// Leaves all layers but the lowest `limit` out.
     pub(crate) fn limited(mut self, limit: usize) -> Self {
         self.layers.truncate(limit);
+        self.contents.iter_mut().for_each(|contents| contents.truncate(limit));
         self
     }
 
     /// Returns what the tree is found by, without having it.
     pub(crate) fn content(&self, parts: &Parts) -> ContentKey {
-        let keys = unpack::content_keys(&self.layers, ownership(parts));
-        keys.last().copied().unwrap_or_else(ContentKey::empty)
+        self.contents(parts).last().copied().unwrap_or_else(ContentKey::empty)
+    }
+
+    /// Returns what the tree up to each layer is found by.
+    pub(crate) fn contents(&self, parts: &Parts) -> Vec<ContentKey> {
+        match &self.contents {
+            Some(contents) => contents.clone(),
+            None => unpack::content_keys(&self.layers, ownership(parts)),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rb_api::{CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Summary};
@@ -12,12 +12,16 @@ use rb_diag::chain;
 use rb_oci::Digest;
 use rb_solver::{GoneReason, KeyKind, MissReason, Observer, Stream};
 
+use crate::parts::Parts;
+
 /// Hears of one job.
 pub(crate) struct Watch {
     vertices: Mutex<BTreeMap<Digest, Known>>,
     /// How many vertices have each name.
     names: Mutex<BTreeMap<String, usize>>,
     events: EventSink,
+    /// Who knows where results came from.
+    parts: Option<Arc<Parts>>,
 }
 
 /// One vertex of the job.
@@ -63,7 +67,13 @@ pub(crate) enum Ended {
 
 impl Watch {
     pub(crate) fn new(events: EventSink) -> Self {
-        Self { vertices: Mutex::default(), names: Mutex::default(), events }
+        Self { vertices: Mutex::default(), names: Mutex::default(), events, parts: None }
+    }
+
+    /// Tells of what caches elsewhere had.
+    pub(crate) fn asking(mut self, parts: &Arc<Parts>) -> Self {
+        self.parts = Some(Arc::clone(parts));
+        self
     }
 
     /// Adds a vertex, tells of it, and returns how many were added before under its name; nothing of one that is known,
@@ -150,9 +160,10 @@ impl Observer for Watch {
         let kind = match event {
             Seen::Started => return,
             Seen::Shared { with } => EventKind::Shared { with },
-            Seen::Cached { key: kind } => {
+            Seen::Cached { key: kind, id } => {
                 self.end(&vertex, Ended::Cached(key(kind)));
-                EventKind::Cached { key: key(kind) }
+                let from = self.parts.as_ref().and_then(|parts| parts.shared.place_of(&id));
+                EventKind::Cached { key: key(kind), from }
             }
             Seen::Missed { reason } => {
                 let reason = verdict(reason, |input| self.name_of_input(&vertex, input));

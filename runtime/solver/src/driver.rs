@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::context::{Aside, Context, Work};
 use crate::error::{Misuse, OpError, SolveError};
 use crate::events::{Observer, Stream, Trace};
-use crate::job::Mode;
+use crate::job::{Mode, Recognised};
 use crate::machine::{
     Claimed, Effect, Follower, Found, Inquiry, JobId, Known, Machine, Past, RequestId, Signal, Ticket,
 };
@@ -61,6 +61,11 @@ pub(crate) enum Command<O: Op> {
         job: JobId,
         vertex: Digest,
         reply: oneshot::Sender<Peeked<O>>,
+    },
+    Recognise {
+        job: JobId,
+        vertex: Digest,
+        reply: oneshot::Sender<Option<Recognised<O>>>,
     },
     Abandon {
         request: RequestId,
@@ -162,6 +167,10 @@ impl<O: Op> Driver<O> {
                     drop(tokio::spawn(async move { reply.send(cache.lookup(&key).await).ok() }));
                 }
             },
+            Command::Recognise { job, vertex, reply } => {
+                // An error means that nobody waits for it any more.
+                reply.send(self.machine.recognised(job, &vertex)).ok();
+            }
             Command::Abandon { request } => {
                 self.replies.remove(&request);
                 self.step(Signal::Abandon { request });

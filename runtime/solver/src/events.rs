@@ -36,8 +36,10 @@ pub enum Event {
     Started,
     /// The result was there.
     Cached {
-        /// Which key found it.
+        /// Which kind of key found it.
         key: KeyKind,
+        /// That key.
+        id: Digest,
     },
     /// No key found it; it has to be made.
     Missed {

@@ -13,7 +13,7 @@ use crate::driver::{self, Command};
 use crate::error::{OpError, SolveError};
 use crate::events::Observer;
 use crate::machine::{JobId, RequestId};
-use crate::op::{Cache, Op, VertexSpec};
+use crate::op::{Cache, CacheInput, Op, VertexSpec};
 use crate::status::Status;
 
 /// How a solver works.
@@ -120,6 +120,20 @@ impl<O: Op> Clone for JobHandle<O> {
     }
 }
 
+/// How a vertex of a job is recognised: what its keys are made of, for who looks them up elsewhere ([`keys`](crate::keys)).
+pub struct Recognised<O: Op> {
+    /// Its op.
+    pub op: Arc<O>,
+    /// Digest of its cache map.
+    pub definition: Digest,
+    /// Its fast key; none where something below ignored the cache, so that definitions do not say what the result is.
+    pub fast: Option<Digest>,
+    /// Its inputs, in order: the vertex, the index of its output, what is used of it.
+    pub inputs: Vec<(Digest, u32, CacheInput)>,
+    /// Its outputs, if they were needed.
+    pub values: Option<Vec<O::Value>>,
+}
+
 /// Closes the job when dropped.
 struct OpenJob<O: Op> {
     id: JobId,
@@ -182,6 +196,14 @@ impl<O: Op> JobHandle<O> {
         self.send(Command::Peek { job: self.open.id, vertex, reply });
         // An error means that the task is gone, and what it knew.
         answer.await.unwrap_or(Ok(None))
+    }
+
+    /// Returns how a vertex of the job is recognised; nothing of one whose key nobody needed. To be asked after a solve.
+    pub async fn recognised(&self, vertex: Digest) -> Option<Recognised<O>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Recognise { job: self.open.id, vertex, reply });
+        // An error means that the task is gone, and what it knew.
+        answer.await.ok().flatten()
     }
 
     /// Cancels the job: its solves, and any later ones, end with [`SolveError::Cancelled`].

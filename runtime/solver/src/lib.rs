@@ -98,6 +98,6 @@ pub use error::{Failure, OpError, SolveError};
 pub use events::{
     Event, Gone, GoneReason, InputTrace, KeyKind, MissReason, Observer, Progress, Stream, Trace,
 };
-pub use job::{JobHandle, Mode, Options, Solver};
+pub use job::{JobHandle, Mode, Options, Recognised, Solver};
 pub use op::{Cache, CacheInput, CacheMap, Claim, Guard, Op, VertexSpec, Weight};
 pub use status::{Phase, Status, VertexStatus, WaitsFor};

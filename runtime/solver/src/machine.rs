@@ -25,7 +25,7 @@ use rb_oci::Digest;
 
 use crate::error::{OpError, SolveError};
 use crate::events::{Event, Gone, MissReason, Trace};
-use crate::job::Mode;
+use crate::job::{Mode, Recognised};
 use crate::op::{CacheMap, Guard, Op, VertexSpec};
 
 use flight::{Flight, FlightId, Landed};
@@ -400,6 +400,23 @@ impl<O: Op> Machine<O> {
             }
             (None, _) => Known::Nothing,
         }
+    }
+
+    /// Returns how a vertex of a job is recognised, once that is known.
+    pub(crate) fn recognised(&self, job: JobId, vertex: &Digest) -> Option<Recognised<O>> {
+        let node = self.node(*self.jobs.get(&job)?.vertices.get(vertex)?);
+        let keyed = node.keyed()?;
+        let inputs = node.inputs.iter().zip(&keyed.inputs);
+        let known = node.values().or(node.made.as_ref());
+        Some(Recognised {
+            op: node.op.clone(),
+            definition: keyed.definition,
+            fast: keyed.trusts_fast.then_some(keyed.fast),
+            inputs: inputs
+                .map(|((source, index), used)| (self.node(*source).vertex, *index, used.clone()))
+                .collect(),
+            values: known.map(|values| values.to_vec()),
+        })
     }
 
     fn ticket(&mut self, owner: Owner) -> Ticket {

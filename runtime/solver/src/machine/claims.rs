@@ -99,9 +99,10 @@ impl<O: Op> Machine<O> {
                         Some(gathered) => gathered.keys().collect(),
                         None => vec![keyed.fast],
                     };
+                    let by = flight.claim.or(keys.last().copied()).unwrap_or(keyed.fast);
                     let links = keys.into_iter().filter(|key| Some(*key) != flight.claim).collect();
                     let trace = self.trace(waiter, &keyed, gathered.as_deref());
-                    self.link(waiter, keyed, values.clone(), Outcome::Found(kind), links, Some(trace));
+                    self.link(waiter, keyed, values.clone(), Outcome::Found(kind, by), links, Some(trace));
                 }
                 state => {
                     self.node_mut(waiter).state = state;

@@ -116,7 +116,8 @@ pub(super) enum Mapping {
 /// How the value was come by.
 #[derive(Clone, Copy)]
 pub(super) enum Outcome {
-    Found(KeyKind),
+    /// By which key.
+    Found(KeyKind, Digest),
     Made(Duration),
 }
 

@@ -276,8 +276,14 @@ impl<O: Op> Machine<O> {
             }
         };
         let (keyed, gathered) = at.into_parts();
+        let of_content = gathered.as_ref().and_then(|gathered| match key {
+            KeyKind::Fast => None,
+            KeyKind::Content => gathered.whole,
+            KeyKind::Slow => gathered.slow,
+        });
+        let outcome = Outcome::Found(key, of_content.unwrap_or(keyed.fast));
         let trace = self.trace(id, &keyed, gathered.as_deref());
-        self.link(id, keyed, values, Outcome::Found(key), links, Some(trace));
+        self.link(id, keyed, values, outcome, links, Some(trace));
     }
 
     /// Stores `values` under `links` and keeps the trace, if there is any such thing to do; then the node is done.
@@ -316,7 +322,7 @@ impl<O: Op> Machine<O> {
 
     pub(super) fn finish(&mut self, id: NodeId, keyed: Arc<Keyed>, values: Values<O>, outcome: Outcome) {
         let event = match outcome {
-            Outcome::Found(key) => Event::Cached { key },
+            Outcome::Found(key, id) => Event::Cached { key, id },
             Outcome::Made(duration) => Event::Done { duration },
         };
         self.tell_end(id, event);

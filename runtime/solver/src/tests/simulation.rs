@@ -439,7 +439,7 @@ impl Simulation {
     pub(super) fn events_of(&self, job: u64, vertex: Digest) -> Vec<String> {
         let mine = self.events.iter().filter(|(of, at, _)| *of == JobId(job) && *at == vertex);
         mine.map(|(.., event)| match event {
-            Event::Cached { key } => format!("cached {key:?}"),
+            Event::Cached { key, .. } => format!("cached {key:?}"),
             Event::Done { .. } => "done".to_owned(),
             Event::Failed { error } => format!("failed: {error}"),
             Event::Started => "started".to_owned(),
