@@ -5,16 +5,20 @@
 //! Plain values; whether the [`Engine`] is this process or a BuildKit elsewhere nobody on the client's side can tell.
 
 mod attest;
+mod caches;
 mod engine;
 mod event;
+mod layered;
 mod parts;
 mod request;
 
 pub use attest::{AskedBuild, AskedImage, Attached, Attest, Detail, Provenance, ProvenanceVersion, Scan};
+pub use caches::{CacheExport, CacheExtent, CachePlace, CacheTarget, CacheWritten};
 pub use engine::{Engine, Job, SolveError};
 pub use event::{
     CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
 };
+pub use layered::{Finish, LayerPart, Layered, PartChoice};
 pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind, is_secret};
 pub use request::{
     AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,

@@ -10,7 +10,9 @@ use rb_llb::Definition;
 use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform};
 use rb_session::Session;
 
-use crate::{Attached, Attest, CacheKey, CacheVerdict, SolveError};
+use crate::{
+    Attached, Attest, CacheExport, CacheKey, CachePlace, CacheVerdict, CacheWritten, Layered, SolveError,
+};
 
 /// What holds for all of a job.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub struct JobOptions {
     pub session: Arc<dyn Session>,
     /// Look nothing up; results are stored all the same.
     pub no_cache: bool,
+    /// Where results are looked for that are not here, the first first. One that is not to be had is told of, and left out.
+    pub cache_from: Vec<CachePlace>,
     /// When a registry is asked what a name of an image stands for.
     pub pull: PullPolicy,
     /// Steps may run without isolation (`security.insecure`); without it such a step is refused.
@@ -81,6 +85,10 @@ pub struct SolveRequest {
     pub exports: Vec<Export>,
     /// What is said of roots, by their indexes, wherever they are written.
     pub attests: BTreeMap<usize, Attest>,
+    /// Where results are written for others, once the exports are.
+    pub cache_to: Vec<CacheExport>,
+    /// How images of roots are put together that are more than their tree, by the indexes of those.
+    pub layered: BTreeMap<usize, Layered>,
 }
 
 /// A filesystem to make.
@@ -276,6 +284,8 @@ pub struct SolveResult {
     pub exports: Vec<ExportResult>,
     /// What was pushed, a line for each name.
     pub pushed: Vec<PushedImage>,
+    /// Caches that were written, in the order of the request.
+    pub caches: Vec<CacheWritten>,
     /// Counts of the whole job so far.
     pub summary: Summary,
 }

@@ -6,13 +6,16 @@
 
 pub(crate) mod attest;
 mod image;
+mod layered;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use rb_api::{Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage, Stream};
+use rb_api::{
+    Export, ExportResult, ImageFormat, ImageName, Layered, LayoutPlace, Place, PlatformImage, Stream,
+};
 use rb_exporters::{Epoch, ExportError, TreeOptions};
 use rb_oci::Digest;
 use rb_snapshot::{Follow, View};
@@ -43,11 +46,11 @@ pub(crate) fn write(
     parts: &Parts,
     exports: &[Export],
     roots: &[Root],
-    attests: &Attests,
+    (attests, layered): (&Attests, &BTreeMap<usize, Layered>),
     epoch: Epoch,
     gauge: &Gauge,
 ) -> Result<Vec<ExportResult>, EngineError> {
-    let said = |place| Said { attests, place };
+    let said = |place| Said { attests, layered, place };
     let prepared: Result<Vec<_>, _> = exports
         .iter()
         .enumerate()
@@ -123,7 +126,10 @@ pub(crate) enum Need {
 }
 
 /// Returns what the exports need of a root.
-pub(crate) fn need(exports: &[Export], index: usize) -> Need {
+pub(crate) fn need(exports: &[Export], layered: &BTreeMap<usize, Layered>, index: usize) -> Need {
+    if layered::takes(exports, layered, index) {
+        return Need::Tree;
+    }
     let needs = exports.iter().map(|export| match export {
         Export::Local { root, .. } | Export::Tar { root, .. } if *root == index => Need::Tree,
         Export::Local { .. } | Export::Tar { .. } => Need::Nothing,
@@ -155,10 +161,11 @@ fn files(parts: &Parts, roots: &[Root], index: usize) -> Result<View, EngineErro
     }
 }
 
-/// What is said of the roots of a request, and which of its exports this is.
+/// What is said of the roots of a request, how images of them are put together, and which of its exports this is.
 #[derive(Clone, Copy)]
 struct Said<'a> {
     attests: &'a Attests,
+    layered: &'a BTreeMap<usize, Layered>,
     place: usize,
 }
 

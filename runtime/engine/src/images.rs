@@ -2,6 +2,7 @@
 //!
 //! | module | idea |
 //! | --- | --- |
+//! | `assemble` | images of layers that are there, to where they belong |
 //! | `content` | where documents and blobs lie: store, registry, layout |
 //! | `tree` | all that an image consists of |
 //! | `copy` | from one such place to another, in skopeo's words |
@@ -9,6 +10,7 @@
 //! | `layout_out` | an image more in a layout |
 //! | `naming` | names, and when their images were made |
 
+mod assemble;
 pub(crate) mod content;
 mod copy;
 mod layout_out;
@@ -36,6 +38,7 @@ use crate::error::EngineError;
 use crate::fetch::{self, Told};
 use crate::pinned::{Origin, PinnedImage};
 use crate::value::Tree;
+pub use assemble::Delivery;
 pub use copy::{Copied, Place, PlaceError};
 
 /// What is known of one image.

@@ -29,6 +29,7 @@ mod progress;
 mod pull;
 mod push;
 mod run_image;
+mod shared;
 mod snapshotter;
 mod solve;
 mod status;
@@ -39,7 +40,7 @@ mod watch;
 pub use admission::MemoryStatus;
 pub use error::EngineError;
 pub use host::HostPrograms;
-pub use images::{Copied, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
+pub use images::{Copied, Delivery, ImageDetails, Loaded, Place, PlaceError, SaveFormat};
 pub use load::{Layers, LoadPlaces, LoadReport, LoadedImage, Loader};
 pub use network::StepNetwork;
 pub use ops::{
@@ -139,6 +140,7 @@ impl LocalEngine {
             caches: Default::default(),
             build: OnceLock::new(),
             on_host: Default::default(),
+            shared: Default::default(),
             resumption: OnceLock::new(),
         };
         Ok(Self {
@@ -176,7 +178,7 @@ impl LocalEngine {
     fn solver(&self) -> &Solver<LlbOp> {
         self.solver.get_or_init(|| {
             let single_id = self.parts.privileges.mode == Rootless::SingleId;
-            let cache = StoreCache::new(self.parts.store.clone(), self.parts.claims.clone(), single_id);
+            let cache = StoreCache::new(&self.parts, single_id);
             Solver::new(Arc::new(cache), Options::new(self.jobs))
         })
     }

@@ -180,6 +180,7 @@ fn keep(parts: &Parts, reference: &Reference, found: ImageManifests) -> Result<N
         digest,
         config: found.config,
         layers: found.layers,
+        contents: None,
         origin: Origin::Registry(reference.repository().clone()),
     };
     Ok(NamedImage { root, image: Arc::new(image) })
@@ -230,7 +231,7 @@ fn stored(
 
 fn pinned(image: LayoutImage, origin: Origin) -> PinnedImage {
     let LayoutImage { folder: _, digest, config, layers } = image;
-    PinnedImage { digest, config, layers, origin }
+    PinnedImage { digest, config, layers, contents: None, origin }
 }
 
 /// Describes a manifest or index among the blobs; none if there is no such thing.

@@ -16,6 +16,7 @@ use crate::claims::Claims;
 use crate::host::HostPrograms;
 use crate::network::{Networks, StepNetwork};
 use crate::ops::{OfBuild, Resumption, StepTerms, Turns};
+use crate::shared::Shared;
 use crate::value::Tree;
 
 /// Store, snapshots, caches, and what this process may do.
@@ -47,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) build: OnceLock<OfBuild>,
     /// Roots of jobs that lie on `FROM @host`, by their keys: they become no image.
     pub(crate) on_host: Mutex<BTreeMap<Digest, Tree>>,
+    /// What caches elsewhere have.
+    pub(crate) shared: Shared,
     /// Steps that failed before and are gone on with.
     pub(crate) resumption: OnceLock<Resumption>,
 }

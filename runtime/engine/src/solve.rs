@@ -13,6 +13,7 @@ use rb_api::{
     SolveResult, Summary,
 };
 use rb_diag::chain;
+use rb_exec::Rootless;
 use rb_exporters::Epoch;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::Definition;
@@ -26,6 +27,7 @@ use crate::graph::{Graphs, Output};
 use crate::job::JobContext;
 use crate::ops::Nesting;
 use crate::progress::{self, Gauge};
+use crate::shared::{self, Caches};
 use crate::value::{Product, Root, Tree, Value};
 use crate::watch::Watch;
 use crate::{LocalEngine, exports, gateway, history, look, push};
@@ -36,6 +38,7 @@ impl Engine for LocalEngine {
         let JobOptions {
             session,
             no_cache,
+            cache_from,
             pull,
             allow_insecure,
             allow_host_network,
@@ -45,7 +48,10 @@ impl Engine for LocalEngine {
         } = options;
         let context = JobContext::new(self.parts.clone(), session, no_cache, self.allowed_binds.clone());
         let seen = Arc::new(Seen::new(self.parts.store.now_unix()));
-        let watch = Arc::new(Watch::new(attest::listen(&seen, events)));
+        let watch = Watch::new(attest::listen(&seen, events)).asking(&self.parts);
+        let watch = Arc::new(watch);
+        let is_single_id = self.parts.privileges.mode == Rootless::SingleId;
+        self.parts.shared.add(cache_from, is_single_id, Epoch(epoch_seconds), watch.events());
         let handle = self.solver().job_in(mode_of(course), Vec::new(), watch.clone());
         let nesting = Arc::new(Nesting::new(handle, watch.clone()));
         let context = context.with_insecure(allow_insecure).with_host_network(allow_host_network);
@@ -87,6 +93,12 @@ const OUTPUTS: &str = "writing outputs";
 impl Job for LocalJob {
     async fn solve(&self, mut request: SolveRequest) -> Result<SolveResult, SolveError> {
         exports::check(&request.exports, &request.attests).map_err(|error| engine_error(&error))?;
+        shared::check(&request.cache_to).map_err(|error| engine_error(&error))?;
+        // The keys are those of everybody, and the owners in its trees are not.
+        if self.context.parts.privileges.mode == Rootless::SingleId && !request.cache_to.is_empty() {
+            shared::tell_single_id(self.watch.events());
+            request.cache_to.clear();
+        }
         let names = attest::names(&request.exports);
         let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
         let products =
@@ -97,7 +109,8 @@ impl Job for LocalJob {
         }
         let mut made = Vec::with_capacity(products.len());
         for (index, product) in products.into_iter().enumerate() {
-            let need = exports::need(&request.exports, index).max(attest::need(&request.attests, index));
+            let need = exports::need(&request.exports, &request.layered, index)
+                .max(attest::need(&request.attests, index));
             made.push(self.root(product, need).await?);
         }
         let roots = made.iter().map(Root::key).collect();
@@ -117,6 +130,10 @@ impl Job for LocalJob {
         );
         settled.await.map_err(|error| job_error(&error))?;
         let attests = self.attests(&request, names, &made).await?;
+        let caches = self.caches(&request).await?;
+        let inline = caches.put_inline(&made, &mut request.exports, &request.cache_to);
+        let inline = inline.await;
+        let formats = request.exports.clone();
         let (parts, epoch) = (Arc::clone(&self.context.parts), self.epoch);
         let packing = Arc::clone(&self.context.packing);
         let are_written = !request.exports.is_empty();
@@ -126,7 +143,7 @@ impl Job for LocalJob {
             move || {
                 gauge.follow("packing", packing.tally());
                 let _alone = packing.alone();
-                exports::write(&parts, &request.exports, &made, &attests, epoch, &gauge)
+                exports::write(&parts, &request.exports, &made, (&attests, &request.layered), epoch, &gauge)
             }
         };
         let written = if are_written {
@@ -140,7 +157,15 @@ impl Job for LocalJob {
         let exports = written.map_err(|error| job_error(&error))?;
         let pushed = push::written(&self.context.parts, &targets, &exports, self.watch.events()).await;
         let pushed = pushed.map_err(|error| engine_error(&error))?;
-        Ok(SolveResult { roots, exports, pushed, summary: self.summary() })
+        let written = caches.write(&request.cache_to, &formats, inline).await;
+        let caches = written.map_err(|error| job_error(&error))?;
+        let parts = Arc::clone(&self.context.parts);
+        let settled = crate::blocking(move || {
+            parts.shared.settle(&parts);
+            Ok(())
+        });
+        settled.await.map_err(|error| job_error(&error))?;
+        Ok(SolveResult { roots, exports, pushed, caches, summary: self.summary() })
     }
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
@@ -250,6 +275,15 @@ impl LocalJob {
         let session = self.context.session.as_ref();
         Attests::draft(wishes, roots, names, &mut depths, &self.seen, session)
             .map_err(|error| engine_error(&error))
+    }
+
+    /// Finds out what there is to be written for others.
+    async fn caches(&self, request: &SolveRequest) -> Result<Caches<'_>, SolveError> {
+        let definitions = request.roots.iter().map(|root| &root.definition);
+        let of = (&self.context.parts, self.nesting.handle());
+        let surveyed =
+            Caches::survey(of, definitions, &request.cache_to, self.epoch, self.watch.events()).await;
+        surveyed.map_err(|error| job_error(&error))
     }
 
     /// Adds what the job does not know yet.

@@ -57,6 +57,7 @@ impl Bench {
         JobOptions {
             session: Arc::new(LocalSession::default().with_local("context", local)),
             no_cache: false,
+            cache_from: Vec::new(),
             pull: PullPolicy::default(),
             allow_insecure: false,
             allow_host_network: false,

@@ -49,6 +49,16 @@ pub enum ExportError {
         /// What could be read.
         actual: u64,
     },
+    /// A cache has more results than its config may hold.
+    #[error(
+        "the list of its results would have {size_bytes} bytes, and registries take {limit_bytes}: write less with mode=min"
+    )]
+    LargeCache {
+        /// Its length.
+        size_bytes: u64,
+        /// The most that is taken.
+        limit_bytes: u64,
+    },
     /// A stored document does not parse.
     #[error("{what} is not what its descriptor says")]
     Json {
@@ -160,6 +170,7 @@ impl ExportError {
             | Self::NoFile(_)
             | Self::NoName(_)
             | Self::SamePlatform { .. }
+            | Self::LargeCache { .. }
             | Self::Unrepresentable { .. } => ErrorKind::Input,
             Self::Spec(_) => ErrorKind::Internal,
         }

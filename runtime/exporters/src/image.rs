@@ -63,6 +63,29 @@ pub fn export_image(
     epoch: Epoch,
     options: &ImageOptions,
 ) -> Result<Descriptor> {
+    let packed = pack_all(store, snapshots, root, epoch, options)?;
+    write_image(store, &packed, config, options)
+}
+
+/// Packs the layers of `root` as [`export_image`] does; returns those that change something, each with its DiffID, lowest first.
+pub fn pack_chain(
+    store: &Store,
+    snapshots: &Snapshots,
+    root: Option<SnapshotId>,
+    epoch: Epoch,
+    options: &ImageOptions,
+) -> Result<Vec<(Descriptor, Digest)>> {
+    let packed = pack_all(store, snapshots, root, epoch, options)?;
+    Ok(packed.into_iter().flatten().map(|layer| (layer.descriptor, layer.diff_id)).collect())
+}
+
+fn pack_all(
+    store: &Store,
+    snapshots: &Snapshots,
+    root: Option<SnapshotId>,
+    epoch: Epoch,
+    options: &ImageOptions,
+) -> Result<Vec<Option<Layer>>> {
     let packing = Packing {
         compression: options.compression,
         force: options.force_compression,
@@ -77,7 +100,7 @@ pub fn export_image(
         }
         packed.push(pack_layer(store, snapshots, id, epoch, packing)?);
     }
-    write_image(store, &packed, config, options)
+    Ok(packed)
 }
 
 /// Exports layers that are as they shall be, each with its DiffID, lowest first; their blobs are in the store. As
@@ -107,19 +130,31 @@ fn write_image(
     config.rootfs.diff_ids = packed.iter().flatten().map(|layer| layer.diff_id).collect();
     let json = serde_json::to_vec(&config).map_err(ExportError::Spec)?;
     let types = options.types;
-    let config = Part { media_type: types.config(), digest: store.put_blob(&json)?, size: json.len() as u64 };
-    let layers =
-        packed.iter().flatten().map(|layer| part(&layer.descriptor, types)).collect::<Result<_>>()?;
-    let media_type = types.manifest();
-    let annotations = &options.annotations;
-    let manifest =
-        Manifest { schema_version: 2, media_type: media_type.clone(), config, layers, annotations };
-    let json = serde_json::to_vec(&manifest).map_err(ExportError::Spec)?;
-    let mut descriptor = describe(&media_type, &store.put_blob(&json)?, json.len() as u64)?;
+    let layers: Vec<Descriptor> = packed.iter().flatten().map(|layer| layer.descriptor.clone()).collect();
+    let mut descriptor = write_manifest(store, &types.config(), &json, &layers, types, &options.annotations)?;
     if !options.descriptor_annotations.is_empty() {
         descriptor.set_annotations(Some(options.descriptor_annotations.clone().into_iter().collect()));
     }
     Ok(descriptor)
+}
+
+/// Writes a config, and a manifest that names it and layers.
+pub(crate) fn write_manifest(
+    store: &Store,
+    config_type: &MediaType,
+    config: &[u8],
+    layers: &[Descriptor],
+    types: MediaTypes,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Descriptor> {
+    let config =
+        Part { media_type: config_type.clone(), digest: store.put_blob(config)?, size: config.len() as u64 };
+    let layers = layers.iter().map(|layer| part(layer, types)).collect::<Result<_>>()?;
+    let media_type = types.manifest();
+    let manifest =
+        Manifest { schema_version: 2, media_type: media_type.clone(), config, layers, annotations };
+    let json = serde_json::to_vec(&manifest).map_err(ExportError::Spec)?;
+    describe(&media_type, &store.put_blob(&json)?, json.len() as u64)
 }
 
 /// Makes a plain descriptor.

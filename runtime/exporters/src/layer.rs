@@ -52,7 +52,7 @@ pub struct Packing<'a> {
 }
 
 /// Returns how many threads pack a layer. The kernel is asked only where one is packed: it takes a dozen calls to say.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -157,14 +157,14 @@ pub(crate) fn pack_diff(
 }
 
 /// A tar on its way into a blob of the store.
-type Sink<'a> = Hashed<'a, Encoder<rb_store::BlobWriter>>;
+pub(crate) type Sink<'a> = Hashed<'a, Encoder<rb_store::BlobWriter>>;
 
-fn sink<'a>(store: &Store, packing: Packing<'a>, threads: usize) -> Result<Sink<'a>> {
+pub(crate) fn sink<'a>(store: &Store, packing: Packing<'a>, threads: usize) -> Result<Sink<'a>> {
     let out = Encoder::new(packing.compression, store.blob_writer()?, threads);
     Ok(Hashed { hasher: Hasher::default(), out, cancelled: packing.cancelled })
 }
 
-fn settle(sink: Sink<'_>, packing: Packing<'_>) -> Result<Layer> {
+pub(crate) fn settle(sink: Sink<'_>, packing: Packing<'_>) -> Result<Layer> {
     let Hashed { hasher, out, cancelled: _ } = sink;
     let blob = out.finish().map_err(ExportError::Write)?;
     let (digest, size_bytes) = blob.commit(None)?;
@@ -173,7 +173,7 @@ fn settle(sink: Sink<'_>, packing: Packing<'_>) -> Result<Layer> {
 }
 
 /// Passes bytes on and hashes them, until it is told to stop.
-struct Hashed<'a, W> {
+pub(crate) struct Hashed<'a, W> {
     hasher: Hasher,
     out: W,
     cancelled: Option<&'a AtomicBool>,

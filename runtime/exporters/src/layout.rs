@@ -19,22 +19,22 @@ use crate::place::{self, Beside, follow, settle, write_archive};
 use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
 use crate::{ExportError, Precious, Result};
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Largest manifest or index.
-const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Index in index in index: nobody needs more.
-const MAX_DEPTH: u32 = 4;
+pub(crate) const MAX_DEPTH: u32 = 4;
 
 /// What a manifest or an index names.
 #[derive(Deserialize)]
-struct Document {
+pub(crate) struct Document {
     #[serde(default)]
-    manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
+    pub(crate) manifests: Vec<Descriptor>,
+    pub(crate) config: Option<Descriptor>,
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 //!
 //! In: snapshots, configs, image descriptors. Out: blobs in the store, or files where the user wants them.
 //! How, in order: a snapshot's diff becomes a tar ([`pack_layer`]), compressed on all cores and hashed on the way; the layers
-//! of a chain and a config become a manifest ([`export_image`]), those of several platforms an index ([`export_index`]); manifests and what they name become an OCI
+//! of a chain and a config become a manifest ([`export_image`]); those of an app that buildpacks built are packed of parts of trees ([`cnb`]), those of several platforms an index ([`export_index`]); manifests and what they name become an OCI
 //! layout or archive. What is said of an image goes into its index, what is said of files beside them ([`attach`], [`write_beside`]). A view of a tree becomes local files ([`write_tree`]) or a plain tar ([`write_tar`]).
 //!
 //! **Invariants:** the bytes of an image depend on its trees, config and epoch only, not on the number of threads,
@@ -12,9 +12,12 @@
 
 mod attestation;
 mod blocks;
+mod cache;
+pub mod cnb;
 mod compress;
 mod docker;
 mod error;
+mod go_tar;
 mod gzip;
 mod image;
 mod index;
@@ -31,9 +34,11 @@ mod zstd;
 pub use attestation::{
     REFERENCE_DIGEST, REFERENCE_TYPE, Statement, Subject, attach, files_of, statement_text, write_beside,
 };
+pub use cache::{add_to_layout, export_cache, layout_has};
 pub use docker::{Sent, chain_ids, write_docker_tar};
 pub use error::ExportError;
-pub use image::{ImageOptions, export_image, export_layers};
+pub use go_tar::{CNB_TIME, GoEntry, GoKind, GoLayer, GoTar};
+pub use image::{ImageOptions, export_image, export_layers, pack_chain};
 pub use index::{IndexOptions, export_index};
 pub use layer::{Layer, Packing, pack_layer};
 pub use layout::{

@@ -228,7 +228,7 @@ fn extension_header(node: &Node<'_>, size_bytes: u64) -> Header {
 }
 
 /// `<length> <key>=<value>\n` each, where the length counts its own digits.
-fn encode_records(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
+pub(crate) fn encode_records(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (key, value) in records {
         let rest = key.len() + value.len() + 3;

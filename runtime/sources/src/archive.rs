@@ -117,6 +117,11 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    /// Returns how long the content of the current entry is.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.end
+    }
+
     /// Returns why the last read failed, if it did.
     pub(crate) fn take_fault(&mut self) -> Option<String> {
         self.fault.take()

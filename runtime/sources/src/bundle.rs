@@ -47,7 +47,23 @@ pub(crate) fn refused(reason: impl Into<String>) -> SourceError {
 
 /// Reads an archive into the store.
 pub fn load(store: &Store, input: impl Read) -> Result<Vec<Bundled>, SourceError> {
-    let contents = Contents::read(store, input)?;
+    load_named(store, input, Names::Relative)
+}
+
+/// Reads a package of buildpacks, which is an archive of a layout; that of others may have names that begin with `/`.
+pub fn load_package(store: &Store, input: impl Read) -> Result<Vec<Bundled>, SourceError> {
+    load_named(store, input, Names::Rooted)
+}
+
+/// How entries may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    Relative,
+    Rooted,
+}
+
+fn load_named(store: &Store, input: impl Read, names: Names) -> Result<Vec<Bundled>, SourceError> {
+    let contents = Contents::read(store, input, names)?;
     if let Some(bytes) = contents.documents.get(INDEX) {
         return of_layout(store, bytes);
     }
@@ -142,7 +158,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    fn read(store: &Store, input: impl Read) -> Result<Self, SourceError> {
+    fn read(store: &Store, input: impl Read, names: Names) -> Result<Self, SourceError> {
         let damaged = |error: io::Error| refused(format!("it is damaged: {error}"));
         let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
         if let Some(packing) = foreign(input.fill_buf().map_err(damaged)?) {
@@ -151,7 +167,7 @@ impl Contents {
         let mut archive = Archive::new(unpacking(input).map_err(damaged)?, LIMITS);
         let mut contents = Self::default();
         while let Some(member) = archive.next_member().map_err(damaged)? {
-            let name = entry_name(&member)?;
+            let name = entry_name(&member, names)?;
             let taken = contents.documents.contains_key(&name)
                 || contents.files.contains_key(&name)
                 || contents.links.contains_key(&name);
@@ -220,14 +236,18 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 /// Returns the name of an entry as others refer to it.
-fn entry_name(member: &Member) -> Result<String, SourceError> {
+fn entry_name(member: &Member, names: Names) -> Result<String, SourceError> {
     let text = String::from_utf8_lossy(&member.name).into_owned();
+    let text = match names {
+        Names::Relative => text,
+        Names::Rooted => text.trim_start_matches('/').to_owned(),
+    };
     // One that leads elsewhere is no image of anybody's.
     let leads_away = || refused(format!("entry `{}` leads out of it", shown(&text)));
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         return Err(leads_away());
     }
-    joined("", &member.name).ok_or_else(leads_away)
+    joined("", text.as_bytes()).ok_or_else(leads_away)
 }
 
 /// Joins two names in the archive; none where that leads out of it.

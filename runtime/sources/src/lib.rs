@@ -13,6 +13,7 @@ pub mod git;
 pub mod host;
 pub mod layout;
 pub mod local;
+pub mod packed;
 pub mod signature;
 mod single;
 pub mod unpack;

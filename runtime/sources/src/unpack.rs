@@ -362,7 +362,7 @@ fn entry<'a, R: Read>(member: &Member, archive: &'a mut Archive<R>) -> Result<La
 }
 
 /// Returns a path of an archive without `.` and leading `/`, or what is wrong with it.
-fn inside(name: &[u8]) -> Result<PathBuf, &'static str> {
+pub(crate) fn inside(name: &[u8]) -> Result<PathBuf, &'static str> {
     if name.contains(&0) {
         return Err("has a NUL byte in its name");
     }

@@ -63,7 +63,7 @@ pub(super) fn make(
     parts: &Parts,
     images: &[PlatformImage],
     roots: &[Root],
-    Said { attests, place }: Said<'_>,
+    Said { attests, layered, place }: Said<'_>,
     format: &ImageFormat,
     epoch: Epoch,
     gauge: &Gauge,
@@ -75,7 +75,10 @@ pub(super) fn make(
     let mut made = Vec::with_capacity(images.len());
     let mut attached = BTreeMap::new();
     for image in images {
-        let manifest = manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?;
+        let manifest = match layered.get(&image.root) {
+            Some(how) => super::layered::manifest(parts, roots, (image.root, how), &options, epoch)?,
+            None => manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?,
+        };
         made.push(described(parts, &manifest)?);
         let platform = platform_of(&image.config);
         let about = (&platform, &manifest);

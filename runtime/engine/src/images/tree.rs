@@ -165,7 +165,10 @@ pub(crate) fn no_platform(wanted: &str, have: &[String]) -> EngineError {
 }
 
 /// Returns the manifests that an index leads to, in its order.
-async fn manifests(content: &dyn Content, root: &Descriptor) -> Result<Vec<Descriptor>, EngineError> {
+pub(crate) async fn manifests(
+    content: &dyn Content,
+    root: &Descriptor,
+) -> Result<Vec<Descriptor>, EngineError> {
     let mut manifests = Vec::new();
     let mut open = vec![(root.clone(), INDEX_DEPTH)];
     let mut left = MANIFESTS;

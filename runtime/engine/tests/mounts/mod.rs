@@ -114,6 +114,7 @@ impl Kit {
         JobOptions {
             session: Arc::new(self.session.clone()),
             no_cache: false,
+            cache_from: Vec::new(),
             pull: PullPolicy::default(),
             allow_insecure: self.allow_insecure,
             allow_host_network: false,

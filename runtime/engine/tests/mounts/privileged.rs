@@ -35,6 +35,7 @@ fn job(kit: &Kit, engine: &LocalEngine, allow_insecure: bool) -> Arc<dyn Job> {
     let options = JobOptions {
         session: Arc::new(kit.session.clone()),
         no_cache: false,
+        cache_from: Vec::new(),
         pull: PullPolicy::default(),
         allow_insecure,
         allow_host_network: false,

@@ -72,6 +72,7 @@ async fn said(dir: &std::path::Path, engine: &LocalEngine, wanted: &[State]) -> 
     let options = JobOptions {
         session,
         no_cache: false,
+        cache_from: Vec::new(),
         pull: PullPolicy::default(),
         allow_insecure: false,
         allow_host_network: false,
@@ -229,6 +230,7 @@ fn two_engines_at_once_share_a_step_and_a_failure_is_everybodys_own() {
         let options = JobOptions {
             session,
             no_cache: false,
+            cache_from: Vec::new(),
             pull: PullPolicy::default(),
             allow_insecure: false,
             allow_host_network: false,

@@ -1,0 +1,204 @@
+//! Layers as the buildpacks' lifecycle packs them: made of parts of trees, under absolute names, with one time for all.
+//!
+//! In: parts in the order of their entries; a key that stands for all that is in them. Out: a blob, its descriptor and its DiffID,
+//! remembered under the key. A name begins with `/` and has no `/` at its end; there are no names of users, no attributes and no
+//! hard links: each name of a file carries its content. The time of everything is 1980-01-01T00:00:01Z. Sockets are left out.
+//! **Invariant:** equal parts give the bytes, and so the DiffID, that the lifecycle's tar has ([`GoTar`]).
+//! Source: the lifecycle's layers.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
+
+use rb_oci::Digest;
+use rb_snapshot::{Entry, FileType, Follow, View};
+use rb_store::{LayerRow, Store};
+
+use crate::go_tar::{GoEntry, GoKind, GoTar};
+use crate::layer::{Layer, Packing, settle, sink, threads};
+use crate::{ExportError, Result};
+
+/// Changes whenever the same parts would be packed into other bytes.
+const PACKING: u32 = 1;
+
+/// Part of a layer.
+pub enum Part<'a> {
+    /// A folder.
+    Folder {
+        /// Absolute name.
+        path: &'a str,
+        /// Permission bits.
+        mode: u32,
+        /// User and group.
+        owner: (u32, u32),
+    },
+    /// Part of a tree.
+    Tree {
+        /// The tree.
+        view: View,
+        /// Where in it.
+        from: &'a str,
+        /// Absolute name.
+        to: &'a str,
+        /// User and group of all; as in the tree if none.
+        owner: Option<(u32, u32)>,
+        /// Which of it.
+        choice: Choice<'a>,
+    },
+    /// A file of a tree, root's.
+    File {
+        /// The tree.
+        view: View,
+        /// Where in it; a link is followed.
+        from: &'a str,
+        /// Absolute name.
+        to: &'a str,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A file.
+    Text {
+        /// Absolute name.
+        path: &'a str,
+        /// User and group.
+        owner: (u32, u32),
+        /// Content.
+        text: &'a [u8],
+    },
+    /// A symbolic link, root's.
+    Link {
+        /// Absolute name.
+        path: &'a str,
+        /// Where it leads.
+        target: &'a str,
+    },
+}
+
+/// Which files of a tree are packed.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// The folder itself alone.
+    Alone,
+    /// All, folder by folder.
+    All,
+    /// All, by the bytes of their paths.
+    ByPath,
+    /// These paths below it; the empty one is itself.
+    These(&'a [String]),
+}
+
+/// Packs parts, unless that was done before under this key.
+pub fn pack_parts(store: &Store, key: &Digest, parts: &[Part<'_>], packing: Packing<'_>) -> Result<Layer> {
+    let how = format!("parts {key}: packing {PACKING}, {:?}", packing.compression);
+    let key = Digest::of(how);
+    if let Some(LayerRow { diff_id, descriptor }) = store.layer(&key)? {
+        return Ok(Layer { descriptor, diff_id });
+    }
+    let mut written = Parts { tar: GoTar::new(sink(store, packing, threads())?) };
+    parts.iter().try_for_each(|part| written.part(part))?;
+    let layer = settle(written.tar.finish()?, packing)?;
+    store.put_layer(&key, &LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() })?;
+    Ok(layer)
+}
+
+/// Writes parts as entries.
+struct Parts<W: Write> {
+    tar: GoTar<W>,
+}
+
+impl<W: Write> Parts<W> {
+    fn part(&mut self, part: &Part<'_>) -> Result<()> {
+        match part {
+            Part::Folder { path, mode, owner } => {
+                self.tar.entry(&GoEntry::new(path, GoKind::Directory, *mode).owned(owner.0, owner.1))
+            }
+            Part::Link { path, target } => {
+                self.tar.entry(&GoEntry::new(path, GoKind::Symlink(target.into()), 0o755))
+            }
+            Part::Text { path, owner, text } => {
+                let kind = GoKind::File(text.len() as u64);
+                self.tar.file(&GoEntry::new(path, kind, 0o644).owned(owner.0, owner.1), &mut &text[..])
+            }
+            Part::File { view, from, to, mode } => {
+                let entry = found(view, from, Follow::Yes)?;
+                let kind = GoKind::File(entry.metadata.size_bytes);
+                self.tar.file(&GoEntry::new(to, kind, *mode), &mut view.open(&entry)?)
+            }
+            Part::Tree { view, from, to, owner, choice } => {
+                let top = found(view, from, Follow::Yes)?;
+                match choice {
+                    Choice::Alone => self.entry(view, &top, to.as_bytes(), *owner),
+                    Choice::All => self.walk(view, &top, to.as_bytes(), *owner),
+                    Choice::ByPath => {
+                        let mut all = Vec::new();
+                        collect(view, top, to.as_bytes().to_vec(), &mut all)?;
+                        all.sort_by(|(left, _), (right, _)| left.cmp(right));
+                        all.iter().try_for_each(|(name, entry)| self.entry(view, entry, name, *owner))
+                    }
+                    Choice::These(paths) => paths.iter().try_for_each(|path| {
+                        if path.is_empty() {
+                            return self.entry(view, &top, to.as_bytes(), *owner);
+                        }
+                        let entry = found(view, &format!("{from}/{path}"), Follow::No)?;
+                        self.entry(view, &entry, format!("{to}/{path}").as_bytes(), *owner)
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Writes a folder with all below it, each folder before what is in it.
+    fn walk(&mut self, view: &View, entry: &Entry, name: &[u8], owner: Option<(u32, u32)>) -> Result<()> {
+        // Without recursion: nothing bounds how deep a tree is.
+        let mut open = vec![(name.to_vec(), entry.clone())];
+        while let Some((name, entry)) = open.pop() {
+            self.entry(view, &entry, &name, owner)?;
+            if entry.metadata.is_directory() {
+                let below = view.read_dir(&entry.path)?.into_iter().rev();
+                open.extend(below.map(|(below, entry)| (join(&name, &below), entry)));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, view: &View, entry: &Entry, name: &[u8], owner: Option<(u32, u32)>) -> Result<()> {
+        let metadata = &entry.metadata;
+        let (major, minor) = metadata.device_number;
+        let kind = match metadata.file_type {
+            FileType::Socket => return Ok(()),
+            FileType::Directory => GoKind::Directory,
+            FileType::Fifo => GoKind::Fifo,
+            FileType::CharDevice => GoKind::CharDevice(major, minor),
+            FileType::BlockDevice => GoKind::BlockDevice(major, minor),
+            FileType::Symlink => GoKind::Symlink(view.read_link(entry)?),
+            FileType::File => GoKind::File(metadata.size_bytes),
+        };
+        let (uid, gid) = owner.unwrap_or((metadata.uid, metadata.gid));
+        let is_file = matches!(kind, GoKind::File(_));
+        let node = GoEntry::new(OsStr::from_bytes(name), kind, metadata.mode & 0o7777).owned(uid, gid);
+        if is_file { self.tar.file(&node, &mut view.open(entry)?) } else { self.tar.entry(&node) }
+    }
+}
+
+fn found(view: &View, path: &str, follow: Follow) -> Result<Entry> {
+    view.lookup(path, follow)?.ok_or_else(|| ExportError::NotFound(path.into()))
+}
+
+fn join(folder: &[u8], name: &OsStr) -> Vec<u8> {
+    [folder, b"/", name.as_bytes()].concat()
+}
+
+fn collect(view: &View, top: Entry, name: Vec<u8>, all: &mut Vec<(Vec<u8>, Entry)>) -> Result<()> {
+    let mut open = vec![(name, top)];
+    while let Some((name, entry)) = open.pop() {
+        if entry.metadata.is_directory() {
+            let below = view.read_dir(&entry.path)?.into_iter();
+            open.extend(below.map(|(below, entry)| (join(&name, &below), entry)));
+        }
+        all.push((name, entry));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

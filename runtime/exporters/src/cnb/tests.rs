@@ -1,0 +1,107 @@
+use rb_oci::Compression;
+use rb_snapshot::DriverKind;
+
+use super::*;
+use crate::testing::{Fixture, file, odd_tree, touch};
+
+fn packed(fixture: &Fixture, key: &str, parts: &[Part<'_>]) -> (Layer, Vec<u8>) {
+    let packing = Packing { compression: Compression::Uncompressed, ..Packing::default() };
+    let layer = pack_parts(&fixture.store, &Digest::of(key), parts, packing).expect("packs");
+    let bytes = fixture.store.read_blob(&layer.diff_id, 1 << 30).expect("a plain tar is its own blob");
+    (layer, bytes)
+}
+
+fn names(tar: &[u8]) -> Vec<String> {
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().expect("a tar").map(|entry| {
+        let entry = entry.expect("an entry");
+        assert_eq!(entry.header().mtime().expect("a time"), crate::CNB_TIME as u64);
+        String::from_utf8_lossy(&entry.path_bytes()).into_owned()
+    });
+    entries.collect()
+}
+
+#[test]
+fn what_go_writes() {
+    let fixture = Fixture::new(DriverKind::Copy);
+    let parts = [
+        Part::Folder { path: "/cnb", mode: 0o755, owner: (0, 0) },
+        Part::Text { path: "/cnb/a.toml", owner: (1000, 1001), text: b"x = 1\n" },
+        Part::Link { path: "/cnb/web", target: "/cnb/lifecycle/launcher" },
+    ];
+    let (layer, tar) = packed(&fixture, "one", &parts);
+    assert_eq!(tar.len(), 512 * 4 + 1024);
+    // Of the same entries, by Go 1.26's archive/tar.
+    let go = "sha256:c841c54b92bc4381ff90c7b4ad36174d0536f7be29de5d75c38d3dd5fa6d2143";
+    assert_eq!(layer.diff_id.to_string(), go);
+    assert_eq!(layer.diff_id, Digest::of(&tar));
+    // What is known is not packed again.
+    let (again, _) = packed(&fixture, "one", &[]);
+    assert_eq!(again, layer);
+}
+
+#[test]
+fn what_go_writes_where_a_header_does_not_do() {
+    let fixture = Fixture::new(DriverKind::Copy);
+    let divided = format!("/{}/{}", "d".repeat(90), "f".repeat(80));
+    let long = format!("/layers/{}", "f".repeat(120));
+    let far = format!("/{}", "t".repeat(120));
+    let both = format!("/{}/{}", "x".repeat(98), "y".repeat(300));
+    let content = "z".repeat(513);
+    let parts = [
+        Part::Text { path: &divided, owner: (1, 2), text: b"split" },
+        Part::Text { path: &long, owner: (3_000_000, 2), text: b"long" },
+        Part::Folder { path: "/layers/wört", mode: 0o755, owner: (1, 3_000_001) },
+        Part::Link { path: "/layers/link", target: &far },
+        Part::Text { path: &both, owner: (1, 1), text: content.as_bytes() },
+    ];
+    let (layer, _) = packed(&fixture, "hard", &parts);
+    let go = "sha256:0bdd822ecc4cfdb5732ab2e800bb62257fe75e66596fafa7756cdcc1256d66fe";
+    assert_eq!(layer.diff_id.to_string(), go);
+}
+
+#[test]
+fn a_tree_in_both_orders() {
+    let fixture = Fixture::new(DriverKind::Copy);
+    let id = fixture.commit(None, |root| {
+        for path in ["app/a/x", "app/a-b", "app/b"] {
+            file(root, path, path, 0o640);
+            touch(&root.join(path), 77);
+        }
+    });
+    let view = || fixture.snapshots.view(Some(id)).expect("a view");
+    let tree = |choice| Part::Tree { view: view(), from: "/app", to: "/w", owner: Some((7, 8)), choice };
+    let (_, tar) = packed(&fixture, "all", &[tree(Choice::All)]);
+    assert_eq!(names(&tar), ["/w", "/w/a", "/w/a/x", "/w/a-b", "/w/b"]);
+    let (_, tar) = packed(&fixture, "by path", &[tree(Choice::ByPath)]);
+    assert_eq!(names(&tar), ["/w", "/w/a", "/w/a-b", "/w/a/x", "/w/b"]);
+    let these = ["".to_owned(), "a".to_owned(), "a/x".to_owned()];
+    let (_, tar) = packed(&fixture, "these", &[tree(Choice::These(&these))]);
+    assert_eq!(names(&tar), ["/w", "/w/a", "/w/a/x"]);
+    let (_, tar) = packed(&fixture, "alone", &[tree(Choice::Alone)]);
+    assert_eq!(names(&tar), ["/w"]);
+    let missing = Part::File { view: view(), from: "/none", to: "/x", mode: 0o755 };
+    let packing = Packing::default();
+    let none = pack_parts(&fixture.store, &Digest::of("none"), &[missing], packing);
+    assert!(matches!(none, Err(ExportError::NotFound(_))));
+}
+
+/// Everything that a layer can hold is read back by another library.
+#[test]
+fn others_read_it() {
+    let fixture = Fixture::new(DriverKind::Copy);
+    let id = fixture.commit(None, |root| odd_tree(root, false));
+    let view = fixture.snapshots.view(Some(id)).expect("a view");
+    let mut all = Vec::new();
+    collect(&view, found(&view, "/", Follow::Yes).expect("a root"), b"/x".to_vec(), &mut all).expect("walks");
+    let sockets = all.iter().filter(|(_, entry)| entry.metadata.file_type == FileType::Socket).count();
+    let part = Part::Tree { view, from: "/", to: "/x", owner: None, choice: Choice::All };
+    let (_, tar) = packed(&fixture, "odd", &[part]);
+    let mut expected: Vec<String> =
+        all.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+    let mut names = names(&tar);
+    expected.sort();
+    names.sort();
+    assert_eq!(names.len() + sockets, expected.len());
+    assert!(names.iter().all(|name| expected.contains(name)));
+}
