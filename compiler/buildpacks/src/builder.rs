@@ -232,7 +232,8 @@ impl Buildpackage {
 }
 
 fn label<T: serde::de::DeserializeOwned>(config: &ImageConfig, name: &str) -> Result<Option<T>, DecodeError> {
-    let text = config.config.labels.get(name).filter(|text| !text.is_empty());
+    // What Go never filled is `null`, as a whole label, too.
+    let text = config.config.labels.get(name).filter(|text| !["", "null"].contains(&text.as_str()));
     text.map(|text| decode::json(&format!("label {name}"), text.as_bytes())).transpose()
 }
 
@@ -294,7 +295,7 @@ mod tests {
             (BUILDER_METADATA, METADATA),
             (BUILDPACK_ORDER, ORDER),
             (BUILDPACK_LAYERS, &layers),
-            (EXTENSION_ORDER, ""),
+            (EXTENSION_ORDER, "null"),
         ];
         let builder = Builder::of_image(&config(&labels)).expect("a builder");
         let module = &builder.modules[&ModuleKey::buildpack("a/b", "1")];

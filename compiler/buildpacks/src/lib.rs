@@ -2,7 +2,7 @@
 //!
 //! In: the texts of files and labels, what modules' programs did, what lies beside layers. Out: which modules build and why,
 //! what their programs see, what becomes of their layers, and the config and labels of the image. Nothing is read, run or
-//! packed here.
+//! packed here; `frontend` asks the engine for what has to be read and run, and says what is to be packed.
 //!
 //! The walk: `builder`, `module`, `order`, `project`, `run_image`, `analyzed` (files and labels → data) → `detect`, `trials`
 //! (→ group and plan, with `explain`) → `layer` (what is restored) → `environment` (what a program sees) → `outputs`, `sbom`,
@@ -20,10 +20,12 @@ mod api;
 pub mod builder;
 pub mod decode;
 pub mod detect;
+pub mod distribution;
 pub mod environment;
 mod exit;
 pub mod explain;
 pub mod export;
+pub mod frontend;
 mod group;
 pub mod json;
 pub mod labels;

@@ -1,0 +1,89 @@
+//! Choices: which order is tried, and upon which base, given what the builder says and what the user chose.
+//!
+//! In: the builder's order and names of bases, and a [`PackRequest`]. Out: one order; one name. What the user names takes the place of
+//! the builder's; what is said to come before and after lies around each group. Source: what pack does.
+
+use super::PackRequest;
+use super::error::FrontendError;
+use super::gate::Gate;
+use super::modules::{Candidates, Chosen};
+use crate::builder::Builder;
+use crate::{ModuleKey, Order, OrderElement, OrderFile, OrderGroup, RunFile};
+
+/// Returns the names of the base in the order in which they are tried, and the names that are recorded.
+pub(super) fn base_names(
+    builder: &Builder,
+    request: &PackRequest,
+) -> Result<(Vec<String>, RunFile), FrontendError> {
+    let file = RunFile { images: builder.run_images() };
+    if let Some(name) = &request.run_image {
+        return Ok((vec![name.clone()], file));
+    }
+    let Some(first) = file.images.first() else {
+        return Err(FrontendError::NoRunImage(request.builder.clone()));
+    };
+    let names: Vec<String> = match &request.target {
+        Some(target) => first.best_first(target).into_iter().map(ToOwned::to_owned).collect(),
+        None => std::iter::once(&first.image).chain(&first.mirrors).cloned().collect(),
+    };
+    Ok((names, file))
+}
+
+/// Returns the order that is tried: the builder's, or what the user chose.
+pub(super) async fn order(
+    gate: Gate<'_>,
+    candidates: &mut Candidates,
+    of_builder: &OrderFile,
+    request: &PackRequest,
+) -> Result<OrderFile, FrontendError> {
+    let mut side = Vec::new();
+    for choices in [&request.pre, &request.buildpacks, &request.post] {
+        let mut groups: Order = vec![OrderGroup::default()];
+        for choice in choices {
+            groups = match candidates.choose(gate, choice, &request.platform).await? {
+                Chosen::One(key) => with(groups, &[OrderGroup { group: vec![element(key)] }]),
+                Chosen::Builder => with(groups, &of_builder.order),
+            };
+        }
+        side.push(groups);
+    }
+    let [pre, own, post] = [0, 1, 2].map(|at| std::mem::take(&mut side[at]));
+    let own = if request.buildpacks.is_empty() { of_builder.order.clone() } else { own };
+    Ok(OrderFile {
+        order: with(with(pre, &own), &post),
+        order_extensions: of_builder.order_extensions.clone(),
+    })
+}
+
+/// Lays groups behind each of others.
+fn with(groups: Order, behind: &[OrderGroup]) -> Order {
+    let one = |group: &OrderGroup| {
+        let group = group.group.clone();
+        move |more: &OrderGroup| OrderGroup { group: [group.clone(), more.group.clone()].concat() }
+    };
+    groups.iter().flat_map(|group| behind.iter().map(one(group)).collect::<Vec<_>>()).collect()
+}
+
+fn element(key: ModuleKey) -> OrderElement {
+    OrderElement { id: key.id, version: key.version, ..OrderElement::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(ids: &[&str]) -> OrderGroup {
+        OrderGroup { group: ids.iter().map(|id| element(ModuleKey::buildpack(*id, "1"))).collect() }
+    }
+
+    #[test]
+    fn groups_behind_groups() {
+        let ids = |order: Order| -> Vec<String> {
+            order.iter().map(|group| group.group.iter().map(|one| one.id.as_str()).collect()).collect()
+        };
+        let builder = [group(&["a"]), group(&["b", "c"])];
+        assert_eq!(ids(with(vec![OrderGroup::default()], &builder)), ["a", "bc"]);
+        assert_eq!(ids(with(with(vec![group(&["x"])], &builder), &[group(&["y"])])), ["xay", "xbcy"]);
+        assert!(with(Vec::new(), &builder).is_empty());
+    }
+}

@@ -1,0 +1,161 @@
+//! Why an app cannot be built, who has to act, and what to do.
+
+use rb_diag::ErrorKind;
+use rb_frontend::WorldError;
+
+use crate::builder::BuilderError;
+use crate::detect::DetectError;
+use crate::explain::Explanation;
+use crate::export::ExportError;
+use crate::json::JsonError;
+use crate::{ApiError, DecodeError, Exit, ModuleError, ModuleKey, OutputError, ReuseError, SliceError};
+
+/// An app cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontendError {
+    /// A question was not answered; of a step that failed the engine has told.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The builder is none.
+    #[error("`{image}` is no builder: {source}")]
+    Builder {
+        /// Its name.
+        image: String,
+        /// Why.
+        source: BuilderError,
+    },
+    /// A buildpackage is none.
+    #[error("`{image}` is no package of buildpacks: {source}")]
+    Package {
+        /// Its name.
+        image: String,
+        /// Why.
+        source: BuilderError,
+    },
+    /// There is no API that both sides speak.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A module cannot be used.
+    #[error("{place}: {source}")]
+    Module {
+        /// Where it lies.
+        place: String,
+        /// Why.
+        source: ModuleError,
+    },
+    /// A buildpack was named that is nowhere, or more than once.
+    #[error("{0}")]
+    Choice(String),
+    /// A file of the build cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// No group passed.
+    #[error("{error}")]
+    Detect {
+        /// Why.
+        error: DetectError,
+        /// All that was tried.
+        explanation: Box<Explanation>,
+        /// What those wrote that ended with an error.
+        outputs: Vec<(ModuleKey, String)>,
+    },
+    /// The group that passed has extensions.
+    #[error("the group that was chosen has image extensions ({0}), which this version of rb does not do")]
+    Extensions(String),
+    /// What a buildpack left cannot be used.
+    #[error("buildpack {module}: {source}")]
+    Output {
+        /// Which.
+        module: ModuleKey,
+        /// Why.
+        source: OutputError,
+    },
+    /// A layer has no folder.
+    #[error("buildpack {module}: {source}")]
+    Reuse {
+        /// Which.
+        module: ModuleKey,
+        /// Why.
+        source: ReuseError,
+    },
+    /// The app cannot be sliced.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// The image cannot be put together.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A label or a bill of materials cannot be written.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A plan cannot be written.
+    #[error("the plan of a buildpack cannot be written: {0}")]
+    Plan(#[from] toml::ser::Error),
+    /// The build image lacks what steps need.
+    #[error("the builder `{image}` has no `{path}`")]
+    Lacks {
+        /// Its name.
+        image: String,
+        /// What it lacks.
+        path: &'static str,
+    },
+    /// No base image is named.
+    #[error("the builder `{0}` names no run image")]
+    NoRunImage(String),
+    /// There is more than is looked at.
+    #[error("{what} has more than {most} {of}")]
+    TooMany {
+        /// The folder.
+        what: String,
+        /// How many.
+        most: usize,
+        /// What of.
+        of: &'static str,
+    },
+}
+
+impl FrontendError {
+    /// Returns the lifecycle's exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Builder { source, .. } | Self::Package { source, .. } => source.exit(),
+            Self::Api(source) => source.exit(),
+            Self::Module { source, .. } => source.exit(),
+            Self::Detect { error, .. } => error.exit(),
+            Self::Extensions(_) => Exit::Extend,
+            Self::Output { source, .. } => source.exit(),
+            Self::Reuse { source, .. } => source.exit(),
+            Self::Slice(source) => source.exit(),
+            Self::Export(source) => source.exit(),
+            Self::NoRunImage(_) => Exit::Analyze,
+            Self::Plan(_) | Self::TooMany { .. } => Exit::Build,
+            Self::World(_) | Self::Choice(_) | Self::Decode(_) | Self::Json(_) | Self::Lacks { .. } => {
+                Exit::Failed
+            }
+        }
+    }
+
+    /// Returns who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::World(error) => error.kind(),
+            other => other.exit().kind(),
+        }
+    }
+
+    /// Returns what to do.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Detect { .. } => {
+                "`rb pack detect --explain` runs detection alone; `-b ID` names the buildpacks yourself"
+                    .to_owned()
+            }
+            Self::Builder { .. } => "`rb pack builder create` makes a builder".to_owned(),
+            Self::Extensions(_) => "take a builder without extensions, or name buildpacks with -b".to_owned(),
+            Self::Lacks { path: "/bin/sh", .. } => {
+                "steps begin in a shell: put one into the build image".to_owned()
+            }
+            Self::NoRunImage(_) => "name one: `--run-image IMAGE`".to_owned(),
+            _ => return None,
+        })
+    }
+}

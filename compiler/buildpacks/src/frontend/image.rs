@@ -1,0 +1,401 @@
+//! The image: what its layers are packed of, and its config once their diff ids are known.
+//!
+//! In: what the build left. Out: [`AppImage`]: the base, parts of trees for each layer, and [`Unfinished`], which makes the
+//! config. The parts say all that is in a layer's tar, in order: folders that lead to what is packed as they are, what is packed
+//! owned by the builder's user. Source: platform spec, "Phase: export"; the lifecycle's layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rb_frontend::FileKind;
+use rb_llb::{CopyAction, CopyMode, NodeMeta, State};
+use rb_oci::{Digest, ImageConfig};
+
+use super::error::FrontendError;
+use super::gate::{Folder, Gate};
+use super::steps::{APP, LAYERS, Site};
+use crate::environment::{LIFECYCLE_FOLDER, PROCESS_FOLDER};
+use crate::export::{self, AppConfig, AppLayer, AppLayers, BuiltBuildpack, ExportError};
+use crate::labels::{RunImageNames, RunImageRecord, StoreRecord};
+use crate::sbom::FORMATS;
+use crate::{
+    BuildMetadata, GroupElement, LauncherMetadata, LayerFile, PlatformApi, ProjectMetadata, escape_id, slice,
+};
+
+/// How many files of an app may be held against slices.
+const FILES: usize = 200_000;
+
+/// An image that is not packed yet.
+pub struct AppImage {
+    /// The base; its layers come first, as they are.
+    pub base: State,
+    /// The config of the base.
+    pub base_config: ImageConfig,
+    /// The layers above, lowest first.
+    pub layers: Vec<PlannedLayer>,
+    /// What makes the config.
+    pub unfinished: Unfinished,
+    /// Bills of materials of all kinds, in `/sbom`.
+    pub sboms: State,
+}
+
+/// A layer.
+pub struct PlannedLayer {
+    /// Which.
+    pub layer: AppLayer,
+    /// What its tar consists of, in order.
+    pub parts: Vec<LayerPart>,
+}
+
+/// Part of a layer's tar.
+#[derive(Clone, Debug)]
+pub enum LayerPart {
+    /// A folder of root's, or of another owner.
+    Folder {
+        /// Absolute.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: (u32, u32),
+    },
+    /// Part of a tree.
+    Tree {
+        /// The tree.
+        state: State,
+        /// Where in the tree; absolute.
+        from: String,
+        /// What it is called in the layer; absolute.
+        to: String,
+        /// Whose it is; as in the tree if nobody's.
+        owner: Option<(u32, u32)>,
+        /// Which of it.
+        choice: Choice,
+    },
+    /// A file of a tree.
+    File {
+        /// The tree.
+        state: State,
+        /// Where in the tree; absolute.
+        from: String,
+        /// What it is called in the layer; absolute.
+        to: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file of this text.
+    Text {
+        /// Absolute.
+        path: String,
+        /// Whose it is.
+        owner: (u32, u32),
+        /// What is in it.
+        text: String,
+    },
+    /// A symbolic link of root's.
+    Link {
+        /// Absolute.
+        path: String,
+        /// Where it leads.
+        target: String,
+    },
+}
+
+/// Which files of a tree are packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The folder itself alone.
+    Alone,
+    /// All, folder by folder.
+    All,
+    /// All, by the bytes of their paths.
+    ByPath,
+    /// These paths below it, in this order; the empty one is itself.
+    These(Vec<String>),
+}
+
+/// What a buildpack left, in words.
+pub(super) struct Left {
+    pub(super) element: GroupElement,
+    pub(super) layers: BTreeMap<String, LayerFile>,
+    pub(super) store: Option<StoreRecord>,
+    pub(super) folder: Folder,
+}
+
+/// The config of an image whose layers have no diff ids yet.
+pub struct Unfinished {
+    left: Vec<(GroupElement, BTreeMap<String, LayerFile>, Option<StoreRecord>)>,
+    layers: Vec<AppLayer>,
+    metadata: BuildMetadata,
+    launcher: LauncherMetadata,
+    base: ImageConfig,
+    reference: String,
+    names: RunImageNames,
+    platform: PlatformApi,
+    workspace: String,
+    execution_environment: String,
+    process: String,
+    created: String,
+}
+
+impl Unfinished {
+    /// Returns the config, given the diff ids of the base's layers and of those above.
+    pub fn finish(&self, base: &[Digest], own: &[Digest]) -> Result<ImageConfig, ExportError> {
+        let buildpacks: Vec<BuiltBuildpack<'_>> = self
+            .left
+            .iter()
+            .map(|(element, layers, store)| BuiltBuildpack { element, layers, store: store.clone() })
+            .collect();
+        let packed: Vec<(AppLayer, Digest)> = self.layers.iter().cloned().zip(own.iter().copied()).collect();
+        let run_image = RunImageRecord {
+            top_layer: base.last().map(ToString::to_string).unwrap_or_default(),
+            reference: self.reference.clone(),
+            names: self.names.clone(),
+        };
+        let lifecycle = export::lifecycle_metadata(&buildpacks, &packed, run_image)?;
+        let mut config = self.base.clone();
+        config.rootfs.diff_ids = base.to_vec();
+        let layers: Vec<(String, Digest)> =
+            packed.iter().map(|(layer, diff_id)| (layer.created_by(), *diff_id)).collect();
+        export::config(
+            &config,
+            &layers,
+            &AppConfig {
+                platform: self.platform,
+                layers_folder: LAYERS,
+                app_folder: &self.workspace,
+                execution_environment: &self.execution_environment,
+                process: &self.process,
+                created: &self.created,
+                build: &self.metadata,
+                lifecycle: &lifecycle,
+                launcher: &self.launcher,
+                project: &ProjectMetadata::default(),
+            },
+        )
+    }
+}
+
+/// What an image is made of, beside what buildpacks left.
+pub(super) struct Parts<'a> {
+    pub(super) site: &'a Site,
+    pub(super) builder_tree: &'a State,
+    pub(super) builder_image: &'a str,
+    pub(super) base: State,
+    pub(super) base_config: ImageConfig,
+    pub(super) reference: String,
+    pub(super) names: RunImageNames,
+    pub(super) metadata: BuildMetadata,
+    pub(super) launcher: LauncherMetadata,
+    pub(super) platform: PlatformApi,
+    pub(super) process: String,
+    pub(super) created: String,
+    pub(super) left: Vec<Left>,
+    pub(super) app: State,
+    /// Bills of materials: from where, to which path below the folder of all layers.
+    pub(super) sboms: Vec<(Folder, String)>,
+    /// The old ones, of launch and build.
+    pub(super) legacy: [String; 2],
+}
+
+impl Parts<'_> {
+    /// Puts the image together.
+    pub(super) async fn image(self, gate: Gate<'_>) -> Result<AppImage, FrontendError> {
+        export::entrypoint(&self.metadata, &self.process)?;
+        let launcher = Folder::new(self.builder_tree.clone(), LIFECYCLE_FOLDER);
+        if !gate.exists(&launcher, "launcher").await? {
+            let image = self.builder_image.to_owned();
+            return Err(FrontendError::Lacks { image, path: "/cnb/lifecycle/launcher" });
+        }
+        let sboms = self.sboms(gate, &launcher).await?;
+        let slices = self.slices(gate).await?;
+        let has_layers = gate.exists(&Folder::new(self.builder_tree.clone(), "/"), "layers").await?;
+        let Self { site, builder_tree, metadata, left, app, .. } = self;
+        let buildpacks: Vec<BuiltBuildpack<'_>> = left
+            .iter()
+            .map(|one| BuiltBuildpack {
+                element: &one.element,
+                layers: &one.layers,
+                store: one.store.clone(),
+            })
+            .collect();
+        let layers = export::layers(&AppLayers {
+            buildpacks: &buildpacks,
+            sbom: true,
+            slices: metadata.slices.len(),
+            processes: !metadata.processes.is_empty(),
+        });
+        let owned = Some(site.user);
+        let folder = |path: String| LayerPart::Folder { path, mode: 0o755, owner: site.user };
+        let of_root = |path: &str| LayerPart::Folder { path: path.to_owned(), mode: 0o755, owner: (0, 0) };
+        let top = || match has_layers {
+            true => LayerPart::Tree {
+                state: builder_tree.clone(),
+                from: LAYERS.to_owned(),
+                to: LAYERS.to_owned(),
+                owner: None,
+                choice: Choice::Alone,
+            },
+            false => folder(LAYERS.to_owned()),
+        };
+        let tree = |of: &Folder, to: String, choice| LayerPart::Tree {
+            state: of.state.clone(),
+            from: of.path.clone(),
+            to,
+            owner: owned,
+            choice,
+        };
+        let mut slices = slices.into_iter();
+        let mut parts = |layer: &AppLayer| match layer {
+            AppLayer::Buildpack { id, name, .. } => {
+                let own = format!("{LAYERS}/{}", escape_id(id));
+                let of = left.iter().find(|one| one.element.id == *id).map(|one| one.folder.below(name));
+                let content = of.map(|of| tree(&of, format!("{own}/{name}"), Choice::All));
+                [top(), folder(own)].into_iter().chain(content).collect()
+            }
+            AppLayer::Sbom => {
+                let launch = Folder::new(sboms.clone(), "/sbom/launch");
+                let content = tree(&launch, format!("{LAYERS}/sbom/launch"), Choice::All);
+                vec![top(), folder(format!("{LAYERS}/sbom")), content]
+            }
+            AppLayer::Slice { .. } => match slices.next() {
+                Some(paths) if paths.is_empty() => Vec::new(),
+                paths => {
+                    let choice = paths.map_or(Choice::ByPath, Choice::These);
+                    let mut all: Vec<LayerPart> =
+                        parents(&site.workspace).map(|path| of_root(&path)).collect();
+                    all.push(tree(&Folder::new(app.clone(), APP), site.workspace.clone(), choice));
+                    all
+                }
+            },
+            AppLayer::Launcher => vec![
+                of_root("/cnb"),
+                of_root(LIFECYCLE_FOLDER),
+                LayerPart::File {
+                    state: builder_tree.clone(),
+                    from: format!("{LIFECYCLE_FOLDER}/launcher"),
+                    to: format!("{LIFECYCLE_FOLDER}/launcher"),
+                    mode: 0o755,
+                },
+            ],
+            AppLayer::Config => {
+                let path = format!("{LAYERS}/config/metadata.toml");
+                let text = LayerPart::Text { path, owner: site.user, text: metadata.text() };
+                vec![top(), folder(format!("{LAYERS}/config")), text]
+            }
+            AppLayer::ProcessTypes => {
+                let link = |kind: &str| LayerPart::Link {
+                    path: format!("{PROCESS_FOLDER}/{kind}"),
+                    target: format!("{LIFECYCLE_FOLDER}/launcher"),
+                };
+                let links = metadata.processes.iter().map(|process| link(&process.kind));
+                [of_root("/cnb"), of_root(PROCESS_FOLDER)].into_iter().chain(links).collect()
+            }
+        };
+        let planned: Vec<PlannedLayer> =
+            layers.iter().map(|layer| PlannedLayer { layer: layer.clone(), parts: parts(layer) }).collect();
+        let unfinished = Unfinished {
+            left: left
+                .into_iter()
+                .map(|Left { element, layers, store, .. }| (element, layers, store))
+                .collect(),
+            layers,
+            metadata,
+            launcher: self.launcher,
+            base: self.base_config.clone(),
+            reference: self.reference,
+            names: self.names,
+            platform: self.platform,
+            workspace: site.workspace.clone(),
+            execution_environment: site.execution_environment.clone(),
+            process: self.process,
+            created: self.created,
+        };
+        Ok(AppImage { base: self.base, base_config: self.base_config, layers: planned, unfinished, sboms })
+    }
+
+    /// Lays all bills of materials into one tree.
+    async fn sboms(&self, gate: Gate<'_>, launcher: &Folder) -> Result<State, FrontendError> {
+        let site = self.site;
+        let mut files = State::scratch().files();
+        for (kind, text) in ["launch", "build"].into_iter().zip(&self.legacy) {
+            let folder = format!("/sbom/{kind}");
+            files = files
+                .mkdir(site.folder(&folder))
+                .mkfile(site.file(&format!("{folder}/sbom.legacy.json"), text.as_str()));
+        }
+        let copy = |from: String, to: String| CopyAction {
+            src: from,
+            dest: to,
+            owner: Some(site.owner()),
+            mode: CopyMode::Bits(0o644),
+            follow_symlink: true,
+            ..CopyAction::default()
+        };
+        let mut all: Vec<(Folder, String)> =
+            self.sboms.iter().map(|(from, to)| (from.clone(), format!("/{to}"))).collect();
+        // Of the launcher, and of the rest of the lifecycle.
+        for (name, to) in [
+            ("launcher", "launch/buildpacksio_lifecycle/launcher"),
+            ("lifecycle", "build/buildpacksio_lifecycle"),
+        ] {
+            for (suffix, _) in FORMATS {
+                if gate.exists(launcher, &format!("{name}.{suffix}")).await? {
+                    all.push((launcher.below(&format!("{name}.{suffix}")), format!("/sbom/{to}/{suffix}")));
+                }
+            }
+        }
+        // Folders that a copy makes by itself would have the mode of the file.
+        let folders: BTreeSet<&str> = all.iter().filter_map(|(_, to)| Some(to.rsplit_once('/')?.0)).collect();
+        for folder in folders {
+            files = files.mkdir(site.folder(folder));
+        }
+        for (from, to) in &all {
+            files = files.copy(&from.state, copy(from.path.clone(), to.clone()));
+        }
+        Ok(files.finish(NodeMeta::named("[internal] lay down bills of materials")))
+    }
+
+    /// Returns which paths of the app are in which layer; nothing where no buildpack asks for slices.
+    async fn slices(&self, gate: Gate<'_>) -> Result<Vec<Vec<String>>, FrontendError> {
+        if self.metadata.slices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::new());
+        let mut open = vec![String::new()];
+        while let Some(path) = open.pop() {
+            let of = Folder::new(self.app.clone(), format!("{APP}/{path}").trim_end_matches('/').to_owned());
+            for (name, kind) in gate.list(&of).await? {
+                let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+                if kind == FileKind::Directory {
+                    folders.insert(path.clone());
+                    open.push(path);
+                } else {
+                    files.insert(path);
+                }
+            }
+            if folders.len() + files.len() > FILES {
+                return Err(FrontendError::TooMany { what: "the app".to_owned(), most: FILES, of: "files" });
+            }
+        }
+        Ok(slice(&folders, &files, &self.metadata.slices)?)
+    }
+}
+
+/// Returns the folders that lead to a path, the topmost first.
+fn parents(path: &str) -> impl Iterator<Item = String> {
+    let mut all: Vec<String> =
+        path.match_indices('/').skip(1).map(|(end, _)| path[..end].to_owned()).collect();
+    all.retain(|parent| !parent.is_empty());
+    all.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_to_a_path() {
+        assert_eq!(parents("/workspace").count(), 0);
+        assert_eq!(parents("/home/app/src").collect::<Vec<_>>(), ["/home", "/home/app"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! The frontend: source to image with no build file.
+//!
+//! In: a [`PackRequest`]: names of a builder and a base, the app as a tree, the user's choices; and the engine's door,
+//! `Gateway`. Out: an [`AppImage`], or with [`detect_only`] the group and why; [`Told`] says on the way how far it is.
+//! How, in order: `modules` (who may take part) → a detection of each that [`crate::detect`] asks for, as steps that know
+//! nothing of one another (`steps`) → buildpacks one after the other, each a step whose files decide the next → `image`, what the
+//! layers consist of.
+//! **Invariant:** the same answers lead to the same image; no clock, no environment, no disk.
+//! Deliberately unlike the lifecycle: a buildpack does not see what earlier ones wrote outside of the app and of layers that are for
+//! builds, and launch layers alone are not shown to later ones.
+
+mod app;
+mod choices;
+mod error;
+mod gate;
+mod image;
+mod modules;
+mod steps;
+mod walk;
+
+pub use app::AppFilter;
+pub use error::FrontendError;
+pub use image::{AppImage, Choice, LayerPart, PlannedLayer, Unfinished};
+pub use modules::BuildpackChoice;
+pub use steps::Volume;
+pub use walk::{Chosen, Planned, detect_only, plan};
+
+use rb_llb::{NetworkMode, State};
+use rb_oci::{Platform, Reference};
+
+use crate::environment::EnvironmentFiles;
+use crate::{Group, ModuleKey};
+
+/// What is to be built.
+pub struct PackRequest {
+    /// Name of the builder image.
+    pub builder: String,
+    /// Name of the base; the builder's own if none.
+    pub run_image: Option<String>,
+    /// The app as it is lent.
+    pub app: State,
+    /// What the image will be called: its registry's mirror of the base comes first.
+    pub target: Option<Reference>,
+    /// Buildpacks in the place of the builder's order; that order if none.
+    pub buildpacks: Vec<BuildpackChoice>,
+    /// Before each group.
+    pub pre: Vec<BuildpackChoice>,
+    /// After each group.
+    pub post: Vec<BuildpackChoice>,
+    /// The user's variables.
+    pub environment: EnvironmentFiles,
+    /// What it is for.
+    pub platform: Platform,
+    /// The execution environment, such as `production`; empty for none.
+    pub execution_environment: String,
+    /// The process that is the default; the buildpacks' if empty.
+    pub process: String,
+    /// Where the app lies.
+    pub workspace: String,
+    /// Which network programs see.
+    pub network: NetworkMode,
+    /// What programs see beside their own.
+    pub volumes: Vec<Volume>,
+    /// By what layers that are kept are found again.
+    pub namespace: String,
+    /// Nothing that is known or kept is taken.
+    pub afresh: bool,
+    /// The builder adds no buildpacks to groups.
+    pub without_system: bool,
+    /// When the image was made, RFC 3339.
+    pub created: String,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// The images are looked at.
+    Analyzing,
+    /// Modules are asked whether they take part.
+    Detecting,
+    /// Some do: of so many that were in the group, these.
+    Detected {
+        /// How many were in the group.
+        of: usize,
+        /// Who takes part.
+        group: Group,
+    },
+    /// What was kept comes back as buildpacks build.
+    Restoring,
+    /// Buildpacks build.
+    Building,
+    /// One does.
+    Builds(ModuleKey),
+    /// Something that the user should know.
+    Warning(String),
+    /// The image is put together.
+    Exporting,
+}
+
+/// Hears how far it is.
+pub type Teller<'a> = &'a (dyn Fn(Told) + Send + Sync);

@@ -1,0 +1,256 @@
+//! Candidates: the modules that an order names, with where each lies and what its own file says.
+//!
+//! In: what labels say of a builder or a package, folders that are lent, scripts of a project. Out: [`Candidates`]. A module of
+//! the builder counts unless the user brings one of the same id and version.
+//! **Invariant:** a module is what its file says that it is; its id and version are safe as names of folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rb_llb::{MkfileAction, NodeMeta, State};
+use rb_oci::Platform;
+
+use super::error::FrontendError;
+use super::gate::{Folder, Gate, tree_of};
+use crate::builder::{Builder, Buildpackage};
+use crate::detect::Modules;
+use crate::export::EPOCH_SECONDS;
+use crate::{Module, ModuleKey, ModuleKind, Order, escape_id};
+
+/// How many modules are looked at.
+const MOST: usize = 4096;
+
+/// A module, and where it lies.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) module: Module,
+    pub(super) place: Folder,
+}
+
+impl Candidate {
+    pub(super) fn key(&self) -> ModuleKey {
+        self.module.key()
+    }
+
+    /// Returns where programs see it.
+    pub(super) fn folder(&self) -> String {
+        folder(&self.key())
+    }
+}
+
+/// Returns where a module lies in a builder, and where programs see it.
+fn folder(key: &ModuleKey) -> String {
+    let top = match key.kind {
+        ModuleKind::Buildpack => "buildpacks",
+        ModuleKind::Extension => "extensions",
+    };
+    format!("/cnb/{top}/{}/{}", escape_id(&key.id), key.version)
+}
+
+/// A buildpack that the user chooses.
+#[derive(Clone, Debug)]
+pub enum BuildpackChoice {
+    /// One that is there by this id.
+    Id {
+        /// Its id.
+        id: String,
+        /// Its version; the only one if none is said.
+        version: Option<String>,
+    },
+    /// The order of the builder, each group of it.
+    FromBuilder,
+    /// A folder.
+    Folder {
+        /// The tree that it is in.
+        state: State,
+        /// Where in that; absolute.
+        path: String,
+        /// What people call it.
+        shown: String,
+    },
+    /// An image of packages.
+    Package(String),
+    /// A script, which always takes part.
+    Inline {
+        /// Its id.
+        id: String,
+        /// The API that it speaks.
+        api: String,
+        /// Its text.
+        script: String,
+        /// What runs it.
+        shell: String,
+    },
+}
+
+/// What a choice stands for.
+pub(super) enum Chosen {
+    One(ModuleKey),
+    Builder,
+}
+
+/// All modules that may be asked.
+#[derive(Default)]
+pub(super) struct Candidates {
+    /// Where modules lie that nobody has read yet.
+    places: BTreeMap<ModuleKey, Folder>,
+    read: BTreeMap<ModuleKey, Candidate>,
+}
+
+impl Candidates {
+    /// Takes those of a builder, which lie in its tree.
+    pub(super) fn of_builder(builder: &Builder, tree: &State) -> Self {
+        let mut all = Self::default();
+        all.add(builder.modules.keys(), tree);
+        all
+    }
+
+    fn add<'k>(&mut self, keys: impl Iterator<Item = &'k ModuleKey>, tree: &State) {
+        for key in keys {
+            self.places.insert(key.clone(), Folder::new(tree.clone(), folder(key)));
+        }
+    }
+
+    /// Finds what a choice stands for, and brings it in.
+    pub(super) async fn choose(
+        &mut self,
+        gate: Gate<'_>,
+        choice: &BuildpackChoice,
+        platform: &Platform,
+    ) -> Result<Chosen, FrontendError> {
+        Ok(Chosen::One(match choice {
+            BuildpackChoice::FromBuilder => return Ok(Chosen::Builder),
+            BuildpackChoice::Id { id, version } => self.named(id, version.as_deref())?,
+            BuildpackChoice::Folder { state, path, shown } => {
+                let place = Folder::new(state.clone(), path.clone());
+                let candidate = read(gate, place, ModuleKind::Buildpack, shown).await?;
+                self.bring(candidate)
+            }
+            BuildpackChoice::Package(image) => {
+                let found = gate.image(image, platform).await?;
+                let package = Buildpackage::of_image(&found.config)
+                    .map_err(|source| FrontendError::Package { image: image.clone(), source })?;
+                let tree = tree_of(&found, None, platform, &format!("package {image}"));
+                self.add(package.modules.keys(), &tree);
+                ModuleKey::buildpack(package.info.id, package.info.version)
+            }
+            BuildpackChoice::Inline { id, api, script, shell } => {
+                let candidate = read(gate, inline(id, api, script, shell), ModuleKind::Buildpack, id).await?;
+                self.bring(candidate)
+            }
+        }))
+    }
+
+    fn bring(&mut self, candidate: Candidate) -> ModuleKey {
+        let key = candidate.key();
+        self.places.insert(key.clone(), candidate.place.clone());
+        self.read.insert(key.clone(), candidate);
+        key
+    }
+
+    fn named(&self, id: &str, version: Option<&str>) -> Result<ModuleKey, FrontendError> {
+        let of_id = |key: &&ModuleKey| key.kind == ModuleKind::Buildpack && key.id == id;
+        let versions: Vec<&ModuleKey> = self.places.keys().filter(of_id).collect();
+        let listed = || versions.iter().map(|key| key.version.clone()).collect::<Vec<_>>().join(", ");
+        match (version, versions.as_slice()) {
+            (None, [only]) => Ok((*only).clone()),
+            (Some(version), all) if all.iter().any(|key| key.version == version) => {
+                Ok(ModuleKey::buildpack(id, version))
+            }
+            (_, []) => Err(FrontendError::Choice(format!("the builder has no buildpack `{id}`"))),
+            (None, _) => Err(FrontendError::Choice(format!(
+                "the builder has several versions of buildpack `{id}`: {}; name one, `{id}@VERSION`",
+                listed()
+            ))),
+            (Some(version), _) => Err(FrontendError::Choice(format!(
+                "the builder has no version {version} of buildpack `{id}`, but {}",
+                listed()
+            ))),
+        }
+    }
+
+    /// Reads the modules that orders name, and those that composites name. One that is nowhere is left out: who detects says so.
+    pub(super) async fn reach(
+        &mut self,
+        gate: Gate<'_>,
+        orders: &[(&Order, ModuleKind)],
+    ) -> Result<Modules, FrontendError> {
+        let keys = |order: &Order, kind: ModuleKind| {
+            let key =
+                |id: &String, version: &String| ModuleKey { kind, id: id.clone(), version: version.clone() };
+            order
+                .iter()
+                .flat_map(|group| &group.group)
+                .map(|one| key(&one.id, &one.version))
+                .collect::<Vec<_>>()
+        };
+        let mut open: Vec<ModuleKey> = orders.iter().flat_map(|(order, kind)| keys(order, *kind)).collect();
+        let mut reached = BTreeSet::new();
+        while let Some(key) = open.pop() {
+            if !self.places.contains_key(&key) || !reached.insert(key.clone()) {
+                continue;
+            }
+            if reached.len() > MOST {
+                return Err(FrontendError::TooMany {
+                    what: "the order".to_owned(),
+                    most: MOST,
+                    of: "modules",
+                });
+            }
+            if !self.read.contains_key(&key) {
+                let candidate = read(gate, self.places[&key].clone(), key.kind, &key.to_string()).await?;
+                // What its files say has been checked; the builder's label has not.
+                if candidate.key() != key {
+                    let says = candidate.key();
+                    return Err(FrontendError::Choice(format!("{key} says of itself that it is {says}")));
+                }
+                self.read.insert(key.clone(), candidate);
+            }
+            open.extend(keys(&self.read[&key].module.order, ModuleKind::Buildpack));
+        }
+        Ok(reached.into_iter().map(|key| (key.clone(), self.read[&key].module.clone())).collect())
+    }
+
+    pub(super) fn get(&self, key: &ModuleKey) -> Result<&Candidate, FrontendError> {
+        self.read.get(key).ok_or_else(|| FrontendError::Choice(format!("{} {key} was never read", key.kind)))
+    }
+}
+
+async fn read(
+    gate: Gate<'_>,
+    place: Folder,
+    kind: ModuleKind,
+    shown: &str,
+) -> Result<Candidate, FrontendError> {
+    let programs: BTreeSet<String> = gate.list(&place.below("bin")).await?.into_keys().collect();
+    let read = match kind {
+        ModuleKind::Buildpack => Module::buildpack(&gate.read(&place, "buildpack.toml").await?, &programs),
+        ModuleKind::Extension => Module::extension(&gate.read(&place, "extension.toml").await?, &programs),
+    };
+    let module = read.map_err(|source| FrontendError::Module { place: shown.to_owned(), source })?;
+    Ok(Candidate { module, place })
+}
+
+/// A buildpack that consists of one script.
+fn inline(id: &str, api: &str, script: &str, shell: &str) -> Folder {
+    let file = |path: &str, mode: u32, text: String| MkfileAction {
+        path: path.to_owned(),
+        mode,
+        data: text.into_bytes().into(),
+        owner: None,
+        timestamp: Some(EPOCH_SECONDS * 1_000_000_000),
+    };
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let about = format!("api = {}\n[buildpack]\nid = {}\nversion = \"0.0.0\"\n", quoted(api), quoted(id));
+    let folder = rb_llb::MkdirAction {
+        path: "/bin".to_owned(),
+        mode: 0o755,
+        timestamp: Some(EPOCH_SECONDS * 1_000_000_000),
+        ..rb_llb::MkdirAction::default()
+    };
+    let files = State::scratch().files().mkdir(folder);
+    let files = files
+        .mkfile(file("/buildpack.toml", 0o644, about))
+        .mkfile(file("/bin/detect", 0o755, "#!/bin/sh\nexit 0\n".to_owned()))
+        .mkfile(file("/bin/build", 0o755, format!("#!{shell}\n\n{script}\n")));
+    Folder::new(files.finish(NodeMeta::named(format!("[internal] make buildpack {id}"))), "/")
+}

@@ -1,0 +1,364 @@
+//! The steps: what runs the programs of modules, and what each of them sees.
+//!
+//! In: a module, the app as it is by then, what earlier buildpacks made. Out: trees that are not made yet. Every program runs
+//! as the builder's user in the build image; its module is mounted read-only, `/platform` too, `/tmp` is empty. What it writes
+//! elsewhere than into the app and its own layers is forgotten. Of earlier buildpacks it sees the layers that are for builds.
+//!
+//! A detection ends well for the engine, however its program did: a shell writes the exit code down. What a build kept from
+//! its last time lies in a cache mount, which is in no key: it is copied into the fresh folder of layers before the program
+//! runs, and launch layers that the program speaks of without having made them are taken from there when it has ended. A
+//! step of its own fills the cache once the build is known to be good.
+//! **Invariant:** a step depends on what is mounted into it, its variables and its words alone; the cache is a hint.
+
+use rb_llb::{
+    CacheSharing, ContentCache, CopyAction, ExecBuilder, ExecMeta, ExecState, MkdirAction, MkfileAction,
+    MountOptions, NetworkMode, NodeMeta, Owner, State, UserSpec,
+};
+use rb_oci::Platform;
+
+use super::gate::Folder;
+use super::modules::Candidate;
+use crate::environment::{BuildEnvironment, EnvironmentFiles, ModulePhase, ModuleRun, Variables};
+use crate::export::EPOCH_SECONDS;
+use crate::{BaseTarget, escape_id};
+
+/// Where layers lie.
+pub(super) const LAYERS: &str = "/layers";
+/// Where the platform's files lie.
+const PLATFORM: &str = "/platform";
+/// Where a detection writes its plan, and its exit code is written.
+const ANSWER: &str = "/cnb/answer";
+/// Where the plan of a build lies.
+const PLAN: &str = "/cnb/plan";
+/// Where a cache is mounted.
+const HINT: &str = "/cnb/hint";
+/// Where what a build left is mounted for the cache to be filled.
+const LEFT: &str = "/cnb/left";
+/// Where texts for the cache are mounted.
+const NOTES: &str = "/cnb/notes";
+
+/// Folders of trees that steps work on.
+pub(super) const APP: &str = "/app";
+pub(super) const OWN_LAYERS: &str = "/layers";
+pub(super) const OWN_NOTES: &str = "/notes";
+const SEED: &str = "/hint";
+
+const NANOSECONDS: i64 = 1_000_000_000;
+
+/// Runs a program and writes its exit code down.
+const DETECT: &str = r#""$@" > /cnb/answer/log 2>&1
+echo $? > /cnb/answer/code"#;
+
+/// What the shell's texts have in common: programs of the build image, whatever variables buildpacks set; and how a folder goes
+/// of which parts may not be written to.
+const TOOLS: &str = r#"tool() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LD_LIBRARY_PATH= command "$@"; }
+wipe() {
+  for path; do
+    if [ -e "$path" ]; then
+      tool chmod -R u+rwX "$path" 2>/dev/null
+      tool rm -rf "$path" || return 1
+    fi
+  done
+}
+"#;
+
+/// Brings back what was kept, runs a program, and takes launch layers that it speaks of from what was kept. What cannot be brought
+/// back whole is not brought back.
+const BUILD: &str = r#"own=$1
+shift
+kept=/cnb/hint/kept
+if [ -d "$kept/layers" ]; then
+  tool cp -a "$kept/layers/." "$own/" || wipe "$own"/* || exit 1
+fi
+"$@" || exit $?
+for layer in "$kept"/reuse/*; do
+  name=${layer##*/}
+  if [ -d "$layer" ] && [ -f "$own/$name.toml" ] && [ ! -e "$own/$name" ]; then
+    tool cp -a "$layer" "$own/$name" || exit 1
+  fi
+done
+exit 0"#;
+
+/// Fills a cache, beside what it held: a cache that cannot be filled is emptied, and ends no build.
+const KEEP: &str = r#"hint=/cnb/hint
+fill() {
+  wipe "$hint/old" "$hint/new" && tool mkdir -p "$hint/new/layers" "$hint/new/reuse" || return 1
+  tool cp -a /cnb/notes/. "$hint/new/layers/" || return 1
+  for word in "$@"; do
+    tool cp -a "/cnb/left/${word#*:}" "$hint/new/${word%%:*}/" || return 1
+  done
+  if [ -e "$hint/kept" ]; then
+    tool mv "$hint/kept" "$hint/old" || return 1
+  fi
+  tool mv "$hint/new" "$hint/kept"
+}
+fill "$@" || { wipe "$hint/kept"; echo "nothing is kept for the next build" >&2; }
+wipe "$hint/old" "$hint/new"
+exit 0"#;
+
+/// Empties a cache.
+const FORGET: &str = r#"wipe /cnb/hint/new /cnb/hint/old /cnb/hint/kept"#;
+
+/// A folder or file that programs see beside their own.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// The tree that it comes from.
+    pub state: State,
+    /// Where in the tree; absolute.
+    pub path: String,
+    /// Where programs see it; absolute.
+    pub target: String,
+    /// Whether it can be written to. What is written is forgotten.
+    pub readonly: bool,
+}
+
+/// Where programs run: the same for all modules of a build.
+#[derive(Clone)]
+pub(super) struct Site {
+    /// The build image, without its modules where they can be told apart.
+    pub(super) root: State,
+    pub(super) user: (u32, u32),
+    /// Variables of the build image.
+    pub(super) container: Vec<String>,
+    pub(super) platform: Platform,
+    pub(super) platform_files: EnvironmentFiles,
+    pub(super) builder_files: EnvironmentFiles,
+    pub(super) base: BaseTarget,
+    pub(super) execution_environment: String,
+    /// Where the app lies.
+    pub(super) workspace: String,
+    pub(super) network: NetworkMode,
+    pub(super) volumes: Vec<Volume>,
+    /// What caches are named by.
+    pub(super) namespace: String,
+    /// Nothing that is known or kept is taken.
+    pub(super) afresh: bool,
+}
+
+/// What a detection left.
+pub(super) struct Detected {
+    pub(super) answer: Folder,
+}
+
+/// What a build left.
+pub(super) struct Built {
+    pub(super) app: State,
+    pub(super) layers: Folder,
+}
+
+impl Site {
+    /// Returns who owns what programs may write.
+    pub(super) fn owner(&self) -> Owner {
+        Owner { user: Some(UserSpec::Id(self.user.0)), group: Some(UserSpec::Id(self.user.1)) }
+    }
+
+    /// Makes an empty folder that programs may write to.
+    pub(super) fn empty(&self, path: &str) -> State {
+        State::scratch().mkdir(self.folder(path), NodeMeta::named("[internal] make a folder"))
+    }
+
+    pub(super) fn folder(&self, path: &str) -> MkdirAction {
+        MkdirAction {
+            path: path.to_owned(),
+            mode: 0o755,
+            make_parents: true,
+            owner: Some(self.owner()),
+            timestamp: Some(EPOCH_SECONDS * NANOSECONDS),
+        }
+    }
+
+    pub(super) fn file(&self, path: &str, text: impl Into<Vec<u8>>) -> MkfileAction {
+        MkfileAction {
+            path: path.to_owned(),
+            mode: 0o644,
+            data: text.into().into(),
+            owner: Some(self.owner()),
+            timestamp: Some(EPOCH_SECONDS * NANOSECONDS),
+        }
+    }
+
+    /// Returns the app as the first module sees it: what is lent, owned by the builder's user.
+    pub(super) fn app(&self, lent: &State) -> State {
+        let copy = CopyAction {
+            src: "/".to_owned(),
+            dest: format!("{APP}/"),
+            owner: Some(self.owner()),
+            dir_copy_contents: true,
+            create_dest_path: true,
+            ..CopyAction::default()
+        };
+        let meta = NodeMeta::named("copy the app");
+        State::scratch().files().mkdir(self.folder(APP)).copy(lent, copy).finish(meta)
+    }
+
+    /// Runs the program of a module that tells whether it takes part.
+    pub(super) fn detect(&self, module: &Candidate, app: &State) -> Detected {
+        let files = ["/plan.toml", "/code", "/log"];
+        let answer = files.iter().fold(State::scratch().files(), |all, path| all.mkfile(self.file(path, "")));
+        let answer = answer.finish(NodeMeta::named("[internal] make a plan"));
+        let plan = format!("{ANSWER}/plan.toml");
+        let environment = self.variables(
+            &BuildEnvironment::of_container(&self.container),
+            module,
+            &plan,
+            ModulePhase::Detect,
+        );
+        let program = format!("{}/bin/detect", module.folder());
+        let words = [DETECT, "sh", &program, PLATFORM, &plan];
+        let exec = ExecBuilder::new(&self.root, self.meta(&words, &environment));
+        let exec = self.common(exec, module).mount(&self.workspace, app, at(APP, false)).mount(
+            ANSWER,
+            &answer,
+            whole(false),
+        );
+        let made = self.finish(exec, format!("detect {}", module.key()));
+        let answer = made.mount(ANSWER).unwrap_or_default();
+        Detected { answer: Folder::new(answer, "/") }
+    }
+
+    /// Runs the program of a buildpack that builds. `views` are layers of earlier ones.
+    pub(super) fn build(
+        &self,
+        module: &Candidate,
+        app: &State,
+        environment: &BuildEnvironment,
+        plan: &str,
+        views: &[(String, Folder)],
+    ) -> Built {
+        let own = format!("{LAYERS}/{}", escape_id(&module.key().id));
+        let path = format!("{PLAN}/plan.toml");
+        let environment = self.variables(environment, module, &path, ModulePhase::Build(&own));
+        let plan =
+            State::scratch().mkfile(self.file("/plan.toml", plan), NodeMeta::named("[internal] make a plan"));
+        let program = format!("{}/bin/build", module.folder());
+        let text = format!("{TOOLS}{BUILD}");
+        let words = [&text, "sh", &own, &program, &own, PLATFORM, &path];
+        let exec = ExecBuilder::new(&self.root, self.meta(&words, &environment));
+        let exec = self
+            .common(exec, module)
+            .mount(&self.workspace, app, at(APP, false))
+            .mount(PLAN, &plan, whole(true))
+            .mount(&own, &self.empty(OWN_LAYERS), at(OWN_LAYERS, false));
+        let exec = views.iter().fold(self.hint(exec, module), |exec, (path, folder)| {
+            exec.mount(path, &folder.state, at(&folder.path, true))
+        });
+        let made = self.finish(exec, format!("build {}", module.key()));
+        let tree = |path: &str| made.mount(path).unwrap_or_default();
+        Built { app: tree(&self.workspace), layers: Folder::new(tree(&own), OWN_LAYERS) }
+    }
+
+    /// Keeps of what a build left what its next time is to see: texts, and words `layers:NAME` and `reuse:NAME`.
+    pub(super) fn keep(&self, module: &Candidate, left: &Folder, notes: &State, words: &[String]) -> State {
+        let text = format!("{TOOLS}{KEEP}");
+        let words: Vec<&str> = [&text, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let exec = ExecBuilder::new(&self.root, self.meta(&words, &Variables::new()));
+        let exec =
+            exec.mount(LEFT, &left.state, at(&left.path, true)).mount(NOTES, notes, at(OWN_NOTES, true));
+        let exec = self.hint(exec, module).network(NetworkMode::None);
+        let name = format!("keep layers of {}", module.key());
+        let made = exec.finish(Some(&self.platform), self.named(name));
+        made.root()
+    }
+
+    /// Forgets what was kept for a buildpack.
+    pub(super) fn forget(&self, module: &Candidate) -> State {
+        let exec =
+            ExecBuilder::new(&self.root, self.meta(&[&format!("{TOOLS}{FORGET}"), "sh"], &Variables::new()));
+        let exec = self.hint(exec, module).network(NetworkMode::None);
+        let made =
+            exec.finish(Some(&self.platform), self.named(format!("forget layers of {}", module.key())));
+        made.root()
+    }
+
+    fn hint(&self, exec: ExecBuilder, module: &Candidate) -> ExecBuilder {
+        let Self { namespace, platform, execution_environment, .. } = self;
+        // The two slashes keep it apart from caches that others name: `cli::commands::pack` gives these a scope of their own.
+        let id = format!("//rb-pack/{namespace}/{platform}/{execution_environment}/{}", module.key().id);
+        exec.cache_at(HINT, &self.empty(SEED), SEED, id, CacheSharing::Locked)
+    }
+
+    fn variables(
+        &self,
+        environment: &BuildEnvironment,
+        module: &Candidate,
+        plan_path: &str,
+        phase: ModulePhase<'_>,
+    ) -> Variables {
+        environment.of_module(&ModuleRun {
+            module: &module.module,
+            module_folder: &module.folder(),
+            platform_folder: PLATFORM,
+            platform: &self.platform_files,
+            builder: &self.builder_files,
+            base: &self.base,
+            execution_environment: &self.execution_environment,
+            plan_path,
+            phase,
+        })
+    }
+
+    /// `words` are a shell's text, its name, and what it is given.
+    fn meta(&self, words: &[&str], environment: &Variables) -> ExecMeta {
+        let words = ["/bin/sh", "-c"].iter().chain(words).map(|word| (*word).to_owned());
+        ExecMeta {
+            args: words.collect(),
+            env: environment.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            cwd: self.workspace.clone(),
+            user: format!("{}:{}", self.user.0, self.user.1),
+            ..ExecMeta::default()
+        }
+    }
+
+    /// Mounts what every program sees.
+    fn common(&self, exec: ExecBuilder, module: &Candidate) -> ExecBuilder {
+        let folder = &module.place;
+        let exec = exec.tmpfs("/tmp", 0).mount(PLATFORM, &self.platform_tree(), whole(true)).mount(
+            module.folder(),
+            &folder.state,
+            at(&folder.path, true),
+        );
+        self.volumes.iter().fold(exec.network(self.network), |exec, volume| {
+            exec.mount(&volume.target, &volume.state, at(&volume.path, volume.readonly))
+        })
+    }
+
+    /// The platform's files. What is mounted below them needs a place to stand on.
+    fn platform_tree(&self) -> State {
+        let root = |path: String| MkdirAction { owner: None, ..self.folder(&path) };
+        let mut files = State::scratch().files().mkdir(root("/env".to_owned()));
+        for (name, content) in self.platform_files.files() {
+            let file = self.file(&format!("/env/{name}"), content.as_bytes());
+            files = files.mkfile(MkfileAction { owner: None, ..file });
+        }
+        for volume in &self.volumes {
+            let Some(target) = volume.target.strip_prefix("/platform/") else { continue };
+            if volume.path == "/" {
+                files = files.mkdir(root(format!("/{target}")));
+                continue;
+            }
+            if let Some((folder, _)) = target.rsplit_once('/') {
+                files = files.mkdir(root(format!("/{folder}")));
+            }
+            files = files.mkfile(MkfileAction { owner: None, ..self.file(&format!("/{target}"), "") });
+        }
+        files.finish(NodeMeta::named("[internal] make the platform's files"))
+    }
+
+    fn named(&self, name: String) -> NodeMeta {
+        NodeMeta { ignore_cache: self.afresh, ..NodeMeta::named(name) }
+    }
+
+    fn finish(&self, exec: ExecBuilder, name: String) -> ExecState {
+        exec.finish(Some(&self.platform), self.named(name))
+    }
+}
+
+/// Mounts a folder of a tree.
+fn at(path: &str, readonly: bool) -> MountOptions {
+    let selector = if path == "/" { String::new() } else { path.to_owned() };
+    MountOptions { selector, readonly, no_output: false, content_cache: ContentCache::Default }
+}
+
+fn whole(readonly: bool) -> MountOptions {
+    at("/", readonly)
+}
