@@ -2,7 +2,7 @@
 //!
 //! `unix:///run/buildkit/buildkitd.sock`, `tcp://HOST:PORT`, `ssh://USER@HOST:PORT/SOCKET`, `docker-container://NAME`,
 //! `podman-container://NAME`, `nerdctl-container://NAME`, `kube-pod://NAME?namespace=N&container=C&context=X`: those that BuildKit's own
-//! client takes.
+//! client takes; and `docker://`, `docker:///run/docker.sock`: the BuildKit in Docker's own daemon.
 //! **Invariant:** no part of an address is read as an option by the program that it is handed to, and none by a shell.
 
 use std::fmt;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
+
+use crate::docker;
 
 /// An address of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Address {
 pub(crate) enum Way {
     /// A socket of this machine.
     Socket(PathBuf),
+    /// The socket of Docker's own daemon.
+    Docker(PathBuf),
     /// A host and port.
     Tcp { host: String, port: u16 },
     /// A program whose input and output lead to the daemon.
@@ -41,12 +45,22 @@ impl AddressError {
     /// Returns what to write.
     pub fn help(&self) -> String {
         "write unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME, podman-container://NAME, \
-         nerdctl-container://NAME or kube-pod://NAME"
+         nerdctl-container://NAME, kube-pod://NAME or docker://"
             .to_owned()
     }
 }
 
 impl Address {
+    /// Whether it is reached by TCP, where certificates prove who is who.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.way, Way::Tcp { .. })
+    }
+
+    /// Whether it is the Docker that is in use, wherever that is.
+    pub fn is_docker_in_use(&self) -> bool {
+        self.text == IN_USE
+    }
+
     pub(crate) fn way(&self) -> &Way {
         &self.way
     }
@@ -57,6 +71,9 @@ impl fmt::Display for Address {
         out.write_str(&self.text)
     }
 }
+
+/// Docker, without a place.
+const IN_USE: &str = "docker://";
 
 /// Port of a daemon where none is given.
 const PORT: u16 = 1234;
@@ -92,7 +109,13 @@ fn way(text: &str) -> Result<Way, String> {
     let option = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     match scheme {
-        "unix" if rest.starts_with('/') => Ok(Way::Socket(decoded(rest)?.into())),
+        "unix" if rest.starts_with('/') => {
+            let path = PathBuf::from(decoded(rest)?);
+            Ok(if docker::is_its_socket(&path) { Way::Docker(path) } else { Way::Socket(path) })
+        }
+        "docker" if rest.is_empty() => Ok(Way::Docker(docker::USUAL_SOCKET.into())),
+        "docker" if rest.starts_with('/') => Ok(Way::Docker(decoded(rest)?.into())),
+        "docker" => Err("the path of Docker's socket begins with `/`: docker:///run/docker.sock".to_owned()),
         "unix" => Err("the path of a socket begins with `/`".to_owned()),
         "tcp" => {
             let (host, port) = host_and_port(rest.trim_end_matches('/'))?;
@@ -201,6 +224,9 @@ mod tests {
     fn ways_are_those_of_buildctl() {
         let parse = |text: &str| text.parse::<Address>().expect(text).way;
         assert_eq!(parse("unix:///run/b%20k.sock"), Way::Socket("/run/b k.sock".into()));
+        assert_eq!(parse("docker://"), Way::Docker("/var/run/docker.sock".into()));
+        assert_eq!(parse("docker:///run/d.sock"), Way::Docker("/run/d.sock".into()));
+        assert_eq!(parse("unix:///run/docker.sock"), Way::Docker("/run/docker.sock".into()));
         assert_eq!(
             parse("tcp://build.example.com:99"),
             Way::Tcp { host: "build.example.com".into(), port: 99 }
@@ -245,6 +271,8 @@ mod tests {
             "docker-container://a?x=1",
             "kube-pod://",
             "unix:///a%0Ab",
+            "docker://name",
+            "docker:///a?x=1",
         ] {
             let error = text.parse::<Address>().expect_err(text);
             assert!(error.to_string().contains(text) && error.help().contains("ssh://"));

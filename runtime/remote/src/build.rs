@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,17 +32,21 @@ const REST: Duration = Duration::from_secs(2);
 
 /// A connection.
 #[derive(Clone)]
-pub(crate) struct Daemon(pub(crate) Channel);
+pub(crate) struct Daemon {
+    pub(crate) channel: Channel,
+    /// The socket of Docker's own daemon, which takes sessions at a place of their own.
+    pub(crate) docker: Option<PathBuf>,
+}
 
 impl Daemon {
     pub(crate) fn control(&self) -> ControlClient<Channel> {
-        ControlClient::new(self.0.clone())
+        ControlClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {
-        LlbBridgeClient::new(self.0.clone())
+        LlbBridgeClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }

@@ -1,6 +1,7 @@
-//! The way to a daemon: a socket, a host by TCP with or without certificates, or a program that leads there.
+//! The way to a daemon: a socket, Docker's own, a host by TCP with or without certificates, or a program that leads there.
 //!
-//! In: an [`Address`]. Out: a gRPC channel over one connection. **Invariant:** a program that was started ends with its connection.
+//! In: an [`Address`]. Out: a gRPC channel over one connection, on which BuildKit has answered. **Invariants:** who does not answer within
+//! a time that people wait is told; a program that was started ends with its connection.
 
 use std::io;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -16,10 +17,15 @@ use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::address::{Address, Way};
-use crate::error::RemoteError;
+use crate::build::Daemon;
+use crate::docker;
+use crate::error::{RemoteError, is_broken};
+use crate::proof::Proof;
 
-/// How long a connection may take to come about; a program may have to ask for a key.
-const CONNECT: Duration = Duration::from_secs(30);
+/// How long it may take until BuildKit has answered.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The same behind a program, which may have to ask for a key, and begins by looking for a pod.
+const ANSWER_OF_PROGRAM: Duration = Duration::from_secs(40);
 /// How often it is looked whether the other side is there, and how long that may take.
 const ALIVE_EVERY: Duration = Duration::from_secs(20);
 const ALIVE_WITHIN: Duration = Duration::from_secs(20);
@@ -50,7 +56,28 @@ impl Certificates {
 }
 
 /// Connects.
-pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> Result<Channel, RemoteError> {
+pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> Result<Daemon, RemoteError> {
+    let (limit, docker) = match address.way() {
+        Way::Program(_) => (ANSWER_OF_PROGRAM, None),
+        Way::Docker(path) => (ANSWER, Some(path.clone())),
+        Way::Tcp { .. } | Way::Socket(_) => (ANSWER, None),
+    };
+    let said: Said = Arc::default();
+    match tokio::time::timeout(limit, answering(address, certificates, limit, &said)).await {
+        Ok(channel) => Ok(Daemon { channel: channel?, docker }),
+        Err(_) => {
+            let reason = with_said(format!("nobody answers within {} seconds", limit.as_secs()), &said);
+            Err(RemoteError::Connect { address: address.to_string(), reason })
+        }
+    }
+}
+
+async fn answering(
+    address: &Address,
+    certificates: &Certificates,
+    limit: Duration,
+    said: &Said,
+) -> Result<Channel, RemoteError> {
     let failed = |reason: String| RemoteError::Connect { address: address.to_string(), reason };
     let endpoint = match address.way() {
         Way::Tcp { host, port } => {
@@ -59,16 +86,15 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
             Endpoint::from_shared(format!("{scheme}://{host}:{port}"))
         }
         // The daemon does not look at the name.
-        Way::Socket(_) | Way::Program(_) => Endpoint::from_shared("http://localhost"),
+        Way::Socket(_) | Way::Docker(_) | Way::Program(_) => Endpoint::from_shared("http://localhost"),
     };
     let mut endpoint = endpoint
         .map_err(|error| failed(rb_diag::chain(&error)))?
-        .connect_timeout(CONNECT)
+        .connect_timeout(limit)
         .http2_keep_alive_interval(ALIVE_EVERY)
         .keep_alive_timeout(ALIVE_WITHIN)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let said: Said = Arc::default();
     let connected = match address.way() {
         Way::Tcp { .. } => {
             if !certificates.is_empty() {
@@ -85,9 +111,16 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
             });
             endpoint.connect_with_connector(dial).await
         }
+        Way::Docker(path) => {
+            let path = path.clone();
+            let dial = tower::service_fn(move |_| {
+                docker::dial(path.clone(), docker::SERVICES, tonic::metadata::MetadataMap::new())
+            });
+            endpoint.connect_with_connector(dial).await
+        }
         Way::Program(words) => {
             let words = words.clone();
-            let hears = Arc::clone(&said);
+            let hears = Arc::clone(said);
             let dial = tower::service_fn(move |_| {
                 let piped = Piped::start(&words, &hears);
                 async move { piped.map(TokioIo::new) }
@@ -95,23 +128,49 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
             endpoint.connect_with_connector(dial).await
         }
     };
-    match connected {
-        Ok(channel) => probed(channel, &said).await.map_err(failed),
-        Err(error) => Err(failed(with_said(rb_diag::chain(&error), &said))),
+    let unproved = |error: &(dyn std::error::Error + 'static)| match address.way() {
+        Way::Tcp { host, .. } if !certificates.is_empty() => Proof::missing(error, host)
+            .map(|proof| RemoteError::Proof { address: address.to_string(), proof }),
+        Way::Tcp { .. } | Way::Socket(_) | Way::Docker(_) | Way::Program(_) => None,
+    };
+    let channel = match connected {
+        Ok(channel) => channel,
+        Err(error) => {
+            heard(address, said).await;
+            let words = || failed(with_said(rb_diag::chain(&error), said));
+            return Err(unproved(&error).unwrap_or_else(words));
+        }
+    };
+    // Who speaks something else, a program that ends at once, and who refuses our certificate, have connected for a moment: whether
+    // BuildKit answers shows only when asked.
+    let mut client = rb_wire::control::control_client::ControlClient::new(channel.clone());
+    match client.list_workers(rb_wire::control::ListWorkersRequest::default()).await {
+        Ok(_) => Ok(channel),
+        Err(status) => {
+            heard(address, said).await;
+            let hung_up = || {
+                // Who we are is looked at after the handshake, and the alert that says no is lost with the connection.
+                let is_shown = matches!(address.way(), Way::Tcp { .. }) && !certificates.is_empty();
+                let address = address.to_string();
+                let proof = Proof::HungUp { shown: certificates.own.is_some() };
+                (is_broken(&status) && is_shown).then_some(RemoteError::Proof { address, proof })
+            };
+            Err(unproved(&status).or_else(hung_up).unwrap_or_else(|| {
+                let words = crate::error::said(&status);
+                failed(with_said(format!("no BuildKit answers there: {words}"), said))
+            }))
+        }
     }
 }
 
-/// Who speaks something else, and a program that ends at once, has connected for a moment: whether BuildKit answers shows only when asked.
-async fn probed(channel: Channel, said: &Said) -> Result<Channel, String> {
-    let mut client = rb_wire::control::control_client::ControlClient::new(channel.clone());
-    let asked =
-        tokio::time::timeout(CONNECT, client.list_workers(rb_wire::control::ListWorkersRequest::default()));
-    match asked.await {
-        Ok(Ok(_)) => Ok(channel),
-        Ok(Err(status)) => {
-            Err(with_said(format!("no BuildKit answers there: {}", crate::error::said(&status)), said))
+/// Waits a moment for what a program says that has ended: its words come by another way than the end.
+async fn heard(address: &Address, said: &Said) {
+    for _ in 0..25 {
+        let is_heard = !said.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if is_heard || !matches!(address.way(), Way::Program(_)) {
+            return;
         }
-        Err(_) => Err(with_said("nobody answers".to_owned(), said)),
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

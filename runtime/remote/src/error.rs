@@ -12,6 +12,8 @@ use rb_wire::diffcopy::DiffCopyError;
 use serde::Deserialize;
 use tonic::{Code, Status};
 
+use crate::proof::Proof;
+
 /// Why a daemon cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
@@ -22,6 +24,22 @@ pub enum RemoteError {
         address: String,
         /// Why not.
         reason: String,
+    },
+    /// Who it is, or who we are, is not proved.
+    #[error("the engine at {address} cannot be trusted: {proof}")]
+    Proof {
+        /// Where.
+        address: String,
+        /// What is missing.
+        proof: Proof,
+    },
+    /// It went away in the middle.
+    #[error("the engine at {address} went away{}", while_ran(.running))]
+    Gone {
+        /// Where it was.
+        address: String,
+        /// Names of what it was at.
+        running: Vec<String>,
     },
     /// A call failed.
     #[error("the engine says: {}", said(.0))]
@@ -64,6 +82,8 @@ impl RemoteError {
             Self::Unsupported { .. } => ErrorKind::Input,
             Self::Export(error) => error.kind(),
             Self::Connect { .. }
+            | Self::Proof { .. }
+            | Self::Gone { .. }
             | Self::Call(_)
             | Self::Answer { .. }
             | Self::Files(_)
@@ -77,7 +97,12 @@ impl RemoteError {
             Self::Unsupported { help, .. } => Some((*help).to_owned()),
             Self::Export(error) => error.help(),
             Self::Connect { .. } => Some(
-                "`rb doctor --engine ADDRESS` tries it; without --engine (RB_ENGINE) rb builds here"
+                "`rb engine inspect ADDRESS` tries it; with --engine=here rb builds on this machine"
+                    .to_owned(),
+            ),
+            Self::Proof { proof, .. } => Some(proof.help().to_owned()),
+            Self::Gone { .. } => Some(
+                "start it again and build again: what it had finished it finds; with --engine=here rb builds on this machine"
                     .to_owned(),
             ),
             Self::Call(_) | Self::Answer { .. } | Self::Files(_) | Self::Disk { .. } => None,
@@ -87,7 +112,14 @@ impl RemoteError {
     pub(crate) fn attestations() -> Self {
         Self::Unsupported {
             what: "what is said of an image beside it (--provenance, --sbom) is written here".to_owned(),
-            help: "leave --provenance and --sbom out, or build it without --engine (RB_ENGINE)",
+            help: "leave --provenance and --sbom out, or build it with --engine=here",
+        }
+    }
+
+    pub(crate) fn layered() -> Self {
+        Self::Unsupported {
+            what: "the image of an app is packed layer by layer by rb (rb pack build)".to_owned(),
+            help: "build it without --engine (RB_ENGINE), on this machine",
         }
     }
 
@@ -109,6 +141,20 @@ impl From<RemoteError> for SolveError {
             _ => Self::Job { kind: error.kind(), message: rb_diag::chain(&error), help: error.help() },
         }
     }
+}
+
+/// Names what ran, the first of many.
+fn while_ran(running: &[String]) -> String {
+    match running {
+        [] => String::new(),
+        [one] => format!(" while `{one}` ran"),
+        [one, others @ ..] => format!(" while `{one}` and {} more ran", others.len()),
+    }
+}
+
+/// Whether a call failed because its connection broke, and not because somebody said so.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 /// Returns the words of a status, bounded; those of a broken connection are in its cause.

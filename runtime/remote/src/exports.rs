@@ -32,6 +32,8 @@ use crate::{ImageStore, layout};
 const STREAM: &str = "-";
 /// Where the config of an image stands in the metadata of a result.
 const CONFIG: &str = "containerimage.config";
+/// Where that of its base stands: its layers and what is said of them keep their times, and layers of others so their digests.
+const BASE: &str = "containerimage.base.config";
 
 /// What exports need beside themselves.
 pub(crate) struct Here<'a> {
@@ -186,7 +188,7 @@ pub(crate) fn result(
     let images = export.images();
     if images.len() < 2 {
         if let Some(image) = images.first() {
-            metadata.insert(CONFIG.to_owned(), config(image, epoch)?);
+            describe(&mut metadata, image, "", epoch)?;
         }
         let tree = trees.first().map(tree).unwrap_or_default();
         return Ok(gateway::Result { result: Some(gateway::result::Result::Ref(tree)), metadata });
@@ -202,7 +204,7 @@ pub(crate) fn result(
                 "build one for each platform",
             ));
         }
-        metadata.insert(format!("{CONFIG}/{key}"), config(image, epoch)?);
+        describe(&mut metadata, image, &format!("/{key}"), epoch)?;
         platforms.push(serde_json::json!({ "ID": key, "Platform": platform }));
     }
     let list = serde_json::json!({ "Platforms": platforms }).to_string();
@@ -218,6 +220,21 @@ fn platform_of(image: &PlatformImage) -> Platform {
         architecture: config.architecture.clone(),
         variant: config.variant.clone(),
     }
+}
+
+/// Says what an image is, and what of it is its base's: the config lists the layers that were there before any step.
+fn describe(
+    metadata: &mut BTreeMap<String, Bytes>,
+    image: &PlatformImage,
+    of_platform: &str,
+    epoch_seconds: i64,
+) -> Result<(), SolveError> {
+    let config = config(image, epoch_seconds)?;
+    if !image.config.rootfs.diff_ids.is_empty() {
+        metadata.insert(format!("{BASE}{of_platform}"), config.clone());
+    }
+    metadata.insert(format!("{CONFIG}{of_platform}"), config);
+    Ok(())
 }
 
 fn config(image: &PlatformImage, epoch_seconds: i64) -> Result<Bytes, SolveError> {

@@ -22,16 +22,19 @@ use tonic::{Code, Status};
 
 use crate::RemoteEngine;
 use crate::build::{Build, Daemon, random_name};
-use crate::error::{RemoteError, classify, failed_vertex, said};
+use crate::error::{RemoteError, classify, failed_vertex, is_broken, said};
 use crate::exports::{self, Here, Written};
-use crate::prepare::{Prepared, prepare};
-use crate::session::{Lending, Lent};
+use crate::prepare::{Prepared, Way, prepare};
+use crate::session::{Images, Lending, Lent};
 use crate::vertices::Vertices;
 use crate::{query, resolve};
 
 /// How long it is waited for what the daemon tells of a vertex that failed.
 const TELLING: Duration = Duration::from_millis(1_500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a daemon has to say that it is there.
+const THERE: Duration = Duration::from_secs(3);
 
 /// A job at a daemon.
 pub(crate) struct RemoteJob {
@@ -40,6 +43,8 @@ pub(crate) struct RemoteJob {
     vertices: Arc<Vertices>,
     /// What its folders are marked with; none where this machine gives no random numbers.
     mark: Option<String>,
+    /// Images of this machine that are lent.
+    images: Images,
     opened: OnceCell<Opened>,
     exporting: Mutex<()>,
 }
@@ -51,11 +56,21 @@ struct Opened {
     build: Build,
 }
 
+impl Opened {
+    /// Whether the daemon does not answer.
+    async fn is_silent(&self) -> bool {
+        let mut control = self.daemon.control();
+        let asked = control.list_workers(control::ListWorkersRequest::default());
+        !matches!(tokio::time::timeout(THERE, asked).await, Ok(Ok(_)))
+    }
+}
+
 impl RemoteJob {
     pub(crate) fn new(engine: RemoteEngine, options: JobOptions, events: rb_api::EventSink) -> Self {
         let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session)));
         let mark = random_name().ok();
-        Self { engine, options, vertices, mark, opened: OnceCell::new(), exporting: Mutex::default() }
+        let images = Images::default();
+        Self { engine, options, vertices, mark, images, opened: OnceCell::new(), exporting: Mutex::default() }
     }
 
     async fn opened(&self) -> Result<&Opened, RemoteError> {
@@ -68,6 +83,7 @@ impl RemoteJob {
             session: Arc::clone(&self.options.session),
             credentials: Arc::clone(&self.engine.options.credentials),
             scratch: self.engine.options.scratch.clone(),
+            images: self.images.clone(),
         };
         let lent = Lent::open(&daemon, &lending)?;
         // What is asked while a graph is decided is no build that people look for.
@@ -93,7 +109,9 @@ impl RemoteJob {
             return Err(cannot_look());
         }
         let missing = || RemoteError::answer("this machine gives no random numbers");
-        let prepared = prepare(definition, self.mark.as_ref().ok_or_else(missing)?, self.options.no_cache)?;
+        let mark = self.mark.as_ref().ok_or_else(missing)?;
+        let way = Way { mark, no_cache: self.options.no_cache, images: &self.images };
+        let prepared = prepare(definition, &way)?;
         self.vertices.expect(&prepared.graph, &prepared.sent);
         Ok(prepared)
     }
@@ -123,8 +141,21 @@ impl RemoteJob {
         }
     }
 
+    /// Finds out whether a call failed because the daemon went away: it is asked whether it is there where that may be so.
+    async fn gone(&self, opened: &Opened, status: &Status) -> Option<RemoteError> {
+        let may_be =
+            matches!(status.code(), Code::Cancelled | Code::Unavailable | Code::Aborted | Code::Unknown);
+        let is_gone =
+            is_broken(status) || (may_be && failed_vertex(status).is_none() && opened.is_silent().await);
+        let address = || self.engine.address().to_string();
+        is_gone.then(|| RemoteError::Gone { address: address(), running: self.vertices.running() })
+    }
+
     /// Says what a failed call means to the user.
     async fn failure(&self, opened: &Opened, status: Status) -> SolveError {
+        if let Some(gone) = self.gone(opened, &status).await {
+            return gone.into();
+        }
         if status.code() == Code::Cancelled && opened.lent.broken().is_none() {
             return SolveError::Cancelled;
         }
@@ -236,8 +267,8 @@ fn explained(lent: &Lent, status: Status) -> RemoteError {
     }
 }
 
-const LOOKING_HELP: &str = "plan, --dry-run, --expect-cached and why look at the cache of this machine: use them without --engine \
-    (RB_ENGINE)";
+const LOOKING_HELP: &str = "plan, --dry-run, --expect-cached and why look at the cache of this machine: use them with \
+    --engine=here";
 
 fn cannot_look() -> SolveError {
     SolveError::Job {
@@ -257,6 +288,9 @@ impl Job for RemoteJob {
         if !request.attests.is_empty() {
             return Err(RemoteError::attestations().into());
         }
+        if !request.layered.is_empty() {
+            return Err(RemoteError::layered().into());
+        }
         let prepared = request.roots.iter().map(|root| self.prepare(&root.definition));
         let roots = prepared.collect::<Result<Vec<_>, _>>()?;
         let opened = self.opened().await?;
@@ -269,7 +303,7 @@ impl Job for RemoteJob {
             pushed.extend(more);
         }
         let keys = roots.iter().map(Prepared::key).collect();
-        Ok(SolveResult { roots: keys, exports: written, pushed, summary: self.summary() })
+        Ok(SolveResult { roots: keys, exports: written, pushed, caches: Vec::new(), summary: self.summary() })
     }
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
@@ -281,7 +315,13 @@ impl Job for RemoteJob {
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         let opened = self.opened().await.map_err(world)?;
-        resolve::image(&opened.build, self.options.session.as_ref(), self.options.pull, request).await
+        let here = resolve::Here {
+            session: self.options.session.as_ref(),
+            store: self.engine.options.images.as_ref(),
+            lent: &self.images,
+            scratch: &self.engine.options.scratch,
+        };
+        resolve::image(&opened.build, &here, self.options.pull, request).await
     }
 
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {

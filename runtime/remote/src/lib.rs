@@ -12,11 +12,15 @@
 mod address;
 mod build;
 mod connect;
+#[doc(hidden)]
+pub mod decoders;
+mod docker;
 mod error;
 mod exports;
 mod job;
 mod layout;
 mod prepare;
+mod proof;
 mod query;
 mod receive;
 mod resolve;
@@ -24,12 +28,13 @@ mod session;
 mod vertices;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_api::{Engine, EventSink, Job, JobOptions, SolveError};
 use rb_exporters::Precious;
+use rb_oci::{Digest, Reference};
 use rb_registry::Credentials;
 use rb_wire::control::{InfoRequest, ListWorkersRequest};
 use tokio::sync::OnceCell;
@@ -38,6 +43,7 @@ use tonic::Code;
 pub use address::{Address, AddressError};
 pub use connect::Certificates;
 pub use error::RemoteError;
+pub use proof::Proof;
 
 use build::Daemon;
 use job::RemoteJob;
@@ -59,10 +65,25 @@ pub struct RemoteOptions {
     pub images: Option<Arc<dyn ImageStore>>,
 }
 
-/// Takes images that come back.
+/// Takes images that come back, and lends those that are here.
 pub trait ImageStore: Send + Sync {
+    /// Finds the image that the store has under a name.
+    fn known(&self, name: &Reference) -> Result<Option<KnownImage>, SolveError>;
+
+    /// Writes that image as an OCI layout into a folder that is not there yet.
+    fn write_layout(&self, name: &Reference, folder: &Path) -> Result<(), SolveError>;
+
     /// Loads an image from an archive and names it. Returns the size of its configs and layers.
     fn load(&self, archive: &mut dyn Read, names: &[String]) -> Result<u64, SolveError>;
+}
+
+/// An image of the store of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownImage {
+    /// Its manifest or index.
+    pub digest: Digest,
+    /// The registry that its name names has had its layers: the daemon need not get them from here.
+    pub is_of_registry: bool,
 }
 
 /// A daemon as an engine. It is connected to when it is needed first.
@@ -104,7 +125,7 @@ impl RemoteEngine {
     async fn daemon(&self) -> Result<Daemon, RemoteError> {
         let connect = || async {
             job::scratch(&self.options.scratch)?;
-            connect::connect(&self.options.address, &self.options.certificates).await.map(Daemon)
+            connect::connect(&self.options.address, &self.options.certificates).await
         };
         self.daemon.get_or_try_init(connect).await.cloned()
     }

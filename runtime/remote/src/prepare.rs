@@ -2,7 +2,8 @@
 //!
 //! A daemon merges equal vertices of all that is under way, whoever asked for them. A folder of a client is another one for each client
 //! and job, though its vertex is the same: so each is marked with the job, as BuildKit's own client does, and what depends on it gets
-//! other digests there. Nothing else is encoded again.
+//! other digests there. So has an image that only this machine has: there it is one of a layout that the session lends. Nothing else is encoded
+//! again.
 //! **Invariant:** what the daemon says of a vertex is told under the digest that the frontend knows ([`Prepared::sent`]).
 
 use std::collections::BTreeMap;
@@ -11,12 +12,17 @@ use bytes::Bytes;
 use prost::Message as _;
 use rb_llb::extension::{HOST_SCHEME, LEFT_SCHEME, is_extension};
 use rb_llb::{Definition, Edge, Graph, Op, SourceMapping, Vertex, attr};
-use rb_oci::Digest;
+use rb_oci::{Digest, Reference};
 
 use crate::error::RemoteError;
+use crate::resolve::LAYOUT_NAME;
+use crate::session::Images;
 
 /// What a folder of a client asks for that is marked.
 const CAP_UNIQUE: &str = "source.local.unique";
+
+/// What an image of a layout asks for.
+const CAP_LAYOUT: &str = "source.ocilayout";
 
 /// A definition on its way.
 pub(crate) struct Prepared {
@@ -50,8 +56,19 @@ struct Input {
     index: i64,
 }
 
-/// Verifies a definition, refuses what no other engine can do, and marks folders with `job`. With `no_cache` nothing of it is looked up.
-pub(crate) fn prepare(definition: &Definition, job: &str, no_cache: bool) -> Result<Prepared, RemoteError> {
+/// What a job changes of a definition on its way.
+pub(crate) struct Way<'a> {
+    /// What folders of the client are marked with.
+    pub(crate) mark: &'a str,
+    /// Nothing is looked up.
+    pub(crate) no_cache: bool,
+    /// Images of this machine that are lent, which definitions call by their names.
+    pub(crate) images: &'a Images,
+}
+
+/// Verifies a definition, refuses what no other engine can do, marks folders, and says of images that are lent that they are.
+pub(crate) fn prepare(definition: &Definition, way: &Way<'_>) -> Result<Prepared, RemoteError> {
+    let Way { mark, no_cache, images } = way;
     let graph = definition.graph().map_err(|error| RemoteError::answer(rb_diag::chain(&error)))?;
     if let Some(vertex) = graph.vertices().find(|vertex| is_extension(&vertex.op)) {
         let name = graph.name(vertex);
@@ -61,14 +78,23 @@ pub(crate) fn prepare(definition: &Definition, job: &str, no_cache: bool) -> Res
     let mut marked = Definition { sources: SourceMapping::default(), ..Definition::default() };
     for vertex in graph.vertices() {
         let mut meta = graph.meta(&vertex.digest).clone();
-        meta.ignore_cache |= no_cache;
+        meta.ignore_cache |= *no_cache;
         let mut op = vertex.op.clone();
         if let Op::Source(source) = &mut op
             && source.scheme().0 == "local"
             && ![attr::LOCAL_SESSION, attr::LOCAL_UNIQUE].iter().any(|name| source.attrs.contains_key(*name))
         {
-            source.attrs.insert(attr::LOCAL_UNIQUE.to_owned(), job.to_owned());
+            source.attrs.insert(attr::LOCAL_UNIQUE.to_owned(), (*mark).to_owned());
             meta.caps.insert(CAP_UNIQUE.to_owned(), true);
+        }
+        if let Op::Source(source) = &mut op
+            && let ("docker-image", name) = source.scheme()
+            && let Ok(name) = name.parse::<Reference>()
+            && let Some((store, digest)) = images.lent_as(&name)
+        {
+            source.identifier = format!("oci-layout://{LAYOUT_NAME}@{digest}");
+            source.attrs = [(attr::OCI_STORE.to_owned(), store)].into();
+            meta.caps.insert(CAP_LAYOUT.to_owned(), true);
         }
         let inputs: Vec<Edge> = vertex.inputs.iter().map(|edge| renamed(edge, &sent)).collect();
         let bytes = if op == vertex.op && inputs == vertex.inputs {
@@ -103,7 +129,7 @@ fn refused(op: &Op, name: &str) -> RemoteError {
         LEFT_SCHEME => "TRY takes what the failed command left, which rb keeps".to_owned(),
         _ => format!("`{name}` is of the bundled runtime"),
     };
-    RemoteError::Unsupported { what, help: "build it without --engine (RB_ENGINE), on this machine" }
+    RemoteError::Unsupported { what, help: "build it with --engine=here, on this machine" }
 }
 
 #[cfg(test)]
@@ -121,6 +147,35 @@ mod tests {
         state.marshal(&SourceMap::default()).expect("marshals")
     }
 
+    fn prepared(definition: &Definition, mark: &str, no_cache: bool) -> Result<Prepared, RemoteError> {
+        prepare(definition, &Way { mark, no_cache, images: &Images::default() })
+    }
+
+    #[test]
+    fn an_image_that_is_lent_is_one_of_a_layout() {
+        let (images, own, other) = (Images::default(), Digest::of("own"), Digest::of("other"));
+        let name: Reference = "made:1".parse().expect("a name");
+        images.note(&name, "lent".to_owned(), own, own);
+        let identifier = |text: &str| {
+            let way = Way { mark: "job", no_cache: false, images: &images };
+            let sent = prepare(&marshalled(&source(text)), &way).expect("any engine has it");
+            let graph = Definition::from_bytes(&sent.bytes).expect("decodes").graph().expect("is a graph");
+            let Op::Source(source) = &graph.vertices().next().expect("there is one").op else {
+                panic!("a source")
+            };
+            (source.identifier.clone(), source.attrs.get(attr::OCI_STORE).cloned())
+        };
+        let layout = (format!("oci-layout://{LAYOUT_NAME}@{own}"), Some("lent".to_owned()));
+        assert_eq!(identifier("docker-image://docker.io/library/made:1"), layout);
+        assert_eq!(identifier(&format!("docker-image://docker.io/library/made:1@{own}")), layout);
+        for text in [
+            format!("docker-image://docker.io/library/made:1@{other}"),
+            "docker-image://example.com/made:1".to_owned(),
+        ] {
+            assert_eq!(identifier(&text), (text.clone(), None));
+        }
+    }
+
     fn digests(sent: &Prepared) -> Vec<Digest> {
         let graph = Definition::from_bytes(&sent.bytes).expect("decodes").graph().expect("is a graph");
         graph.vertices().map(|vertex| vertex.digest).collect()
@@ -129,7 +184,7 @@ mod tests {
     #[test]
     fn the_host_is_refused_by_name() {
         let error =
-            prepare(&marshalled(&source("host://")), "job", false).err().expect("no other engine has it");
+            prepared(&marshalled(&source("host://")), "job", false).err().expect("no other engine has it");
         assert!(error.to_string().contains("FROM @host") && error.kind() == ErrorKind::Input, "{error}");
     }
 
@@ -137,7 +192,7 @@ mod tests {
     fn folders_of_two_jobs_are_two_and_all_else_is_what_it_was() {
         let image = source("docker-image://example.com/a:1");
         let definition = marshalled(&image);
-        let sent = prepare(&definition, "one", false).expect("any engine has it");
+        let sent = prepared(&definition, "one", false).expect("any engine has it");
         let again = Definition::from_bytes(&sent.bytes).expect("decodes");
         assert_eq!(again.ops, definition.ops, "what has no folder is not encoded again, nor is its head");
 
@@ -145,8 +200,8 @@ mod tests {
         let definition =
             marshalled(&image.copy(&source("local://context"), copy, NodeMeta::named("COPY . .")));
         let [one, two] =
-            ["one", "two"].map(|job| prepare(&definition, job, false).expect("any engine has it"));
-        assert_eq!(digests(&one), digests(&prepare(&definition, "one", false).expect("any engine has it")));
+            ["one", "two"].map(|job| prepared(&definition, job, false).expect("any engine has it"));
+        assert_eq!(digests(&one), digests(&prepared(&definition, "one", false).expect("any engine has it")));
         let same = digests(&one).iter().filter(|digest| digests(&two).contains(digest)).count();
         assert_eq!(same, 1, "the image alone");
         let sent = Definition::from_bytes(&one.bytes).expect("decodes").graph().expect("is a graph");
@@ -160,7 +215,7 @@ mod tests {
 
     #[test]
     fn without_cache_every_vertex_says_so() {
-        let sent = prepare(&marshalled(&source("docker-image://example.com/a:1")), "job", true)
+        let sent = prepared(&marshalled(&source("docker-image://example.com/a:1")), "job", true)
             .expect("any engine has it");
         let definition = Definition::from_bytes(&sent.bytes).expect("decodes");
         assert!(

@@ -219,7 +219,7 @@ pub(crate) async fn archive<T: Send + 'static>(
     let writing =
         tokio::task::spawn_blocking(move || write(&mut Pieces { pieces, rest: Bytes::new(), ended: false }));
     loop {
-        let piece = match incoming.message().await {
+        let piece = match incoming.next().await.transpose() {
             Ok(Some(message)) => match BytesMessage::decode(message) {
                 Ok(message) => Ok(message.data),
                 Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),

@@ -1,9 +1,12 @@
 //! What names stand for: images as the daemon's registries have them, layouts of this machine, repositories.
 
-use rb_api::PullPolicy;
+use std::path::Path;
+use std::sync::Arc;
+
+use rb_api::{PullPolicy, SolveError};
 use rb_diag::{ErrorKind, chain};
 use rb_frontend::{GitFacts, ImageLocation, ImageRequest, RepositoryRequest, ResolvedImage, WorldError};
-use rb_oci::{Platform, Reference};
+use rb_oci::{Digest, Platform, Reference};
 use rb_session::Session;
 use rb_sources::layout::{self, Wanted};
 use rb_wire::control;
@@ -12,9 +15,11 @@ use tonic::Status;
 
 use crate::build::Build;
 use crate::error::{classify, said};
+use crate::session::Images;
+use crate::{ImageStore, KnownImage};
 
 /// Name of every image that comes from a layout; which one it is, its digest says.
-const LAYOUT_NAME: &str = "rb/layout";
+pub(crate) const LAYOUT_NAME: &str = "rb/layout";
 /// Digits of a commit's short form.
 const SHORT: usize = 8;
 
@@ -22,6 +27,14 @@ fn failed(what: &str, status: &Status) -> WorldError {
     let source = rb_llb::Op::Source(rb_llb::SourceOp::default());
     let (kind, message) = classify(Some(&source), &said(status));
     WorldError::Failed { kind, message: format!("{what}: {message}") }
+}
+
+/// Tells whether a registry has said that it does not have what was asked for, and not that it does not answer or lets nobody in.
+fn is_absent(error: &WorldError) -> bool {
+    match error {
+        WorldError::NotFound { .. } => true,
+        WorldError::Failed { kind, .. } | WorldError::Step { kind, .. } => *kind == ErrorKind::Input,
+    }
 }
 
 fn wrong(what: &str, reason: &str) -> WorldError {
@@ -39,15 +52,44 @@ async fn ask(
     answer.map_err(|status| failed(what, &status))
 }
 
-/// Pins an image and returns its config.
+/// What this machine has of images.
+pub(crate) struct Here<'a> {
+    pub(crate) session: &'a dyn Session,
+    pub(crate) store: Option<&'a Arc<dyn ImageStore>>,
+    /// What of the store is lent.
+    pub(crate) lent: &'a Images,
+    /// Where layouts are made.
+    pub(crate) scratch: &'a Path,
+}
+
+/// Pins an image and returns its config. What the store of this machine has under a name is that image, as for the bundled runtime:
+/// the daemon gets it from its registry, if that has it, else from here.
 pub(crate) async fn image(
     build: &Build,
-    session: &dyn Session,
+    here: &Here<'_>,
     pull: PullPolicy,
     request: &ImageRequest,
 ) -> Result<ResolvedImage, WorldError> {
     let (store, shown, wanted) = match &request.location {
-        ImageLocation::Registry(name) => return named(build, name, pull, &request.platform).await,
+        ImageLocation::Registry(name) => {
+            let reference: Reference = name.parse().map_err(|error: rb_oci::ReferenceError| {
+                WorldError::Failed { kind: ErrorKind::Input, message: error.to_string() }
+            })?;
+            let known = if pull == PullPolicy::Always { None } else { known(here, &reference).await? };
+            let Some(known) = known else {
+                return named(build, &reference, pull, &request.platform).await;
+            };
+            if known.is_of_registry {
+                let pinned = reference.pinned(known.digest);
+                let absent = match named(build, &pinned, PullPolicy::Missing, &request.platform).await {
+                    Err(error) if is_absent(&error) => error,
+                    settled => return settled,
+                };
+                // Why the registry's cannot be had says more than why that of here cannot, too.
+                return lent(here, reference, known.digest, &request.platform).await.map_err(|_| absent);
+            }
+            return lent(here, reference, known.digest, &request.platform).await;
+        }
         ImageLocation::OciLayout { project, path, tag } => {
             let store = project.join(path).dir().to_owned();
             let store = if store.is_empty() { ".".to_owned() } else { store };
@@ -58,11 +100,9 @@ pub(crate) async fn image(
         }
     };
     let missing = || WorldError::NotFound { what: shown, help: None };
-    let folder = session.oci_layout(&store).ok_or_else(missing)?;
+    let folder = here.session.oci_layout(&store).ok_or_else(missing)?;
     let platform = request.platform.clone();
-    let found = tokio::task::spawn_blocking(move || layout::find(&folder, &wanted, &platform)).await;
-    let found = found
-        .map_err(|error| WorldError::Failed { kind: ErrorKind::Internal, message: error.to_string() })?;
+    let found = blocking(move || layout::find(&folder, &wanted, &platform)).await?;
     let image = found.map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })?;
     Ok(ResolvedImage {
         identifier: format!("oci-layout://{LAYOUT_NAME}@{}", image.digest),
@@ -72,16 +112,57 @@ pub(crate) async fn image(
     })
 }
 
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorldError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| WorldError::Failed { kind: ErrorKind::Internal, message: error.to_string() })
+}
+
+fn of_store(error: SolveError) -> WorldError {
+    WorldError::Failed { kind: error.kind().unwrap_or(ErrorKind::Environment), message: chain(&error) }
+}
+
+/// Looks for a name in the store of this machine.
+async fn known(here: &Here<'_>, name: &Reference) -> Result<Option<KnownImage>, WorldError> {
+    let Some(store) = here.store.map(Arc::clone) else { return Ok(None) };
+    let name = name.clone();
+    blocking(move || store.known(&name)).await?.map_err(of_store)
+}
+
+/// Lends an image of the store of this machine.
+async fn lent(
+    here: &Here<'_>,
+    name: Reference,
+    digest: Digest,
+    platform: &Platform,
+) -> Result<ResolvedImage, WorldError> {
+    let Some(store) = here.store.map(Arc::clone) else {
+        return Err(WorldError::NotFound { what: format!("the image `{name}`"), help: None });
+    };
+    let (images, scratch, platform) = (here.lent.clone(), here.scratch.to_owned(), platform.clone());
+    let told = name.clone();
+    let made = blocking(move || {
+        let write = |folder: &Path| store.write_layout(&name, folder);
+        let (lent_as, folder) = images.lend(&digest, &scratch, write)?;
+        Ok((lent_as, layout::find(&folder, &Wanted::Digest(digest), &platform)))
+    });
+    let (lent_as, found) = made.await?.map_err(of_store)?;
+    let image = found.map_err(|error| WorldError::Failed { kind: error.kind(), message: chain(&error) })?;
+    here.lent.note(&told, lent_as, digest, image.digest);
+    // It keeps its name: where it comes from is said as it is sent.
+    Ok(ResolvedImage {
+        identifier: format!("docker-image://{}", told.pinned(image.digest)),
+        attrs: Default::default(),
+        digest: image.digest,
+        config: image.config,
+    })
+}
+
 async fn named(
     build: &Build,
-    name: &str,
+    reference: &Reference,
     pull: PullPolicy,
     platform: &Platform,
 ) -> Result<ResolvedImage, WorldError> {
-    let reference: Reference = name.parse().map_err(|error: rb_oci::ReferenceError| WorldError::Failed {
-        kind: ErrorKind::Input,
-        message: error.to_string(),
-    })?;
     let shown = reference.familiar();
     let resolve_mode = match pull {
         PullPolicy::Newest => "default",
@@ -171,6 +252,22 @@ fn person(text: &str) -> Option<(String, String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_registry_does_not_have_is_absent() {
+        let said = |status: Status| is_absent(&failed("app", &status));
+        assert!(said(Status::not_found("registry.example.com/app@sha256:00: not found")));
+        assert!(said(Status::unknown("unexpected status: 404 Not Found")));
+        for status in [
+            Status::unknown("unexpected status from HEAD request: 401 Unauthorized"),
+            Status::unknown("failed to do request: dial tcp 192.0.2.1:443: connect: connection refused"),
+            Status::cancelled("context canceled"),
+            Status::aborted("the build ended"),
+        ] {
+            assert!(!said(status.clone()), "{status}");
+        }
+        assert!(!is_absent(&wrong("app", "its digest is none")));
+    }
 
     #[test]
     fn a_commit_tells_who_and_when() {

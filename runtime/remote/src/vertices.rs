@@ -136,6 +136,15 @@ impl Vertices {
         self.lock().get(vertex).is_some_and(|known| known.ended == Some(Ended::Failed))
     }
 
+    /// Returns the names of what has begun and not ended; steps come first.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let known = self.lock();
+        let runs = known.values().filter(|known| known.is_started && known.ended.is_none());
+        let (steps, others): (Vec<&Known>, Vec<&Known>) = runs.partition(|known| known.is_step());
+        let which = if steps.is_empty() { others } else { steps };
+        which.into_iter().map(|known| known.name.clone()).collect()
+    }
+
     /// Returns what a vertex does, if the frontend knows it.
     pub(crate) fn op(&self, vertex: &Digest) -> Option<Op> {
         self.lock().get(vertex)?.op.clone()
@@ -225,7 +234,7 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
     match (cached, &started, &completed) {
         (true, _, _) => {
             entry.ended = Some(Ended::Cached);
-            push(EventKind::Cached { key: CacheKey::Fast });
+            push(EventKind::Cached { key: CacheKey::Fast, from: None });
         }
         (false, Some(_), None) if !entry.is_started => {
             entry.is_started = true;

@@ -184,7 +184,8 @@ impl Context {
         let mut names = vec![self.filename.clone()];
         names.extend(self.lower_case_filename());
         for name in &names {
-            if let Some(text) = read_text(gateway, &self.dockerfile, name, codes::NO_DOCKERFILE).await? {
+            // That it is not there is one thing, that nobody could look another.
+            if let Some(text) = read_text(gateway, &self.dockerfile, name, codes::CONTEXT).await? {
                 let beside = format!("{}{DOCKERIGNORE}", self.filename);
                 let ignore = read_text(gateway, &self.dockerfile, &beside, codes::CONTEXT).await?;
                 let shown = self.shown.as_ref().unwrap_or(name).clone();

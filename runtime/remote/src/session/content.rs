@@ -1,31 +1,116 @@
-//! Blobs of OCI layouts, and what is sent once.
+//! Blobs of OCI layouts and of images of this machine, and what is sent once.
 //!
 //! **Invariant:** of a layout only blobs are read, by their digests.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rb_oci::Digest;
+use rb_oci::{Digest, Reference};
 use rb_wire::content::content_server::Content;
 use rb_wire::content::{Info, InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse};
 use rb_wire::upload::BytesMessage;
 use rb_wire::upload::upload_server::Upload;
+use tempfile::TempDir;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Fed, pieces, values};
+use crate::error::RemoteError;
 
 /// Answers for layouts.
 pub(super) struct Layouts {
     pub(super) session: Arc<dyn rb_session::Session>,
+    pub(super) images: Images,
+}
+
+/// Images of the store of this machine that are lent, by name: layouts in folders that go with the last of these.
+#[derive(Clone, Default)]
+pub(crate) struct Images(Arc<Mutex<Lent>>);
+
+#[derive(Default)]
+struct Lent {
+    folders: BTreeMap<String, Arc<TempDir>>,
+    /// By repository and tag: what is lent under it.
+    names: BTreeMap<(String, Option<String>), LentImage>,
+}
+
+/// An image that is lent.
+struct LentImage {
+    /// Its manifest or index: that of the last, where several were lent under its name.
+    root: Digest,
+    /// What layouts are lent as, by their roots and the manifests that were taken of them.
+    stores: BTreeMap<Digest, String>,
+}
+
+fn key(name: &Reference) -> (String, Option<String>) {
+    (name.repository().to_string(), name.tag().map(ToOwned::to_owned))
+}
+
+/// What a layout lies under in its folder.
+const LAYOUT: &str = "layout";
+
+impl Images {
+    /// Returns what an image is lent as, and the folder of its layout; `write` makes that where it is not lent yet.
+    pub(crate) fn lend<E>(
+        &self,
+        digest: &Digest,
+        scratch: &Path,
+        write: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(String, PathBuf), E>
+    where
+        E: From<RemoteError>,
+    {
+        let store = format!("rb-image-{}", digest.hex());
+        if let Some(folder) = self.folder(&store) {
+            return Ok((store, folder));
+        }
+        let failed = |source| RemoteError::Disk { what: "an image that is lent".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("image-").tempdir_in(scratch).map_err(failed)?;
+        let layout = folder.path().join(LAYOUT);
+        write(&layout)?;
+        // Two that were made at once are equal.
+        self.lock().folders.insert(store.clone(), Arc::new(folder));
+        Ok((store, layout))
+    }
+
+    /// Notes under which name an image is lent, and a manifest that was taken of it.
+    pub(crate) fn note(&self, name: &Reference, store: String, root: Digest, taken: Digest) {
+        let mut lent = self.lock();
+        let fresh = || LentImage { root, stores: BTreeMap::new() };
+        let image = lent.names.entry(key(name)).or_insert_with(fresh);
+        image.root = root;
+        // What was taken of another before is still asked for.
+        image.stores.insert(taken, store.clone());
+        image.stores.insert(root, store);
+    }
+
+    /// Returns what is lent under a name: as what, and which manifest or index.
+    pub(crate) fn lent_as(&self, name: &Reference) -> Option<(String, Digest)> {
+        let lent = self.lock();
+        let image = lent.names.get(&key(name))?;
+        let digest = name.digest().unwrap_or(image.root);
+        // One that was not lent is of a registry.
+        Some((image.stores.get(&digest)?.clone(), digest))
+    }
+
+    fn folder(&self, store: &str) -> Option<PathBuf> {
+        self.lock().folders.get(store).map(|folder| folder.path().join(LAYOUT))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Layouts {
     fn blob(&self, metadata: &MetadataMap, digest: &str) -> Result<PathBuf, Status> {
         let store = values(metadata, "buildkit-attachable-store-id")?.into_iter().next().unwrap_or_default();
-        let folder = self.session.oci_layout(&store);
+        // So the daemon calls what a definition names.
+        let store = store.strip_prefix("oci:").unwrap_or(&store);
+        let folder = self.images.folder(store).or_else(|| self.session.oci_layout(store));
         let folder =
             folder.ok_or_else(|| Status::not_found(format!("no OCI layout is lent as `{store}`")))?;
         let digest: Digest = digest.parse().map_err(|_| Status::invalid_argument("no digest"))?;
@@ -96,5 +181,25 @@ impl Upload for Uploads {
         let upload = upload.ok_or_else(|| Status::not_found(format!("nothing is sent as `{id}`")))?;
         let reader = upload.take().ok_or_else(|| Status::failed_precondition("it was sent already"))?;
         Ok(Response::new(pieces(reader, |data| BytesMessage { data })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_lent_again_is_the_new_image() {
+        let images = Images::default();
+        let name: Reference = "app:1".parse().expect("a name");
+        let [old, new, of_old, of_new, other] = ["old", "new", "of old", "of new", "other"].map(Digest::of);
+        images.note(&name, "first".to_owned(), old, of_old);
+        assert_eq!(images.lent_as(&name), Some(("first".to_owned(), old)));
+        images.note(&name, "second".to_owned(), new, of_new);
+        assert_eq!(images.lent_as(&name), Some(("second".to_owned(), new)));
+        for (digest, store) in [(new, "second"), (of_new, "second"), (old, "first"), (of_old, "first")] {
+            assert_eq!(images.lent_as(&name.pinned(digest)), Some((store.to_owned(), digest)));
+        }
+        assert_eq!(images.lent_as(&name.pinned(other)), None);
     }
 }

@@ -34,7 +34,9 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 
 use crate::build::{Daemon, random_name};
+use crate::docker;
 use crate::error::RemoteError;
+pub(crate) use content::Images;
 pub(crate) use exports::{Arriving, Exchange};
 pub(crate) use files::{open_new, packet};
 
@@ -45,6 +47,8 @@ pub(crate) struct Lending {
     pub(crate) credentials: Arc<dyn Credentials>,
     /// Where sockets are made.
     pub(crate) scratch: PathBuf,
+    /// Images of this machine that are lent.
+    pub(crate) images: Images,
 }
 
 /// Methods that the daemon may call, as it is told of them.
@@ -98,9 +102,16 @@ impl Lent {
         let request = request(&name, &lending.session.cache_scope(), Messages::new(received))?;
         let (daemon, broke) = (daemon.clone(), Arc::clone(&broken));
         let carrying = tokio::spawn(async move {
-            let ended = tokio::select! {
-                () = forth(from_server, messages) => Ok(()),
-                ended = back(daemon, request, to_server) => ended,
+            let ended = match daemon.docker.clone() {
+                // Docker takes sessions at a place of their own, as bytes.
+                Some(socket) => {
+                    let whole = from_server.unsplit(to_server);
+                    through_docker(socket, request.into_parts().0, whole).await
+                }
+                None => tokio::select! {
+                    () = forth(from_server, messages) => Ok(()),
+                    ended = back(daemon, request, to_server) => ended,
+                },
             };
             if let Err(status) = ended {
                 tracing::debug!(%status, "a session broke");
@@ -162,8 +173,20 @@ async fn back(
     Ok(())
 }
 
+/// Carries bytes between the server and Docker, until either ends.
+async fn through_docker(
+    socket: PathBuf,
+    metadata: tonic::metadata::MetadataMap,
+    mut pipe: DuplexStream,
+) -> Result<(), Status> {
+    let broke = |error: std::io::Error| Status::unavailable(error.to_string());
+    let there = docker::dial(socket, docker::SESSION, metadata).await.map_err(broke)?;
+    let mut there = hyper_util::rt::TokioIo::new(there);
+    tokio::io::copy_bidirectional(&mut pipe, &mut there).await.map(drop).map_err(broke)
+}
+
 async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
-    let Lending { session, credentials, scratch } = lending;
+    let Lending { session, credentials, scratch, images } = lending;
     let given = given::Given { session: Arc::clone(&session), credentials };
     // One connection, and no end of the list: the server is ended from outside.
     let one = stream::once(async { Ok::<_, std::io::Error>(pipe) });
@@ -183,7 +206,7 @@ async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
         .add_service(bounded!(HealthServer::new(given)))
         .add_service(bounded!(SshServer::new(ssh::Agents { session: Arc::clone(&session), scratch })))
         .add_service(bounded!(UploadServer::new(content::Uploads { session: Arc::clone(&session) })))
-        .add_service(bounded!(ContentServer::new(content::Layouts { session })))
+        .add_service(bounded!(ContentServer::new(content::Layouts { session, images })))
         .serve_with_incoming(connections)
         .await;
     if let Err(error) = served {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rb_api::{Engine as _, Export, Root, SolveError, SolveRequest};
+use rb_api::{Engine as _, Export, LayoutPlace, PlatformImage, Root, SolveError, SolveRequest};
 use rb_diag::{ErrorKind, SourceMap};
 use rb_frontend::{Answer, Query};
 use rb_llb::{MkdirAction, NodeMeta, State};
+use rb_oci::{ImageConfig, Platform};
 use rb_session::LocalSession;
 use rb_wire::control::control_server::{Control, ControlServer};
 use rb_wire::control::{self, BytesMessage, StatusResponse};
@@ -51,6 +52,26 @@ enum Lie {
     HangsUp,
     /// Its packets are none.
     SendsNonsense,
+    /// It says nothing more, and leaves the stream open.
+    HalfOpen,
+    /// An answer is longer than any may be.
+    GiantAnswer,
+    /// So is a packet.
+    GiantPacket,
+    /// Entries of a tree come in another order.
+    OutOfOrder,
+    /// A path begins at the top of this machine.
+    Absolute,
+    /// A file shares its name with one of this machine.
+    SharesOutside,
+    /// Content comes that nobody asked for.
+    Unasked,
+    /// A blob has another digest than its name.
+    WrongBlob,
+    /// A layout holds a file that is none of its own.
+    StrangeFile,
+    /// What it tells of its vertices makes no sense.
+    TellsNonsense,
 }
 
 #[derive(Clone)]
@@ -77,8 +98,16 @@ impl Control for Daemon {
         }
         let mut returned = self.returned.subscribe();
         returned.wait_for(|count| *count > 0).await.map_err(|_| Status::aborted("gone"))?;
-        if self.lie != Lie::SendsNothing {
-            self.send().await?;
+        match self.lie {
+            Lie::SendsNothing => {}
+            Lie::HalfOpen => {
+                let daemon = self.clone();
+                tokio::spawn(async move { daemon.send().await });
+                // It has begun by then.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Lie::WrongBlob | Lie::StrangeFile => self.send_layout().await?,
+            _ => self.send().await?,
         }
         Ok(Response::new(control::SolveResponse::default()))
     }
@@ -89,7 +118,10 @@ impl Control for Daemon {
         &self,
         _request: Request<control::StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
-        let (_, receiver) = mpsc::channel(1);
+        let (sender, receiver) = mpsc::channel(1);
+        if self.lie == Lie::TellsNonsense {
+            sender.send(Ok(nonsense())).await.map_err(|_| Status::aborted("gone"))?;
+        }
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -161,6 +193,9 @@ impl Daemon {
         let stats = match self.lie {
             Lie::SendsOut => vec![file("../evil", 1)],
             Lie::SendsThroughLink => vec![link, file("d/evil", 1)],
+            Lie::OutOfOrder => vec![file("b", 1), file("a", 1)],
+            Lie::Absolute => vec![file("/etc/evil", 1)],
+            Lie::SharesOutside => vec![Stat { linkname: "../../etc/hostname".into(), ..file("f", 0) }],
             _ => vec![file("f", 3)],
         };
         for stat in stats.into_iter().map(Some).chain([None]) {
@@ -170,6 +205,24 @@ impl Daemon {
         match self.lie {
             Lie::HangsUp => drop(packets),
             Lie::SendsNonsense => drop(packets.send(Bytes::from_static(b"\xff\xff\xff")).await),
+            Lie::HalfOpen => {
+                let answers = FileSendClient::new(channel.clone().expect("is there"))
+                    .diff_copy(ReceiverStream::new(receiver))
+                    .await;
+                std::future::pending::<()>().await;
+                drop((answers, packets));
+                return Ok(());
+            }
+            Lie::GiantPacket => {
+                let packet =
+                    Packet { r#type: Type::Data.into(), data: vec![0; 17 << 20].into(), ..Packet::default() };
+                packets.send(packet.encode_to_vec().into()).await.ok();
+            }
+            Lie::Unasked => {
+                let packet =
+                    Packet { r#type: Type::Data.into(), id: 7, data: "x".into(), ..Packet::default() };
+                packets.send(packet.encode_to_vec().into()).await.ok();
+            }
             _ => {
                 let content = if self.lie == Lie::SendsMore { "abcd" } else { "abc" };
                 for data in [content, ""] {
@@ -185,6 +238,62 @@ impl Daemon {
             FileSendClient::new(channel.expect("is there")).diff_copy(stream).await?.into_inner();
         while answers.message().await?.is_some() {}
         Ok(())
+    }
+
+    /// Sends an OCI layout that is none.
+    async fn send_layout(&self) -> Result<(), Status> {
+        use prost::Message as _;
+        let mut client = self.client.subscribe();
+        let channel = client.wait_for(Option::is_some).await.map_err(|_| Status::aborted("gone"))?.clone();
+        let name = match self.lie {
+            Lie::StrangeFile => "etc/evil".to_owned(),
+            _ => format!("blobs/sha256/{}", rb_oci::Digest::of("other").hex()),
+        };
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(4);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, name, &b"blob"[..])
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let data = archive.into_inner().map_err(|error| Status::internal(error.to_string()))?;
+        let message = Bytes::from(BytesMessage { data: data.into() }.encode_to_vec());
+        let stream = tokio_stream::iter([message]);
+        let mut answers =
+            FileSendClient::new(channel.expect("is there")).diff_copy(stream).await?.into_inner();
+        while answers.message().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// What no daemon tells: no digests, times of before, endless names, signs that move a cursor.
+fn nonsense() -> StatusResponse {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: -7 });
+    let vertex = |digest: &str| control::Vertex {
+        digest: digest.to_owned(),
+        name: "\u{1b}[2J".repeat(10_000),
+        started: time(i64::MAX),
+        completed: time(i64::MIN),
+        ..control::Vertex::default()
+    };
+    let known = rb_oci::Digest::of("x").to_string();
+    let status = |vertex: &str| control::VertexStatus {
+        vertex: vertex.to_owned(),
+        current: i64::MIN,
+        total: -1,
+        ..control::VertexStatus::default()
+    };
+    let log = |vertex: &str| control::VertexLog {
+        vertex: vertex.to_owned(),
+        stream: i64::MIN,
+        msg: vec![b'x'; 1 << 20].into(),
+        ..control::VertexLog::default()
+    };
+    StatusResponse {
+        vertexes: vec![vertex(""), vertex("sha256:"), vertex(&known)],
+        statuses: vec![status("x"), status(&known)],
+        logs: vec![log("../x"), log(&known)],
+        warnings: vec![control::VertexWarning { vertex: known.clone(), ..Default::default() }],
     }
 }
 
@@ -235,6 +344,7 @@ impl LlbBridge for Daemon {
         let range = request.into_inner().range.unwrap_or_default();
         let length = match self.lie {
             Lie::LongFile => usize::try_from(range.length).unwrap_or(0) + 1,
+            Lie::GiantAnswer => 17 << 20,
             _ => 3,
         };
         Ok(Response::new(gateway::ReadFileResponse { data: vec![b'x'; length].into() }))
@@ -311,15 +421,24 @@ async fn tried(
             confine: None,
             follow: false,
         };
+        let layout = Export::OciLayout {
+            images: vec![PlatformImage { root: 0, config: ImageConfig::scratch(&Platform::host()) }],
+            names: Vec::new(),
+            format: Default::default(),
+            destination: LayoutPlace::Folder(folder.path().join("layout")),
+        };
+        let export = if matches!(lie, Lie::WrongBlob | Lie::StrangeFile) { layout } else { export };
         let root = Root { label: "+a".into(), definition: definition() };
         let exported = job
-            .solve(SolveRequest { roots: vec![root], exports: vec![export], attests: Default::default() })
+            .solve(SolveRequest { roots: vec![root], exports: vec![export], ..SolveRequest::default() })
             .await;
         let found = exported.map(|_| std::fs::read_to_string(destination.join("f")).unwrap_or_default());
         (file, list, found)
     };
     let done = tokio::time::timeout(Duration::from_secs(30), whole).await.expect("nothing waits for ever");
     assert!(!folder.path().join("evil").exists() && !Path::new("/etc/evil").exists());
+    let kept = std::fs::read_dir(folder.path().join("layout/blobs/sha256")).map_or(0, Iterator::count);
+    assert_eq!(kept, 0, "no blob stays that is not what it is called");
     done
 }
 
@@ -344,6 +463,7 @@ async fn answers_that_make_no_sense_are_errors() {
     assert!(reason(tried(Lie::NoTree).await.0).contains("no single tree"));
     assert!(reason(tried(Lie::LongFile).await.0).contains("more of `/f` than was asked for"));
     assert!(reason(tried(Lie::BadName).await.1).contains("no name"));
+    assert!(reason(tried(Lie::GiantAnswer).await.0).contains("too large"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -355,10 +475,25 @@ async fn trees_that_lie_are_not_written() {
         (Lie::SendsMore, "longer than was told"),
         (Lie::HangsUp, "ended before all was sent"),
         (Lie::SendsNonsense, "no packet"),
+        (Lie::GiantPacket, ""),
+        (Lie::OutOfOrder, "out of order"),
+        (Lie::Absolute, "a part without a name"),
+        (Lie::SharesOutside, "was not told"),
+        (Lie::Unasked, "not asked for"),
+        (Lie::WrongBlob, "has the digest"),
+        (Lie::StrangeFile, "no place in an OCI layout"),
+        (Lie::HalfOpen, "stopped in the middle"),
     ] {
         let told = reason(tried(lie).await.2);
         assert!(told.contains(words), "{lie:?}: {told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_makes_no_sense_of_a_status_hinders_nothing() {
+    let (file, _, found) = tried(Lie::TellsNonsense).await;
+    assert_eq!(file.expect("answers"), Answer::File(b"xxx".to_vec()));
+    assert_eq!(found.expect("is exported"), "abc");
 }
 
 #[tokio::test]

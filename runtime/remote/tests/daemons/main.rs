@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "a test that steps aside says so")]
 
+mod any_bytes;
+mod docker;
 mod lying;
 mod real;
 mod support;

@@ -18,14 +18,14 @@ use rb_session::{LocalDir, LocalSession, Secret};
 use crate::support::{Told, engine, options};
 
 /// A daemon with all that it keeps below a folder; it ends with this.
-struct Daemon {
+pub(crate) struct Daemon {
     folder: tempfile::TempDir,
     process: Child,
 }
 
 impl Daemon {
     /// Starts one; none where there is no BuildKit, no busybox to run, or no right to run it.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let programs =
             std::env::vars_os().find(|(name, _)| name == "BUILDKIT").map(|(_, value)| PathBuf::from(value));
         let Some(programs) = programs else {
@@ -76,7 +76,7 @@ impl Daemon {
         Some(daemon)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 }
@@ -102,10 +102,10 @@ fn busybox() -> Option<Vec<u8>> {
 }
 
 /// A folder for contexts, with a shell in it.
-struct Context(tempfile::TempDir);
+pub(crate) struct Context(tempfile::TempDir);
 
 impl Context {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
@@ -119,7 +119,7 @@ impl Context {
         Self(folder)
     }
 
-    fn session(&self) -> LocalSession {
+    pub(crate) fn session(&self) -> LocalSession {
         let dir = LocalDir { path: self.0.path().to_owned(), normalise_modes: true, hidden: Vec::new() };
         LocalSession::default().with_local("context", dir).with_cache_scope("test")
     }
@@ -142,27 +142,27 @@ fn copied(to: &State, from: &State, src: &str, dest: &str) -> State {
 }
 
 /// A shell with the sources at `/src`.
-fn base() -> State {
+pub(crate) fn base() -> State {
     let shell = copied(&State::scratch(), &local(&["busybox"]), "/busybox", "/bin/sh");
     let shell = copied(&shell, &local(&["busybox"]), "/busybox", "/bin/busybox");
     copied(&shell, &local(&["src"]), "/src", "/")
 }
 
-fn run(on: &State, script: &str) -> State {
+pub(crate) fn run(on: &State, script: &str) -> State {
     let args = ["/bin/sh", "-c", script].map(ToOwned::to_owned).to_vec();
     let meta = ExecMeta { args, cwd: "/".into(), env: vec!["PATH=/bin".into()], ..ExecMeta::default() };
     ExecBuilder::new(on, meta).finish(None, named(&format!("RUN {script}"))).root()
 }
 
-fn marshalled(state: &State) -> Definition {
+pub(crate) fn marshalled(state: &State) -> Definition {
     state.marshal(&SourceMap::default()).expect("marshals")
 }
 
-fn root(state: &State) -> Root {
+pub(crate) fn root(state: &State) -> Root {
     Root { label: "+t".into(), definition: marshalled(state) }
 }
 
-fn local_export(path: &str, destination: &Path) -> Export {
+pub(crate) fn local_export(path: &str, destination: &Path) -> Export {
     Export::Local {
         root: 0,
         path: path.into(),
@@ -268,7 +268,7 @@ async fn exports(job: &dyn Job, folder: &Path) {
         layout(LayoutPlace::Archive(Place::File(folder.join("image.tar")))),
         layout(LayoutPlace::Folder(folder.join("layout"))),
     ];
-    let request = SolveRequest { roots: vec![root(&made)], exports, attests: Default::default() };
+    let request = SolveRequest { roots: vec![root(&made)], exports, ..SolveRequest::default() };
     let result = job.solve(request).await.expect("is exported");
     assert_eq!(result.exports.len(), 4);
     let read = |path: &str| fs::read(folder.join(path)).expect(path);
@@ -297,7 +297,7 @@ async fn exports(job: &dyn Job, folder: &Path) {
 async fn failures(job: &dyn Job, folder: &Path) {
     let failing = run(&base(), "echo last words; exit 3");
     let failed = job
-        .solve(SolveRequest { roots: vec![root(&failing)], exports: Vec::new(), attests: Default::default() })
+        .solve(SolveRequest { roots: vec![root(&failing)], exports: Vec::new(), ..SolveRequest::default() })
         .await;
     match failed.expect_err("fails") {
         SolveError::Vertex { kind: ErrorKind::Build, message, log_tail, name, .. } => {
@@ -308,11 +308,7 @@ async fn failures(job: &dyn Job, folder: &Path) {
     }
     let nowhere = local_export("/nowhere", &folder.join("nowhere"));
     let failed = job
-        .solve(SolveRequest {
-            roots: vec![root(&base())],
-            exports: vec![nowhere],
-            attests: Default::default(),
-        })
+        .solve(SolveRequest { roots: vec![root(&base())], exports: vec![nowhere], ..SolveRequest::default() })
         .await;
     assert_eq!(failed.expect_err("there is nothing").kind(), Some(ErrorKind::Input));
     assert!(!folder.join("nowhere").exists());

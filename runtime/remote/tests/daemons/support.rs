@@ -25,6 +25,7 @@ pub(crate) fn options(session: Arc<dyn Session>) -> JobOptions {
     JobOptions {
         session,
         no_cache: false,
+        cache_from: Vec::new(),
         pull: PullPolicy::Newest,
         allow_insecure: false,
         allow_host_network: false,

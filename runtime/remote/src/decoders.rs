@@ -1,0 +1,87 @@
+//! What reads the bytes of a daemon, for tests that feed it any bytes at all, and for nobody else.
+//!
+//! What must hold of an answer is asserted here, where it is known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use prost::Message as _;
+use rb_api::{Event, EventKind, Export, ImageFormat, ImageName, PlatformImage};
+use rb_oci::{Digest, ImageConfig, Platform};
+use rb_session::LocalSession;
+use rb_wire::control::{SolveResponse, StatusResponse};
+use rb_wire::gateway;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use crate::exports::{self, Taken};
+use crate::vertices::Vertices;
+use crate::{error, layout};
+
+/// Hears bytes as two pieces of a status stream. No vertex is told of before it was added, and none ends twice.
+pub fn status(first: &[u8], second: &[u8]) {
+    let told: Arc<Mutex<Vec<Event>>> = Arc::default();
+    let sink = Arc::clone(&told);
+    let hears = move |event| sink.lock().expect("nobody panics").push(event);
+    let vertices = Vertices::new(Arc::new(hears), Arc::new(LocalSession::default()));
+    for (build, bytes) in [("one", first), ("two", second)] {
+        if let Ok(status) = StatusResponse::decode(bytes) {
+            vertices.hear(build, status);
+        }
+    }
+    vertices.running().iter().for_each(|name| assert!(!name.contains(char::is_control)));
+    std::hint::black_box(vertices.summary());
+    let mut ended: BTreeMap<Digest, bool> = BTreeMap::new();
+    for Event { vertex, kind } in told.lock().expect("nobody panics").drain(..) {
+        match kind {
+            EventKind::Added { name, .. } => {
+                assert!(ended.insert(vertex, false).is_none() && !name.contains(char::is_control));
+            }
+            EventKind::Done { .. } | EventKind::Failed { .. } | EventKind::Cached { .. } => {
+                assert_eq!(ended.insert(vertex, true), Some(false));
+            }
+            _ => assert!(ended.contains_key(&vertex)),
+        }
+    }
+}
+
+/// Reads bytes as what came of a build: that of an image, and of a question.
+pub fn result(bytes: &[u8]) {
+    if let Ok(response) = SolveResponse::decode(bytes) {
+        let image = PlatformImage { root: 0, config: ImageConfig::scratch(&Platform::host()) };
+        let export = Export::Image {
+            images: vec![image],
+            names: vec![ImageName::Plain("example.com/a:1".to_owned())],
+            format: ImageFormat::default(),
+            push: None,
+        };
+        let taken = Taken::Image { size_bytes: 0, destination: None };
+        // An error is an answer, too.
+        drop(exports::described(&export, taken, &response.exporter_response));
+    }
+    drop(gateway::SolveResponse::decode(bytes));
+}
+
+/// Reads bytes as the details of a failure, and as its words.
+pub fn failure(bytes: &[u8]) {
+    let words = String::from_utf8_lossy(bytes).into_owned();
+    let status =
+        Status::with_details_and_metadata(Code::Unknown, words, bytes.to_vec().into(), MetadataMap::new());
+    std::hint::black_box(error::failed_vertex(&status));
+    let said = error::said(&status);
+    assert!(said.chars().count() <= 4_000 && !said.contains('\u{1b}'));
+    for op in [rb_llb::Op::Exec(rb_llb::ExecOp::default()), rb_llb::Op::Source(rb_llb::SourceOp::default())] {
+        drop(error::classify(Some(&op), &said));
+    }
+}
+
+/// Unpacks bytes as the archive of a layout; what stays are blobs that are what they are called.
+pub fn unpacked(mut bytes: &[u8], folder: &Path) {
+    // An error is an answer, too.
+    drop(layout::unpack(&mut bytes, folder));
+    for blob in std::fs::read_dir(folder.join("blobs/sha256")).into_iter().flatten().flatten() {
+        let content = std::fs::read(blob.path()).expect("is a file");
+        assert_eq!(Digest::of(content).hex(), blob.file_name().to_string_lossy());
+    }
+}
