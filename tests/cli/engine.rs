@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::corpus::peer::{self, Peer};
-use crate::env::{TestEnv, is_root};
+use crate::env::{Run, TestEnv, is_root};
 
 const BUILDFILE: &str = "\
 VERSION 1
@@ -34,6 +34,10 @@ image:
 fails:
     FROM +ground
     RUN echo last words; exit 7
+slow:
+    FROM +ground
+    COPY busybox /bin/sleep
+    RUN echo begun; /bin/sleep 600
 host:
     FROM @host
     RUN true
@@ -50,8 +54,32 @@ FROM scratch
 COPY --from=build /made /other /out/
 ";
 
+/// What was said, whatever lines it was broken into.
+pub(crate) fn flat(text: &str) -> String {
+    text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+}
+
+/// Looks for words in what was said.
+pub(crate) trait Tells {
+    /// Panics unless stderr holds these words, whatever lines they were broken into.
+    fn tells(self, words: &str) -> Self;
+}
+
+impl Tells for Run {
+    #[track_caller]
+    fn tells(self, words: &str) -> Self {
+        assert!(flat(&self.stderr).contains(words), "`{words}` is not in stderr:\n{}", self.stderr);
+        self
+    }
+}
+
 /// A project and a daemon; none where something is missing, which is told.
-fn project() -> Option<(TestEnv, Peer, String)> {
+pub(crate) fn project() -> Option<(TestEnv, Peer, String)> {
+    project_on(&[])
+}
+
+/// The same with further words on the daemon's command line.
+pub(crate) fn project_on(more: &[String]) -> Option<(TestEnv, Peer, String)> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok());
     let Some(busybox) = busybox else {
         eprintln!("stepping aside: there is no busybox (Debian: busybox-static)");
@@ -65,7 +93,7 @@ fn project() -> Option<(TestEnv, Peer, String)> {
     let folder = env.state().with_file_name("buildkit");
     // Two daemons at once each have one of their own.
     let settings = format!("[otel]\n  socketPath = {:?}\n", folder.join("otel"));
-    let Some(daemon) = Peer::start(&folder, &settings) else {
+    let Some(daemon) = Peer::start_with(&folder, &settings, more) else {
         eprintln!("stepping aside: BUILDKIT names no folder with buildkitd");
         return None;
     };
@@ -132,6 +160,25 @@ fn what_goes_wrong_there_is_told_as_here() {
 }
 
 #[test]
+fn a_daemon_that_dies_is_told_with_the_step_that_ran() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let Some((env, mut daemon, address)) = project() else { return };
+    let mut rb = env.spawn([format!("--engine={address}"), "+slow".to_owned()]);
+    let mut lines = BufReader::new(rb.stderr.take().expect("is piped"));
+    let mut told = String::new();
+    while !told.contains("| begun") {
+        assert_ne!(lines.read_line(&mut told).expect("reads"), 0, "{told}");
+    }
+    daemon.kill();
+    lines.read_to_string(&mut told).expect("reads");
+    assert_eq!(rb.wait().expect("ends").code(), Some(3), "{told}");
+    let told = flat(&told);
+    assert!(told.contains("went away while `+slow | RUN echo begun; /bin/sleep 600` ran"), "{told}");
+    assert!(told.contains("start it again"), "{told}");
+    assert!(!told.contains("broken pipe") && !told.contains("transport"), "{told}");
+}
+
+#[test]
 fn an_address_is_checked_and_so_is_who_listens_there() {
     let env = TestEnv::new();
     env.write(
@@ -140,6 +187,7 @@ fn an_address_is_checked_and_so_is_who_listens_there() {
     );
     env.rb(["--engine=unix:///nowhere/socket", "+nothing"]).expect(3).says("cannot be reached");
     env.rb(["doctor", "--engine=unix:///nowhere/socket"]).expect(3).says("cannot be reached");
-    env.rb(["--engine=far", "+nothing"]).expect(2).says("has no scheme");
+    env.rb(["--engine=far", "+nothing"]).expect(2).says("no engine `far`").says("rb engine add far ADDRESS");
+    env.rb(["--engine=http://far", "+nothing"]).expect(2).says("no way to an engine");
     env.rb(["+nothing"]).expect(0);
 }

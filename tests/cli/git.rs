@@ -7,7 +7,7 @@ use crate::env::{Run, TestEnv, Who};
 
 mod https;
 mod signed;
-mod ssh;
+pub(crate) mod ssh;
 
 #[path = "../../runtime/sources/tests/support/git_host.rs"]
 #[allow(dead_code, reason = "tests of others use the rest")]

@@ -35,7 +35,7 @@ fn an_image_is_pushed_and_digests_are_written() {
             "--label",
             "who=me",
             "--cache=true",
-            "--cache-repo=x/y",
+            &format!("--cache-repo={host}/me/cache"),
             "--snapshotMode=redo",
             "--single-snapshot",
             "--cleanup",
@@ -47,9 +47,10 @@ fn an_image_is_pushed_and_digests_are_written() {
     )
     .expect(0)
     .says("these change nothing here");
-    for name in ["--cache,", "--cache-repo", "--snapshot-mode", "--single-snapshot", "--cleanup", "--force"] {
+    for name in ["--snapshot-mode", "--single-snapshot", "--cleanup", "--force"] {
         assert_eq!(run.stderr.matches(name).count(), 1, "{name}: {}", run.stderr);
     }
+    assert!(run.stderr.contains(&format!("cache  {host}/me/cache:rb  1 result in")), "{}", run.stderr);
     let digest = env.read("digest");
     assert!(digest.starts_with("sha256:") && !digest.ends_with('\n'), "{digest}");
     assert_eq!(env.read("names"), format!("{host}/me/app@{digest}\n").repeat(2));

@@ -16,6 +16,7 @@ mod calls;
 mod course;
 mod docker;
 mod dockerfile;
+mod engine;
 mod history;
 mod image;
 pub(crate) mod kaniko;
@@ -25,6 +26,7 @@ mod login;
 mod logs;
 mod look;
 mod output;
+mod pack;
 mod plan;
 mod resume;
 mod run;
@@ -49,6 +51,7 @@ pub(crate) use dockerfile::{
     Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
     StepVolume,
 };
+pub(crate) use engine::{EngineAddArgs, EngineCommand};
 pub(crate) use history::{
     HistoryCommand, HistoryExportArgs, HistoryImportArgs, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs,
     HistoryShowArgs,
@@ -65,6 +68,11 @@ pub(crate) use look::{
     AstArgs, CompletionArgs, ConfigArgs, DocArgs, DoctorArgs, HelpArgs, LsArgs, StatusArgs,
 };
 pub(crate) use output::{LoadChoice, OutputOptions};
+pub(crate) use pack::{
+    BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuild,
+    PackBuilder, PackBuildpack, PackChoices, PackCommand, PackDetect, PackExtension, PackFormat, PackInspect,
+    PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat,
+};
 pub(crate) use plan::PlanArgs;
 pub(crate) use resume::ResumeArgs;
 pub(crate) use run::{NetworkChoice, RunArgs, RunMount, Tmpfs, Volume};
@@ -119,6 +127,9 @@ pub(crate) enum Command {
     Bake(Box<BakeArgs>),
     /// Run an image, or a target, which is built first if need be
     Run(Box<RunArgs>),
+    /// Build with buildpacks, and make and look after them
+    #[command(subcommand)]
+    Pack(PackCommand),
     /// Open a shell where a step failed, or in what a target becomes
     Shell(Box<ShellArgs>),
     /// Build again, going on where a step failed
@@ -157,6 +168,9 @@ pub(crate) enum Command {
     /// Make rb a plugin of docker
     #[command(subcommand)]
     Docker(DockerCommand),
+    /// Look after BuildKit daemons by name, and choose who builds
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Tell what this machine allows, and what to do where it does not
     Doctor(DoctorArgs),
     /// Show the settings in force, and who says so

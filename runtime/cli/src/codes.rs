@@ -13,5 +13,6 @@ codes! {
     BAD_VALUE = "rb::config::bad_value", "A value of config.toml has the wrong type or form.";
     UNKNOWN_KEY = "rb::config::unknown_key", "config.toml has a key that means nothing.";
     UNREADABLE = "rb::config::unreadable", "A config.toml cannot be read, or is no TOML.";
+    PACK = "rb::pack::file", "A builder.toml or package.toml says something that it cannot.";
     PUSH = "rb::cli::push", "An image is to be pushed to what is no name of a registry's.";
 }

@@ -42,6 +42,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
         &["-v", "--volume", "--mount"],
         "`COPY` in the Buildfile takes files; `rb run -v ./folder:/place` shows a program a folder",
     ),
+    (&["--builder"], "`rb --engine NAME +TARGET` builds on a BuildKit daemon: `rb engine ls`"),
     (&["--tty", "--rm"], "options of a program stand behind `rb run`: `rb run -it +TARGET sh`"),
     (&["-n", "--just-print"], "`rb --dry-run +TARGET` shows what would run"),
     (&["-B", "--always-make", "--rerun-tasks"], "`rb --no-cache +TARGET` runs every step"),
@@ -58,7 +59,6 @@ const NONE_YET: &[&str] = &[
     "--auto-skip",
     "--auto-skip-db-path",
     "--build-context",
-    "--builder",
     "--buildkit-host",
     "--buildkit-image",
     "--cache-from",
@@ -99,7 +99,6 @@ const NONE_YET: &[&str] = &[
 
 /// Options of `docker build`, `docker buildx build` and `buildah build` that `rb build` cannot honour, and what it does about them.
 const OF_BUILD: &[(&[&str], &str)] = &[
-    (&["--builder"], "leave it out: rb itself builds, and needs no builder"),
     (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
     (&["--policy", "--source-policy-file"], "leave it out: this version of rb knows no policies"),
     (
@@ -257,7 +256,25 @@ const BELOW: &[(&str, &[&str], &str)] = &[
     ),
     ("image", &["import"], "did you mean `rb image load`?"),
     ("image", &["export"], "did you mean `rb image save`?"),
+    ("pack", &["config"], "settings stand in `config.toml`: `rb help config`; the rest is said by options"),
+    ("pack", &["completion"], "`rb completion SHELL` completes the words of `rb pack`, too"),
+    ("pack", &["version"], "did you mean `rb --version`?"),
+    ("pack", &["report"], "did you mean `rb doctor`?"),
+    ("pack", &["inspect-image"], "did you mean `rb pack inspect`?"),
+    ("pack", &["create-builder"], "did you mean `rb pack builder create`?"),
+    ("pack", &["inspect-builder"], "did you mean `rb pack builder inspect`?"),
+    ("pack", &["package-buildpack"], "did you mean `rb pack buildpack package`?"),
+    ("pack", &["manifest"], "an index is made by `--target` of several systems and `--publish`"),
+    ("pack", &["stack"], "base images are named in `builder.toml`; `rb pack builder suggest` names builders"),
+    (
+        "buildpack",
+        REGISTRY_WORDS,
+        "registries of buildpacks are not part of this version of rb; packages are images",
+    ),
 ];
+
+/// What pack does with registries of buildpacks.
+const REGISTRY_WORDS: &[&str] = &["pull", "register", "yank"];
 
 /// An option or a command that is not known, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -407,7 +424,8 @@ mod tests {
     fn none_is_a_command_below_ours() {
         let table = Args::command();
         for (parent, words, _) in BELOW {
-            let parent = table.find_subcommand(parent).expect("is a command");
+            let below_pack = || table.find_subcommand("pack")?.find_subcommand(parent);
+            let parent = table.find_subcommand(parent).or_else(below_pack).expect("is a command");
             assert!(words.iter().all(|word| parent.find_subcommand(word).is_none()), "{words:?}");
         }
         let said = of_below("image", "history").expect("is known").help;

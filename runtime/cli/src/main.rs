@@ -26,7 +26,8 @@ mod world;
 
 use std::process::ExitCode;
 
-/// One allocator for both builds: that of musl, which the static binary would have, takes one lock for all threads.
+/// The one of musl, which the static binary would have, takes one lock for all threads. glibc's is as quick as this, and smaller.
+#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

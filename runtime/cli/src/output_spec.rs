@@ -5,6 +5,7 @@
 //! `rb` does not do is refused by name, and what is so anyway is taken.
 //! Source: docker buildx build reference, "--output"; BuildKit README, "Output".
 
+pub(crate) mod cache;
 mod fields;
 mod image;
 

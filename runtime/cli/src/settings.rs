@@ -8,6 +8,7 @@
 
 pub(crate) mod config;
 mod display;
+pub(crate) mod edit;
 pub(crate) mod engine;
 mod git;
 pub(crate) mod given;
@@ -26,7 +27,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use rb_api::{AllowedDevices, PullPolicy};
+use rb_api::{AllowedDevices, CachePlace, PullPolicy};
 use rb_diag::{Diagnostics, chain};
 use rb_engine::{Snapshotter, StepNetwork, StepTerms};
 use rb_oci::Platform;
@@ -82,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) engine: Option<EngineSettings>,
     /// Look nothing up.
     pub(crate) no_cache: bool,
+    /// Where results are looked for that are not here.
+    pub(crate) cache_from: Vec<CachePlace>,
     /// When registries are asked.
     pub(crate) pull: PullPolicy,
     /// Write no output of a target.
@@ -169,6 +172,8 @@ pub(crate) enum SettingsError {
     Key { file: String, problem: SshKeyError },
     #[error("steps in a chroot (--isolation=chroot) cannot have {other}")]
     WithChroot { other: String },
+    #[error("there is no engine `{name}`")]
+    NoEngine { name: String, help: String },
     #[error("the secret `{name}` is given twice, by {first} and by {second}")]
     SecretTwice { name: String, first: String, second: String },
 }
@@ -240,6 +245,7 @@ impl SettingsError {
             }
             Self::Key { file, problem } => Some(steps::help_with_key(file, *problem)),
             Self::WithChroot { .. } => Some("leave out one of them".to_owned()),
+            Self::NoEngine { help, .. } => Some(help.clone()),
             Self::SecretTwice { first, .. } => Some(format!("keep one of them; {first} was read first")),
             Self::Config { .. }
             | Self::Unreadable { .. }
@@ -272,6 +278,11 @@ pub(crate) fn check_platform(platform: &Platform) -> Result<(), SettingsError> {
 /// Reads the user's files.
 pub(crate) fn read_config(environment: &Environment) -> Result<Config, SettingsError> {
     config::load(environment).map_err(|errors| SettingsError::Config { errors })
+}
+
+/// The same for what changes the user's file: where that is not there, it comes to be, whoever names it.
+pub(crate) fn read_config_to_change(environment: &Environment) -> Result<Config, SettingsError> {
+    config::load_to_change(environment).map_err(|errors| SettingsError::Config { errors })
 }
 
 /// Settles where the state directory is, absolute, for what needs no more than that.
@@ -322,7 +333,7 @@ pub(crate) fn settle(
             .iter()
             .map(|dir| environment.cwd.join(dir))
             .collect(),
-        engine: engine::settle(options, environment)?,
+        engine: engine::settle(options.engine.as_ref(), &config, environment)?,
         no_cache: options.no_cache || environment.flag("RB_NO_CACHE")?,
         pull: match options.pull {
             None => PullPolicy::Newest,
@@ -353,6 +364,7 @@ pub(crate) fn settle(
         space: space::settle(&config.cache, environment)?,
         network,
         allow_host_network: options.allow_host_network || environment.flag("RB_ALLOW_HOST_NETWORK")?,
+        cache_from: Vec::new(),
         allowed_devices: steps::allowed_devices(options, environment)?,
         steps: StepTerms {
             runtime: steps::runtime_at(steps::runtime(options, &config, environment)?.0, &state_directory),

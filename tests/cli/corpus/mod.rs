@@ -7,6 +7,7 @@
 
 mod bases;
 mod case;
+mod elsewhere;
 mod outcome;
 pub(crate) mod peer;
 
@@ -142,7 +143,19 @@ impl Run {
     }
 
     fn build(&self, words: &[String], folder: &Path, outputs: &[String]) -> Result<(), String> {
+        self.build_on(None, words, folder, outputs)
+    }
+
+    /// Builds what was typed, here or on an engine elsewhere.
+    fn build_on(
+        &self,
+        engine: Option<&str>,
+        words: &[String],
+        folder: &Path,
+        outputs: &[String],
+    ) -> Result<(), String> {
         let mut command = self.env.command(["-q", "build"]);
+        command.args(engine.map(|address| format!("--engine={address}")));
         command.args(outputs.iter().map(|output| format!("--output={output}"))).args(words);
         let run = crate::env::ended(command.current_dir(folder).env("RB_CONFIG", &self.settings));
         if run.code == 0 { Ok(()) } else { Err(run.stderr) }

@@ -15,6 +15,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts the programs that `BUILDKIT` names the folder of; none where it is not set.
     pub(crate) fn start(folder: &Path, settings: &str) -> Option<Self> {
+        Self::start_with(folder, settings, &[])
+    }
+
+    /// The same with further words on its command line.
+    pub(crate) fn start_with(folder: &Path, settings: &str, more: &[String]) -> Option<Self> {
         let programs = std::env::vars_os()
             .find(|(name, _)| name == "BUILDKIT")
             .map(|(_, value)| PathBuf::from(value))?;
@@ -35,6 +40,7 @@ impl Peer {
                 "host",
                 "--containerd-worker=false",
             ])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("is one more"))
             .stderr(log)
@@ -53,6 +59,17 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(100));
         }
         Some(peer)
+    }
+
+    /// The folder of its programs.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// Ends it as a machine ends that loses its power.
+    pub(crate) fn kill(&mut self) {
+        self.daemon.kill().expect("is ours");
+        drop(self.daemon.wait());
     }
 
     fn control(&self) -> Command {
@@ -82,17 +99,25 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        // One that was killed has been waited for, and its number may be another's.
+        if self.daemon.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return unmount_below(&self.folder);
+        }
         let pid = rustix::process::Pid::from_child(&self.daemon);
         if rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_err() {
             drop(self.daemon.kill());
         }
         drop(self.daemon.wait());
-        // What it left mounted would keep its folder.
-        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-        let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
-        for place in places.filter(|place| Path::new(place).starts_with(&self.folder)) {
-            drop(Command::new("umount").args(["-l", place]).status());
-        }
+        unmount_below(&self.folder);
+    }
+}
+
+/// Unmounts what a daemon left mounted, which would keep its folder.
+fn unmount_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
+    for place in places.filter(|place| Path::new(place).starts_with(folder)) {
+        drop(Command::new("umount").args(["-l", place]).status());
     }
 }
 

@@ -128,7 +128,11 @@ fn what_fails_is_told_in_the_stream_and_behind_it() {
         "{told:?}"
     );
     let told = read(
-        &build(&env, &["--progress", "rawjson", "--cache-to=type=inline", "--target", "x", "app"]).expect(2),
+        &build(
+            &env,
+            &["--progress", "rawjson", "--cache-to=type=inline,image-manifest=false", "--target", "x", "app"],
+        )
+        .expect(2),
     );
     assert!(told.warnings.iter().any(|warning| warning.contains("--cache-to")), "{told:?}");
 }

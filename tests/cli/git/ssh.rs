@@ -13,14 +13,14 @@ use crate::env::{TestEnv, Who, is_root};
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// An sshd of the test's; it ends with the process.
-struct Sshd {
-    folder: tempfile::TempDir,
-    port: u16,
+pub(crate) struct Sshd {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) port: u16,
 }
 
 impl Sshd {
     /// Starts one; none where it cannot be had.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !is_root() || !Path::new(SSHD).exists() {
             eprintln!("stepping aside: this needs root and sshd (Debian: openssh-server)");
             return None;

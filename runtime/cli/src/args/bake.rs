@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, ValueHint};
 
 use super::build::count;
 use super::{BuildOptions, ProgressChoice};
+use crate::settings::engine::EngineName;
 
 /// `rb bake`
 #[derive(Debug, ClapArgs)]
@@ -87,6 +88,12 @@ pub(crate) struct BakeArgs {
     /// Write digests and names of images by target, as JSON
     #[arg(long, value_name = "PATH")]
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Build on a BuildKit daemon, by name or address
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub(crate) engine: Option<EngineName>,
+    /// As --engine NAME, if one is called so
+    #[arg(long, short = 'B', value_name = "NAME", conflicts_with = "engine")]
+    pub(crate) builder: Option<String>,
     /// Steps at once [default: processors, at least 8]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) jobs: Option<NonZeroUsize>,
@@ -172,6 +179,7 @@ impl BakeArgs {
     /// Returns the options of the build as a whole.
     pub(crate) fn options(&self) -> BuildOptions {
         BuildOptions {
+            engine: self.engine.clone(),
             jobs: self.jobs,
             progress: self.progress,
             quiet: self.quiet,

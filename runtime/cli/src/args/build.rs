@@ -9,22 +9,23 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum, ValueHint};
 use rb_oci::Platform;
-use rb_remote::Address;
 use serde::Deserialize;
 
 use super::LimitOptions;
 use crate::settings;
+use crate::settings::engine::EngineName;
 
 /// Options of everything that builds.
 #[derive(Debug, Default, Clone, PartialEq, Eq, ClapArgs)]
 pub(crate) struct BuildOptions {
-    /// Build on the BuildKit daemon at this address
+    /// Build on a BuildKit daemon, by name or address
     ///
-    /// unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME, podman-container://NAME,
-    /// nerdctl-container://NAME or kube-pod://NAME. Images that are not pushed come back into the image store. For tcp://
-    /// RB_ENGINE_CERTS names a folder of certificates.
-    #[arg(long, value_name = "ADDRESS", help_heading = "Build")]
-    pub(crate) engine: Option<Address>,
+    /// A name of `rb engine ls`, or unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME,
+    /// podman-container://NAME, nerdctl-container://NAME, kube-pod://NAME or docker://. `here` is this machine, whatever RB_ENGINE and
+    /// config.toml say. Images that are not pushed come back into the image store. For tcp:// RB_ENGINE_CERTS names a folder of
+    /// certificates.
+    #[arg(long, value_name = "NAME|ADDRESS", help_heading = "Build")]
+    pub(crate) engine: Option<EngineName>,
     /// Look no result up, but store them
     #[arg(long, help_heading = "Build")]
     pub(crate) no_cache: bool,
@@ -227,6 +228,11 @@ impl fmt::Debug for Hidden {
 }
 
 impl BuildOptions {
+    /// Returns these options for what builds nothing: which engine would build is not asked.
+    pub(crate) fn building_nothing(self) -> Self {
+        Self { engine: Some(EngineName::Here), ..self }
+    }
+
     /// Returns these options without those that say how to show things.
     pub(crate) fn without_display(self) -> Self {
         Self { progress: None, quiet: false, verbose: false, ..self }

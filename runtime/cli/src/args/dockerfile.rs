@@ -20,6 +20,7 @@ use super::{
 };
 use crate::output_spec::Annotation;
 use crate::settings;
+use crate::settings::engine::EngineName;
 use values::{AddHost, DockerPull, Platforms};
 pub(crate) use values::{
     Allowed, CallChoice, CallFormat, Called, DockerNetwork, LayoutFormat, NamedContext, Pair, StepVolume,
@@ -59,6 +60,16 @@ pub(crate) struct DockerfileArgs {
     /// File of values for ARGs, a NAME=VALUE per line
     #[arg(long, value_name = "FILE", help_heading = "Build")]
     pub(crate) build_arg_file: Vec<PathBuf>,
+    /// Build on a BuildKit daemon, by name or address
+    ///
+    /// As `rb --engine` in front of the command; `rb engine ls` lists names.
+    #[arg(long, value_name = "NAME|ADDRESS", help_heading = "Build")]
+    pub(crate) engine: Option<EngineName>,
+    /// As --engine NAME, if one is called so
+    ///
+    /// Else docker's builder of that name, which is rb itself.
+    #[arg(long, short = 'B', value_name = "NAME", conflicts_with = "engine", help_heading = "Build")]
+    pub(crate) builder: Option<String>,
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE", help_heading = "Build")]
     pub(crate) target: Option<String>,
@@ -230,11 +241,18 @@ pub(crate) struct DockerfileArgs {
     /// Limits as buildx has them: memory=2g,cpu-quota=50000
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', help_heading = "Limits")]
     pub(crate) resource: Vec<Pair>,
-    /// Caches elsewhere; not read yet, which is told
-    #[arg(long, value_name = "CACHE", help_heading = "Build")]
+    /// Look for results in a cache elsewhere, too
+    ///
+    /// NAME or type=registry,ref=NAME; `type=local,src=DIR[,tag=TAG][,digest=DIGEST]`. The name may be that of an image made with
+    /// --cache-to=type=inline. One that is not there is told of, and left out.
+    #[arg(long, value_name = "NAME|type=TYPE,…", help_heading = "Build")]
     pub(crate) cache_from: Vec<String>,
-    /// Caches elsewhere; not written yet, which is told
-    #[arg(long, value_name = "CACHE", help_heading = "Build")]
+    /// Write results for other machines
+    ///
+    /// NAME or type=registry,ref=NAME; `type=local,dest=DIR[,tag=TAG][,reset=true]`; type=inline, in the image itself. mode=max
+    /// writes all steps, mode=min (as is) those that the image's layers are of; compression=, compression-level=,
+    /// force-compression= and ignore-error= as buildx has them.
+    #[arg(long, value_name = "NAME|type=TYPE,…", help_heading = "Build")]
     pub(crate) cache_to: Vec<String>,
     /// Say where the image comes from, in its index
     ///

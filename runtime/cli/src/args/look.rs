@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueHint};
-use rb_remote::Address;
+
+use crate::settings::engine::EngineName;
 
 /// `rb ls`
 #[derive(Debug, ClapArgs)]
@@ -56,9 +57,9 @@ pub(crate) struct StatusArgs {
 /// `rb doctor`
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
-    /// Try the BuildKit daemon at this address
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) engine: Option<Address>,
+    /// Try a BuildKit daemon, by name or address
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub(crate) engine: Option<EngineName>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

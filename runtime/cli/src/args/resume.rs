@@ -27,7 +27,7 @@ agents are not kept: give them again; what stood behind `rb build` is. Caches ar
 Examples:
   rb resume                  where the last build failed
   rb resume 3                where step 3 did
-  rb resume 3 -- make -k     with another command, this once
+  rb resume 3 -- make -k     with another command, this once (no ID: the last)
   rb resume --no-output      only to see whether it passes now
   rb resume 3 +app --V=2     build `app` with it"
 )]

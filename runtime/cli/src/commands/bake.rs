@@ -30,6 +30,7 @@ use rb_store::{Clock as _, SystemClock};
 use self::files::{LIMIT, Names};
 use self::remote::{Place, Remote};
 use super::dockerfile::several::{self, Again, Several};
+use super::engines;
 use super::record::Asked;
 use super::scratch::Scratch;
 use super::table::table;
@@ -59,6 +60,8 @@ pub(super) fn execute_on(
     mut bench: Option<Workbench>,
     again: Option<Again>,
 ) -> Result<u8, Failure> {
+    let engine = engines::meant(bake.engine.as_ref(), bake.builder.as_deref(), environment)?;
+    let outer = BuildOptions { engine: engine.or(outer.engine.clone()), ..outer };
     let ready = ready(environment, &outer, bake, &mut bench);
     let ended = match ready {
         Ok(Ready::Build(several, inline)) => {

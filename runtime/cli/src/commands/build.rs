@@ -437,6 +437,7 @@ pub(super) fn open_job(
     let options = JobOptions {
         session,
         no_cache: settings.no_cache,
+        cache_from: settings.cache_from.clone(),
         pull: settings.pull,
         allow_insecure: settings.build.allow_privileged,
         allow_host_network: settings.allow_host_network,

@@ -3,20 +3,24 @@
 //! Images that it makes come back into the image store of this machine, as those made here are; all else stays where the daemon has it.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_api::SolveError;
 use rb_diag::{ErrorKind, chain};
-use rb_engine::{EngineError, LocalEngine};
+use rb_engine::{EngineError, LocalEngine, SaveFormat};
 use rb_exec::Limits;
 use rb_exporters::Precious;
+use rb_oci::{Digest, Reference};
 use rb_registry::{Anonymous, Credentials};
-use rb_remote::{About, ImageStore, RemoteEngine, RemoteError, RemoteOptions};
+use rb_remote::{About, Address, ImageStore, KnownImage, RemoteEngine, RemoteError, RemoteOptions};
+use rb_store::{Store, StoreError};
 
+use super::docker;
 use crate::args::DoctorArgs;
 use crate::environment::Environment;
 use crate::report::{self, Failure};
+use crate::settings::engine::EngineSettings;
 use crate::settings::{self, Settings};
 
 /// Returns the engine elsewhere that settings name; it is connected to when a job needs it.
@@ -26,11 +30,10 @@ pub(super) fn engine(
     images: &Arc<LocalEngine>,
     directories: Vec<(PathBuf, &'static str)>,
 ) -> Result<Option<RemoteEngine>, Failure> {
-    let Some(engine) = &settings.engine else { return Ok(None) };
+    let Some(engine) = settings.engine.clone() else { return Ok(None) };
     limits_are_here(settings)?;
-    let certificates = engine.certificates().map_err(|error| {
-        Failure::environment("the certificates of RB_ENGINE_CERTS cannot be read", &error)
-    })?;
+    let engine = of_docker(engine)?;
+    let certificates = engine.certificates().map_err(|error| unreadable(&engine, &error))?;
     let state = settings.state_directory.clone();
     Ok(Some(RemoteEngine::new(RemoteOptions {
         address: engine.address.clone(),
@@ -40,6 +43,28 @@ pub(super) fn engine(
         precious: Precious { directories, state: Some(state) },
         images: Some(Arc::new(Images(Arc::clone(images)))),
     })))
+}
+
+/// Finds the Docker that is in use, where that is meant.
+fn of_docker(engine: EngineSettings) -> Result<EngineSettings, Failure> {
+    if !engine.address.is_docker_in_use() {
+        return Ok(engine);
+    }
+    let Some(host) = docker::host() else { return Ok(engine) };
+    let Some(path) = host.strip_prefix("unix://") else {
+        let help = "BuildKit itself there is reached by ssh://, tcp:// or docker-container://".to_owned();
+        let message = format!(
+            "the Docker in use is at {host}: its BuildKit is reached at a socket of this machine only"
+        );
+        return Err(Failure::input(message, Some(help)));
+    };
+    let address = format!("docker://{path}").parse::<Address>();
+    let address = address.map_err(|error| Failure::input(error.to_string(), Some(error.help())))?;
+    Ok(engine.at(address))
+}
+
+fn unreadable(engine: &EngineSettings, error: &std::io::Error) -> Failure {
+    Failure::environment(&format!("the certificates for {} cannot be read", engine.address), error)
 }
 
 /// Refuses limits around steps, which the bundled runtime alone sets.
@@ -54,7 +79,7 @@ fn limits_are_here(settings: &Settings) -> Result<(), Failure> {
         () if steps.cgroup_parent.is_some() => "control groups (--cgroup-parent)",
         () => return Ok(()),
     };
-    let help = "leave it out, and in config.toml, too; or build without --engine (RB_ENGINE)".to_owned();
+    let help = "leave it out, and in config.toml, too; or build with --engine=here".to_owned();
     Err(Failure::input(
         format!("limits on {what} hold on this machine, and not on an engine elsewhere"),
         Some(help),
@@ -66,20 +91,62 @@ pub(super) fn only_here(settings: &Settings, what: &str) -> Result<(), Failure> 
     if settings.engine.is_none() {
         return Ok(());
     }
-    let help = "use it without --engine (RB_ENGINE)".to_owned();
+    let help = "use it with --engine=here".to_owned();
     Err(Failure::input(format!("{what} needs steps that ran on this machine"), Some(help)))
 }
 
 /// The image store of this machine.
 struct Images(Arc<LocalEngine>);
 
+/// What goes wrong in the store.
+fn failed(error: &EngineError) -> SolveError {
+    SolveError::Job { kind: error.kind(), message: chain(error), help: error.help() }
+}
+
+/// Longest manifest or index.
+const DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// Layers of an image; of an index, those of all its images. What is not here is passed over.
+fn layers(store: &Store, image: &Digest, depth: u8) -> Result<Vec<Digest>, StoreError> {
+    let Ok(bytes) = store.read_blob(image, DOCUMENT_BYTES) else { return Ok(Vec::new()) };
+    let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let digests = |key: &str| -> Vec<Digest> {
+        let list = document[key].as_array().into_iter().flatten();
+        list.filter_map(|entry| entry["digest"].as_str()?.parse().ok()).collect()
+    };
+    let mut all = digests("layers");
+    if depth > 0 {
+        for below in digests("manifests") {
+            all.extend(layers(store, &below, depth - 1)?);
+        }
+    }
+    Ok(all)
+}
+
 impl ImageStore for Images {
+    fn known(&self, name: &Reference) -> Result<Option<KnownImage>, SolveError> {
+        let store = self.0.store();
+        let of_store = |error: StoreError| failed(&error.into());
+        let Some(row) = store.image(&name.familiar()).map_err(of_store)? else { return Ok(None) };
+        let Ok(digest) = row.descriptor.digest().to_string().parse::<Digest>() else { return Ok(None) };
+        let repository = name.repository().to_string();
+        let layers = layers(store, &digest, 2).map_err(of_store)?;
+        let mut is_of_registry = !layers.is_empty();
+        for layer in &layers {
+            // What was not fetched is nowhere else.
+            let is_here = store.has_blob(layer).map_err(of_store)?;
+            is_of_registry &= !is_here || store.origins(layer).map_err(of_store)?.contains(&repository);
+        }
+        Ok(Some(KnownImage { digest, is_of_registry }))
+    }
+
+    fn write_layout(&self, name: &Reference, folder: &Path) -> Result<(), SolveError> {
+        let written = self.0.save_image(&[name.familiar()], SaveFormat::OciDirectory, folder);
+        written.map_err(|error| failed(&error))
+    }
+
     fn load(&self, archive: &mut dyn Read, names: &[String]) -> Result<u64, SolveError> {
-        let failed = |error: EngineError| SolveError::Job {
-            kind: error.kind(),
-            message: chain(&error),
-            help: error.help(),
-        };
+        let failed = |error: EngineError| failed(&error);
         let mut archive = Counted { archive, bytes: 0 };
         let loaded = self.0.load_stream(&mut archive, names.first().map(String::as_str)).map_err(failed)?;
         if loaded.is_empty() {
@@ -109,12 +176,11 @@ impl Read for Counted<'_> {
     }
 }
 
-/// `rb doctor --engine`: tells what a daemon is and offers, 0 where it answers; nothing where none is named.
+/// `rb doctor --engine`: tells what a daemon is and offers, 0 where it answers; nothing where this machine is meant.
 pub(super) fn doctor(environment: &Environment, doctor: &DoctorArgs) -> Result<Option<u8>, Failure> {
-    let Some(engine) = settings::engine::named(doctor.engine.clone(), environment)? else { return Ok(None) };
-    let certificates = engine.certificates().map_err(|error| {
-        Failure::environment("the certificates of RB_ENGINE_CERTS cannot be read", &error)
-    })?;
+    let Some(engine) = settings::engine::named(doctor.engine.as_ref(), environment)? else { return Ok(None) };
+    let engine = of_docker(engine)?;
+    let certificates = engine.certificates().map_err(|error| unreadable(&engine, &error))?;
     let address = engine.address.to_string();
     let engine = RemoteEngine::new(RemoteOptions {
         address: engine.address,

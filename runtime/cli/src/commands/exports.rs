@@ -15,11 +15,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_api::{Attached, Attest, Export, ImageFormat, ImageName, PlatformImage, Push, Root, SolveRequest};
+use rb_api::{
+    Attached, Attest, CacheExport, Export, ImageFormat, ImageName, Layered, PlatformImage, Push, Root,
+    SolveRequest,
+};
 use rb_diag::{SourceMap, chain};
 use rb_frontend::{PlannedOutput, SavedImage, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
-use rb_oci::MediaTypes;
+use rb_oci::{ImageConfig, MediaTypes};
 
 use self::names::{Group, Names};
 use crate::output_spec::Annotation;
@@ -43,7 +46,11 @@ pub(super) struct Wanted {
     by_edge: BTreeMap<Option<Edge>, usize>,
     /// What is said of roots.
     attests: BTreeMap<usize, Attest>,
+    /// How images of roots are put together that are more than their tree.
+    layered: BTreeMap<usize, Layered>,
     notes: Vec<String>,
+    /// Where results are written for others.
+    cache_to: Vec<CacheExport>,
     /// Steps of the plan that only `--push` runs.
     pub(super) left_out: Vec<String>,
 }
@@ -82,6 +89,12 @@ impl Wanted {
         self.format = ImageFormat::default();
         self.format_from = self.entries.len();
         annotations.iter().for_each(|annotation| annotation.add_to(&mut self.format));
+    }
+
+    /// Steps of these roots are written for others.
+    pub(super) fn cached_to(&mut self, caches: &[CacheExport], roots: &[usize]) {
+        let of_roots = |cache: &CacheExport| CacheExport { roots: roots.to_vec(), ..cache.clone() };
+        self.cache_to.extend(caches.iter().map(of_roots));
     }
 
     /// Counts what is to be written so far.
@@ -287,6 +300,33 @@ impl Wanted {
         Ok(())
     }
 
+    /// Adds the image of an app: layers upon a root, whose config the image has until they are packed.
+    pub(super) fn app(
+        &mut self,
+        (root, config): (usize, ImageConfig),
+        layered: Layered,
+        names: Vec<ImageName>,
+        push: Option<Push>,
+    ) {
+        self.layered.insert(root, layered);
+        self.image(vec![PlatformImage { root, config }], names, push);
+    }
+
+    /// Adds a folder of a root, which goes into a folder of the user's under its own name.
+    pub(super) fn folder(&mut self, root: usize, path: &str, destination: PathBuf) {
+        self.entries.push(Entry::Export(Export::Local {
+            root,
+            path: path.to_owned(),
+            destination,
+            into: true,
+            entries: false,
+            merge: false,
+            optional: false,
+            confine: None,
+            follow: true,
+        }));
+    }
+
     fn image(&mut self, images: Vec<PlatformImage>, names: Vec<ImageName>, push: Option<Push>) {
         let format = self.format(&ImageFormat::default(), &images);
         self.entries.push(Entry::Export(Export::Image { images, names, format, push }));
@@ -335,7 +375,8 @@ impl Wanted {
                 }
             }
         }
-        let request = SolveRequest { roots: self.roots, exports, attests: self.attests };
+        let (attests, cache_to, layered) = (self.attests, self.cache_to, self.layered);
+        let request = SolveRequest { roots: self.roots, exports, attests, cache_to, layered };
         Asked { request, loads, notes: self.notes }
     }
 

@@ -21,6 +21,7 @@ mod docker;
 mod dockerfile;
 mod doctor;
 mod elsewhere;
+mod engines;
 mod exports;
 mod foresight;
 mod gateway;
@@ -31,6 +32,7 @@ mod kaniko;
 mod login;
 mod logs;
 mod ls;
+mod pack;
 mod past;
 mod plan;
 mod pull;
@@ -192,6 +194,7 @@ fn read_env_file(
             | Command::Doc(_)
             | Command::Ast(_)
             | Command::Image(_)
+            | Command::Pack(_)
             | Command::Cache(_)
             | Command::Status(_)
             | Command::Logs(_)
@@ -199,6 +202,7 @@ fn read_env_file(
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Docker(_)
+            | Command::Engine(_)
             | Command::Doctor(_)
             | Command::Completion(_)
             | Command::Help(_),
@@ -248,6 +252,7 @@ fn options_of(args: &Args) -> BuildOptions {
         Some(Command::Compile(compile)) => compile.build.clone(),
         Some(Command::Solve(solve)) => solve.build.clone(),
         Some(Command::Image(image)) => image.options(),
+        Some(Command::Pack(pack)) => pack.options(),
         Some(
             Command::Ls(_)
             | Command::Doc(_)
@@ -259,6 +264,7 @@ fn options_of(args: &Args) -> BuildOptions {
             | Command::Login(_)
             | Command::Logout(_)
             | Command::Docker(_)
+            | Command::Engine(_)
             | Command::Doctor(_)
             | Command::Config(_)
             | Command::Completion(_)
@@ -373,11 +379,16 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
         }
         Command::Image(image) => {
             refuse_options("image", &build, &output)?;
-            let options = image.options().over(build);
+            let options = image.options().over(build).building_nothing();
             image::execute(&settings::settle(&options, &output, Given::default(), environment)?, &image)
+        }
+        Command::Pack(pack) => {
+            refuse_outputs("pack", &output)?;
+            pack::execute(environment, build, &pack)
         }
         Command::Cache(cache) => {
             refuse_options("cache", &build, &output)?;
+            let build = build.building_nothing();
             cache::execute(&settings::settle(&build, &output, Given::default(), environment)?, &cache)
         }
         Command::Status(status) => {
@@ -412,12 +423,15 @@ fn dispatch(args: Args, environment: &Environment) -> Result<u8, Failure> {
             refuse_options("docker", &build, &output)?;
             docker::execute(&command)
         }
+        Command::Engine(command) => {
+            refuse_options("engine", &build, &output)?;
+            engines::execute(environment, &command)
+        }
         Command::Doctor(doctor) => {
             refuse_options("doctor", &build, &output)?;
-            match elsewhere::doctor(environment, &doctor)? {
-                Some(code) => Ok(code),
-                None => doctor::execute(environment, &doctor),
-            }
+            // Without words it tells of this machine, whoever builds.
+            let told = if doctor.engine.is_some() { elsewhere::doctor(environment, &doctor)? } else { None };
+            told.map_or_else(|| doctor::execute(environment, &doctor), Ok)
         }
         Command::Config(config) => {
             refuse_outputs("config", &output)?;

@@ -237,7 +237,7 @@ impl Typed {
                 typed.ids.push(id);
             }
         }
-        if !typed.command.is_empty() && typed.ids.len() != 1 {
+        if !typed.command.is_empty() && typed.ids.len() > 1 {
             let help = "name the one that it is for: `rb resume ID -- COMMAND`";
             return Err(Failure::input("a command is for one failed step", Some(help.to_owned())));
         }
@@ -312,10 +312,12 @@ fn found(engine: &LocalEngine, typed: &Typed, folder: &Path) -> Result<(Vec<u64>
             let help = "when a step fails, it is kept for an hour, and the error says its number";
             return Err(Failure::input("no failed step is kept", Some(help.to_owned())));
         };
-        // With --keep-going there may be several.
-        kept.iter()
-            .filter(|step| step.id == last.id || (step.build.is_some() && step.build == last.build))
-            .collect()
+        // With --keep-going there may be several; a command is for the last.
+        let is_meant = |step: &&FailedStep| {
+            step.id == last.id
+                || (typed.command.is_empty() && step.build.is_some() && step.build == last.build)
+        };
+        kept.iter().filter(is_meant).collect()
     } else {
         let step = |id: &u64| {
             let found = kept.iter().find(|step| step.id == *id);
@@ -384,9 +386,10 @@ mod tests {
         let typed = read(&["3", "--", "make", "--", "-k", "+x"]).expect("reads");
         assert_eq!(typed.command, ["make", "--", "-k", "+x"]);
         assert!(typed.calls.is_empty());
+        let typed = read(&["--", "make"]).expect("reads");
+        assert!(typed.ids.is_empty() && typed.command == ["make"]);
         assert_eq!(read(&[]).expect("reads"), Typed::default());
-        for words in [&["make"][..], &["3", "make"], &["--", "make"], &["3", "4", "--", "make"], &["+a", "3"]]
-        {
+        for words in [&["make"][..], &["3", "make"], &["3", "4", "--", "make"], &["+a", "3"]] {
             assert_eq!(read(words).expect_err("cannot be read").exit_code(), 2, "{words:?}");
         }
     }

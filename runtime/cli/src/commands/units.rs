@@ -40,6 +40,7 @@ pub(super) async fn solve(
         roots: Vec::new(),
         exports: Vec::new(),
         pushed: Vec::new(),
+        caches: Vec::new(),
         summary: started.job.summary(),
     };
     let (mut loads, mut notes, mut broken) = (Vec::new(), Vec::new(), BTreeSet::new());

@@ -37,6 +37,9 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 /// Threads for blocking work beside those of steps, as many as there are by default for all.
 const OTHER_THREADS: usize = 512;
 
+/// What each of the threads has that walk trees, in bytes: address space, of which what is used is taken.
+const FILES_STACK: usize = 16 << 20;
+
 /// What is told of steps that run in a chroot: less isolation is never silent.
 const IN_CHROOT: &str = "warning: steps run in a chroot and not in a sandbox: they have this machine's network, with what listens on it, and \
     its processes around them (`rb doctor`)\n";
@@ -80,6 +83,14 @@ impl Workbench {
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no threads can be started", &error))?;
+        // A thread that waits for its part of a tree takes up parts of other trees, one on top of the other. Where they were started
+        // before, they stay as they are.
+        drop(
+            rayon::ThreadPoolBuilder::new()
+                .thread_name(|number| format!("files {number}"))
+                .stack_size(FILES_STACK)
+                .build_global(),
+        );
         let credentials = Arc::new(docker_config(&settings.registry, Arc::clone(&outside)));
         let lent: Arc<dyn Credentials> = Arc::clone(&credentials) as _;
         let options = EngineOptions {

@@ -85,7 +85,8 @@ fn targets_are_found_as_rb_finds_them() {
     assert_eq!(told(&["doc", "+"]), "+image +test +COMPILE");
     assert_eq!(told(&["help", "+im"]), "+image");
     assert!(
-        told(&[""]).starts_with("build bake run shell resume ls ") && told(&[""]).ends_with(" +image +test"),
+        told(&[""]).starts_with("build bake run pack shell resume ls ")
+            && told(&[""]).ends_with(" +image +test"),
         "{}",
         told(&[""])
     );
@@ -195,5 +196,5 @@ fn what_is_broken_has_what_can_be_read_of_it() {
     }
     fs::write(dir.path().join("Buildfile"), [0xff, 0xfe, 0]).expect("writes");
     assert_eq!(told(&["+"]), "");
-    assert!(told(&[""]).starts_with("build bake run shell resume ls "));
+    assert!(told(&[""]).starts_with("build bake run pack shell resume ls "));
 }

@@ -10,6 +10,7 @@ use crate::environment::Environment;
 use crate::help::{TOPICS, first_words};
 use crate::output_spec::TYPES;
 use crate::settings;
+use crate::settings::engine::HERE;
 use crate::settings::keys;
 
 /// What an argument takes.
@@ -47,6 +48,8 @@ pub(super) enum Wanted {
     Output,
     /// A key of `config.toml`.
     Key,
+    /// An engine by name.
+    Engine,
     /// What only the user knows: a name, a number, a password.
     Anything,
 }
@@ -63,7 +66,11 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (Some("doc"), _) => Wanted::Documented,
         (Some("help"), "words") => Wanted::Topic,
         (Some("config"), "key") => Wanted::Key,
-        (_, "image" | "images" | "pattern" | "tag") => Wanted::Image,
+        (_, "engine" | "engines" | "builder") => Wanted::Engine,
+        (_, "image" | "images" | "pattern" | "tag" | "run_image" | "previous_image" | "builder_image") => {
+            Wanted::Image
+        }
+        (_, "buildpack" | "pre_buildpack" | "post_buildpack") => Wanted::Folder,
         // A place is an image of the store, or begins with a word and a colon.
         (Some("copy"), "from" | "to") => Wanted::Image,
         (_, "platform") => Wanted::Platform,
@@ -143,6 +150,7 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
         }
         Wanted::Output => output(text),
         Wanted::Key => words(keys::KEYS.iter().map(|key| Candidate::new(key.path(), key.meaning)).collect()),
+        Wanted::Engine => words(engines(environment)),
         Wanted::Anything => Answer::none(),
     }
 }
@@ -180,6 +188,13 @@ fn images(environment: &Environment) -> Vec<Candidate> {
     let names =
         settings::state_directory(environment).ok().and_then(|root| rb_store::image_names(&root).ok());
     names.unwrap_or_default().into_iter().map(|name| Candidate::new(name, "image")).collect()
+}
+
+/// This machine, and what `config.toml` has names for.
+fn engines(environment: &Environment) -> Vec<Candidate> {
+    let known = settings::read_config(environment).map(|config| config.engines).unwrap_or_default();
+    let known = known.into_iter().map(|(name, engine)| Candidate::new(name, engine.address.to_string()));
+    std::iter::once(Candidate::new(HERE, "this machine")).chain(known).collect()
 }
 
 /// Keys of `-o` that all kinds of outputs share with at least one other.
@@ -251,7 +266,14 @@ mod tests {
 
     /// Arguments of which nothing is known beforehand.
     const FREE: &[&str] = &[
-        "engine",
+        "address",
+        "insecure_registry",
+        "flatten",
+        "flatten_exclude",
+        "depth",
+        "api",
+        "version",
+        "id",
         "jobs",
         "build_arg",
         "allow_device",
@@ -317,6 +339,12 @@ mod tests {
         "sbom",
         "provenance",
         "targets",
+        // Of buildpacks.
+        "exec_env",
+        "insecure_registry",
+        "default_process",
+        "creation_time",
+        "workspace",
     ];
 
     #[test]

@@ -82,6 +82,11 @@ pub(crate) const TOPICS: &[Topic] = &[
         about: "Names of images, logins, mirrors, proxies",
         text: Text::Written(include_str!("topics/registries.txt")),
     },
+    Topic {
+        name: "engines",
+        about: "Builds on BuildKit daemons: names, addresses, certificates",
+        text: Text::Written(include_str!("topics/engines.txt")),
+    },
     Topic { name: "kaniko", about: "What becomes of kaniko's flags", text: Text::Made(kaniko::help) },
     Topic {
         name: "config",

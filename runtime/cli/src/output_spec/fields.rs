@@ -40,9 +40,19 @@ impl Fields {
         Ok(Self { kind, map, known: Vec::new() })
     }
 
+    /// Makes fields of a type that is known.
+    pub(super) fn of(kind: String, map: BTreeMap<String, String>) -> Self {
+        Self { kind, map, known: Vec::new() }
+    }
+
     /// Returns the type.
     pub(super) fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// Tells whether a field is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
     }
 
     /// Takes a field.

@@ -55,7 +55,7 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
     })
 }
 
-fn compression(fields: &mut Fields) -> Result<Compression, OutputSpecError> {
+pub(super) fn compression(fields: &mut Fields) -> Result<Compression, OutputSpecError> {
     const EXPECTED: &str = "uncompressed, gzip or zstd";
     let kind = fields.take("compression").unwrap_or_else(|| "gzip".to_owned());
     let level = fields.take("compression-level");

@@ -221,7 +221,7 @@ mod tests {
             ("c", EventKind::Started),
             ("b", log("of b\n::set-output name=x::y\n")),
             ("a", log("of a\n")),
-            ("d", EventKind::Cached { key: CacheKey::Fast }),
+            ("d", EventKind::Cached { key: CacheKey::Fast, from: None }),
             ("c", log("of c\n")),
             ("b", done()),
             ("a", EventKind::Failed { message: "exit code 1".to_owned() }),

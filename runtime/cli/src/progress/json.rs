@@ -45,7 +45,13 @@ impl Renderer for Json {
         let (name, more) = match &event.kind {
             EventKind::Added { name, step } => ("added", json!({ "name": name, "step": step })),
             EventKind::Keyed { .. } => return,
-            EventKind::Cached { key } => ("cached", json!({ "key": key })),
+            EventKind::Cached { key, from } => {
+                let mut more = json!({ "key": key });
+                if let Some(from) = from {
+                    more["from"] = json!(from.as_ref());
+                }
+                ("cached", more)
+            }
             EventKind::Missed { reason } => ("missed", json!({ "reason": reason.text, "miss": reason.miss })),
             EventKind::Shared { with } => ("shared", json!({ "with": with })),
             EventKind::Started => ("started", json!({})),
@@ -99,7 +105,7 @@ mod tests {
                     text: "gone".to_owned(),
                 },
             },
-            EventKind::Cached { key: CacheKey::Slow },
+            EventKind::Cached { key: CacheKey::Slow, from: None },
             EventKind::Log { stream: LogStream::Stderr, bytes: b"a\nb\xff".to_vec().into() },
             EventKind::Progress(Progress::bytes("unpacking", 5, None)),
             EventKind::Progress(Progress {

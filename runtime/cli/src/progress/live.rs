@@ -252,7 +252,7 @@ mod tests {
         ] {
             tell(vertex, EventKind::Added { name: name.to_owned(), step });
         }
-        tell("a", EventKind::Cached { key: CacheKey::Fast });
+        tell("a", EventKind::Cached { key: CacheKey::Fast, from: None });
         for vertex in ["b", "c", "d", "f"] {
             tell(vertex, EventKind::Started);
         }

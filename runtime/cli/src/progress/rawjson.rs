@@ -295,7 +295,7 @@ mod tests {
             (2, far("fetching", 4, Some(4))),
             (3, far("unpacking", 1, None)),
             (4, far("copying", 7, None)),
-            (5, EventKind::Cached { key: CacheKey::Fast }),
+            (5, EventKind::Cached { key: CacheKey::Fast, from: None }),
         ]);
         // What is looked at before it begins is work for those who look on.
         assert_eq!(told[1]["vertexes"][0]["started"], json!(at(1)));

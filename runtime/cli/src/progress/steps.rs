@@ -178,9 +178,12 @@ impl Step {
                 let (target, what) = parts(&name);
                 (self.target, self.what, self.counted) = (target.to_owned(), what.to_owned(), *step);
             }
-            EventKind::Cached { key } => {
+            EventKind::Cached { key, from } => {
                 self.status = Status::Cached;
-                self.why = found_by(*key).to_owned();
+                let from = from
+                    .as_ref()
+                    .map_or_else(String::new, |from| format!(", in the cache {}", clean(from, false)));
+                self.why = format!("{}{from}", found_by(*key));
             }
             EventKind::Missed { reason } => self.why = format!("runs: {}", clean(&reason.text, false)),
             EventKind::Keyed { .. } | EventKind::Shared { .. } => {}

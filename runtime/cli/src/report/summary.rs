@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rb_api::{ExportResult, PushedImage, SolveResult, Summary};
+use rb_api::{CacheWritten, ExportResult, PushedImage, SolveResult, Summary};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -14,7 +14,8 @@ use crate::progress::{human_bytes, human_duration};
 /// nothing to do.
 pub(crate) fn text(title: &str, result: &SolveResult, failed: bool, elapsed: Duration, cwd: &Path) -> String {
     let headline = headline(&visible(title), &result.summary, failed, elapsed);
-    format!("{headline}\n{}", written(&result.exports, &result.pushed, cwd))
+    let caches: String = result.caches.iter().map(|cache| format!("  {}\n", cache_line(cache))).collect();
+    format!("{headline}\n{}{caches}", written(&result.exports, &result.pushed, cwd))
 }
 
 /// Returns the lines of what a build wrote and pushed before it failed, which stays; nothing where there was nothing.
@@ -171,6 +172,24 @@ pub(crate) fn pushed_json(image: &PushedImage) -> Value {
     })
 }
 
+/// Returns the line of a cache that was written, or was to be.
+fn cache_line(cache: &CacheWritten) -> String {
+    let CacheWritten { place, digest: _, records, layers, failed } = cache;
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    visible(&match failed {
+        Some(why) => format!("cache  {place}  not written: {why}"),
+        None => format!("cache  {place}  {} in {}", count(*records, "result"), count(*layers, "layer")),
+    })
+}
+
+fn cache_json(cache: &CacheWritten) -> Value {
+    let CacheWritten { place, digest, records, layers, failed } = cache;
+    json!({
+        "place": place, "digest": digest.map(|digest| digest.to_string()), "results": records, "layers": layers,
+        "failed": failed,
+    })
+}
+
 /// Returns the digests of the images, one a line, for `--quiet`.
 pub(crate) fn digests(result: &SolveResult) -> String {
     let mut digests = Vec::new();
@@ -192,6 +211,7 @@ pub(crate) fn json(title: &str, result: &SolveResult, elapsed: Duration) -> Stri
         "event": "summary", "target": title, "duration_ms": elapsed.as_millis() as u64,
         "executed": executed, "cached": cached, "skipped": skipped, "exports": exports,
         "pushed": result.pushed.iter().map(pushed_json).collect::<Vec<_>>(),
+        "caches": result.caches.iter().map(cache_json).collect::<Vec<_>>(),
     });
     format!("{line}\n")
 }
@@ -229,6 +249,7 @@ mod tests {
             roots: Vec::new(),
             exports,
             pushed: Vec::new(),
+            caches: Vec::new(),
             summary: Summary { executed, cached, skipped },
         }
     }

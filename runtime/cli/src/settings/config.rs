@@ -17,6 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::engine::{EngineName, HERE, KnownEngine, is_name};
 use super::git::{GitHost, GitHosts};
 use super::keys;
 use super::memory::MemoryBudget;
@@ -63,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) git: GitHosts,
     /// How much the state directory may hold.
     pub(crate) cache: CacheSpace,
+    /// The engine that builds.
+    pub(crate) engine: Option<EngineName>,
+    /// Engines by name.
+    pub(crate) engines: BTreeMap<String, KnownEngine>,
 }
 
 /// Proxies, each over that of the environment; an empty one means none. And authorities for every host.
@@ -99,6 +104,14 @@ struct Written {
     registry: BTreeMap<Spanned<String>, WrittenRegistry>,
     git: BTreeMap<Spanned<String>, GitHost>,
     cache: CacheSpace,
+    engine: Option<Spanned<String>>,
+    engines: BTreeMap<Spanned<String>, WrittenEngine>,
+}
+
+#[derive(Deserialize)]
+struct WrittenEngine {
+    address: Spanned<String>,
+    certs: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -146,6 +159,8 @@ struct Said {
     hosts: BTreeMap<String, SaidOfHost>,
     git: BTreeMap<String, GitHost>,
     cache: CacheSpace,
+    engine: Option<EngineName>,
+    engines: BTreeMap<String, KnownEngine>,
 }
 
 #[derive(Default)]
@@ -180,6 +195,9 @@ impl Said {
             let other = git.remove(&host).unwrap_or_default();
             git.insert(host, said.or(other));
         }
+        // The certificates of one place prove nothing at another: a table counts as a whole.
+        let mut engines = below.engines;
+        engines.extend(self.engines);
         Self {
             jobs: self.jobs.or(below.jobs),
             root: self.root.or(below.root),
@@ -199,6 +217,8 @@ impl Said {
             hosts,
             git,
             cache: self.cache.or(below.cache),
+            engine: self.engine.or(below.engine),
+            engines,
         }
     }
 }
@@ -209,13 +229,19 @@ pub(crate) fn load(environment: &Environment) -> Result<Config, Diagnostics> {
     load_from(own.as_deref(), required, Path::new(SYSTEM_FILE), environment.home())
 }
 
+/// Reads the files for what changes the user's: RB_CONFIG may name one that is not there yet.
+pub(super) fn load_to_change(environment: &Environment) -> Result<Config, Diagnostics> {
+    let own = own_file(environment).0;
+    load_from(own.as_deref(), false, Path::new(SYSTEM_FILE), environment.home())
+}
+
 /// Returns where files are looked for, the strongest first.
 pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
     own_file(environment).0.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect()
 }
 
 /// Returns where the user's file is, and whether it has to be there.
-fn own_file(environment: &Environment) -> (Option<PathBuf>, bool) {
+pub(super) fn own_file(environment: &Environment) -> (Option<PathBuf>, bool) {
     match environment.path("RB_CONFIG").map(|path| environment.cwd.join(path)) {
         Some(path) => (Some(path), true),
         None => (usual_place(environment), false),
@@ -263,6 +289,8 @@ fn load_from(
     config.device_folders = all.device_folders;
     config.git = GitHosts(all.git);
     config.cache = all.cache;
+    config.engine = all.engine;
+    config.engines = all.engines;
     config.hosts = all.hosts.into_iter().map(|(host, said)| (host, settings_of(said))).collect();
     Ok(config)
 }
@@ -362,6 +390,13 @@ impl Reader {
                         self.check_keys(bounds, &keys::KIND_KEYS, &place);
                     }
                 }
+                "engines" => {
+                    for (name, said) in inner {
+                        let DeValue::Table(said) = said.get_ref() else { continue };
+                        let place = format!(" in [engines.\"{}\"]", name.get_ref());
+                        self.check_keys(said, &keys::names(keys::ENGINE), &place);
+                    }
+                }
                 "git" => {
                     for (host, said) in inner {
                         let DeValue::Table(said) = said.get_ref() else { continue };
@@ -391,8 +426,20 @@ impl Reader {
     }
 
     fn said(&mut self, written: Written, folder: &Path, home: Option<&Path>) -> Said {
-        let Written { jobs, root, snapshotter, network, steps, emulators, devices, registry, git, cache } =
-            written;
+        let Written {
+            jobs,
+            root,
+            snapshotter,
+            network,
+            steps,
+            emulators,
+            devices,
+            registry,
+            git,
+            cache,
+            engine,
+            engines,
+        } = written;
         let ca = network.ca.map(|files| files.iter().map(|file| resolve(file, folder, home)).collect());
         let emulators = emulators.into_iter().map(|(name, path)| (name, resolve(&path, folder, home)));
         let emulators = emulators.collect();
@@ -429,6 +476,24 @@ impl Reader {
             }
             said.root = Some(path);
         }
+        said.engine = engine.and_then(|engine| self.engine(&engine));
+        for (name, WrittenEngine { address, certs }) in engines {
+            if !is_name(name.get_ref()) || name.get_ref() == HERE {
+                let message = format!("`{}` is no name of an engine", name.get_ref());
+                let help = "letters and digits, and `.`, `_` and `-` in between; `here` is this machine";
+                self.findings.add(BAD_VALUE, &name.span(), &message, help);
+            }
+            match address.get_ref().parse() {
+                Ok(address) => {
+                    let certs = certs.map(|folder| absolute(&folder));
+                    said.engines.insert(name.into_inner(), KnownEngine { address, certs });
+                }
+                Err(error) => {
+                    let error: rb_remote::AddressError = error;
+                    self.findings.add(BAD_VALUE, &address.span(), &error.to_string(), error.help());
+                }
+            }
+        }
         for (host, written) in git {
             let trouble = match check_host(host.get_ref()) {
                 Ok(()) if host.get_ref().contains(['/', ':']) => Err("its name is more than a host"),
@@ -458,6 +523,15 @@ impl Reader {
             }
         }
         said
+    }
+
+    fn engine(&mut self, text: &Spanned<String>) -> Option<EngineName> {
+        let read = text.get_ref().parse();
+        let refuse = |error: super::engine::NoEngine| {
+            let help = super::engine::help(text.get_ref());
+            self.findings.add(BAD_VALUE, &text.span(), &error.to_string(), &help);
+        };
+        read.map_err(refuse).ok()
     }
 
     fn said_of_host(&mut self, written: WrittenRegistry, folder: &Path, home: Option<&Path>) -> SaidOfHost {

@@ -1,15 +1,90 @@
 //! Which engine builds: that of this process, or a BuildKit daemon, and what proves who is who there.
 //!
-//! In: `--engine`, else RB_ENGINE; RB_ENGINE_CERTS, a folder as docker's clients have them. `.env` says nothing of either: where files and
+//! In: `--engine`, else RB_ENGINE, else `engine` of `config.toml`; each an address, or a name that `config.toml` has a table for; and
+//! RB_ENGINE_CERTS, a folder as docker's clients have them, for those whose table names none. `.env` says nothing of it: where files and
 //! secrets of the user are sent is the user's to say.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use rb_diag::nearest;
 use rb_remote::{Address, Certificates};
 
 use super::SettingsError;
-use crate::args::BuildOptions;
+use super::config::Config;
 use crate::environment::Environment;
+
+/// The name of the engine of this process.
+pub(crate) const HERE: &str = "here";
+
+/// Longest name of an engine.
+const NAME_LENGTH: usize = 100;
+
+/// Which engine is meant, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EngineName {
+    /// That of this process.
+    Here,
+    /// One that `config.toml` has a table for.
+    Named(String),
+    /// The one at this address.
+    At(Address),
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => out.write_str(HERE),
+            Self::Named(name) => out.write_str(name),
+            Self::At(address) => address.fmt(out),
+        }
+    }
+}
+
+/// A text names no engine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoEngine {
+    /// It is no address.
+    #[error("{0}; {help}", help = .0.help())]
+    Address(#[from] rb_remote::AddressError),
+    /// It is neither.
+    #[error("`{0}` is neither a name nor an address of an engine; {help}", help = NAME_HELP)]
+    Name(String),
+}
+
+const NAME_HELP: &str =
+    "a name has letters, digits, `.`, `_` and `-`, and an address a scheme: `tcp://HOST:PORT`";
+
+impl FromStr for EngineName {
+    type Err = NoEngine;
+
+    fn from_str(text: &str) -> Result<Self, NoEngine> {
+        match text {
+            HERE => Ok(Self::Here),
+            _ if text.contains("://") => Ok(Self::At(text.parse()?)),
+            _ if is_name(text) => Ok(Self::Named(text.to_owned())),
+            _ => Err(NoEngine::Name(text.chars().take(NAME_LENGTH).collect())),
+        }
+    }
+}
+
+/// Tells whether an engine may be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    text.len() <= NAME_LENGTH
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-'))
+}
+
+/// An engine that `config.toml` has a table for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownEngine {
+    /// Where it is.
+    pub(crate) address: Address,
+    /// Folder of certificates, absolute.
+    pub(crate) certs: Option<PathBuf>,
+}
 
 /// An engine elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,45 +97,83 @@ pub(crate) struct EngineSettings {
 
 /// Settles which engine builds; none is that of this process.
 pub(crate) fn settle(
-    options: &BuildOptions,
+    typed: Option<&EngineName>,
+    config: &Config,
     environment: &Environment,
 ) -> Result<Option<EngineSettings>, SettingsError> {
-    named(options.engine.clone(), environment)
-}
-
-/// The same of an address that was typed elsewhere.
-pub(crate) fn named(
-    typed: Option<Address>,
-    environment: &Environment,
-) -> Result<Option<EngineSettings>, SettingsError> {
-    let address = match typed {
-        None => environment.parsed("RB_ENGINE", |text| text.parse().ok())?,
-        typed => typed,
+    let meant = match typed {
+        Some(typed) => Some(typed.clone()),
+        None => environment.parsed("RB_ENGINE", |text| text.parse().ok())?.or_else(|| config.engine.clone()),
     };
-    let certificates = environment.path("RB_ENGINE_CERTS").map(|path| environment.cwd.join(path));
-    Ok(address.map(|address| EngineSettings { address, certificates }))
+    let of_environment = || environment.path("RB_ENGINE_CERTS").map(|path| environment.cwd.join(path));
+    match meant {
+        None | Some(EngineName::Here) => Ok(None),
+        Some(EngineName::At(address)) => Ok(Some(EngineSettings { address, certificates: of_environment() })),
+        Some(EngineName::Named(name)) => match config.engines.get(&name) {
+            Some(KnownEngine { address, certs }) => Ok(Some(EngineSettings {
+                address: address.clone(),
+                certificates: certs.clone().or_else(of_environment),
+            })),
+            None => Err(SettingsError::NoEngine { help: help_with(&name, &config.engines), name }),
+        },
+    }
 }
 
-/// Says what an address looks like.
+/// The same of a name that was typed elsewhere.
+pub(crate) fn named(
+    typed: Option<&EngineName>,
+    environment: &Environment,
+) -> Result<Option<EngineSettings>, SettingsError> {
+    settle(typed, &super::read_config(environment)?, environment)
+}
+
+/// Says what to do about a name that nobody gave.
+pub(crate) fn help_with(name: &str, known: &BTreeMap<String, KnownEngine>) -> String {
+    match nearest(name, known.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`? `rb engine ls` lists them"),
+        None => format!("`rb engine add {name} ADDRESS` makes one known, `rb engine ls` lists them"),
+    }
+}
+
+/// Says what a value looks like that names no engine.
 pub(crate) fn help(value: &str) -> String {
-    value.parse::<Address>().err().map(|error| error.help()).unwrap_or_default()
+    match value.parse::<EngineName>() {
+        Err(NoEngine::Address(error)) => error.help(),
+        Err(NoEngine::Name(_)) | Ok(_) => NAME_HELP.to_owned(),
+    }
 }
 
 impl EngineSettings {
+    /// Leads elsewhere: to the Docker that is in use.
+    pub(crate) fn at(self, address: Address) -> Self {
+        Self { address, ..self }
+    }
+
     /// Reads the certificates, as far as there are any.
     pub(crate) fn certificates(&self) -> std::io::Result<Certificates> {
-        let Some(folder) = &self.certificates else { return Ok(Certificates::default()) };
-        let authority = optional(&folder.join("ca.pem"))?;
-        let own = match optional(&folder.join("cert.pem"))? {
-            Some(certificate) => Some((certificate, std::fs::read(folder.join("key.pem"))?)),
-            None => None,
-        };
-        if authority.is_none() && own.is_none() {
-            let reason = format!("`{}` holds neither ca.pem nor cert.pem", folder.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, reason));
-        }
-        Ok(Certificates { authority, own, name: None })
+        self.certificates.as_deref().map_or_else(|| Ok(Certificates::default()), read_certificates)
     }
+}
+
+/// Reads the certificates of a folder: `ca.pem`, and `cert.pem` with `key.pem`.
+pub(crate) fn read_certificates(folder: &Path) -> std::io::Result<Certificates> {
+    let authority = optional(&folder.join("ca.pem"))?;
+    let own = match optional(&folder.join("cert.pem"))? {
+        Some(certificate) => {
+            let key = folder.join("key.pem");
+            let missing = || {
+                let reason = format!("`{}` is not there, and cert.pem is", key.display());
+                std::io::Error::new(std::io::ErrorKind::NotFound, reason)
+            };
+            Some((certificate, optional(&key)?.ok_or_else(missing)?))
+        }
+        None => None,
+    };
+    if authority.is_none() && own.is_none() {
+        let reason = format!("`{}` holds neither ca.pem nor cert.pem", folder.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, reason));
+    }
+    Ok(Certificates { authority, own, name: None })
 }
 
 fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
@@ -76,20 +189,57 @@ mod tests {
     use super::*;
     use crate::environment::tests::environment;
 
+    fn known() -> Config {
+        let engine = |address: &str, certs: Option<&str>| KnownEngine {
+            address: address.parse().expect("an address"),
+            certs: certs.map(PathBuf::from),
+        };
+        let engines = [
+            ("far".to_owned(), engine("tcp://far:1", Some("/certs"))),
+            ("near".to_owned(), engine("unix:///run/n.sock", None)),
+        ];
+        Config { engines: engines.into(), ..Config::default() }
+    }
+
+    fn of(typed: Option<&str>, variable: &'static str, config: &Config) -> Option<EngineSettings> {
+        let typed: Option<EngineName> = typed.map(|text| text.parse().expect("an engine"));
+        let variables = [("RB_ENGINE", variable), ("RB_ENGINE_CERTS", "/nowhere")];
+        settle(typed.as_ref(), config, &environment(&variables)).expect("settles")
+    }
+
     #[test]
     fn what_is_typed_wins_and_certificates_are_not_taken_for_none() {
-        let variables = [("RB_ENGINE", "unix:///run/a.sock"), ("RB_ENGINE_CERTS", "/nowhere")];
-        let of = |typed: Option<&str>| {
-            let engine = typed.map(|text| text.parse().expect("an address"));
-            let options = BuildOptions { engine, ..BuildOptions::default() };
-            settle(&options, &environment(&variables)).expect("settles").expect("is named")
+        let address = |found: Option<EngineSettings>| found.map(|engine| engine.address.to_string());
+        let some = |text: &str| Some(text.to_owned());
+        let mut config = known();
+        assert_eq!(address(of(None, "unix:///run/a.sock", &config)), some("unix:///run/a.sock"));
+        assert_eq!(address(of(Some("tcp://x:1"), "unix:///run/a.sock", &config)), some("tcp://x:1"));
+        assert_eq!(address(of(Some("far"), "unix:///run/a.sock", &config)), some("tcp://far:1"));
+        assert_eq!(address(of(None, "near", &config)), some("unix:///run/n.sock"));
+        assert_eq!(of(Some("here"), "near", &config), None);
+        assert!(of(None, "near", &config).expect("is named").certificates().is_err());
+        let certificates = of(Some("far"), "near", &config).expect("is named").certificates;
+        assert_eq!(certificates.as_deref(), Some(Path::new("/certs")));
+        config.engine = Some(EngineName::Named("far".to_owned()));
+        let bare = environment(&[]);
+        assert_eq!(address(settle(None, &config, &bare).expect("settles")), some("tcp://far:1"));
+        assert_eq!(settle(None, &known(), &bare).expect("settles"), None);
+    }
+
+    #[test]
+    fn what_nobody_made_known_is_told_with_what_to_do() {
+        let told = |variable: &'static str| {
+            let error = settle(None, &known(), &environment(&[("RB_ENGINE", variable)])).expect_err(variable);
+            (error.to_string(), error.help().unwrap_or_default())
         };
-        assert_eq!(of(None).address.to_string(), "unix:///run/a.sock");
-        assert_eq!(of(Some("tcp://far:1")).address.to_string(), "tcp://far:1");
-        assert!(of(None).certificates().is_err());
-        assert_eq!(settle(&BuildOptions::default(), &environment(&[])).expect("settles"), None);
-        let error =
-            settle(&BuildOptions::default(), &environment(&[("RB_ENGINE", "far")])).expect_err("no address");
-        assert!(error.help().expect("helps").contains("ssh://"));
+        let (message, help) = told("fat");
+        assert!(
+            message.contains("no engine `fat`") && help.contains("did you mean `far`?"),
+            "{message}: {help}"
+        );
+        assert!(told("other").1.contains("rb engine add other ADDRESS"));
+        let (message, help) = told("http://far");
+        assert!(message.contains("RB_ENGINE") && help.contains("ssh://"), "{message}: {help}");
+        assert!(told("-x").1.contains("a scheme"));
     }
 }

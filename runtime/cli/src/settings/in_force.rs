@@ -80,6 +80,18 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     };
     add("jobs", Value::Bare(super::jobs(options, &config, environment)?.to_string()), from);
 
+    let meant = match (&options.engine, environment.get("RB_ENGINE")) {
+        (Some(typed), _) => Some((typed.to_string(), "--engine".to_owned())),
+        (None, Some((name, value))) => Some((value.to_string_lossy().into_owned(), name.to_owned())),
+        (None, None) => {
+            let from = || places.of("", "engine").unwrap_or_else(default);
+            config.engine.as_ref().map(|engine| (engine.to_string(), from()))
+        }
+    };
+    if let Some((engine, from)) = meant {
+        add("engine", Value::Text(scrub(&engine)), from);
+    }
+
     let (snapshotter, said) = snapshotter::settle(&config, environment)?;
     if let Some(from) = said.map(ToOwned::to_owned).or_else(|| places.of("", "snapshotter")) {
         add("snapshotter", Value::Text(snapshotter.name().to_owned()), from);
@@ -166,6 +178,15 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
             }
         }
     }
+    for (name, engine) in &config.engines {
+        let table = format!("engines.\"{name}\"");
+        let certs = engine.certs.as_ref().map(shown_path);
+        for (key, value) in [("address", Some(engine.address.to_string())), ("certs", certs)] {
+            if let (Some(value), Some(from)) = (value, places.of(&table, key)) {
+                add(&format!("{table}.{key}"), Value::Text(value), from);
+            }
+        }
+    }
     let hidden =
         |name: &str, value: String| if HIDDEN.contains(&name) { "…".to_owned() } else { scrub(&value) };
     let variables = environment
@@ -239,10 +260,10 @@ impl Places {
                 ("cache", DeValue::Table(cache)) => {
                     cache.keys().for_each(|key| note("cache", key.get_ref(), key.span().start));
                 }
-                ("git", DeValue::Table(hosts)) => {
-                    for (host, said) in hosts {
+                (kind @ ("git" | "engines"), DeValue::Table(named)) => {
+                    for (name, said) in named {
                         let DeValue::Table(said) = said.get_ref() else { continue };
-                        let table = format!("git.\"{}\"", host.get_ref());
+                        let table = format!("{kind}.\"{}\"", name.get_ref());
                         said.keys().for_each(|key| note(&table, key.get_ref(), key.span().start));
                     }
                 }
@@ -264,10 +285,17 @@ pub(crate) fn key(text: &str) -> Option<String> {
         let known = keys::KEYS.iter().any(|key| key.table == table && key.name == name);
         (known && !host.is_empty()).then(|| format!("{}.{name}", table.replace("HOST", host)))
     };
-    match (text.strip_prefix("registry."), text.strip_prefix("git.")) {
-        (Some(rest), _) => of_host(rest, keys::REGISTRY),
-        (None, Some(rest)) => of_host(rest, keys::GIT),
-        (None, None) => keys::KEYS.iter().map(keys::Key::path).find(|path| path == text),
+    let of_engine = |rest: &str| {
+        let (engine, name) = rest.rsplit_once('.')?;
+        let engine = engine.trim_matches('"');
+        let known = keys::KEYS.iter().any(|key| key.table == keys::ENGINE && key.name == name);
+        (known && !engine.is_empty()).then(|| format!("{}.{name}", keys::ENGINE.replace("NAME", engine)))
+    };
+    match (text.strip_prefix("registry."), text.strip_prefix("git."), text.strip_prefix("engines.")) {
+        (Some(rest), _, _) => of_host(rest, keys::REGISTRY),
+        (None, Some(rest), _) => of_host(rest, keys::GIT),
+        (None, None, Some(rest)) => of_engine(rest),
+        (None, None, None) => keys::KEYS.iter().map(keys::Key::path).find(|path| path == text),
     }
 }
 
@@ -325,6 +353,8 @@ mod tests {
         assert_eq!(key("registry.index.docker.io.mirrors"), some("registry.\"docker.io\".mirrors"));
         assert_eq!(key("registry.\"a:5000\".http"), some("registry.\"a:5000\".http"));
         assert_eq!(key("git.a.example.url"), some("git.\"a.example\".url"));
+        assert_eq!(key("engines.far.address"), some("engines.\"far\".address"));
+        assert_eq!((key("engines.far.x"), key("engines.address")), (None, None));
         assert_eq!((key("job"), key("registry.http"), key("registry.a.x")), (None, None, None));
     }
 }

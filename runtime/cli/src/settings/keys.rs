@@ -3,7 +3,7 @@
 
 /// A key of `config.toml`.
 pub(crate) struct Key {
-    /// Table it stands in; empty at the top, and [`REGISTRY`] or [`GIT`] for one named after a host.
+    /// Table it stands in; empty at the top, [`REGISTRY`] or [`GIT`] for one named after a host, [`ENGINE`] after an engine.
     pub(crate) table: &'static str,
     /// Its name.
     pub(crate) name: &'static str,
@@ -26,6 +26,9 @@ pub(crate) const REGISTRY: &str = "registry.\"HOST\"";
 
 /// The table of a host of repositories, as it is shown.
 pub(crate) const GIT: &str = "git.\"HOST\"";
+
+/// The table of an engine, as it is shown.
+pub(crate) const ENGINE: &str = "engines.\"NAME\"";
 
 impl Key {
     /// Returns the key behind its table: `network.ca`.
@@ -55,6 +58,16 @@ pub(crate) const KEYS: &[Key] = &[
         variable: Some("RB_JOBS"),
         option: Some("--jobs"),
         example: "jobs = 4",
+    },
+    Key {
+        table: "",
+        name: "engine",
+        kind: "name, address, or `here`",
+        default: "here",
+        meaning: "who builds: a BuildKit daemon of `rb engine ls`, or at an address; `here` is this machine",
+        variable: Some("RB_ENGINE"),
+        option: Some("--engine"),
+        example: "engine = \"builder\"",
     },
     Key {
         table: "",
@@ -357,10 +370,31 @@ pub(crate) const KEYS: &[Key] = &[
         option: None,
         example: "ssh_command = \"ssh -i /home/me/.ssh/git.example\"",
     },
+    Key {
+        table: ENGINE,
+        name: "address",
+        kind: "address, as `rb help engines` has them",
+        default: "has to be there",
+        meaning: "where the BuildKit daemon of that name is; `rb engine add` writes it",
+        variable: None,
+        option: None,
+        example: "address = \"tcp://build.example:1234\"",
+    },
+    Key {
+        table: ENGINE,
+        name: "certs",
+        kind: "folder",
+        default: "none",
+        meaning: "ca.pem, cert.pem and key.pem for it, where it is reached by tcp://",
+        variable: Some("RB_ENGINE_CERTS"),
+        option: None,
+        example: "certs = \"certs/build\"",
+    },
 ];
 
 /// Tables of the file.
-pub(super) const TABLES: [&str; 7] = ["network", "cache", "steps", "emulators", "devices", "registry", "git"];
+pub(super) const TABLES: [&str; 8] =
+    ["network", "cache", "steps", "emulators", "devices", "registry", "git", "engines"];
 
 /// Keys of a kind of what is kept.
 pub(super) const KIND_KEYS: [&str; 2] = ["max_size", "max_age"];
@@ -382,7 +416,7 @@ pub(crate) fn example() -> String {
         if key.table != table {
             table = key.table;
             let host = if table == GIT { "git.example" } else { "registry.example:5000" };
-            out.push_str(&format!("\n[{}]\n", table.replace("HOST", host)));
+            out.push_str(&format!("\n[{}]\n", table.replace("HOST", host).replace("NAME", "builder")));
         }
         out.push_str(&format!("{}\n", key.example));
     }

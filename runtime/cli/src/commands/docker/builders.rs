@@ -40,6 +40,11 @@ pub(super) fn named(words: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     (kept, name.filter(|name| !name.is_empty()))
 }
 
+/// Returns the name of the builder that the environment names.
+pub(super) fn of_environment() -> Option<String> {
+    Environment::pass_on("BUILDX_BUILDER")?.into_string().ok().filter(|name| !name.is_empty())
+}
+
 /// Names of builders on this machine.
 pub(super) struct Builders {
     /// The folder of docker's settings, if there is a place for it.
@@ -59,12 +64,8 @@ impl Builders {
 
     /// Refuses a builder that nobody made; without a name, the one that the environment names counts.
     pub(super) fn check(&self, typed: Option<&str>) -> Result<(), Failure> {
-        let of_environment = || Environment::pass_on("BUILDX_BUILDER")?.into_string().ok();
-        let name = typed.map(ToOwned::to_owned).or_else(of_environment).filter(|name| !name.is_empty());
-        match name {
-            Some(name) if !self.knows(&name) => Err(none(&name)),
-            Some(_) | None => Ok(()),
-        }
+        let name = typed.map(ToOwned::to_owned).filter(|name| !name.is_empty()).or_else(of_environment);
+        name.filter(|name| !self.knows(name)).map_or(Ok(()), |name| Err(none(&name)))
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -127,7 +128,7 @@ impl Builders {
 
 fn none(name: &str) -> Failure {
     let help = format!(
-        "rb itself builds, by whatever name: `docker buildx create --name {name}` makes this one known"
+        "`rb engine add {name} ADDRESS` makes one known that is a BuildKit daemon, `docker buildx create --name {name}` one that is rb"
     );
     Failure::input(format!("no builder `{name}` found"), Some(help))
 }

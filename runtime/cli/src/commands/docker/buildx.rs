@@ -40,8 +40,12 @@ fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString
     let Some(first) = words.first().map(|word| word.to_string_lossy().into_owned()) else {
         return done(HELP);
     };
-    let needs_builder =
-        matches!(first.as_str(), "build" | "b" | "bake" | "f" | "du" | "prune" | "history" | "inspect");
+    let builds = matches!(first.as_str(), "build" | "b" | "bake" | "f");
+    // Who builds may be an engine of rb's own, and is rb here for a name that docker knows, whatever engine is in use: settings say, which
+    // are read later.
+    let named = builder.clone().or_else(|| builders::of_environment().filter(|_| !names_engine(&words)));
+    let engine = named.filter(|_| builds);
+    let needs_builder = matches!(first.as_str(), "du" | "prune" | "history" | "inspect");
     if needs_builder && let Err(failure) = builders.check(builder.as_deref()) {
         return Turned::Done(Err(failure));
     }
@@ -76,6 +80,9 @@ fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString
         }
     }
     let mut words = loading(words);
+    if let Some(name) = engine {
+        words.splice(1..1, [OsString::from("--builder"), name.into()]);
+    }
     if let Some(how) = progress
         .filter(|how| !how.is_empty() && words.first().is_some_and(|word| word == "build" || word == "bake"))
     {
@@ -83,6 +90,14 @@ fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString
         words.splice(1..1, [OsString::from("--progress"), how]);
     }
     Turned::Words(words)
+}
+
+/// Tells whether words say by rb's own options who builds.
+fn names_engine(words: &[OsString]) -> bool {
+    let texts = words.iter().take_while(|word| *word != "--").map(|word| word.to_string_lossy());
+    texts
+        .into_iter()
+        .any(|text| text == "--engine" || text.starts_with("--engine=") || text.starts_with("-B"))
 }
 
 /// Does what is about builders themselves.
@@ -166,13 +181,31 @@ mod tests {
 
     #[test]
     fn builders_have_to_be_there() {
-        for line in
-            ["--builder other build .", "bake --builder=other", "use other", "rm other", "inspect other"]
-        {
+        for line in ["use other", "rm other", "inspect other"] {
             assert_eq!(turned(line), Err("no builder `other` found".to_owned()), "{line}");
         }
+        // Whether an engine is called so, settings say.
+        assert_eq!(
+            turned("--builder other build .").as_deref(),
+            Ok("build --builder other --default-load .")
+        );
+        assert_eq!(turned("bake --builder=other").as_deref(), Ok("bake --builder other --default-load"));
         assert_eq!(turned("use mine").as_deref(), Ok("0"));
         assert_eq!(turned("rm --force mine").as_deref(), Ok("0"));
+    }
+
+    #[test]
+    fn rbs_own_words_for_who_builds_are_seen() {
+        for (line, is_named) in [
+            ("build --engine far .", true),
+            ("build --engine=far .", true),
+            ("build -B far .", true),
+            ("build --engines .", false),
+            ("build -t x . -- -B", false),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(names_engine(&words), is_named, "{line}");
+        }
     }
 
     #[test]
@@ -187,10 +220,10 @@ mod tests {
     fn words_of_buildx_have_their_meaning() {
         for (line, wanted) in [
             ("build -t x .", "build --default-load -t x ."),
-            ("--builder mine build .", "build --default-load ."),
-            ("-D b --builder=mine . ", "build --default-load ."),
+            ("--builder mine build .", "build --builder mine --default-load ."),
+            ("-D b --builder=mine . ", "build --builder mine --default-load ."),
             ("bake app --print", "bake --default-load app --print"),
-            ("f --builder default", "bake --default-load"),
+            ("f --builder default", "bake --builder default --default-load"),
             ("prune -af", "cache prune -af"),
             ("history inspect 1", "history show 1"),
         ] {

@@ -20,6 +20,11 @@ use crate::report::{self, Failure};
 pub(super) use place::host;
 pub(super) use plugin::{Turned, turn};
 
+/// Refuses a builder that docker does not know.
+pub(super) fn check_builder(name: &str) -> Result<(), Failure> {
+    builders::Builders::here().check(Some(name))
+}
+
 /// Makes links, or takes them away.
 pub(super) fn execute(command: &DockerCommand) -> Result<u8, Failure> {
     let folder = place::config_folder().map(|folder| folder.join("cli-plugins")).ok_or_else(|| {

@@ -181,7 +181,10 @@ mod tests {
         assert_eq!(turned("/usr/bin/rb build ."), "/usr/bin/rb build .");
         assert_eq!(turned("/p/docker-rb rb build ."), "rb build --default-load .");
         assert_eq!(turned("/p/docker-rb rb +app"), "rb +app");
-        assert_eq!(turned("/p/docker-buildx buildx build --builder rb ."), "rb build --default-load .");
+        assert_eq!(
+            turned("/p/docker-buildx buildx build --builder rb ."),
+            "rb build --builder rb --default-load ."
+        );
         assert_eq!(turned("/p/docker-buildx buildx du --verbose"), "rb cache du --all");
     }
 

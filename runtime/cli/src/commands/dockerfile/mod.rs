@@ -207,6 +207,8 @@ fn wanted(
         let spec = spec.clone().no_later_than(epoch);
         wanted.output_of_states(&spec, &made, &settings.cwd, sources)?;
     }
+    let roots: Vec<usize> = made.iter().map(|(_, image)| image.root).collect();
+    wanted.cached_to(&order.cache_to, &roots);
     wanted.check_annotations(false)?;
     Ok(wanted.asked())
 }

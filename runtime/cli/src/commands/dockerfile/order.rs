@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rb_api::PullPolicy;
+use rb_api::{CacheExport, CachePlace, PullPolicy};
 use rb_oci::Platform;
 use rb_session::LocalSession;
 
@@ -19,10 +19,11 @@ use crate::args::{
     Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
     TargetCall,
 };
+use crate::commands::engines;
 use crate::commands::record::Asked;
 use crate::commands::record::document::OfDockerfile;
 use crate::environment::Environment;
-use crate::output_spec::OutputSpec;
+use crate::output_spec::{OutputSpec, cache};
 use crate::report::Failure;
 use crate::settings::given::Given;
 use crate::settings::{self, Settings, lent};
@@ -43,6 +44,8 @@ pub(in crate::commands) struct Order {
     pub(super) shown: String,
     /// What is said of the image.
     pub(super) attests: Wishes,
+    /// Where its steps are written for others; of which roots is not known yet.
+    pub(super) cache_to: Vec<CacheExport>,
     /// What the image is made without.
     pub(super) changes: Changes,
     /// What is to be told before anything begins.
@@ -110,7 +113,8 @@ impl Order {
             &[outer.build_arg.clone(), args.build_arg.clone()].concat(),
             environment,
         )?;
-        let own = build_options(&args, &build_args)?;
+        let engine = engines::meant(args.engine.as_ref(), args.builder.as_deref(), environment)?;
+        let own = BuildOptions { engine, ..build_options(&args, &build_args)? };
         // Who says what time it is says so to the Dockerfile, too.
         let epoch_is_named = own.epoch.or(outer.epoch).is_some() || environment.get(EPOCH).is_some();
         let output = OutputOptions {
@@ -142,9 +146,11 @@ impl Order {
         let title = words::title(&args, &context);
         let names = options.keys().filter_map(|name| name.strip_prefix("build-arg:").map(ToOwned::to_owned));
         let names = names.collect();
-        let shown = args.tag.first().cloned().unwrap_or_else(|| context.into_owned());
+        let shown = args.tag.first().cloned().unwrap_or_else(|| words::without_password(&context));
         let called = args.called();
-        let warnings = [settings.warnings.clone(), not_yet(&args)].concat();
+        let (cache_from, cache_to, told_of_caches) = caches(&args, &settings)?;
+        settings.cache_from = cache_from;
+        let warnings = [settings.warnings.clone(), told_of_caches].concat();
         let changes = Changes {
             squash: args.squash == Some(true),
             unset_env: args.unsetenv,
@@ -159,6 +165,7 @@ impl Order {
             title,
             shown,
             attests,
+            cache_to,
             changes,
             warnings,
             told,
@@ -363,17 +370,27 @@ fn frontend(args: &DockerfileArgs, settings: &Settings) -> BTreeMap<String, Stri
     options
 }
 
-/// Tells of what is not done yet, and changes no result.
-fn not_yet(args: &DockerfileArgs) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !args.cache_from.is_empty() {
-        warnings.push(
-            "--cache-from: this version of rb reads no caches from elsewhere; its own is used".to_owned(),
-        );
+/// Where caches are looked for and written, and what is to be told of them.
+type Caches = (Vec<CachePlace>, Vec<CacheExport>, Vec<String>);
+
+fn caches(args: &DockerfileArgs, settings: &Settings) -> Result<Caches, Failure> {
+    let wrong = |flag: &str, text: &str, error: &cache::CacheSpecError| {
+        Failure::input(format!("{flag} {text}: {error}"), None)
+    };
+    let (mut from, mut to, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for text in &args.cache_from {
+        let place = cache::read_from(text, &settings.cwd);
+        from.push(place.map_err(|error| wrong("--cache-from", text, &error))?);
     }
-    if !args.cache_to.is_empty() {
-        warnings
-            .push("--cache-to: this version of rb writes no caches elsewhere; its own is kept".to_owned());
+    for text in &args.cache_to {
+        let export = cache::read_to(text, &settings.cwd);
+        let (export, notes) = export.map_err(|error| wrong("--cache-to", text, &error))?;
+        to.push(export);
+        told.extend(notes);
     }
-    warnings
+    if settings.engine.is_some() && !(from.is_empty() && to.is_empty()) {
+        told.push("--cache-from, --cache-to: an engine elsewhere uses its own cache alone".to_owned());
+        return Ok((Vec::new(), Vec::new(), told));
+    }
+    Ok((from, to, told))
 }

@@ -59,7 +59,8 @@ pub(super) fn without_password(word: &str) -> String {
 fn shown(argument: &str) -> String {
     let Some((name, _)) = argument.split_once('=') else { return argument.to_owned() };
     let is_hidden = KeyPart::variable(PartKind::Arg, name, "x").value != "x";
-    if is_hidden { name.to_owned() } else { argument.to_owned() }
+    // A proxy may be named with one.
+    if is_hidden { name.to_owned() } else { without_password(argument) }
 }
 
 #[cfg(test)]
@@ -76,6 +77,7 @@ mod tests {
             ("-t a --build-arg A=1 .", "-t a --build-arg A=1 ."),
             ("--build-arg=A=1 --build-arg NPM_TOKEN=x .", "--build-arg=A=1 --build-arg NPM_TOKEN ."),
             ("--build-arg=API_KEY=x --build-arg B .", "--build-arg=API_KEY --build-arg B ."),
+            ("--build-arg HTTP_PROXY=http://me:pw@h:80 .", "--build-arg HTTP_PROXY=http://me@h:80 ."),
             ("--secret id=a,src=b --secret=id=c .", "."),
             ("https://me:pw@h.io/a@b.git#x:y@z", "https://me@h.io/a@b.git#x:y@z"),
             (

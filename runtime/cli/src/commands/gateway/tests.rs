@@ -32,6 +32,7 @@ impl Job for Engine {
                 roots: Vec::new(),
                 exports,
                 pushed: Vec::new(),
+                caches: Vec::new(),
                 summary: Summary::default(),
             }),
         }

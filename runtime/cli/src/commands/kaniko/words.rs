@@ -15,6 +15,11 @@ use crate::report::Failure;
 /// Where kaniko looks for a context that nobody named.
 const CONTEXT: &str = "/workspace/";
 
+/// What results are called in a repository of kaniko's.
+const CACHE_TAG: &str = "rb";
+/// All steps; as with kaniko it is no failure if they cannot be written.
+const CACHE_AS: &str = "mode=max,ignore-error=true";
+
 /// What is wanted.
 pub(super) struct Wanted {
     /// For `rb build`.
@@ -55,6 +60,13 @@ pub(super) fn of(matches: &ArgMatches, cwd: &Path) -> Result<Wanted, Failure> {
             packed += &format!(",{key}={value}");
         }
     }
+    if is("cache") {
+        let (from, to) = caches(one("cache-repo"), &destinations)?;
+        say("cache-from", &from);
+        if !is("no-push-cache") {
+            say("cache-to", &to);
+        }
+    }
     // As kaniko's images have them.
     say("format", "docker");
     if let Some(path) = one("tar-path") {
@@ -76,6 +88,29 @@ pub(super) fn of(matches: &ArgMatches, cwd: &Path) -> Result<Wanted, Failure> {
     words.extend(["--".to_owned(), context]);
     let digests = digest_files(matches, &destinations)?;
     Ok(Wanted { words, digests, destinations })
+}
+
+/// Returns where results are read from and written to: the repository that is named, else one beside the first destination. kaniko
+/// has a tag for each step there, which are left alone.
+fn caches(repo: Option<&String>, destinations: &[Reference]) -> Result<(String, String), Failure> {
+    let name = match (repo, destinations.first()) {
+        (Some(repo), _) => repo.clone(),
+        (None, Some(destination)) => format!("{}/cache", destination.repository()),
+        (None, None) => {
+            return Err(Failure::input("--cache needs a --destination, or a --cache-repo", None));
+        }
+    };
+    if let Some(folder) = name.strip_prefix("oci:") {
+        let place = |key: &str| format!("type=local,{}", field(key, folder));
+        return Ok((place("src"), format!("{},{CACHE_AS}", place("dest"))));
+    }
+    let wrong = |error| Failure::input(format!("--cache-repo {name}: {error}"), None);
+    let reference: Reference = name.parse().map_err(wrong)?;
+    let has_tag =
+        reference.digest().is_some() || name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let place =
+        if has_tag { reference } else { reference.repository().with_tag(CACHE_TAG).map_err(wrong)? };
+    Ok((format!("type=registry,ref={place}"), format!("type=registry,ref={place},{CACHE_AS}")))
 }
 
 fn destinations<'a>(words: impl Iterator<Item = &'a String>) -> Result<Vec<Reference>, Failure> {

@@ -10,6 +10,7 @@
 //!    {"name": "+app | RUN make", "vertex": "sha256:…", "step": true,
 //!     "verdict": "cached" | "ran" | "failed" | "cancelled" | "not_needed",
 //!     "key": "fast",                             of what was cached
+//!     "from": "me/app:cache",                    of what a cache elsewhere had
 //!     "reason": "…", "miss": {"why": …},         of what missed: for people, and as `rb_api::Miss`
 //!     "shared_with": "sha256:…",                 of what waited for an equal one
 //!     "began_ms": 3, "duration_ms": 12,          of what ran; the first since the build began
@@ -95,6 +96,8 @@ pub(in crate::commands) struct RecordStep {
     pub(in crate::commands) verdict: Verdict,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) key: Option<CacheKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,6 +188,7 @@ impl RecordStep {
             step: true,
             verdict,
             key: None,
+            from: None,
             reason: None,
             miss: None,
             shared_with: None,

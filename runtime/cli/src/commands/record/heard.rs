@@ -40,7 +40,7 @@ struct Step {
 }
 
 enum Ended {
-    Cached(CacheKey),
+    Cached(CacheKey, Option<String>),
     Ran,
     Failed(String),
     Cancelled,
@@ -149,7 +149,9 @@ impl Step {
             EventKind::Keyed { parts } => self.parts = Some(Arc::clone(parts)),
             EventKind::Missed { reason } => self.reason = Some(reason.clone()),
             EventKind::Shared { with } => self.shared_with = Some(*with),
-            EventKind::Cached { key } => self.ended = Some(Ended::Cached(*key)),
+            EventKind::Cached { key, from } => {
+                self.ended = Some(Ended::Cached(*key, from.as_deref().map(cut)));
+            }
             EventKind::Started => self.started = Some(now),
             EventKind::Progress(progress) => {
                 let doing = progress.doing.split(' ').next().unwrap_or_default();
@@ -177,8 +179,12 @@ impl Step {
 
     fn document(&self, began: Instant) -> RecordStep {
         let has_begun = self.started.is_some() || self.reason.is_some() || self.shared_with.is_some();
+        let from = match &self.ended {
+            Some(Ended::Cached(_, from)) => from.clone(),
+            _ => None,
+        };
         let (verdict, key, message) = match &self.ended {
-            Some(Ended::Cached(key)) => (Verdict::Cached, Some(*key), None),
+            Some(Ended::Cached(key, _)) => (Verdict::Cached, Some(*key), None),
             Some(Ended::Ran) => (Verdict::Ran, None, None),
             Some(Ended::Failed(message)) => (Verdict::Failed, None, Some(message.clone())),
             Some(Ended::Cancelled) => (Verdict::Cancelled, None, None),
@@ -189,6 +195,7 @@ impl Step {
         RecordStep {
             step: self.counted,
             key,
+            from,
             reason: self.reason.as_ref().map(|reason| reason.text.clone()),
             miss: self.reason.as_ref().map(|reason| reason.miss.clone()),
             shared_with: self.shared_with.filter(|with| *with != self.vertex),

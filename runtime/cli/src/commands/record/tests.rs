@@ -29,7 +29,7 @@ fn each_step_has_its_verdict() {
     let missed = || EventKind::Missed { reason: reason.clone() };
     let done = || EventKind::Done { duration: Duration::from_millis(12) };
     let story = [
-        ("a", vec![EventKind::Cached { key: CacheKey::Content }]),
+        ("a", vec![EventKind::Cached { key: CacheKey::Content, from: None }]),
         ("b", vec![missed(), EventKind::Started, done()]),
         ("c", vec![missed(), EventKind::Started, EventKind::Failed { message: "exit code 3".to_owned() }]),
         ("d", vec![missed(), EventKind::Cancelled]),

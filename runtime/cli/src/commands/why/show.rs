@@ -1,5 +1,7 @@
 //! What was explained, as people read it, and as programs do.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::super::past::Past;
@@ -59,10 +61,30 @@ impl Compared {
                 out.push_str(&format!("  … and {more} more\n"));
             }
         }
+        for (place, names) in self.known_elsewhere() {
+            out.push_str(&format!("\nfrom the cache {}\n", clean(place, false)));
+            for name in names.iter().take(MOST_STEPS) {
+                out.push_str(&format!("  {}\n", fit(&clean(name, false), STEP_CELLS)));
+            }
+            if let Some(more) = names.len().checked_sub(MOST_STEPS).filter(|more| *more > 0) {
+                out.push_str(&format!("  … and {more} more\n"));
+            }
+        }
         for stop in &self.stops {
             out.push_str(&format!("\nstops here: {stop}\n"));
         }
         out
+    }
+
+    /// Returns the steps whose results caches elsewhere had, by cache.
+    fn known_elsewhere(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for step in self.now.steps.iter().filter(|step| step.step) {
+            if let Some(place) = &step.from {
+                found.entry(place).or_default().push(&step.name);
+            }
+        }
+        found
     }
 
     fn title(&self) -> String {
@@ -139,7 +161,7 @@ impl Compared {
             "format": 1, "target": word, "compared": mode,
             "was": self.was.builds().next().map(known), "now": self.record.as_ref().map(known),
             "others": self.was.builds().skip(1).map(known).collect::<Vec<_>>(),
-            "reasons": reasons.collect::<Vec<_>>(), "stopped": stopped,
+            "reasons": reasons.collect::<Vec<_>>(), "from_caches": self.known_elsewhere(), "stopped": stopped,
         })
     }
 }

@@ -203,6 +203,8 @@ async fn build_all(
             added.map_err(|failure| failure.of_part(&build.name))?;
             owners.resize_with(wanted.count_roots(), || build.name.clone());
         }
+        let roots: Vec<usize> = made.iter().map(|(_, image)| image.root).collect();
+        wanted.cached_to(&order.cache_to, &roots);
         wanted.check_annotations(false).map_err(|failure| failure.of_part(&build.name))?;
         written.push((build.name.clone(), before..wanted.count()));
         for note in &order.outputs.notes {

@@ -257,6 +257,11 @@ fn join(settings: &mut Settings, builds: &mut [Build]) {
                 settings.allowed_devices.names.push(name.clone());
             }
         }
+        for place in &own.cache_from {
+            if !settings.cache_from.contains(place) {
+                settings.cache_from.push(place.clone());
+            }
+        }
         // A tag stands for one image in all of a build.
         if own.pull == PullPolicy::Always {
             settings.pull = PullPolicy::Always;

@@ -1,0 +1,224 @@
+//! `rb pack build`: an app's source becomes an image.
+//!
+//! In: flags as typed ([`super::order`]). The frontend decides on a job of the engine who builds and what the image is made of;
+//! buildpacks run on the way. What it gives is packed, written and pushed on the same job.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rb_api::{Course, ExportResult, Finish, ImageName, LayerPart, Layered, PartChoice, Push, SolveResult};
+use rb_buildpacks::frontend::{self, AppImage, Choice, Planned};
+use rb_diag::SourceMap;
+use rb_oci::Reference;
+use rb_store::{Clock as _, SystemClock};
+
+use super::order::Order;
+use super::phases;
+use crate::args::PackBuild;
+use crate::commands::exports::{Asked as Wants, Wanted};
+use crate::commands::gateway::{BuildGateway, Settling};
+use crate::commands::record::Asked;
+use crate::commands::workbench::Workbench;
+use crate::commands::{build, elsewhere};
+use crate::environment::Environment;
+use crate::progress::{Progress, terminal_columns};
+use crate::report::{self, Failure};
+use crate::settings::{ProgressMode, Settings};
+
+/// Builds it.
+pub(super) fn execute(
+    environment: &Environment,
+    settings: &Settings,
+    args: &PackBuild,
+) -> Result<u8, Failure> {
+    let start = Instant::now();
+    if let Some((option, help)) = args.refused() {
+        let message = format!("`{option}` is not part of this version of rb");
+        return Err(Failure::input(message, Some(help.to_owned())));
+    }
+    elsewhere::only_here(settings, "rb pack build")?;
+    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
+    let references: Vec<Reference> = names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?;
+    let mut order = Order::read(settings, &args.choices, references.first().cloned())?;
+    order.request.process = args.default_process.clone().unwrap_or_default();
+    order.request.workspace = workspace(&args.workspace)?;
+    order.request.created = created(environment, settings, args.creation_time.as_deref())?;
+    if let Some(previous) = &args.previous_image {
+        order.request.namespace = reference(previous)?.repository().familiar();
+    }
+    warn(&order);
+    let settings = &order.settings;
+    let title = format!("pack build {}", args.image);
+    let bench = Workbench::open(settings, Asked::of("build", &title), Some(&order.folder))?;
+    let mut progress = Progress::start(settings.display, &args.image);
+    let done = bench.run(async {
+        let session = Arc::new(order.session.clone());
+        let job = build::open_job(settings, &bench, session, bench.heard(progress.sink()), Course::Stop);
+        let sources = SourceMap::default();
+        let gateway =
+            BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
+        let tell = |told| phases::tell(&progress, settings.display, &told);
+        let planned = frontend::plan(&gateway, &order.request, &tell).await;
+        let planned = planned.map_err(|error| phases::failed(error, &gateway, settings.display))?;
+        let wants = wanted(settings, planned, &names, args, &sources)?;
+        build::solve(job.as_ref(), wants.request).await
+    });
+    progress.finish();
+    bench.close();
+    let result = done?;
+    if let Some(folder) = &args.report_output_dir {
+        write_report(&settings.cwd.join(folder), &result)?;
+    }
+    build::tell(settings, &args.image, &result, false, start)?;
+    if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
+        report::tell(&format!("Successfully built image {}\n", args.image));
+    }
+    Ok(0)
+}
+
+/// Tells what there is to be told before anything begins.
+pub(super) fn warn(order: &Order) {
+    let display = order.settings.display;
+    if display.mode != ProgressMode::Quiet {
+        let tell = |line: &String| report::tell(&report::warning(line, display, terminal_columns()));
+        order.warnings.iter().for_each(tell);
+    }
+}
+
+fn reference(name: &str) -> Result<Reference, Failure> {
+    name.parse().map_err(|error: rb_oci::ReferenceError| Failure::input(error.to_string(), None))
+}
+
+/// Checks where the app is to lie.
+fn workspace(path: &str) -> Result<String, Failure> {
+    let wrong = |why: &str| Err(Failure::input(format!("--workspace `{path}` {why}"), None));
+    let clean = path.trim_end_matches('/');
+    if !clean.starts_with('/') || clean.split('/').skip(1).any(|part| ["", ".", ".."].contains(&part)) {
+        return wrong("is no path from the root on");
+    }
+    match ["/cnb", "/layers", "/platform", "/proc", "/sys", "/dev", "/tmp"]
+        .iter()
+        .find(|taken| clean == **taken || clean.starts_with(&format!("{taken}/")))
+    {
+        Some(taken) => wrong(&format!("lies in {taken}, which is not the app's")),
+        None => Ok(clean.to_owned()),
+    }
+}
+
+/// Says when the image was made: what is typed, SOURCE_DATE_EPOCH, else 1980.
+fn created(environment: &Environment, settings: &Settings, typed: Option<&str>) -> Result<String, Failure> {
+    let seconds = match typed {
+        Some("now") => SystemClock.now().as_secs(),
+        Some(text) => text.parse().ok().filter(|seconds| *seconds <= LATEST).ok_or_else(|| {
+            let help = Some("`now`, or a number of seconds since 1970".to_owned());
+            Failure::input(format!("--creation-time `{text}` is no time"), help)
+        })?,
+        None if environment.get("SOURCE_DATE_EPOCH").is_some() => {
+            u64::try_from(settings.epoch_seconds).unwrap_or_default()
+        }
+        None => return Ok(rb_buildpacks::export::EPOCH.to_owned()),
+    };
+    let made = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    Ok(humantime::format_rfc3339_seconds(made).to_string())
+}
+
+/// The end of the year 9999: no format holds a later one.
+const LATEST: u64 = 253_402_300_799;
+
+/// Returns what the engine is asked for.
+fn wanted(
+    settings: &Settings,
+    planned: Planned,
+    names: &[String],
+    args: &PackBuild,
+    sources: &SourceMap,
+) -> Result<Wants, Failure> {
+    let mut wanted = Wanted::annotated(&[]);
+    let Planned { image, keeps, chosen: _, run_image } = planned;
+    let AppImage { base, base_config, layers, unfinished, sboms } = image;
+    let root = wanted.root(&format!("run image {run_image}"), &base, sources)?;
+    let mut packed = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let label = layer.layer.created_by();
+        let parts = layer.parts.into_iter().map(|part| part_of(&mut wanted, part, &label, sources));
+        packed.push(parts.collect::<Result<Vec<_>, Failure>>()?);
+    }
+    let finish =
+        Finish::new(move |base, own| unfinished.finish(base, own).map_err(|error| error.to_string()));
+    let names = names.iter().cloned().map(ImageName::Plain).collect();
+    let push = args.publish.then(|| Push { only: true, ..Push::default() });
+    wanted.app((root, base_config), Layered { layers: packed, finish }, names, push);
+    for (label, state) in keeps {
+        wanted.root(&label, &state, sources)?;
+    }
+    if let Some(folder) = &args.sbom_output_dir {
+        let root = wanted.root("bills of materials", &sboms, sources)?;
+        wanted.folder(root, "/sbom", settings.cwd.join(folder));
+    }
+    Ok(wanted.asked())
+}
+
+fn part_of(
+    wanted: &mut Wanted,
+    part: frontend::LayerPart,
+    label: &str,
+    sources: &SourceMap,
+) -> Result<LayerPart, Failure> {
+    Ok(match part {
+        frontend::LayerPart::Folder { path, mode, owner } => LayerPart::Folder { path, mode, owner },
+        frontend::LayerPart::Text { path, owner, text } => LayerPart::Text { path, owner, text },
+        frontend::LayerPart::Link { path, target } => LayerPart::Link { path, target },
+        frontend::LayerPart::File { state, from, to, mode } => {
+            LayerPart::File { root: wanted.root(label, &state, sources)?, from, to, mode }
+        }
+        frontend::LayerPart::Tree { state, from, to, owner, choice } => {
+            let choice = match choice {
+                Choice::Alone => PartChoice::Alone,
+                Choice::All => PartChoice::All,
+                Choice::ByPath => PartChoice::ByPath,
+                Choice::These(paths) => PartChoice::These(paths),
+            };
+            LayerPart::Tree { root: wanted.root(label, &state, sources)?, from, to, owner, choice }
+        }
+    })
+}
+
+/// Writes `report.toml`, as the lifecycle does.
+fn write_report(folder: &Path, result: &SolveResult) -> Result<(), Failure> {
+    let image = result.exports.iter().find_map(|export| match export {
+        ExportResult::Image { names, digest, descriptor, .. } => Some((names, digest, descriptor.size())),
+        ExportResult::Local { .. } | ExportResult::Tar { .. } => None,
+    });
+    let Some((names, digest, size)) = image else { return Ok(()) };
+    let text = |text: &str| toml::Value::String(text.to_owned());
+    let image = toml::Table::from_iter([
+        ("tags".to_owned(), toml::Value::Array(names.iter().map(|name| text(name)).collect())),
+        ("digest".to_owned(), text(&digest.to_string())),
+        ("manifest-size".to_owned(), toml::Value::Integer(i64::try_from(size).unwrap_or(i64::MAX))),
+    ]);
+    let report = toml::Table::from_iter([
+        ("build".to_owned(), toml::Value::Table(toml::Table::new())),
+        ("image".to_owned(), toml::Value::Table(image)),
+    ]);
+    let failed = |error: std::io::Error| Failure::environment("report.toml cannot be written", &error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    std::fs::write(folder.join("report.toml"), report.to_string()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_an_app_may_lie() {
+        for (path, clean) in
+            [("/workspace", "/workspace"), ("/home/app/", "/home/app"), ("/layersx", "/layersx")]
+        {
+            assert_eq!(workspace(path).ok().as_deref(), Some(clean));
+        }
+        for path in ["", "/", "app", "/a/../b", "/a//b", "/cnb/x", "/layers", "/platform/env", "/proc/1"] {
+            assert!(workspace(path).is_err(), "{path}");
+        }
+    }
+}

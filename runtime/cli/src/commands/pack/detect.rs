@@ -1,0 +1,73 @@
+//! `rb pack detect`: which buildpacks would build an app, and with `--explain` why.
+
+use std::sync::Arc;
+
+use rb_api::Course;
+use rb_buildpacks::frontend::{self, FrontendError};
+use rb_diag::SourceMap;
+
+use super::order::Order;
+use super::{build, phases};
+use crate::args::PackDetect;
+use crate::commands::build::open_job;
+use crate::commands::elsewhere;
+use crate::commands::gateway::{BuildGateway, Settling};
+use crate::commands::record::Asked;
+use crate::commands::workbench::Workbench;
+use crate::progress::Progress;
+use crate::report::{self, Failure};
+use crate::settings::Settings;
+
+/// Detects, and prints the group: an id and a version per line; or all that was tried.
+pub(super) fn execute(settings: &Settings, args: &PackDetect) -> Result<u8, Failure> {
+    elsewhere::only_here(settings, "rb pack detect")?;
+    let order = Order::read(settings, &args.choices, None)?;
+    build::warn(&order);
+    let settings = &order.settings;
+    let bench = Workbench::open(settings, Asked::of("build", "pack detect"), Some(&order.folder))?;
+    let mut progress = Progress::start(settings.display, "pack detect");
+    let done = bench.run(async {
+        let session = Arc::new(order.session.clone());
+        let job = open_job(settings, &bench, session, bench.heard(progress.sink()), Course::Stop);
+        let gateway = BuildGateway::new(job, SourceMap::default(), settings.cwd.clone(), Settling::Nothing);
+        let tell = |told| phases::tell(&progress, settings.display, &told);
+        match frontend::detect_only(&gateway, &order.request, &tell).await {
+            Ok(chosen) => Ok(Ok(chosen)),
+            // What was tried is the answer, where it is asked for.
+            Err(FrontendError::Detect { error, explanation, outputs }) if args.explain => {
+                Ok(Err((error, explanation, outputs)))
+            }
+            Err(error) => Err(phases::failed(error, &gateway, settings.display)),
+        }
+    });
+    progress.finish();
+    bench.close();
+    match done? {
+        Ok(chosen) if args.explain => {
+            report::print(
+                format!(
+                    "{}{}",
+                    phases::cleaned(&chosen.explanation.to_string()),
+                    phases::outputs(&chosen.outputs)
+                )
+                .as_bytes(),
+            )?;
+            Ok(0)
+        }
+        Ok(chosen) => {
+            let lines: String =
+                chosen.group.buildpacks.iter().map(|one| format!("{} {}\n", one.id, one.version)).collect();
+            report::print(lines.as_bytes())?;
+            Ok(0)
+        }
+        Err((error, explanation, outputs)) => {
+            report::print(
+                format!("{}{}", phases::cleaned(&explanation.to_string()), phases::outputs(&outputs))
+                    .as_bytes(),
+            )?;
+            let kind = error.exit().kind();
+            let help = Some("`-b ID` names the buildpacks yourself".to_owned());
+            Err(Failure::Said { kind, message: error.to_string(), help })
+        }
+    }
+}

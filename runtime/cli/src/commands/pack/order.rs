@@ -1,0 +1,415 @@
+//! What `rb pack build` and `detect` were asked for, settled.
+//!
+//! In: [`PackChoices`], the project's descriptor, the environment. Out: an [`Order`]: what is lent to the engine, and the request
+//! for the frontend. Strongest first: what is typed, `--env-file`, the descriptor, the builder.
+//! **Invariant:** the frontend is told no path of this machine; folders are lent under names of their own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rb_buildpacks::environment::EnvironmentFiles;
+use rb_buildpacks::frontend::{AppFilter, BuildpackChoice, PackRequest, Volume};
+use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
+use rb_llb::{CopyAction, NetworkMode, NodeMeta, State, attr, json_list};
+use rb_oci::{Digest, Platform, Reference};
+use rb_session::{LocalDir, LocalSession};
+
+use super::images::allow_insecure;
+use crate::args::{PackChoices, PackNetwork};
+use crate::environment::Environment;
+use crate::report::Failure;
+use crate::settings::Settings;
+use crate::world::{ReadError, read_regular};
+
+/// Largest descriptor and file of variables.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// The name that the app is lent by.
+const APP: &str = "app";
+
+/// All that a build with buildpacks needs to know.
+pub(super) struct Order {
+    pub(super) session: LocalSession,
+    pub(super) request: PackRequest,
+    pub(super) settings: Settings,
+    /// The folder of the app.
+    pub(super) folder: PathBuf,
+    /// What is to be told before anything begins.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Order {
+    /// Settles it. `target` is what the image will be called.
+    pub(super) fn read(
+        settings: &Settings,
+        choices: &PackChoices,
+        target: Option<Reference>,
+    ) -> Result<Self, Failure> {
+        let mut settings = settings.clone();
+        allow_insecure(&mut settings, &choices.pulls.insecure_registry);
+        let platform = match settings.platforms.as_slice() {
+            [] => Platform::host(),
+            [one] => one.clone(),
+            _ => {
+                let help = Some("name one: `--platform OS/ARCH`".to_owned());
+                return Err(Failure::input("an app is built for one platform at a time", help));
+            }
+        };
+        let folder = app_folder(&settings.cwd, &choices.path)?;
+        let project = descriptor(&settings.cwd, &folder, choices.descriptor.as_deref())?;
+        let warnings =
+            project.unknown.iter().map(|key| format!("project.toml: `{key}` is not known, and passed over"));
+        let mut warnings: Vec<String> = warnings.collect();
+        if choices.trust_builder || choices.trust_extra_buildpacks {
+            warnings.push(
+                "--trust-builder and --trust-extra-buildpacks say nothing here: no builder sees credentials"
+                    .to_owned(),
+            );
+        }
+        let execution_environment = choices.exec_env.clone().unwrap_or_default();
+        let builder =
+            choices.builder.clone().or_else(|| Some(project.builder.clone()).filter(|name| !name.is_empty()));
+        let builder = builder.ok_or_else(|| {
+            let help = "name one: `rb pack build -B IMAGE NAME`, or `builder = \"IMAGE\"` in project.toml";
+            Failure::input("there is no builder", Some(help.to_owned()))
+        })?;
+        let mut lent = Lent { cwd: settings.cwd.clone(), session: LocalSession::default(), count: 0 };
+        let app = lent.app(&folder, &AppFilter::of(&project));
+        let in_time = |one: &&ProjectBuildpack| {
+            one.exec_env.is_empty() || one.exec_env.contains(&execution_environment)
+        };
+        let mut chosen =
+            |typed: &[String], of_project: &[ProjectBuildpack]| -> Result<Vec<BuildpackChoice>, Failure> {
+                if typed.is_empty() {
+                    return of_project
+                        .iter()
+                        .filter(in_time)
+                        .map(|one| lent.of_project(&one.source, &folder))
+                        .collect();
+                }
+                typed.iter().map(|word| lent.buildpack(word)).collect()
+            };
+        let buildpacks = chosen(&choices.buildpack, &project.buildpacks)?;
+        let pre = chosen(&choices.pre_buildpack, &project.pre)?;
+        let post = chosen(&choices.post_buildpack, &project.post)?;
+        let volumes = choices.volume.iter().map(|volume| {
+            let (state, path) = lent.volume(&volume.host)?;
+            Ok(Volume { state, path, target: volume.target.clone(), readonly: volume.readonly })
+        });
+        let volumes = volumes.collect::<Result<Vec<_>, Failure>>()?;
+        let environment = variables(&settings.cwd, choices, &project, &execution_environment)?;
+        let network = match choices.network {
+            PackNetwork::Default => NetworkMode::Sandbox,
+            PackNetwork::Host => NetworkMode::Host,
+            PackNetwork::None => NetworkMode::None,
+        };
+        let namespace = target.as_ref().map(|name| name.repository().familiar()).unwrap_or_default();
+        let request = PackRequest {
+            builder,
+            run_image: choices.run_image.clone(),
+            app,
+            target,
+            buildpacks,
+            pre,
+            post,
+            environment,
+            platform,
+            execution_environment,
+            process: String::new(),
+            workspace: "/workspace".to_owned(),
+            network,
+            volumes,
+            namespace,
+            afresh: choices.clear_cache,
+            without_system: choices.disable_system_buildpacks,
+            created: rb_buildpacks::export::EPOCH.to_owned(),
+        };
+        // One for all folders, as caches go by the image's name; no path's digest is this, so no build file reaches them.
+        let session = lent.session.with_cache_scope(Digest::of("rb pack").hex());
+        Ok(Self { session, request, settings, folder, warnings })
+    }
+}
+
+/// Folders on their way to the engine.
+struct Lent {
+    cwd: PathBuf,
+    session: LocalSession,
+    count: usize,
+}
+
+impl Lent {
+    /// Lends a folder as it is.
+    fn lend(&mut self, name: &str, path: PathBuf) {
+        let lent = LocalDir { path, normalise_modes: false, hidden: Vec::new() };
+        self.session = std::mem::take(&mut self.session).with_local(name, lent);
+    }
+
+    fn source(name: &str, shown: String, attrs: BTreeMap<String, String>) -> State {
+        State::source(format!("local://{name}"), attrs, None, NodeMeta::named(shown))
+    }
+
+    fn app(&mut self, folder: &Path, filter: &AppFilter) -> State {
+        self.lend(APP, folder.to_owned());
+        let list = |items: &[String]| (!items.is_empty()).then(|| json_list(items));
+        let attrs = [
+            (attr::LOCAL_INCLUDE_PATTERNS, list(&filter.include)),
+            (attr::LOCAL_EXCLUDE_PATTERNS, list(&filter.exclude)),
+        ];
+        let attrs = attrs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        Self::source(APP, "load the app".to_owned(), attrs)
+    }
+
+    /// Lends a folder, or that of a file, under a name of its own.
+    fn place(&mut self, path: &Path, what: &str) -> Result<(State, String), Failure> {
+        let shown = path.display().to_string();
+        let nowhere = || Failure::input(format!("{what}: there is no folder or file `{shown}`"), None);
+        let real = std::fs::canonicalize(self.cwd.join(path)).map_err(|_| nowhere())?;
+        let name = format!("lent-{}", self.count);
+        self.count += 1;
+        let file = real.file_name().and_then(|name| name.to_str()).map(ToOwned::to_owned);
+        match (real.is_dir(), real.parent(), file) {
+            (true, ..) => {
+                self.lend(&name, real.clone());
+                Ok((Self::source(&name, format!("load {shown}"), BTreeMap::new()), "/".to_owned()))
+            }
+            (false, Some(folder), Some(file)) if real.is_file() => {
+                self.lend(&name, folder.to_owned());
+                let only = json_list(std::slice::from_ref(&file));
+                let attrs = BTreeMap::from([(attr::LOCAL_INCLUDE_PATTERNS.to_owned(), only)]);
+                Ok((Self::source(&name, format!("load {shown}"), attrs), format!("/{file}")))
+            }
+            _ => Err(nowhere()),
+        }
+    }
+
+    fn volume(&mut self, path: &Path) -> Result<(State, String), Failure> {
+        self.place(path, "--volume")
+    }
+
+    /// Reads what names a buildpack, as pack does.
+    fn buildpack(&mut self, word: &str) -> Result<BuildpackChoice, Failure> {
+        let refused = |why: &str, help: &str| {
+            Err(Failure::input(format!("buildpack `{word}`: {why}"), Some(help.to_owned())))
+        };
+        if word == "from=builder" {
+            return Ok(BuildpackChoice::FromBuilder);
+        }
+        if let Some(id) = word.strip_prefix("urn:cnb:builder:") {
+            return Ok(of_id(id));
+        }
+        if word.starts_with("urn:cnb:registry:") {
+            return refused(
+                "registries of buildpacks are not part of this version of rb",
+                "name its image: `docker://IMAGE`",
+            );
+        }
+        if let Some(image) = word.strip_prefix("docker://") {
+            return Ok(BuildpackChoice::Package(image.trim_start_matches('/').to_owned()));
+        }
+        if word.starts_with("http://") || word.starts_with("https://") {
+            let attrs = BTreeMap::from([(attr::HTTP_FILENAME.to_owned(), ARCHIVE.to_owned())]);
+            let tar = State::source(word, attrs, None, NodeMeta::named(format!("load {word}")));
+            return Ok(unpacked(&tar, &format!("/{ARCHIVE}"), word));
+        }
+        let path = PathBuf::from(word.strip_prefix("file://").unwrap_or(word));
+        let place = self.cwd.join(&path);
+        if place.is_dir() {
+            let (state, path) = self.place(&path, "--buildpack")?;
+            return Ok(BuildpackChoice::Folder { state, path, shown: word.to_owned() });
+        }
+        if place.is_file() && word.ends_with(".cnb") {
+            return refused(
+                "a .cnb file cannot be read by this version of rb",
+                "push it as an image, and name that: `docker://IMAGE`",
+            );
+        }
+        if place.is_file() {
+            let (state, path) = self.place(&path, "--buildpack")?;
+            return Ok(unpacked(&state, &path, word));
+        }
+        if word.starts_with(['.', '/']) || word.starts_with("file://") {
+            return refused(
+                "there is no such folder or archive",
+                "a buildpack of the builder is named by its id: `ID@VERSION`",
+            );
+        }
+        Ok(of_id(word))
+    }
+
+    /// Places in a descriptor are as seen from its folder.
+    fn of_project(&mut self, source: &BuildpackSource, folder: &Path) -> Result<BuildpackChoice, Failure> {
+        match source {
+            BuildpackSource::Id { id, version } => {
+                Ok(BuildpackChoice::Id { id: id.clone(), version: version.clone() })
+            }
+            BuildpackSource::Uri(uri) => {
+                let is_path = !uri.contains(':') || uri.starts_with("file:");
+                let path = uri.strip_prefix("file://").unwrap_or(uri);
+                let word = if is_path { folder.join(path).display().to_string() } else { uri.clone() };
+                self.buildpack(&word)
+            }
+            BuildpackSource::Inline { id, api, script, shell } => Ok(BuildpackChoice::Inline {
+                id: id.clone(),
+                api: api.clone(),
+                script: script.clone(),
+                shell: shell.clone(),
+            }),
+        }
+    }
+}
+
+/// What an archive from elsewhere is called.
+const ARCHIVE: &str = "buildpack.tgz";
+
+/// A buildpack in an archive.
+fn unpacked(tar: &State, path: &str, shown: &str) -> BuildpackChoice {
+    let copy = CopyAction {
+        src: path.to_owned(),
+        dest: "/".to_owned(),
+        attempt_unpack: true,
+        create_dest_path: true,
+        ..CopyAction::default()
+    };
+    let state = State::scratch().copy(tar, copy, NodeMeta::named(format!("unpack {shown}")));
+    BuildpackChoice::Folder { state, path: "/".to_owned(), shown: shown.to_owned() }
+}
+
+fn of_id(word: &str) -> BuildpackChoice {
+    let (id, version) =
+        word.split_once('@').map_or((word, None), |(id, version)| (id, Some(version.to_owned())));
+    BuildpackChoice::Id { id: id.to_owned(), version }
+}
+
+fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    let folder = std::fs::canonicalize(cwd.join(path))
+        .map_err(|_| Failure::input(format!("there is no folder `{shown}`"), None))?;
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let help = Some("unpack it, and name the folder: `--path DIR`".to_owned());
+    Err(Failure::input(format!("`{shown}` is no folder"), help))
+}
+
+/// Reads the descriptor that was named, else that of the app, if there is one.
+fn descriptor(cwd: &Path, folder: &Path, named: Option<&Path>) -> Result<Project, Failure> {
+    let path = named.map_or_else(|| folder.join("project.toml"), |named| cwd.join(named));
+    let shown = named.unwrap_or(Path::new("project.toml")).display();
+    let bytes = match read_regular(&path, LIMIT_BYTES) {
+        Ok(bytes) => bytes,
+        Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(Project::default());
+        }
+        Err(error) => {
+            return Err(Failure::input(
+                format!("`{shown}` cannot be read: {}", rb_diag::chain(&error)),
+                None,
+            ));
+        }
+    };
+    Project::parse(&bytes).map_err(|error| Failure::input(error.to_string(), None))
+}
+
+/// Collects the variables of the build.
+fn variables(
+    cwd: &Path,
+    choices: &PackChoices,
+    project: &Project,
+    execution_environment: &str,
+) -> Result<EnvironmentFiles, Failure> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    let in_time = |list: &[String]| list.is_empty() || list.iter().any(|one| one == execution_environment);
+    for one in project.environment.iter().filter(|one| in_time(&one.exec_env)) {
+        all.insert(one.name.clone(), one.value.clone());
+    }
+    for file in &choices.env_file {
+        let shown = file.display();
+        let wrong = |what: String| Failure::input(format!("--env-file `{shown}` {what}"), None);
+        let bytes = read_regular(&cwd.join(file), LIMIT_BYTES)
+            .map_err(|error| wrong(format!("cannot be read: {}", rb_diag::chain(&error))))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text".to_owned()))?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            set(&mut all, line);
+        }
+    }
+    choices.env.iter().for_each(|word| set(&mut all, word));
+    let mut files = EnvironmentFiles::default();
+    for (name, value) in all {
+        let bad = |why: String| Failure::input(format!("the variable `{name}` of the build: {why}"), None);
+        if name.is_empty() || name.contains('/') || [".", ".."].contains(&name.as_str()) {
+            return Err(bad("each is a file of this name for buildpacks, which cannot be".to_owned()));
+        }
+        files.insert(&name, value.as_bytes()).map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(files)
+}
+
+/// Takes `NAME=VALUE`, or `NAME`, whose value is this shell's, if it has one.
+fn set(all: &mut BTreeMap<String, String>, word: &str) {
+    match word.split_once('=') {
+        Some((name, value)) => drop(all.insert(name.to_owned(), value.to_owned())),
+        None => {
+            let value = Environment::pass_on(word).and_then(|value| value.into_string().ok());
+            all.extend(value.map(|value| (word.to_owned(), value)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lent() -> (tempfile::TempDir, Lent) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("mine/bin")).expect("makes");
+        std::fs::write(folder.path().join("a.tgz"), b"").expect("writes");
+        std::fs::write(folder.path().join("a.cnb"), b"").expect("writes");
+        let lent = Lent { cwd: folder.path().to_owned(), session: LocalSession::default(), count: 0 };
+        (folder, lent)
+    }
+
+    #[test]
+    fn words_for_buildpacks() {
+        let (_folder, mut lent) = lent();
+        let mut named = |word: &str| lent.buildpack(word);
+        let id = |word: &str, version: Option<&str>| match of_id(word) {
+            BuildpackChoice::Id { id, version: found } => {
+                assert_eq!(found.as_deref(), version);
+                id
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(id("a/b@1.2", Some("1.2")), "a/b");
+        assert!(matches!(named("a/b"), Ok(BuildpackChoice::Id { version: None, .. })));
+        assert!(matches!(named("urn:cnb:builder:a/b@1"), Ok(BuildpackChoice::Id { version: Some(_), .. })));
+        assert!(matches!(named("from=builder"), Ok(BuildpackChoice::FromBuilder)));
+        assert!(
+            matches!(named("docker://example.com/bp:1"), Ok(BuildpackChoice::Package(image)) if image == "example.com/bp:1")
+        );
+        for word in ["mine", "./mine", "a.tgz", "https://example.com/bp.tgz"] {
+            assert!(matches!(named(word), Ok(BuildpackChoice::Folder { .. })), "{word}");
+        }
+        for word in ["./none", "/none", "a.cnb", "urn:cnb:registry:a/b@1"] {
+            assert!(named(word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn variables_from_everywhere() {
+        let (folder, _) = lent();
+        std::fs::write(folder.path().join("env"), "# no\nB=file\nC=file\n\nRB_NO_SUCH\n").expect("writes");
+        let text = "[_]\nschema-version='0.2'\n[[io.buildpacks.build.env]]\nname='A'\nvalue='project'\n\
+                    [[io.buildpacks.build.env]]\nname='B'\nvalue='project'\n";
+        let project = Project::parse(text.as_bytes()).expect("reads");
+        let choices = PackChoices {
+            env_file: vec!["env".into()],
+            env: vec!["C=typed".to_owned(), "D=x=y".to_owned()],
+            ..PackChoices::default()
+        };
+        let all = variables(folder.path(), &choices, &project, "").expect("variables");
+        let all: Vec<_> = all.files().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(all, ["A=project", "B=file", "C=typed", "D=x=y"]);
+        let bad = PackChoices { env: vec!["../x=1".to_owned()], ..PackChoices::default() };
+        assert!(variables(folder.path(), &bad, &project, "").is_err());
+    }
+}

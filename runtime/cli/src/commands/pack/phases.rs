@@ -1,0 +1,65 @@
+//! What is told on the way, as pack tells it, and why a build came to nothing.
+
+use rb_buildpacks::frontend::{FrontendError, Told};
+use rb_buildpacks::{ModuleKey, ModuleKind};
+use rb_frontend::WorldError;
+
+use crate::commands::gateway::BuildGateway;
+use crate::progress::{Progress, clean};
+use crate::report::{self, Failure};
+use crate::settings::{Display, ProgressMode};
+
+/// Tells on stderr how far it is, where people or scripts read that.
+pub(super) fn tell(progress: &Progress, display: Display, told: &Told) {
+    if !matches!(display.mode, ProgressMode::Plain | ProgressMode::Live) {
+        return;
+    }
+    let text = match told {
+        Told::Analyzing => "===> ANALYZING\n".to_owned(),
+        Told::Detecting => "===> DETECTING\n".to_owned(),
+        Told::Restoring => "===> RESTORING\n".to_owned(),
+        Told::Building => "===> BUILDING\n".to_owned(),
+        Told::Exporting => "===> EXPORTING\n".to_owned(),
+        Told::Builds(_) => return,
+        Told::Warning(line) => format!("warning: {}\n", clean(line, false)),
+        Told::Detected { of, group } => {
+            let width = group.buildpacks.iter().map(|one| one.id.chars().count()).max().unwrap_or(0);
+            let line = |(id, version): (&String, &String)| format!("{id:width$} {version}\n");
+            let lines: String = group.buildpacks.iter().map(|one| line((&one.id, &one.version))).collect();
+            format!("{} of {of} buildpacks participating\n{lines}", group.buildpacks.len())
+        }
+    };
+    progress.say(&text);
+}
+
+/// Makes a failure of what the frontend says. A step that failed on the way is told better by itself; detections that
+/// chose nothing are told with all that was tried.
+pub(super) fn failed(error: FrontendError, gateway: &BuildGateway, display: Display) -> Failure {
+    if let FrontendError::World(WorldError::Step { .. }) = &error {
+        let mut of_steps = gateway.failures();
+        if !of_steps.is_empty() {
+            return of_steps.remove(0);
+        }
+    }
+    if let FrontendError::Detect { explanation, outputs, .. } = &error
+        && matches!(display.mode, ProgressMode::Plain | ProgressMode::Live)
+    {
+        report::tell(&cleaned(&explanation.to_string()));
+        report::tell(&self::outputs(outputs));
+    }
+    Failure::Said { kind: error.kind(), message: error.to_string(), help: error.help() }
+}
+
+/// Returns what strangers wrote as a terminal may have it, line by line.
+pub(super) fn cleaned(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", clean(line, false))).collect()
+}
+
+/// Tells what modules wrote, each under its name.
+pub(super) fn outputs(outputs: &[(ModuleKey, String)]) -> String {
+    let one = |(key, text): &(ModuleKey, String)| {
+        let kind = if key.kind == ModuleKind::Extension { "extension " } else { "" };
+        format!("======== Output: {kind}{key} ========\n{}\n", cleaned(text).trim_end())
+    };
+    outputs.iter().map(one).collect()
+}

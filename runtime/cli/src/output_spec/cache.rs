@@ -1,0 +1,220 @@
+//! Values of `--cache-from` and `--cache-to`: caches elsewhere, as buildx has them.
+//!
+//! In: `type=registry,ref=NAME`, `type=local,src=DIR`, `type=inline`, or a name alone, which is one of a registry. Out: places, or
+//! an error that names the field. Types whose services are not spoken to are refused by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rb_api::{CacheExport, CacheExtent, CachePlace, CacheTarget};
+use rb_diag::nearest;
+use rb_oci::{Digest, Reference};
+
+use super::fields::{Fields, value_error};
+use super::{OutputSpecError, image, split_csv};
+
+/// Types that are known.
+const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CacheSpecError {
+    #[error(transparent)]
+    Fields(#[from] OutputSpecError),
+    #[error("it is empty: expected type=registry,ref=NAME, type=local,src=DIR or the name of an image")]
+    Empty,
+    #[error("type `{kind}` is unknown: expected registry, local or inline{}", super::near(nearest))]
+    Type { kind: String, nearest: Option<&'static str> },
+    #[error(
+        "type={kind} is not part of this version of rb: caches lie in registries, in folders and in images"
+    )]
+    Service { kind: String },
+    #[error("ref={name}: {reason}")]
+    Reference { name: String, reason: String },
+    #[error("type=inline says where a cache is written: it is read as type=registry,ref=IMAGE")]
+    Inline,
+    #[error("type=inline holds the steps of the image alone: leave mode=max out, or name a place of its own")]
+    InlineMax,
+}
+
+/// A value: its type and fields, and what is to be told of it.
+fn fields(text: &str) -> Result<Fields, CacheSpecError> {
+    let words = split_csv(text);
+    let mut map = BTreeMap::new();
+    if let [only] = words.as_slice()
+        && !only.contains('=')
+    {
+        if only.trim().is_empty() {
+            return Err(CacheSpecError::Empty);
+        }
+        map.insert("ref".to_owned(), only.trim().to_owned());
+        return Ok(Fields::of("registry".to_owned(), map));
+    }
+    for field in words {
+        let (key, value) =
+            field.split_once('=').ok_or_else(|| OutputSpecError::Field { field: field.clone() })?;
+        let key = key.trim().to_lowercase();
+        if map.insert(key.clone(), value.to_owned()).is_some() {
+            return Err(OutputSpecError::Twice { key }.into());
+        }
+    }
+    let kind = map.remove("type").unwrap_or_else(|| "registry".to_owned());
+    match kind.as_str() {
+        "registry" | "local" | "inline" => Ok(Fields::of(kind, map)),
+        "gha" | "s3" | "azblob" => Err(CacheSpecError::Service { kind }),
+        _ => {
+            let nearest = nearest(&kind, KINDS);
+            Err(CacheSpecError::Type { kind, nearest })
+        }
+    }
+}
+
+fn registry(fields: &mut Fields) -> Result<CachePlace, CacheSpecError> {
+    let name = fields.take("ref").ok_or_else(|| fields.missing("ref"))?;
+    let reference: Result<Reference, _> = name.parse();
+    // How a host is spoken to stands in the settings.
+    fields.flag("registry.insecure")?;
+    match reference {
+        Ok(reference) => Ok(CachePlace::Registry(reference)),
+        Err(error) => Err(CacheSpecError::Reference { name, reason: error.reason().to_owned() }),
+    }
+}
+
+fn folder(
+    fields: &mut Fields,
+    key: &'static str,
+    cwd: &Path,
+    digest: Option<Digest>,
+) -> Result<CachePlace, CacheSpecError> {
+    let path = fields.take(key).filter(|path| !path.is_empty()).ok_or_else(|| fields.missing(key))?;
+    let tag = fields.take("tag").filter(|tag| !tag.is_empty());
+    let tag = tag.unwrap_or_else(|| CachePlace::TAG.to_owned());
+    Ok(CachePlace::Folder { path: cwd.join(path), tag, digest })
+}
+
+/// Reads a value of `--cache-from`.
+pub(crate) fn read_from(text: &str, cwd: &Path) -> Result<CachePlace, CacheSpecError> {
+    let mut fields = fields(text)?;
+    let place = match fields.kind() {
+        "inline" => return Err(CacheSpecError::Inline),
+        "local" => {
+            let wrong = |text: String| value_error("digest", text, "sha256:…");
+            let digest =
+                fields.take("digest").map(|text| text.parse().map_err(|_| wrong(text))).transpose()?;
+            folder(&mut fields, "src", cwd, digest)?
+        }
+        _ => registry(&mut fields)?,
+    };
+    fields.end()?;
+    Ok(place)
+}
+
+/// Reads a value of `--cache-to`. Its roots are not known yet. Returns what is to be told of it, too.
+pub(crate) fn read_to(text: &str, cwd: &Path) -> Result<(CacheExport, Vec<String>), CacheSpecError> {
+    let mut fields = fields(text)?;
+    let extent = fields.choice("mode", &[("min", CacheExtent::Min), ("max", CacheExtent::Max)])?;
+    let target = match fields.kind() {
+        "inline" if extent == Some(CacheExtent::Max) => return Err(CacheSpecError::InlineMax),
+        "inline" => CacheTarget::Inline,
+        "local" => CacheTarget::Place(folder(&mut fields, "dest", cwd, None)?),
+        _ => CacheTarget::Place(registry(&mut fields)?),
+    };
+    let mut told = Vec::new();
+    for key in ["image-manifest", "oci-mediatypes"] {
+        if fields.flag(key)? == Some(false) {
+            told.push(format!(
+                "--cache-to: {key}=false changes nothing: a cache is a manifest with OCI's media types"
+            ));
+        }
+    }
+    let is_packed_so = fields.has("compression") || fields.has("compression-level");
+    let compression = image::compression(&mut fields)?;
+    let export = CacheExport {
+        roots: Vec::new(),
+        target,
+        extent: extent.unwrap_or_default(),
+        compression: is_packed_so.then_some(compression),
+        force_compression: fields.flag("force-compression")?.unwrap_or(false),
+        ignore_error: fields.flag("ignore-error")?.unwrap_or(false),
+        reset: fields.flag("reset")?.unwrap_or(false),
+    };
+    fields.end()?;
+    Ok((export, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_oci::Compression;
+
+    use super::*;
+
+    fn from(text: &str) -> Result<String, String> {
+        read_from(text, Path::new("/w")).map(|place| place.to_string()).map_err(|error| error.to_string())
+    }
+
+    fn to(text: &str) -> Result<(CacheExport, Vec<String>), String> {
+        read_to(text, Path::new("/w")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn places_are_read() {
+        for (text, place) in [
+            ("me/app", "me/app:latest"),
+            ("host.example:5000/app:cache", "host.example:5000/app:cache"),
+            ("type=registry,ref=me/app:cache", "me/app:cache"),
+            ("ref=me/app:cache", "me/app:cache"),
+            ("type=local,src=cache", "/w/cache"),
+            ("type=local,src=/c,tag=main", "/c:main"),
+            ("\"type=local\",\"src=/a,b\"", "/a,b"),
+        ] {
+            assert_eq!(from(text).as_deref(), Ok(place), "{text}");
+        }
+        let digest = Digest::of("x");
+        let found = read_from(&format!("type=local,src=/c,digest={digest}"), Path::new("/w"));
+        assert!(matches!(found, Ok(CachePlace::Folder { digest: Some(found), .. }) if found == digest));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (export, told) =
+            to("type=registry,ref=a/b,mode=max,ignore-error=true,oci-mediatypes=true").expect("reads");
+        assert_eq!((export.extent, export.ignore_error, export.compression), (CacheExtent::Max, true, None));
+        assert!(told.is_empty());
+        let (export, told) =
+            to("type=local,dest=c,compression=zstd,force-compression=true,image-manifest=false,reset=true")
+                .expect("reads");
+        assert_eq!(export.compression, Some(Compression::Zstd { level: 3 }));
+        assert!(export.force_compression && export.reset && told.len() == 1);
+        assert_eq!(to("type=inline").expect("reads").0.target, CacheTarget::Inline);
+        assert_eq!(to("a/b:c").expect("reads").0.extent, CacheExtent::Min);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_name() {
+        for (text, said) in [
+            ("", "it is empty"),
+            ("type=gha", "type=gha is not part of this version of rb"),
+            ("type=s3,bucket=b", "type=s3 is not part of this version of rb"),
+            ("type=regisrty,ref=a", "did you mean `registry`?"),
+            ("type=registry", "type=registry needs ref=…"),
+            ("type=local,dest=c", "type=local needs src=…"),
+            ("type=local,src=c,mode=max", "type=local has no `mode`"),
+            ("type=local,src=c,digest=1", "`digest=1`: expected sha256:…"),
+            ("ref=UPPER CASE", "ref=UPPER CASE: "),
+            ("type=inline", "type=inline says where a cache is written"),
+        ] {
+            let error = from(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        for (text, said) in [
+            ("type=local,src=c", "type=local needs dest=…"),
+            ("type=inline,mode=max", "leave mode=max out"),
+            ("type=registry,ref=a,mode=most", "`mode=most`: expected min or max"),
+            ("type=registry,ref=a,compression=estargz", "estargz"),
+            ("type=registry,ref=a,ref=b", "`ref` is given twice"),
+        ] {
+            let error = to(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}
