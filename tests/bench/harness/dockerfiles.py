@@ -3,6 +3,8 @@
 Each phase is to be ahead of BuildKit, whose daemon is warm.
 """
 
+import dataclasses
+
 from .images import busybox
 from .workloads import Phase, Workload
 
@@ -114,4 +116,13 @@ class Files(Docker):
         ]
 
 
-ALL = {kind.name: kind for kind in (App, Stages, Copies, Files)}
+class Elsewhere(Files):
+    name = "dockerfile-elsewhere"
+    about = "a context of 20,000 files of 10 kB sent to a BuildKit, by rb --engine and by buildctl"
+    title = "`rb build --engine`, 20,000 files sent"
+
+    def phases(self) -> list:
+        return [dataclasses.replace(phase, elsewhere=True) for phase in super().phases()]
+
+
+ALL = {kind.name: kind for kind in (App, Stages, Copies, Files, Elsewhere)}

@@ -33,7 +33,7 @@ class Tool:
     def __init__(self, work: Path, registry: str):
         self.state = work / "state" / self.name
         self.registry = registry
-        self.state.mkdir(parents=True)
+        self.state.mkdir(parents=True, exist_ok=True)
 
     def version(self) -> str:
         raise NotImplementedError
@@ -69,16 +69,40 @@ class Rb(Tool):
     name = "rb"
     title = "rb"
 
-    def __init__(self, work: Path, registry: str, binary: Path):
+    def __init__(self, work: Path, registry: str, binary: Path, buildkit: Path | None):
         super().__init__(work, registry)
         self.binary, self.limits = binary, []
+        self.work, self.buildkit, self.engine = work, buildkit, None
 
     def version(self) -> str:
         return subprocess.check_output([self.binary, "--version"], text=True).strip()
 
+    def elsewhere(self, wanted: bool) -> None:
+        """Has it build on a BuildKit of its own from now on, or not."""
+        if wanted and self.engine is None:
+            if self.buildkit is None:
+                raise Failed("there is no BuildKit")
+            self.engine = Engine(self.work, self.registry, self.buildkit)
+        if not wanted:
+            self.stop()
+
+    def stop(self) -> None:
+        if self.engine is not None:
+            self.engine.stop()
+            self.engine = None
+
     def reset(self) -> None:
         self.rest()
         super().reset()
+        if self.engine is not None:
+            self.engine.reset()
+
+    def run(self, words: list) -> Sample:
+        if self.engine is None:
+            return run(words, env={"RB_ROOT": str(self.state)})
+        daemon = Daemon(self.engine.daemon.pid)
+        sample = run(words, env={"RB_ROOT": str(self.state), "RB_ENGINE": self.engine.socket})
+        return sample.plus(*daemon.since())
 
     def rest(self) -> None:
         """Waits for what still writes to the disk."""
@@ -95,8 +119,8 @@ class Rb(Tool):
             # As BuildKit, which without an output keeps what it built in its cache alone.
             out = out or ["-o", "type=cacheonly"]
             words = [self.binary, "build", "-q", *self.limits, *out, "--target", target, folder]
-            return run(words, env={"RB_ROOT": str(self.state)})
-        return run([self.binary, "-q", "--no-output", *self.limits, *out, f"{folder}+{target}"], env={"RB_ROOT": str(self.state)})
+            return self.run(words)
+        return self.run([self.binary, "-q", "--no-output", *self.limits, *out, f"{folder}+{target}"])
 
     def limit(self, limit: Limit | None) -> None:
         memory = [] if limit is None or limit.memory is None else [f"--memory-budget={limit.memory}"]
@@ -125,9 +149,9 @@ class BuildKit(Tool):
 
     def __init__(self, work: Path, registry: str, folder: Path):
         super().__init__(work, registry)
-        self.folder, self.socket, self.daemon = folder, f"unix://{work}/buildkit.sock", None
+        self.folder, self.socket, self.daemon = folder, f"unix://{work}/{self.name}.sock", None
         self.parallel = None
-        self.log = open(work / "buildkit.log", "wb")
+        self.log = open(work / f"{self.name}.log", "wb")
         self.start()
 
     def version(self) -> str:
@@ -138,7 +162,9 @@ class BuildKit(Tool):
     def start(self) -> None:
         config = self.state / "buildkitd.toml"
         parallel = "" if self.parallel is None else f"[worker.oci]\n  max-parallelism = {self.parallel}\n"
-        config.write_text(f'[registry."{self.registry}"]\n  http = true\n' + parallel)
+        # Two at once have a socket each for what others may tell them of their spans.
+        spans = f'[otel]\n  socketPath = "{self.state}/spans.sock"\n'
+        config.write_text(f'[registry."{self.registry}"]\n  http = true\n' + parallel + spans)
         daemon = [self.folder / "buildkitd", "--config", config, "--root", self.state / "root", "--addr", self.socket]
         self.daemon = subprocess.Popen(
             [*daemon, "--oci-worker-snapshotter", "overlayfs"], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
@@ -176,6 +202,12 @@ class BuildKit(Tool):
         daemon = Daemon(self.daemon.pid)
         sample = run(self.control("build", "--progress=quiet", "--frontend", "dockerfile.v0", *files, *out))
         return sample.plus(*daemon.since())
+
+
+class Engine(BuildKit):
+    """The BuildKit on which `rb --engine` builds."""
+
+    name = "engine"
 
 
 class Buildah(Tool):
@@ -230,7 +262,7 @@ class Buildah(Tool):
 
 def chosen(names: list, work: Path, registry: str, rb: Path, buildkit: Path | None) -> tuple[list, list]:
     """Returns the tools that are here, and why others are not."""
-    tools, absent = [Rb(work, registry, rb)], []
+    tools, absent = [Rb(work, registry, rb, buildkit if shutil.which("runc") else None)], []
     if "buildkit" in names:
         if buildkit and shutil.which("runc"):
             tools.append(BuildKit(work, registry, buildkit))

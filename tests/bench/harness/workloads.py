@@ -23,7 +23,7 @@ class Phase:
     `cold`: each tool forgets everything before each run. `built`: it forgets, then builds without being timed, so that the output
     alone is timed. Else each tool goes on from what the last run left. `change` alters the folder before each round, for all tools.
     `steps`: what is told is the time of one of so many steps beside its command; `without` is the target that lacks them. `call`: a
-    command of rb's alone, no build. `limit`: how many steps run at once, and what memory they may take together. `budget` is what `rb` may
+    command of rb's alone, no build. `elsewhere`: `rb` builds on a BuildKit of its own, beside BuildKit's client. `limit`: how many steps run at once, and what memory they may take together. `budget` is what `rb` may
     take, in seconds; `faster`, how many times as fast as BuildKit it is to be.
     """
 
@@ -36,6 +36,7 @@ class Phase:
     steps: int = 0
     without: str = ""
     call: list | None = None
+    elsewhere: bool = False
     limit: Limit | None = None
     budget: float | None = None
     faster: float | None = None

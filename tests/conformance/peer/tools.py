@@ -33,9 +33,9 @@ def solve(command: list, definition: bytes, env: dict) -> None:
 class Rb:
     """`rb solve`."""
 
-    def __init__(self, work: Path, binary: str, lent: dict, layouts: dict):
+    def __init__(self, work: Path, binary: str, lent: dict, layouts: dict, engine: str):
         self.binary = binary
-        self.env = {"RB_ROOT": str(work / "rb"), "SOURCE_DATE_EPOCH": "4102444800"}
+        self.env = {"RB_ROOT": str(work / "rb"), "RB_ENGINE": engine, "SOURCE_DATE_EPOCH": "4102444800"}
         self.lent = [f"--local={name}={folder}" for name, folder in lent.items()]
         self.lent += [f"--oci-layout={name}={folder}" for name, folder in layouts.items()]
 
