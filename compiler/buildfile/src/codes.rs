@@ -54,6 +54,10 @@ codes! {
     BAD_COPY = "rb::evaluate::bad_copy", "A COPY or SAVE ARTIFACT that cannot mean anything.";
     IMAGE = "rb::evaluate::image", "The base image cannot be had.";
     DOCKERFILE_CHECKS = "rb::evaluate::dockerfile_checks", "Warning: the build checks found something in a Dockerfile.";
+    NO_BUILDER = "rb::evaluate::no_builder", "FROM BUILDPACKS without a builder, or with what is none.";
+    BAD_DESCRIPTOR = "rb::evaluate::bad_descriptor", "A project.toml that cannot be used, or has a key that means nothing.";
+    DETECTION = "rb::evaluate::detection", "No group of buildpacks takes the app.";
+    BUILDPACKS = "rb::evaluate::buildpacks", "An app cannot be built with these buildpacks.";
     BAD_IMAGE = "rb::evaluate::bad_image", "The name of a base image is not well formed.";
     HOST_BIND = "rb::evaluate::host_bind", "FROM @host cannot show that path.";
     HOST_IMAGE = "rb::evaluate::host_image", "SAVE IMAGE of a tree that lies on this machine's own files.";

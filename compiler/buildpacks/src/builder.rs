@@ -12,8 +12,8 @@ use serde::Deserialize;
 use crate::decode::{self, DecodeError};
 use crate::labels::{RunImageNames, StackRecord, null_is_empty};
 use crate::{
-    ApiError, ApiVersion, BuildpackApi, Exit, ModuleInfo, ModuleKey, ModuleKind, Order, OrderFile,
-    PlatformApi, Stack, System, Target,
+    ApiError, ApiVersion, BuildpackApi, Exit, ModuleInfo, ModuleKey, ModuleKind, Order, OrderElement,
+    OrderFile, PlatformApi, Stack, System, Target,
 };
 
 /// What a builder is.
@@ -189,13 +189,36 @@ impl Builder {
             let value = config.config.env(name).and_then(|value| value.parse().ok());
             value.filter(|id: &u32| *id != 0).ok_or(BuilderError::User(name))
         };
-        Ok(Self {
+        let mut builder = Self {
             metadata,
             order: OrderFile { order, order_extensions },
             system: label(config, SYSTEM)?.unwrap_or_default(),
             modules: modules(config)?,
             user: (id("CNB_USER_ID")?, id("CNB_GROUP_ID")?),
-        })
+        };
+        builder.fill_versions();
+        Ok(builder)
+    }
+
+    /// Gives those that orders name without a version the one that there is: pack writes labels as people wrote the order.
+    fn fill_versions(&mut self) {
+        let Self { order: OrderFile { order, order_extensions }, system, modules, .. } = self;
+        let fill = |kind: ModuleKind, element: &mut OrderElement| {
+            if !element.version.is_empty() {
+                return;
+            }
+            let mut known = modules.keys().filter(|key| key.kind == kind && key.id == element.id);
+            if let (Some(only), None) = (known.next(), known.next()) {
+                element.version.clone_from(&only.version);
+            }
+        };
+        let of = |group: &mut Order, kind| {
+            group.iter_mut().flat_map(|group| &mut group.group).for_each(|element| fill(kind, element));
+        };
+        of(order, ModuleKind::Buildpack);
+        of(order_extensions, ModuleKind::Extension);
+        let around = system.pre.buildpacks.iter_mut().chain(&mut system.post.buildpacks);
+        around.for_each(|element| fill(ModuleKind::Buildpack, element));
     }
 
     /// Returns the newest Platform API that its lifecycle knows, too: the launcher of the image is its own.
@@ -303,6 +326,11 @@ mod tests {
         assert_eq!((builder.user, builder.run_images()[0].image.as_str()), ((1000, 1001), "old"));
         assert_eq!(builder.platform().map(|api| api.to_string()).as_deref(), Ok("0.13"));
         assert!(builder.order.order[0].group[0].optional);
+        // An order that names no version.
+        let order = ORDER.replace(r#""version":"1","#, "");
+        let unversioned = [labels[0], (BUILDPACK_ORDER, &order), labels[2]];
+        let filled = Builder::of_image(&config(&unversioned)).expect("a builder");
+        assert_eq!(filled.order.order, builder.order.order);
         let mut root = config(&labels);
         root.config.env[0] = "CNB_USER_ID=0".into();
         assert_eq!(Builder::of_image(&root), Err(BuilderError::User("CNB_USER_ID")));

@@ -223,8 +223,8 @@ pub struct AppConfig<'a> {
     pub created: &'a str,
     /// What the build left.
     pub build: &'a BuildMetadata,
-    /// Of which layers it is.
-    pub lifecycle: &'a LifecycleMetadata,
+    /// Of which layers it is; none of an image that others go on from, which has other layers.
+    pub lifecycle: Option<&'a LifecycleMetadata>,
     /// What its launcher is.
     pub launcher: &'a LauncherMetadata,
     /// Where its source is from.
@@ -235,6 +235,17 @@ pub struct AppConfig<'a> {
 pub fn config(
     base: &ImageConfig,
     layers: &[(String, Digest)],
+    app: &AppConfig<'_>,
+) -> Result<ImageConfig, ExportError> {
+    let mut all = config_above(base, layers.iter().map(|(by, _)| by.as_str()), app)?;
+    all.rootfs.diff_ids.extend(layers.iter().map(|(_, diff_id)| *diff_id));
+    Ok(all)
+}
+
+/// The same without diff ids for the layers, of which `lines` are what history says.
+pub(crate) fn config_above<'l>(
+    base: &ImageConfig,
+    lines: impl Iterator<Item = &'l str>,
     app: &AppConfig<'_>,
 ) -> Result<ImageConfig, ExportError> {
     let mut all = base.clone();
@@ -252,12 +263,10 @@ pub fn config(
     all.config.cmd = None;
     all.created = Some(app.created.to_owned());
     all.history = base_history(base);
-    all.history
-        .extend(layers.iter().map(|(by, _)| History { created_by: Some(by.clone()), ..History::default() }));
+    all.history.extend(lines.map(|by| History { created_by: Some(by.to_owned()), ..History::default() }));
     for line in &mut all.history {
         line.created = Some(app.created.to_owned());
     }
-    all.rootfs.diff_ids.extend(layers.iter().map(|(_, diff_id)| *diff_id));
     Ok(all)
 }
 
@@ -273,10 +282,12 @@ fn base_history(base: &ImageConfig) -> Vec<History> {
 /// Returns the labels that an image gets; those of buildpacks win over those of the lifecycle.
 pub fn labels(app: &AppConfig<'_>) -> Result<BTreeMap<String, String>, JsonError> {
     let mut all = BTreeMap::from([
-        (LIFECYCLE_METADATA.to_owned(), app.lifecycle.label()?),
         (BUILD_METADATA.to_owned(), app.build.label(app.launcher)?),
         (PROJECT_METADATA.to_owned(), app.project.label()?),
     ]);
+    if let Some(lifecycle) = app.lifecycle {
+        all.insert(LIFECYCLE_METADATA.to_owned(), lifecycle.label()?);
+    }
     all.extend(app.build.labels.iter().map(|Label { key, value }| (key.clone(), value.clone())));
     if app.platform.execution_environments() && !app.execution_environment.is_empty() {
         all.insert(EXECUTION_ENVIRONMENT.to_owned(), app.execution_environment.to_owned());
@@ -374,7 +385,7 @@ mod tests {
             process: "web",
             created: EPOCH,
             build: &build(),
-            lifecycle: &LifecycleMetadata::default(),
+            lifecycle: Some(&LifecycleMetadata::default()),
             launcher: &LauncherMetadata::default(),
             project: &ProjectMetadata::default(),
         };

@@ -45,7 +45,7 @@ pub enum RebaseError {
     #[error("the image says that it cannot be rebased (`{REBASABLE}` is false)")]
     NotRebasable,
     /// The base is for another system.
-    #[error("the new base is for another system: {new:?} in the place of {old:?}")]
+    #[error("the new base is for another system: {new} in the place of {old}")]
     Target {
         /// What the app stands on.
         old: Box<BaseTarget>,

@@ -4,6 +4,7 @@
 //! and for rebasing, and the variables that tell a program. Source: buildpack spec, "Targets"; the lifecycle's matching.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rb_oci::ImageConfig;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,19 @@ pub struct BaseTarget {
     /// Its distribution, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distro: Option<Distro>,
+}
+
+impl fmt::Display for BaseTarget {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.os, self.arch)?;
+        if !self.arch_variant.is_empty() {
+            write!(out, "/{}", self.arch_variant)?;
+        }
+        match &self.distro {
+            Some(distro) => write!(out, " ({})", format!("{} {}", distro.name, distro.version).trim()),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Target {

@@ -227,7 +227,7 @@ fn exported(case: &Value) -> Value {
             process: text(case, "process"),
             created: export::EPOCH,
             build: &metadata,
-            lifecycle: &lifecycle,
+            lifecycle: Some(&lifecycle),
             launcher: &serde_json::from_value(label["launcher"].clone()).expect("a launcher"),
             project: &ProjectMetadata::parse(b"[source]\ntype='git'\n[source.version]\ncommit='c'\n")
                 .expect("reads"),

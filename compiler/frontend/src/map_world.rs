@@ -75,7 +75,8 @@ impl MapWorld {
         self
     }
 
-    /// Adds a file that is found in whatever is made by copying, by its absolute path there.
+    /// Adds a file that is found in whatever is made by copying, and by commands without an answer of their own, by its absolute
+    /// path there; its folders come to exist with it.
     #[must_use]
     pub fn with_built_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.built.insert(path.to_owned(), content.into());
@@ -120,6 +121,38 @@ impl MapWorld {
                 None => WorkspaceEntry { name: rest.to_owned(), kind: self.kind(&format!("{prefix}{rest}")) },
             })
             .collect()
+    }
+
+    /// Answers a question about files that are made.
+    fn answer_built(&self, query: &Query) -> Result<Answer, WorldError> {
+        let below = |path: &str| format!("{}/", path.trim_end_matches('/'));
+        let is_folder = |path: &str| self.built.keys().any(|file| file.starts_with(&below(path)));
+        let not_there = |path: &str| missing(format!("`{path}`"));
+        Ok(match query {
+            Query::ReadFile { path, .. } | Query::ReadStart { path, .. } => {
+                self.note(format!("read {path}"));
+                Answer::File(self.built.get(path).cloned().ok_or_else(|| not_there(path))?)
+            }
+            Query::Exists { path } => Answer::Exists(self.built.contains_key(path) || is_folder(path)),
+            Query::Stat { path } => {
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                let of = |kind| Some(WorkspaceEntry { name, kind });
+                Answer::Stat(match (self.built.contains_key(path), is_folder(path)) {
+                    (true, _) => of(FileKind::File),
+                    (false, true) => of(FileKind::Directory),
+                    (false, false) => None,
+                })
+            }
+            Query::List { path } if is_folder(path) => {
+                let inside = self.built.keys().filter_map(|file| file.strip_prefix(&below(path)));
+                let entry = |rest: &str| match rest.split_once('/') {
+                    Some((name, _)) => WorkspaceEntry { name: name.to_owned(), kind: FileKind::Directory },
+                    None => WorkspaceEntry { name: rest.to_owned(), kind: FileKind::File },
+                };
+                Answer::List(inside.map(entry).collect::<BTreeSet<_>>().into_iter().collect())
+            }
+            Query::List { path } => return Err(not_there(path)),
+        })
     }
 
     fn kind(&self, path: &str) -> FileKind {
@@ -244,17 +277,15 @@ impl Gateway for MapWorld {
         let definition = state.marshal(&self.sources).map_err(|error| failed(error.to_string()))?;
         let graph = definition.graph().map_err(|error| failed(error.to_string()))?;
         let root = graph.root().ok_or_else(|| failed("nothing was asked".to_owned()))?;
-        let Op::Exec(exec) = &graph.vertex(&root.vertex).op else {
-            if let Query::ReadFile { path, .. } = &query
-                && !self.built.is_empty()
-            {
-                self.note(format!("read {path}"));
-                let found = self.built.get(path).cloned();
-                return found.map(Answer::File).ok_or_else(|| missing(format!("`{path}`")));
-            }
-            return Err(failed("a world of maps answers for commands alone".to_owned()));
+        let (command, outcome) = match &graph.vertex(&root.vertex).op {
+            Op::Exec(exec) => match self.outcome(&exec.meta.args) {
+                Ok(found) => found,
+                Err(_) if !self.built.is_empty() => return self.answer_built(&query),
+                Err(error) => return Err(error),
+            },
+            _ if !self.built.is_empty() => return self.answer_built(&query),
+            _ => return Err(failed("a world of maps answers for commands alone".to_owned())),
         };
-        let (command, outcome) = self.outcome(&exec.meta.args)?;
         let Query::ReadFile { path, .. } = query else {
             return Err(failed(format!("a world of maps cannot answer {query:?}")));
         };

@@ -39,6 +39,18 @@ pub const EXEC_RETRIES: &str = "rb.exec.retries";
 /// line each.
 pub const EXEC_VARIABLES: &str = "rb.exec.variables";
 
+/// Key of [`VertexMeta::description`]: the command has effects elsewhere (`RUN --push`), so whoever has it run sends it once.
+pub const EXEC_PUSH: &str = "rb.exec.push";
+
+/// Tells whether a vertex is a command with effects elsewhere.
+pub fn pushes(meta: &VertexMeta) -> bool {
+    meta.description.contains_key(EXEC_PUSH)
+}
+
+/// Start of ids of caches that hold hints: what is found in one changes no result, so which one it is, is in no key. No folder
+/// of a workspace is called so.
+pub const HINT_CACHE: &str = "///hint/";
+
 /// On which terms a command runs. Of equal vertices the terms of the last count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {

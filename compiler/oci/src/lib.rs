@@ -9,6 +9,7 @@ mod compression;
 mod config;
 mod digest;
 pub mod index;
+mod part;
 mod platform;
 mod reference;
 
@@ -16,5 +17,6 @@ pub use compression::{Compression, MediaTypes};
 pub use config::{ContainerConfig, Empty, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{Digest, DigestError, Hasher};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+pub use part::{Choice, LayerPart};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, Repository, names_host};

@@ -14,9 +14,9 @@ use serde::Serialize;
 
 pub use calls::{Call, CallArg, Do, Import};
 pub use commands::{
-    Arg, ArgType, Assignment, Base, CacheStmt, CommandLine, CopySource, CopyStmt, FileSource, FromDockerfile,
-    FromStmt, GitClone, Healthcheck, Heredoc, HostEntry, Interactive, Label, Locally, Probe, Run,
-    SaveArtifact, SaveImage, StepFlags, Toggle,
+    Arg, ArgType, Assignment, Base, CacheStmt, CommandLine, CopySource, CopyStmt, FileSource, FromBuildpacks,
+    FromDockerfile, FromStmt, GitClone, Healthcheck, Heredoc, HostEntry, Interactive, Label, Locally, Probe,
+    Run, SaveArtifact, SaveImage, StepFlags, Toggle,
 };
 pub use control::{Branch, Condition, For, If, Later, Try};
 

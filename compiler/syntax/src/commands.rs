@@ -8,6 +8,7 @@ pub(crate) enum Command {
     Version,
     From,
     FromDockerfile,
+    FromBuildpacks,
     Locally,
     Run,
     Copy,
@@ -53,18 +54,18 @@ pub(crate) enum Command {
 pub(crate) const OLD_FUNCTION: &str = "COMMAND";
 
 /// Commands that are read, kept and refused where they are reached.
-pub(crate) const LATER: [&str; 8] =
-    ["FROM BUILDPACKS", "ADD", "ONBUILD", "WITH DOCKER", "SERVICE", "TEST", "AFTER", "MATRIX"];
+pub(crate) const LATER: [&str; 7] = ["ADD", "ONBUILD", "WITH DOCKER", "SERVICE", "TEST", "AFTER", "MATRIX"];
 
 /// Those of [`LATER`] that only `VERSION 1` has.
 const ONE_ONLY: [&str; 4] = ["SERVICE", "TEST", "AFTER", "MATRIX"];
 
 impl Command {
     /// Every command but those of [`LATER`].
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::Version,
         Self::From,
         Self::FromDockerfile,
+        Self::FromBuildpacks,
         Self::Locally,
         Self::Run,
         Self::Copy,
@@ -109,6 +110,7 @@ impl Command {
             Self::Version => "VERSION",
             Self::From => "FROM",
             Self::FromDockerfile => "FROM DOCKERFILE",
+            Self::FromBuildpacks => "FROM BUILDPACKS",
             Self::Locally => "LOCALLY",
             Self::Run => "RUN",
             Self::Copy => "COPY",

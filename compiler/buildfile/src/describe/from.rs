@@ -1,14 +1,15 @@
 //! FROM, and artifacts as they are written.
 
-use rb_syntax::{Base, Call, FileSource, FromDockerfile, FromStmt, Word};
+use rb_syntax::{Base, Call, CallArg, FileSource, FromBuildpacks, FromDockerfile, FromStmt, Word};
 
 use super::{Line, arguments, written};
 use crate::resolve::Resolved;
 
 impl Line {
     pub(super) fn from(&mut self, FromStmt { base, platform }: &FromStmt<Resolved>) {
-        // `DOCKERFILE` is a part of the keyword, so its flags follow it.
-        let flags = if matches!(base, Base::Dockerfile(_)) { None } else { platform.as_ref() };
+        // `DOCKERFILE` is a part of the keyword, so its flags follow it; so is `BUILDPACKS`.
+        let flags =
+            if matches!(base, Base::Dockerfile(_) | Base::Buildpacks(_)) { None } else { platform.as_ref() };
         self.option("platform", flags);
         match base {
             Base::Scratch => self.push("scratch"),
@@ -20,6 +21,7 @@ impl Line {
             }
             Base::Target(call) => self.call(call),
             Base::Dockerfile(from) => self.dockerfile(from, platform),
+            Base::Buildpacks(from) => self.buildpacks(from, platform),
         }
     }
 
@@ -38,6 +40,27 @@ impl Line {
             self.file_source(file);
         }
         self.file_source(context);
+    }
+
+    fn buildpacks(&mut self, from: &FromBuildpacks<Resolved>, platform: &Option<Word>) {
+        let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image } = from;
+        self.push("BUILDPACKS");
+        self.option("platform", platform);
+        self.option("builder", builder);
+        for buildpack in buildpacks {
+            self.push("--buildpack");
+            self.file_source(buildpack);
+        }
+        for CallArg { name, value } in environment {
+            let value = value.as_ref().map(|value| format!("={}", value.raw)).unwrap_or_default();
+            self.words.push(format!("--env={}{value}", name.value));
+        }
+        if let Some(descriptor) = descriptor {
+            self.push("--descriptor");
+            self.file_source(descriptor);
+        }
+        self.option("run-image", run_image);
+        self.file_source(app);
     }
 
     fn file_source(&mut self, source: &FileSource<Resolved>) {

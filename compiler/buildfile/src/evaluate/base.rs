@@ -15,7 +15,7 @@ use crate::lower::{self, DEFAULT_PATH};
 use crate::resolve::{Reference, Resolved, dividing_plus};
 use crate::word::Escapes;
 
-const OCI_LAYOUT: &str = "oci-layout:";
+pub(super) const OCI_LAYOUT: &str = "oci-layout:";
 
 impl Evaluator<'_> {
     /// `FROM …`
@@ -36,6 +36,7 @@ impl Evaluator<'_> {
                 self.base_of_host(frame, stmt, binds, fingerprints, platform).await?;
             }
             Base::Dockerfile(from) => return self.base_of_dockerfile(frame, stmt, from, platform).await,
+            Base::Buildpacks(from) => return self.base_of_buildpacks(frame, stmt, from, platform).await,
             Base::Target(call) => {
                 let call = Call { platforms: from.platform.iter().cloned().collect(), ..call.clone() };
                 let callee = self.call_one(frame, &call).await?;
@@ -102,10 +103,7 @@ impl Evaluator<'_> {
                     "write `FROM scratch`, `FROM oci-layout:./folder:tag`, `FROM +target` or `FROM @host`",
                 ));
             }
-            None => ImageLocation::Registry(match &self.config.default_registry {
-                Some(host) if !rb_oci::names_host(name) => format!("{host}/{name}"),
-                Some(_) | None => name.to_owned(),
-            }),
+            None => ImageLocation::Registry(self.registry_name(name)),
         };
         let request = ImageRequest { location, platform: platform.clone() };
         let image = self.world.gateway().resolve_image(&request).await;
@@ -113,6 +111,14 @@ impl Evaluator<'_> {
         let state = lower::image(&image, platform, meta);
         // What the exporter makes anew: which layers there are, and when the image was made.
         Ok((state, ImageConfig { rootfs: RootFs::default(), created: None, ..image.config }))
+    }
+
+    /// Returns the name that an image has where a registry is named for all that name none.
+    pub(super) fn registry_name(&self, name: &str) -> String {
+        match &self.config.default_registry {
+            Some(host) if !rb_oci::names_host(name) => format!("{host}/{name}"),
+            Some(_) | None => name.to_owned(),
+        }
     }
 
     async fn base_of_host(

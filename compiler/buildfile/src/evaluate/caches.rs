@@ -252,19 +252,23 @@ impl<'a> Options<'a> {
 }
 
 fn default_id(frame: &Frame, target: &str) -> String {
+    let owner = owner(frame);
+    match frame.edition() {
+        // Earthly's caches are shared by platforms; two C libraries in one cache are a trap.
+        Edition::One => format!("{owner}{target}@{}", frame.platform),
+        Edition::Earthly06 | Edition::Earthly07 | Edition::Earthly08 => format!("{owner}{target}"),
+    }
+}
+
+/// Returns what caches of a target are named by.
+pub(super) fn owner(frame: &Frame) -> String {
     let reference = &frame.key.target;
     // Another version of a repository elsewhere has the same caches.
     let place = match reference.project.repository() {
         None => format!("//{}", reference.project.dir()),
         Some(repository) => format!("{}//{}", repository.place(), reference.project.dir()),
     };
-    match frame.edition() {
-        // Earthly's caches are shared by platforms; two C libraries in one cache are a trap.
-        Edition::One => format!("{place}+{}{target}@{}", reference.name, frame.platform),
-        Edition::Earthly06 | Edition::Earthly07 | Edition::Earthly08 => {
-            format!("{place}+{}{target}", reference.name)
-        }
-    }
+    format!("{place}+{}", reference.name)
 }
 
 /// Permission bits of a new cache: Earthly's in an Earthfile, and in `VERSION 1` those that other users can enter.

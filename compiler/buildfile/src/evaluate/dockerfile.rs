@@ -11,49 +11,25 @@ use std::sync::Arc;
 
 use rb_diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use rb_dockerfile::{Dockerfile, Finding, Given, Instruction, LentContext, Options, Run};
-use rb_frontend::{Answer, FileKind, ProjectRef, Query, Repository, SavedArtifact};
+use rb_frontend::{Answer, ProjectRef, Query, Repository, SavedArtifact};
 use rb_llb::State;
 use rb_oci::{ImageConfig, Platform, RootFs};
-use rb_syntax::{Call, CallArg, Edition, FileSource, FromDockerfile, Stmt, Word};
+use rb_syntax::{CallArg, Edition, FromDockerfile, Stmt};
 
 use super::arguments::Args;
-use super::copy::check_saved;
+use super::found::{Artifact, Context, Found, span_of};
 use super::frame::Frame;
+use super::owner::Owner;
 use super::{Evaluator, Fallible, inputs, internal, trust, world_error};
-use crate::lower::{self, paths};
-use crate::resolve::{Reference, Resolved, dividing_plus, dockerfile, parse_project, read};
+use crate::resolve::{Resolved, dockerfile, read};
 use crate::word::Escapes;
-use crate::{codes, glob};
+use crate::{codes, lower};
 
 /// Largest Dockerfile and ignore file.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// Names of a Dockerfile that nobody named, in order.
 const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
-
-/// What a path turned out to be once its variables were filled in.
-enum Found {
-    /// A path from a project's folder.
-    Path(ProjectRef, String),
-    /// A path among a target's artifacts.
-    Artifact(Artifact),
-}
-
-struct Artifact {
-    tree: State,
-    /// Absolute and normalised.
-    path: String,
-    /// As people know it.
-    shown: String,
-}
-
-/// Where COPY and ADD of a Dockerfile take files from.
-enum Context {
-    /// A folder of the user's tree, or of a repository elsewhere.
-    Folder(ProjectRef),
-    /// A folder among artifacts.
-    Artifact(Artifact),
-}
 
 /// A Dockerfile, and where it stands, if that is in a tree.
 struct Text {
@@ -95,7 +71,7 @@ impl Evaluator<'_> {
             }
             None => None,
         };
-        let context = self.dockerfile_context(frame, from, stmt.span).await?;
+        let context = self.folder(frame, &from.context, &from.args, ("a context", stmt.span)).await?;
         let text = match (&from.file, &context) {
             (Some(source), _) => match self.found(frame, source, &from.args).await? {
                 Found::Artifact(artifact) => self.built_dockerfile(&artifact, span_of(source)).await?,
@@ -226,13 +202,8 @@ impl Evaluator<'_> {
         }
         let image = planned.images.into_iter().next();
         let image = image.ok_or_else(|| internal("a Dockerfile was planned for no platform"))?;
-        // Steps are known by the target that they are of, as all others.
-        let kept: Vec<&State> = options.inputs.values().map(|input| &input.state).collect();
-        let name = |step: &str| match step.starts_with("[internal]") {
-            true => step.to_owned(),
-            false => format!("{} | {step}", frame.key),
-        };
-        let state = image.state.renamed(&kept, name, &frame.calls());
+        let kept = options.inputs.values().map(|input| input.state.clone()).collect();
+        let state = Owner::of(frame, kept).own(&image.state);
         // What the exporter makes anew: which layers there are, and when the image was made.
         Ok((state, ImageConfig { rootfs: RootFs::default(), created: None, ..image.config }))
     }
@@ -302,95 +273,6 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Returns the folder that a statement names as context.
-    async fn dockerfile_context(
-        &self,
-        frame: &mut Frame,
-        from: &FromDockerfile<Resolved>,
-        at: Span,
-    ) -> Fallible<Context> {
-        Ok(match self.found(frame, &from.context, &from.args).await? {
-            Found::Artifact(artifact) if glob::is_pattern(&artifact.path) => {
-                let message = format!("`{}` is a pattern, and a context is one folder", artifact.shown);
-                return Err(Diagnostic::error(codes::BAD_COPY, message)
-                    .with_label(at, "")
-                    .with_help("name the folder: `+target/folder/`, or `+target/` for all artifacts"));
-            }
-            Found::Artifact(artifact) => Context::Artifact(artifact),
-            Found::Path(project, path) => Context::Folder(project.folder().join(&path)),
-        })
-    }
-
-    /// Returns what a path or an artifact means. `args` are those of the statement, which Earthfiles hand to targets, too.
-    async fn found(
-        &self,
-        frame: &mut Frame,
-        source: &FileSource<Resolved>,
-        args: &[CallArg],
-    ) -> Fallible<Found> {
-        let word = match source {
-            FileSource::Artifact { call, path } => {
-                let call = self.with_arguments(frame, call, args).await?;
-                return self.artifact_in(frame, &call, path).await.map(Found::Artifact);
-            }
-            FileSource::Path(word) => word,
-        };
-        let text = self.expand(frame, word, Escapes::KeepPlus).await?;
-        if let Some(plus) = dividing_plus(&text) {
-            let slash = text[plus..].find('/').map_or(text.len(), |slash| plus + slash);
-            let target = Word { raw: text[..slash].to_owned(), span: word.span };
-            let path = Word { raw: text[slash..].to_owned(), span: word.span };
-            let call = Call::bare(Reference::Dynamic(target), word.span);
-            return self.artifact_in(frame, &call, &path).await.map(Found::Artifact);
-        }
-        let text = text.replace("\\+", "+");
-        if text.is_empty() || text.starts_with('/') && frame.path_of(&text).1 == text {
-            let message = if text.is_empty() { "the path is empty" } else { "the path is absolute" };
-            return Err(Diagnostic::error(codes::PATH_OUTSIDE, message)
-                .with_label(word.span, "")
-                .with_help("write a path relative to this file, such as `.` or `./folder`"));
-        }
-        let is_elsewhere = frame.edition() == Edition::One
-            && !text.starts_with(['.', '/'])
-            && Repository::parse(&text).is_ok();
-        if is_elsewhere {
-            let project = parse_project(&text, &frame.scope.file.project, frame.edition());
-            let project = project.map_err(|error| error.diagnostic().with_label(word.span, ""))?;
-            return Ok(Found::Path(project, String::new()));
-        }
-        let (project, path) = frame.path_of(&text);
-        Ok(Found::Path(project, path))
-    }
-
-    /// Returns a call with those of the statement's arguments that its file declares, if it is an Earthfile's.
-    async fn with_arguments(
-        &self,
-        frame: &Frame,
-        call: &Call<Resolved>,
-        args: &[CallArg],
-    ) -> Fallible<Call<Resolved>> {
-        let mut call = call.clone();
-        if let Reference::Settled { target, .. } = &call.target
-            && frame.edition() < Edition::One
-        {
-            let file = self.program.target_file(target, Some(call.span)).await?;
-            let facts = self.facts(&file);
-            let is_declared = |arg: &&CallArg| facts.anywhere().any(|name| name == arg.name.value);
-            call.args.extend(args.iter().filter(is_declared).cloned());
-        }
-        Ok(call)
-    }
-
-    async fn artifact_in(&self, frame: &mut Frame, call: &Call<Resolved>, path: &Word) -> Fallible<Artifact> {
-        let path = self.expand(frame, path, Escapes::KeepPattern).await?;
-        let callee = self.call_one(frame, call).await?.output;
-        // `folder/*` is all that lies in the folder, as the folder itself is here.
-        let path = paths::absolute("/", path.strip_suffix("/*").unwrap_or(&path));
-        check_saved(&callee, &path, call.span)?;
-        let shown = format!("{}{}", callee.key.target, path.trim_end_matches('/'));
-        Ok(Artifact { tree: callee.artifact_tree.clone(), path, shown })
-    }
-
     /// Reads a Dockerfile that a target makes.
     async fn built_dockerfile(&self, artifact: &Artifact, at: Span) -> Fallible<Text> {
         let query = Query::ReadFile { path: artifact.path.clone(), limit_bytes: MOST_BYTES };
@@ -423,12 +305,6 @@ impl Evaluator<'_> {
         Ok(Text { source, place: Some(place) })
     }
 
-    async fn has_file(&self, folder: &ProjectRef, name: &str, at: Span) -> Fallible<bool> {
-        let entry = self.world.workspace().stat(folder, name).await;
-        let entry = entry.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
-        Ok(entry.is_some_and(|entry| matches!(entry.kind, FileKind::File | FileKind::Symlink)))
-    }
-
     /// Returns the text of the ignore file that counts for a folder.
     async fn ignore_text(
         &self,
@@ -459,13 +335,6 @@ impl Evaluator<'_> {
             });
         }
         Ok(String::new())
-    }
-}
-
-fn span_of(source: &FileSource<Resolved>) -> Span {
-    match source {
-        FileSource::Path(word) => word.span,
-        FileSource::Artifact { call, path: _ } => call.span,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use rb_diag::{Diagnostic, Span, Spanned, nearest};
-use rb_llb::extension::Terms;
+use rb_llb::extension::{EXEC_PUSH, Terms};
 use rb_llb::{CdiDevice, NetworkMode, NodeMeta, SecurityMode};
 use rb_syntax::{CommandLine, Edition, Interactive, Run, StepFlags, Stmt, Word};
 
@@ -55,6 +55,9 @@ impl Evaluator<'_> {
         let ignore_cache = run.push || self.toggle(frame, &run.flags.no_cache).await?;
         let mut meta = NodeMeta { ignore_cache, ..frame.meta(stmt) };
         terms.describe(&mut meta.description);
+        if run.push {
+            meta.description.insert(EXEC_PUSH.to_owned(), "true".to_owned());
+        }
         meta.description.extend(frame.scope.variables.told(&step.env));
         frame.state = lower::run(&frame.state, step, &frame.platform, meta);
         frame.remember(stmt, Layer::One);

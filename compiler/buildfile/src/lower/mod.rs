@@ -172,6 +172,25 @@ pub(crate) fn context(project: &ProjectRef, context: &Context, platform: &Platfo
     State::source(format!("local://{name}"), attrs, Some(platform), meta)
 }
 
+/// A project's folder as it is, with the modes of its files: of it what matches `include`, or all, but for `exclude`.
+pub(crate) fn folder_as_it_is(
+    project: &ProjectRef,
+    (include, exclude): (&[String], &[String]),
+    unique: Option<String>,
+    meta: NodeMeta,
+) -> State {
+    let name = dockerfile_context(project);
+    let mut attrs = BTreeMap::from([(attr::LOCAL_SHARED_KEY_HINT.to_owned(), name.clone())]);
+    for (key, patterns) in [(attr::LOCAL_INCLUDE_PATTERNS, include), (attr::LOCAL_EXCLUDE_PATTERNS, exclude)]
+    {
+        if !patterns.is_empty() {
+            attrs.insert(key.to_owned(), json_list(patterns));
+        }
+    }
+    attrs.extend(unique.map(|unique| (attr::LOCAL_UNIQUE.to_owned(), unique)));
+    State::source(format!("local://{name}"), attrs, None, meta)
+}
+
 /// Makes a directory and its parents, unless it is there.
 pub(crate) fn make_directory(base: &State, path: &str, user: Option<&str>, meta: NodeMeta) -> State {
     let owner = user.map(owner);

@@ -26,7 +26,7 @@ mod walk;
 pub(crate) use cycles::cycle;
 pub(crate) use file::{File, edition};
 pub(crate) use imports::{Imported, Imports};
-pub(crate) use read::read;
+pub(crate) use read::{near_folder, read};
 pub(crate) use reference::{
     Meaning, ReferenceError, default_alias, dividing_plus, parse_function, parse_project, parse_reference,
 };

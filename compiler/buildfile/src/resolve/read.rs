@@ -58,7 +58,7 @@ async fn no_buildfile(
 }
 
 /// Returns the folder beside a project that its path may misspell.
-async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<String> {
+pub(crate) async fn near_folder(workspace: &dyn Workspace, project: &ProjectRef) -> Option<String> {
     let dir = project.dir();
     let (parent, name) = dir.rsplit_once('/').unwrap_or(("", dir));
     if name.is_empty() || name == ".." {

@@ -11,8 +11,8 @@ use rb_diag::{Diagnostic, Span};
 use rb_expression::{Answer, Question, Value};
 use rb_frontend::ProjectRef;
 use rb_syntax::{
-    Base, Branch, Buildfile, Call, CopySource, CopyStmt, Do, Edition, FileSource, For, FromDockerfile,
-    FromStmt, If, Import, Later, Parsed, Recipe, Stmt, StmtKind, Try, Word,
+    Base, Branch, Buildfile, Call, CopySource, CopyStmt, Do, Edition, FileSource, For, FromBuildpacks,
+    FromDockerfile, FromStmt, If, Import, Later, Parsed, Recipe, Stmt, StmtKind, Try, Word,
 };
 
 use super::imports::needs_alias;
@@ -251,18 +251,29 @@ impl Tree<'_> {
             Base::Host { binds, fingerprints } => Base::Host { binds, fingerprints },
             Base::Dockerfile(from) => {
                 let FromDockerfile { context, file, target, args, allow_privileged } = *from;
-                let (context, file) = (self.file_source(context), file.map(|file| self.file_source(file)));
+                let owner = "FROM DOCKERFILE";
+                let (context, file) =
+                    (self.file_source(context, owner), file.map(|file| self.file_source(file, owner)));
                 Base::Dockerfile(Box::new(FromDockerfile { context, file, target, args, allow_privileged }))
+            }
+            Base::Buildpacks(from) => {
+                let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image } = *from;
+                let owner = "FROM BUILDPACKS";
+                let app = self.file_source(app, owner);
+                let descriptor = descriptor.map(|file| self.file_source(file, owner));
+                let buildpacks = buildpacks.into_iter().map(|one| self.file_source(one, owner)).collect();
+                let from = FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image };
+                Base::Buildpacks(Box::new(from))
             }
         };
         FromStmt { base, platform: stmt.platform }
     }
 
-    fn file_source(&mut self, source: FileSource<Parsed>) -> FileSource<Resolved> {
+    fn file_source(&mut self, source: FileSource<Parsed>, owner: &'static str) -> FileSource<Resolved> {
         match source {
             FileSource::Path(path) => FileSource::Path(path),
             FileSource::Artifact { call, path } => {
-                FileSource::Artifact { call: self.call(call, Some("FROM DOCKERFILE")), path }
+                FileSource::Artifact { call: self.call(call, Some(owner)), path }
             }
         }
     }

@@ -76,21 +76,29 @@ pub(super) fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
 /// Returns the targets that one statement calls itself, in order; those in its blocks are their statements'.
 pub(crate) fn calls(stmt: &Stmt<Resolved>) -> impl Iterator<Item = &Call<Resolved>> {
     let none = [None, None];
-    let (own, sources) = match &stmt.kind {
+    let (mut sources, mut files) = (&[][..], &[][..]);
+    let own = match &stmt.kind {
         StmtKind::From(from) => match &from.base {
-            Base::Target(call) => ([Some(call), None], &[][..]),
-            Base::Dockerfile(from) => ([from.file.as_ref().and_then(called), called(&from.context)], &[][..]),
-            Base::Scratch | Base::Image(_) | Base::Host { .. } => (none, &[][..]),
+            Base::Target(call) => [Some(call), None],
+            Base::Dockerfile(from) => [from.file.as_ref().and_then(called), called(&from.context)],
+            Base::Buildpacks(from) => {
+                files = from.buildpacks.as_slice();
+                [called(&from.app), from.descriptor.as_ref().and_then(called)]
+            }
+            Base::Scratch | Base::Image(_) | Base::Host { .. } => none,
         },
-        StmtKind::Build(call) => ([Some(call), None], &[][..]),
-        StmtKind::Copy(copy) => (none, copy.sources.as_slice()),
-        _ => (none, &[][..]),
+        StmtKind::Build(call) => [Some(call), None],
+        StmtKind::Copy(copy) => {
+            sources = copy.sources.as_slice();
+            none
+        }
+        _ => none,
     };
     let artifacts = sources.iter().filter_map(|source| match source {
         CopySource::Artifact { call, .. } => Some(call),
         CopySource::Path(_) | CopySource::Heredoc(_) => None,
     });
-    own.into_iter().flatten().chain(artifacts)
+    own.into_iter().flatten().chain(files.iter().filter_map(called)).chain(artifacts)
 }
 
 fn called(source: &FileSource<Resolved>) -> Option<&Call<Resolved>> {

@@ -18,6 +18,8 @@ use rb_frontend::{
 use rb_llb::State;
 use rb_oci::{History, ImageConfig, Platform};
 
+use crate::builder;
+
 /// One case of a file.
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -153,6 +155,7 @@ impl Case {
             "option" => match value {
                 "push" => self.options.push = true,
                 "ci" => self.options.ci = true,
+                "elsewhere" => self.options.elsewhere = true,
                 "strict" => self.options.strict = true,
                 "allow-privileged" => self.options.allow_privileged = true,
                 here if here.starts_with("here=") => self.options.here = here[5..].to_owned(),
@@ -165,6 +168,11 @@ impl Case {
                 let lines = |text: &str| text.replace("\\n", "\n");
                 let output = lines(output.strip_prefix(' ').unwrap_or(output));
                 self.commands.push((lines(command), code.parse().unwrap(), output));
+            }
+            "builder" => {
+                let (images, files) = builder::of(value);
+                self.images.extend(images);
+                self.built.extend(files);
             }
             "built" => {
                 let (path, text) = value.split_once(" => ").unwrap();

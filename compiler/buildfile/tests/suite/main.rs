@@ -17,13 +17,15 @@
 //! against a snapshot of all that is planned. Further lines: `# trail:`, `# kind:` (of the error above),
 //! `# image: NAME CONFIG`, `# symlink: PATH`, `# unreadable: PATH`, `# command: EXIT-CODE TEXT => OUTPUT` (what has to
 //! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# built: PATH => TEXT`
-//! (a file of whatever is made by copying), `# git: yes`,
-//! `# option: push|ci|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
+//! (a file of whatever is made by copying, and by commands without an answer of their own), `# builder: NAME CODE ID@VERSION…` (a
+//! builder of buildpacks whose detections end with this exit code), `# git: yes`,
+//! `# option: push|ci|elsewhere|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
 //! (the rows of the language's reference that the case shows; `rows.txt` lists them), `# failing: LABEL` (what cannot be
 //! made). Every diagnostic has a help.
 
 #![allow(clippy::unwrap_used, reason = "a harness fails by panicking")]
 
+mod builder;
 mod harness;
 mod language;
 mod limits;
@@ -90,6 +92,7 @@ macro_rules! areas {
 areas!(
     arguments,
     artifacts,
+    buildpacks,
     calls,
     commands,
     control,

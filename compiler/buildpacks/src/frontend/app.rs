@@ -1,10 +1,30 @@
-//! Which files of the app take part: `include` and `exclude` of a project.
+//! The app: where it lies, and which of its files take part, by `include` and `exclude` of a project.
 //!
 //! In: patterns as `.gitignore` has them. Out: patterns as sources of folders have them, from the folder's root on. What is
 //! left out never reaches a step, so it is in no key.
 //! Source: gitignore(5); the project descriptor extension of the spec; what pack does with `dir/`: the folder stays, empty.
 
+use rb_llb::State;
+
 use crate::project::Project;
+
+/// Where the app lies.
+#[derive(Clone, Debug)]
+pub struct AppSource {
+    /// The tree.
+    pub state: State,
+    /// Its folder there; absolute.
+    pub path: String,
+    /// What of it takes part, as far as the tree has more than that.
+    pub filter: AppFilter,
+}
+
+impl AppSource {
+    /// Takes all of a tree.
+    pub fn whole(state: State) -> Self {
+        Self { state, path: "/".to_owned(), filter: AppFilter::default() }
+    }
+}
 
 /// Patterns of a source that is a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

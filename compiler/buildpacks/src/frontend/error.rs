@@ -24,6 +24,16 @@ pub enum FrontendError {
         /// Why.
         source: BuilderError,
     },
+    /// An image is for another system than the one that is built for.
+    #[error("`{image}` is for {is}, not for {wanted}")]
+    Platform {
+        /// Its name.
+        image: String,
+        /// What it is for.
+        is: String,
+        /// What is built for.
+        wanted: String,
+    },
     /// A buildpackage is none.
     #[error("`{image}` is no package of buildpacks: {source}")]
     Package {
@@ -43,7 +53,15 @@ pub enum FrontendError {
         /// Why.
         source: ModuleError,
     },
-    /// A buildpack was named that is nowhere, or more than once.
+    /// The builder has no buildpack of this id.
+    #[error("the builder has no buildpack `{id}`")]
+    NoBuildpack {
+        /// The id.
+        id: String,
+        /// One of the builder that may be meant.
+        near: Option<String>,
+    },
+    /// A buildpack was named of which there are others, or more than one.
     #[error("{0}")]
     Choice(String),
     /// A file of the build cannot be read.
@@ -128,9 +146,13 @@ impl FrontendError {
             Self::Export(source) => source.exit(),
             Self::NoRunImage(_) => Exit::Analyze,
             Self::Plan(_) | Self::TooMany { .. } => Exit::Build,
-            Self::World(_) | Self::Choice(_) | Self::Decode(_) | Self::Json(_) | Self::Lacks { .. } => {
-                Exit::Failed
-            }
+            Self::World(_)
+            | Self::NoBuildpack { .. }
+            | Self::Choice(_)
+            | Self::Platform { .. }
+            | Self::Decode(_)
+            | Self::Json(_)
+            | Self::Lacks { .. } => Exit::Failed,
         }
     }
 
@@ -149,8 +171,11 @@ impl FrontendError {
                 "`rb pack detect --explain` runs detection alone; `-b ID` names the buildpacks yourself"
                     .to_owned()
             }
+            Self::NoBuildpack { near: Some(near), .. } => format!("did you mean `{near}`?"),
             Self::Builder { .. } => "`rb pack builder create` makes a builder".to_owned(),
-            Self::Extensions(_) => "take a builder without extensions, or name buildpacks with -b".to_owned(),
+            Self::Extensions(_) => {
+                "take a builder without extensions, or name the buildpacks yourself".to_owned()
+            }
             Self::Lacks { path: "/bin/sh", .. } => {
                 "steps begin in a shell: put one into the build image".to_owned()
             }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rb_frontend::FileKind;
 use rb_llb::{CopyAction, CopyMode, NodeMeta, State};
-use rb_oci::{Digest, ImageConfig};
+use rb_oci::{Choice, Digest, ImageConfig, LayerPart};
 
 use super::error::FrontendError;
 use super::gate::{Folder, Gate};
 use super::steps::{APP, LAYERS, Site};
 use crate::environment::{LIFECYCLE_FOLDER, PROCESS_FOLDER};
 use crate::export::{self, AppConfig, AppLayer, AppLayers, BuiltBuildpack, ExportError};
-use crate::labels::{RunImageNames, RunImageRecord, StoreRecord};
+use crate::labels::{LIFECYCLE_METADATA, LifecycleMetadata, RunImageNames, RunImageRecord, StoreRecord};
 use crate::sbom::FORMATS;
 use crate::{
     BuildMetadata, GroupElement, LauncherMetadata, LayerFile, PlatformApi, ProjectMetadata, escape_id, slice,
@@ -43,74 +43,7 @@ pub struct PlannedLayer {
     /// Which.
     pub layer: AppLayer,
     /// What its tar consists of, in order.
-    pub parts: Vec<LayerPart>,
-}
-
-/// Part of a layer's tar.
-#[derive(Clone, Debug)]
-pub enum LayerPart {
-    /// A folder of root's, or of another owner.
-    Folder {
-        /// Absolute.
-        path: String,
-        /// Its permission bits.
-        mode: u32,
-        /// Whose it is.
-        owner: (u32, u32),
-    },
-    /// Part of a tree.
-    Tree {
-        /// The tree.
-        state: State,
-        /// Where in the tree; absolute.
-        from: String,
-        /// What it is called in the layer; absolute.
-        to: String,
-        /// Whose it is; as in the tree if nobody's.
-        owner: Option<(u32, u32)>,
-        /// Which of it.
-        choice: Choice,
-    },
-    /// A file of a tree.
-    File {
-        /// The tree.
-        state: State,
-        /// Where in the tree; absolute.
-        from: String,
-        /// What it is called in the layer; absolute.
-        to: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// A file of this text.
-    Text {
-        /// Absolute.
-        path: String,
-        /// Whose it is.
-        owner: (u32, u32),
-        /// What is in it.
-        text: String,
-    },
-    /// A symbolic link of root's.
-    Link {
-        /// Absolute.
-        path: String,
-        /// Where it leads.
-        target: String,
-    },
-}
-
-/// Which files of a tree are packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The folder itself alone.
-    Alone,
-    /// All, folder by folder.
-    All,
-    /// All, by the bytes of their paths.
-    ByPath,
-    /// These paths below it, in this order; the empty one is itself.
-    These(Vec<String>),
+    pub parts: Vec<LayerPart<State>>,
 }
 
 /// What a buildpack left, in words.
@@ -156,22 +89,39 @@ impl Unfinished {
         config.rootfs.diff_ids = base.to_vec();
         let layers: Vec<(String, Digest)> =
             packed.iter().map(|(layer, diff_id)| (layer.created_by(), *diff_id)).collect();
-        export::config(
-            &config,
-            &layers,
-            &AppConfig {
-                platform: self.platform,
-                layers_folder: LAYERS,
-                app_folder: &self.workspace,
-                execution_environment: &self.execution_environment,
-                process: &self.process,
-                created: &self.created,
-                build: &self.metadata,
-                lifecycle: &lifecycle,
-                launcher: &self.launcher,
-                project: &ProjectMetadata::default(),
-            },
-        )
+        let project = ProjectMetadata::default();
+        export::config(&config, &layers, &self.app(Some(&lifecycle), &project))
+    }
+
+    /// Returns the config of the same image with other layers, for each of which a line says what it is.
+    pub(super) fn above_base<'l>(
+        &self,
+        lines: impl Iterator<Item = &'l str>,
+    ) -> Result<ImageConfig, ExportError> {
+        let mut config =
+            export::config_above(&self.base, lines, &self.app(None, &ProjectMetadata::default()))?;
+        // Not even that of a base is true of it.
+        config.config.labels.remove(LIFECYCLE_METADATA);
+        Ok(config)
+    }
+
+    fn app<'a>(
+        &'a self,
+        lifecycle: Option<&'a LifecycleMetadata>,
+        project: &'a ProjectMetadata,
+    ) -> AppConfig<'a> {
+        AppConfig {
+            platform: self.platform,
+            layers_folder: LAYERS,
+            app_folder: &self.workspace,
+            execution_environment: &self.execution_environment,
+            process: &self.process,
+            created: &self.created,
+            build: &self.metadata,
+            lifecycle,
+            launcher: &self.launcher,
+            project,
+        }
     }
 }
 
@@ -229,7 +179,7 @@ impl Parts<'_> {
         let of_root = |path: &str| LayerPart::Folder { path: path.to_owned(), mode: 0o755, owner: (0, 0) };
         let top = || match has_layers {
             true => LayerPart::Tree {
-                state: builder_tree.clone(),
+                tree: builder_tree.clone(),
                 from: LAYERS.to_owned(),
                 to: LAYERS.to_owned(),
                 owner: None,
@@ -238,7 +188,7 @@ impl Parts<'_> {
             false => folder(LAYERS.to_owned()),
         };
         let tree = |of: &Folder, to: String, choice| LayerPart::Tree {
-            state: of.state.clone(),
+            tree: of.state.clone(),
             from: of.path.clone(),
             to,
             owner: owned,
@@ -261,7 +211,7 @@ impl Parts<'_> {
                 Some(paths) if paths.is_empty() => Vec::new(),
                 paths => {
                     let choice = paths.map_or(Choice::ByPath, Choice::These);
-                    let mut all: Vec<LayerPart> =
+                    let mut all: Vec<LayerPart<State>> =
                         parents(&site.workspace).map(|path| of_root(&path)).collect();
                     all.push(tree(&Folder::new(app.clone(), APP), site.workspace.clone(), choice));
                     all
@@ -271,7 +221,7 @@ impl Parts<'_> {
                 of_root("/cnb"),
                 of_root(LIFECYCLE_FOLDER),
                 LayerPart::File {
-                    state: builder_tree.clone(),
+                    tree: builder_tree.clone(),
                     from: format!("{LIFECYCLE_FOLDER}/launcher"),
                     to: format!("{LIFECYCLE_FOLDER}/launcher"),
                     mode: 0o755,

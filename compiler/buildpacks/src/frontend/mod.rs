@@ -2,6 +2,7 @@
 //!
 //! In: a [`PackRequest`]: names of a builder and a base, the app as a tree, the user's choices; and the engine's door,
 //! `Gateway`. Out: an [`AppImage`], or with [`detect_only`] the group and why; [`Told`] says on the way how far it is.
+//! [`AppImage::tree`] is the same image as a tree that a build goes on from. `asked` reads what users write of it.
 //! How, in order: `modules` (who may take part) → a detection of each that [`crate::detect`] asks for, as steps that know
 //! nothing of one another (`steps`) → buildpacks one after the other, each a step whose files decide the next → `image`, what the
 //! layers consist of.
@@ -10,22 +11,26 @@
 //! builds, and launch layers alone are not shown to later ones.
 
 mod app;
+mod asked;
 mod choices;
 mod error;
 mod gate;
 mod image;
 mod modules;
 mod steps;
+mod tree;
 mod walk;
 
-pub use app::AppFilter;
+pub use app::{AppFilter, AppSource};
+pub use asked::{BuildpackWord, WordError, user_variables};
 pub use error::FrontendError;
-pub use image::{AppImage, Choice, LayerPart, PlannedLayer, Unfinished};
+pub use image::{AppImage, PlannedLayer, Unfinished};
 pub use modules::BuildpackChoice;
 pub use steps::Volume;
 pub use walk::{Chosen, Planned, detect_only, plan};
 
-use rb_llb::{NetworkMode, State};
+use rb_diag::Span;
+use rb_llb::NetworkMode;
 use rb_oci::{Platform, Reference};
 
 use crate::environment::EnvironmentFiles;
@@ -38,7 +43,9 @@ pub struct PackRequest {
     /// Name of the base; the builder's own if none.
     pub run_image: Option<String>,
     /// The app as it is lent.
-    pub app: State,
+    pub app: AppSource,
+    /// Where it is asked for, if a build file does.
+    pub place: Option<Span>,
     /// What the image will be called: its registry's mirror of the base comes first.
     pub target: Option<Reference>,
     /// Buildpacks in the place of the builder's order; that order if none.

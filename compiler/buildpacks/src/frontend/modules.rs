@@ -156,7 +156,11 @@ impl Candidates {
             (Some(version), all) if all.iter().any(|key| key.version == version) => {
                 Ok(ModuleKey::buildpack(id, version))
             }
-            (_, []) => Err(FrontendError::Choice(format!("the builder has no buildpack `{id}`"))),
+            (_, []) => {
+                let ids = self.places.keys().filter(|key| key.kind == ModuleKind::Buildpack);
+                let near = rb_diag::nearest(id, ids.map(|key| key.id.as_str())).map(ToOwned::to_owned);
+                Err(FrontendError::NoBuildpack { id: id.to_owned(), near })
+            }
             (None, _) => Err(FrontendError::Choice(format!(
                 "the builder has several versions of buildpack `{id}`: {}; name one, `{id}@VERSION`",
                 listed()

@@ -10,12 +10,14 @@
 //! step of its own fills the cache once the build is known to be good.
 //! **Invariant:** a step depends on what is mounted into it, its variables and its words alone; the cache is a hint.
 
+use rb_diag::Span;
 use rb_llb::{
     CacheSharing, ContentCache, CopyAction, ExecBuilder, ExecMeta, ExecState, MkdirAction, MkfileAction,
-    MountOptions, NetworkMode, NodeMeta, Owner, State, UserSpec,
+    MountOptions, NetworkMode, NodeMeta, Owner, State, UserSpec, extension,
 };
 use rb_oci::Platform;
 
+use super::app::AppSource;
 use super::gate::Folder;
 use super::modules::Candidate;
 use crate::environment::{BuildEnvironment, EnvironmentFiles, ModulePhase, ModuleRun, Variables};
@@ -133,6 +135,8 @@ pub(super) struct Site {
     pub(super) namespace: String,
     /// Nothing that is known or kept is taken.
     pub(super) afresh: bool,
+    /// Where the build is asked for, if a build file does.
+    pub(super) place: Option<Span>,
 }
 
 /// What a detection left.
@@ -178,17 +182,19 @@ impl Site {
     }
 
     /// Returns the app as the first module sees it: what is lent, owned by the builder's user.
-    pub(super) fn app(&self, lent: &State) -> State {
+    pub(super) fn app(&self, lent: &AppSource) -> State {
         let copy = CopyAction {
-            src: "/".to_owned(),
+            src: lent.path.clone(),
             dest: format!("{APP}/"),
             owner: Some(self.owner()),
             dir_copy_contents: true,
             create_dest_path: true,
+            include_patterns: lent.filter.include.clone(),
+            exclude_patterns: lent.filter.exclude.clone(),
             ..CopyAction::default()
         };
-        let meta = NodeMeta::named("copy the app");
-        State::scratch().files().mkdir(self.folder(APP)).copy(lent, copy).finish(meta)
+        let meta = NodeMeta { span: self.place, ..NodeMeta::named("copy the app") };
+        State::scratch().files().mkdir(self.folder(APP)).copy(&lent.state, copy).finish(meta)
     }
 
     /// Runs the program of a module that tells whether it takes part.
@@ -251,7 +257,9 @@ impl Site {
     pub(super) fn keep(&self, module: &Candidate, left: &Folder, notes: &State, words: &[String]) -> State {
         let text = format!("{TOOLS}{KEEP}");
         let words: Vec<&str> = [&text, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
-        let exec = ExecBuilder::new(&self.root, self.meta(&words, &Variables::new()));
+        // What changes a cache is for that one, and its key has to say so.
+        let which = Variables::from([("CNB_KEEPS_IN".to_owned(), self.hint_id(module))]);
+        let exec = ExecBuilder::new(&self.root, self.tending(&words, &which));
         let exec =
             exec.mount(LEFT, &left.state, at(&left.path, true)).mount(NOTES, notes, at(OWN_NOTES, true));
         let exec = self.hint(exec, module).network(NetworkMode::None);
@@ -262,8 +270,8 @@ impl Site {
 
     /// Forgets what was kept for a buildpack.
     pub(super) fn forget(&self, module: &Candidate) -> State {
-        let exec =
-            ExecBuilder::new(&self.root, self.meta(&[&format!("{TOOLS}{FORGET}"), "sh"], &Variables::new()));
+        let which = Variables::from([("CNB_KEEPS_IN".to_owned(), self.hint_id(module))]);
+        let exec = ExecBuilder::new(&self.root, self.tending(&[&format!("{TOOLS}{FORGET}"), "sh"], &which));
         let exec = self.hint(exec, module).network(NetworkMode::None);
         let made =
             exec.finish(Some(&self.platform), self.named(format!("forget layers of {}", module.key())));
@@ -271,10 +279,13 @@ impl Site {
     }
 
     fn hint(&self, exec: ExecBuilder, module: &Candidate) -> ExecBuilder {
+        exec.cache_at(HINT, &self.empty(SEED), SEED, self.hint_id(module), CacheSharing::Locked)
+    }
+
+    fn hint_id(&self, module: &Candidate) -> String {
         let Self { namespace, platform, execution_environment, .. } = self;
-        // The two slashes keep it apart from caches that others name: `cli::commands::pack` gives these a scope of their own.
-        let id = format!("//rb-pack/{namespace}/{platform}/{execution_environment}/{}", module.key().id);
-        exec.cache_at(HINT, &self.empty(SEED), SEED, id, CacheSharing::Locked)
+        let (start, id) = (extension::HINT_CACHE, module.key().id);
+        format!("{start}{namespace}/{platform}/{execution_environment}/{id}")
     }
 
     fn variables(
@@ -307,6 +318,11 @@ impl Site {
             user: format!("{}:{}", self.user.0, self.user.1),
             ..ExecMeta::default()
         }
+    }
+
+    /// The same for what tends a cache: the app is not there.
+    fn tending(&self, words: &[&str], environment: &Variables) -> ExecMeta {
+        ExecMeta { cwd: "/".to_owned(), ..self.meta(words, environment) }
     }
 
     /// Mounts what every program sees.
@@ -345,7 +361,7 @@ impl Site {
     }
 
     fn named(&self, name: String) -> NodeMeta {
-        NodeMeta { ignore_cache: self.afresh, ..NodeMeta::named(name) }
+        NodeMeta { ignore_cache: self.afresh, span: self.place, ..NodeMeta::named(name) }
     }
 
     fn finish(&self, exec: ExecBuilder, name: String) -> ExecState {

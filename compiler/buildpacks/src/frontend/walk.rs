@@ -107,6 +107,16 @@ async fn first_there(
     Err(first.map_or_else(|| FrontendError::NoRunImage(String::new()), Into::into))
 }
 
+/// Refuses an image of another system: a manifest that stands alone is taken without asking what it is for.
+fn is_for(image: &str, config: &ImageConfig, on: &Platform) -> Result<(), FrontendError> {
+    let differs = |is: &str, wanted: &str| !is.is_empty() && is != wanted;
+    if differs(&config.os, &on.os) || differs(&config.architecture, &on.architecture) {
+        let is = format!("{}/{}", config.os, config.architecture);
+        return Err(FrontendError::Platform { image: image.to_owned(), is, wanted: on.to_string() });
+    }
+    Ok(())
+}
+
 /// What is known before anything runs.
 struct Ground {
     builder_image: String,
@@ -130,6 +140,7 @@ impl Ground {
     async fn survey(gate: Gate<'_>, request: &PackRequest) -> Result<Self, FrontendError> {
         let (name, on) = (&request.builder, &request.platform);
         let image = gate.image(name, on).await?;
+        is_for(name, &image.config, on)?;
         let builder = Builder::of_image(&image.config)
             .map_err(|source| FrontendError::Builder { image: name.clone(), source })?;
         let platform = builder.platform()?;
@@ -156,6 +167,7 @@ impl Ground {
 
         let (base_names, run_file) = base_names(&builder, request)?;
         let (base_name, run) = first_there(gate, base_names, on).await?;
+        is_for(&base_name, &run.config, on)?;
         let base = tree_of(&run, None, on, &format!("run image {base_name}"));
         let mut target = BaseTarget::of_image(&run.config);
         if target.distro.is_none() && !run.config.rootfs.diff_ids.is_empty() {
@@ -180,6 +192,7 @@ impl Ground {
             volumes: request.volumes.clone(),
             namespace: request.namespace.clone(),
             afresh: request.afresh,
+            place: request.place,
         };
         let mut candidates = Candidates::of_builder(&builder, &builder_tree);
         let order = order(gate, &mut candidates, &builder.order, request).await?;

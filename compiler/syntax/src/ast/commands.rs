@@ -44,6 +44,8 @@ pub enum Base<S: Stage> {
     Target(Call<S>),
     /// `FROM DOCKERFILE [flags] context`
     Dockerfile(Box<FromDockerfile<S>>),
+    /// `FROM BUILDPACKS [flags] folder`
+    Buildpacks(Box<FromBuildpacks<S>>),
 }
 
 /// `FROM DOCKERFILE [-f FILE] [--build-arg NAME[=value]]… [--target=STAGE] [--allow-privileged] context [--NAME=value]…`
@@ -59,6 +61,23 @@ pub struct FromDockerfile<S: Stage> {
     pub args: Vec<CallArg>,
     /// `--allow-privileged`
     pub allow_privileged: bool,
+}
+
+/// `FROM BUILDPACKS [--builder IMAGE] [--buildpack LOCATOR]… [--env NAME[=value]]… [--descriptor FILE] [--run-image IMAGE] folder`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FromBuildpacks<S: Stage> {
+    /// The app.
+    pub app: FileSource<S>,
+    /// `--builder=IMAGE`; what the app's descriptor names where not given.
+    pub builder: Option<Word>,
+    /// `--buildpack=LOCATOR`, in order; a word may be a path, or any other locator.
+    pub buildpacks: Vec<FileSource<S>>,
+    /// Variables of the build, in order: `--env NAME[=value]`.
+    pub environment: Vec<CallArg>,
+    /// `--descriptor=FILE`; the app's `project.toml` where not given.
+    pub descriptor: Option<FileSource<S>>,
+    /// `--run-image=IMAGE`; the builder's where not given.
+    pub run_image: Option<Word>,
 }
 
 /// A file or a folder.

@@ -60,8 +60,8 @@ pub struct Try<S: Stage> {
     pub finally: Option<Vec<Stmt<S>>>,
 }
 
-/// A command or block that this version reads and refuses where it is reached: FROM DOCKERFILE, FROM BUILDPACKS,
-/// ADD, ONBUILD, WITH DOCKER; in `VERSION 1` also SERVICE, TEST, AFTER, MATRIX.
+/// A command or block that this version reads and refuses where it is reached: ADD, ONBUILD, WITH DOCKER; in `VERSION 1`
+/// also SERVICE, TEST, AFTER, MATRIX.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Later<S: Stage> {
     /// The keyword, one space between two words: `WITH DOCKER`.

@@ -86,7 +86,7 @@ impl Place<'_> {
                 return self.header(HeaderKind::Loose { rest }, pair, indented);
             }
             Rule::junk => return statement(self.junk(pair), Vec::new()),
-            Rule::later | Rule::from_later => {
+            Rule::later => {
                 let name = pair.clone().into_inner().next();
                 let name =
                     name.map(|name| name.as_str().split_ascii_whitespace().collect::<Vec<_>>().join(" "));
@@ -169,6 +169,7 @@ fn command(rule: Rule) -> Option<Command> {
         Rule::version => Command::Version,
         Rule::from => Command::From,
         Rule::from_dockerfile => Command::FromDockerfile,
+        Rule::from_buildpacks => Command::FromBuildpacks,
         Rule::locally => Command::Locally,
         Rule::run => Command::Run,
         Rule::copy => Command::Copy,

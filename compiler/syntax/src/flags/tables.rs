@@ -55,6 +55,18 @@ pub(crate) const FROM_DOCKERFILE: FlagTable = FlagTable {
     owner: "FROM DOCKERFILE",
     flags: &[value("file"), values("build-arg"), value("target"), PLATFORM, ALLOW_PRIVILEGED],
 };
+/// Flags of `FROM BUILDPACKS`.
+pub(crate) const FROM_BUILDPACKS: FlagTable = FlagTable {
+    owner: "FROM BUILDPACKS",
+    flags: &[
+        value("builder"),
+        values("buildpack"),
+        values("env"),
+        value("descriptor"),
+        value("run-image"),
+        PLATFORM,
+    ],
+};
 /// Flags of `RUN`.
 pub(crate) const RUN: FlagTable = FlagTable {
     owner: "RUN",

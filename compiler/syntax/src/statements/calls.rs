@@ -69,21 +69,26 @@ impl Reader<'_> {
 
     /// Turns flags in front of references into what they say of a call.
     pub(crate) fn passing(&mut self, flags: &Flags) -> Passing {
+        Passing {
+            args: self.pairs(flags.values("build-arg")),
+            platforms: flags.values("platform"),
+            pass_args: flags.is_on("pass-args"),
+            allow_privileged: flags.is_on("allow-privileged"),
+            auto_skip: flags.toggle("auto-skip"),
+        }
+    }
+
+    /// Reads `NAME` and `NAME=value`.
+    pub(crate) fn pairs(&mut self, words: Vec<Word>) -> Vec<CallArg> {
         let mut args = Vec::new();
-        for word in flags.values("build-arg") {
+        for word in words {
             let (name, value) = split_pair(&word);
             let name = Spanned::new(settled_name(&name.raw).to_owned(), name.span);
             if self.check_arg_name(&name) {
                 args.push(CallArg { name, value });
             }
         }
-        Passing {
-            args,
-            platforms: flags.values("platform"),
-            pass_args: flags.is_on("pass-args"),
-            allow_privileged: flags.is_on("allow-privileged"),
-            auto_skip: flags.toggle("auto-skip"),
-        }
+        args
     }
 
     /// Reads a reference to a target and its arguments.
@@ -187,6 +192,7 @@ impl Reader<'_> {
         match self.command {
             Command::From => &tables::FROM,
             Command::FromDockerfile => &tables::FROM_DOCKERFILE,
+            Command::FromBuildpacks => &tables::FROM_BUILDPACKS,
             Command::Copy => &tables::COPY,
             Command::Do => &tables::DO,
             _ => &tables::BUILD,

@@ -8,7 +8,7 @@ use super::{Reader, reference};
 use crate::entries::Part;
 use crate::flags::{FlagTable, Flags, looks_like_flag, refuse_late_flags, split_flag, tables, take_flags};
 use crate::report::{nearest, shown};
-use crate::{Base, FileSource, FromDockerfile, FromStmt, Locally, Parsed, Word, codes};
+use crate::{Base, FileSource, FromBuildpacks, FromDockerfile, FromStmt, Locally, Parsed, Word, codes};
 
 /// Flags that only mean something for a target.
 const OF_TARGETS: [&str; 3] = ["allow-privileged", "pass-args", "build-arg"];
@@ -46,25 +46,7 @@ impl Reader<'_> {
 
     /// Reads `FROM DOCKERFILE [flags] context [--NAME=value]…`.
     pub(crate) fn dockerfile_base(&mut self, parts: Vec<Part>) -> Option<FromStmt<Parsed>> {
-        // `-f (+target/path …)`: parentheses stand where a word may, and flags take words.
-        let mut calls = Vec::new();
-        let mut words = Vec::new();
-        for part in parts {
-            match part {
-                Part::Word(word) => words.push(word),
-                Part::Call { words: inner, span } => {
-                    let raw = inner.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ");
-                    words.push(Word { raw: format!("({raw})"), span });
-                    calls.push((span, inner));
-                }
-                Part::FlagsEnd
-                | Part::Key(_)
-                | Part::Equals
-                | Part::Text(_)
-                | Part::Exec(_)
-                | Part::Heredoc(_) => {}
-            }
-        }
+        let (mut words, calls) = words_and_calls(parts);
         for word in words.iter_mut().take_while(|word| word.raw != "--") {
             if let Some(rest) =
                 word.raw.strip_prefix("-f").filter(|rest| rest.is_empty() || rest.starts_with('='))
@@ -94,6 +76,46 @@ impl Reader<'_> {
         let (target, allow_privileged) = (flags.value("target"), passing.allow_privileged);
         let from = FromDockerfile { context: context?, file, target, args: passing.args, allow_privileged };
         Some(FromStmt { base: Base::Dockerfile(Box::new(from)), platform })
+    }
+
+    /// Reads `FROM BUILDPACKS [flags] folder`.
+    pub(crate) fn buildpacks_base(&mut self, parts: Vec<Part>) -> Option<FromStmt<Parsed>> {
+        let (mut words, calls) = words_and_calls(parts);
+        let table = &tables::FROM_BUILDPACKS;
+        let flags = take_flags(table, self.edition, &mut words, self.report);
+        if words.is_empty() {
+            let example = "`FROM BUILDPACKS --builder=IMAGE .`";
+            self.missing("`FROM BUILDPACKS` needs the folder of the app", example);
+            return None;
+        }
+        let app = words.remove(0);
+        self.nothing_more(table, &words);
+        let environment = self.pairs(flags.values("env"));
+        // What makes an artifact is for the platform that the statement is for.
+        let passing = self.passing(&flags);
+        let platform = passing.platforms.last().cloned();
+        let passing = Passing { platforms: platform.iter().cloned().collect(), ..passing };
+        let app = self.file_source(app, &calls, passing.clone());
+        let descriptor =
+            flags.value("descriptor").map(|word| self.file_source(word, &calls, passing.clone()));
+        let buildpacks: Vec<Option<FileSource<Parsed>>> = flags
+            .values("buildpack")
+            .into_iter()
+            .map(|word| self.file_source(word, &calls, passing.clone()))
+            .collect();
+        let descriptor = match descriptor {
+            Some(descriptor) => Some(descriptor?),
+            None => None,
+        };
+        let from = FromBuildpacks {
+            app: app?,
+            builder: flags.value("builder"),
+            buildpacks: buildpacks.into_iter().collect::<Option<_>>()?,
+            environment,
+            descriptor,
+            run_image: flags.value("run-image"),
+        };
+        Some(FromStmt { base: Base::Buildpacks(Box::new(from)), platform })
     }
 
     /// Reads a path or an artifact; `calls` are those in parentheses.
@@ -170,4 +192,29 @@ impl Reader<'_> {
         self.nothing_more(&table, &words);
         Locally {}
     }
+}
+
+/// Parentheses, by where they stand, with the words in them.
+type Calls = Vec<(Span, Vec<Word>)>;
+
+/// Takes `(+target/path …)` as one word: parentheses stand where a word may, and flags take words.
+fn words_and_calls(parts: Vec<Part>) -> (Vec<Word>, Calls) {
+    let (mut words, mut calls) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part {
+            Part::Word(word) => words.push(word),
+            Part::Call { words: inner, span } => {
+                let raw = inner.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ");
+                words.push(Word { raw: format!("({raw})"), span });
+                calls.push((span, inner));
+            }
+            Part::FlagsEnd
+            | Part::Key(_)
+            | Part::Equals
+            | Part::Text(_)
+            | Part::Exec(_)
+            | Part::Heredoc(_) => {}
+        }
+    }
+    (words, calls)
 }

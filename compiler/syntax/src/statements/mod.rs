@@ -117,6 +117,7 @@ impl Reader<'_> {
         Some(match self.command {
             Command::From => StmtKind::From(self.from(only_words(parts))?),
             Command::FromDockerfile => StmtKind::From(self.dockerfile_base(parts)?),
+            Command::FromBuildpacks => StmtKind::From(self.buildpacks_base(parts)?),
             Command::Locally => StmtKind::Locally(self.locally(only_words(parts))),
             Command::Run => StmtKind::Run(self.run(parts)?),
             Command::Copy => StmtKind::Copy(self.copy(parts)?),

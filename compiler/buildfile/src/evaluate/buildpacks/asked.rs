@@ -1,0 +1,472 @@
+//! What FROM BUILDPACKS asks for, settled.
+//!
+//! In: a statement, and the app's `project.toml` or what `--descriptor` names. Out: [`Asked`]: the request for the frontend, where
+//! in the text each part of it stands, and trees that other targets made. Strongest first: what the statement says, the
+//! descriptor, the builder. Places in a descriptor are as seen from the app's folder.
+//! **Invariant:** every path is one of the project or of an artifact; nothing of this machine decides.
+
+use std::collections::BTreeMap;
+
+use rb_buildpacks::frontend::{
+    AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, WordError, user_variables,
+};
+use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
+use rb_diag::{Diagnostic, Span, nearest};
+use rb_frontend::{Answer, FileKind, ImageLocation, ImageRequest, ProjectRef, Query};
+use rb_llb::{NetworkMode, NodeMeta, State};
+use rb_oci::Platform;
+use rb_syntax::{CallArg, FileSource, FromBuildpacks, Stmt, Word};
+
+use crate::codes;
+use crate::evaluate::base::OCI_LAYOUT;
+use crate::evaluate::found::{Context, Found, span_of};
+use crate::evaluate::frame::Frame;
+use crate::evaluate::{Evaluator, Fallible, caches, internal, world_error};
+use crate::lower::{self, paths};
+use crate::resolve::{Resolved, dividing_plus, near_folder};
+use crate::word::Escapes;
+
+/// The descriptor of an app that names no other.
+const DESCRIPTOR: &str = "project.toml";
+/// Largest descriptor.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// A build with buildpacks, as it is asked for.
+pub(super) struct Asked {
+    pub(super) request: PackRequest,
+    pub(super) places: Places,
+    /// What other targets made of it.
+    pub(super) kept: Vec<State>,
+}
+
+/// Where the parts of a request stand.
+pub(super) struct Places {
+    pub(super) statement: Span,
+    pub(super) app: Span,
+    /// Who names the builder: the statement, or the app by its descriptor.
+    pub(super) builder: Span,
+    /// Buildpacks that the statement names, as they are known.
+    buildpacks: Vec<(String, Span)>,
+}
+
+impl Places {
+    /// Returns where the buildpack is named that a text is about; the app's place for one that its descriptor names.
+    pub(super) fn of_buildpack(&self, about: &str) -> Span {
+        let named = self.buildpacks.iter().find(|(name, _)| about.contains(name.as_str()));
+        match (named, self.buildpacks.as_slice()) {
+            (Some((_, at)), _) | (None, [(_, at)]) => *at,
+            (None, []) => self.app,
+            (None, _) => self.statement,
+        }
+    }
+}
+
+/// What is lent of a folder, and where it lies in that.
+struct Lent {
+    state: State,
+    path: String,
+    /// Patterns that still have to be applied.
+    filter: AppFilter,
+}
+
+impl Evaluator<'_> {
+    /// Settles what a statement asks for.
+    pub(super) async fn asked_of_buildpacks(
+        &self,
+        frame: &mut Frame,
+        stmt: &Stmt<Resolved>,
+        from: &FromBuildpacks<Resolved>,
+        platform: &Platform,
+    ) -> Fallible<Asked> {
+        let at = span_of(&from.app);
+        let app = self.folder(frame, &from.app, &[], ("an app", at)).await?;
+        if let Context::Folder(folder) = &app {
+            self.check_folder(folder, at).await?;
+        }
+        let (project, descriptor_at) = self.descriptor(frame, from, &app).await?;
+        let typed = match &from.builder {
+            Some(word) => Some((self.image_name(frame, word, "builder", platform).await?, word.span)),
+            None => None,
+        };
+        let of_project = || Some(project.builder.clone()).filter(|name| !name.is_empty());
+        let (builder, builder_at) = match typed {
+            Some(typed) => typed,
+            None => (of_project().ok_or_else(|| no_builder(stmt.span))?, descriptor_at),
+        };
+        if from.builder.is_none() {
+            self.check_image(&builder, platform, descriptor_at).await?;
+        }
+        let run_image = match &from.run_image {
+            Some(word) => Some(self.image_name(frame, word, "run image", platform).await?),
+            None => None,
+        };
+        let environment = self.build_variables(frame, &project, &from.environment).await?;
+        let mut kept = Vec::new();
+        let mut places =
+            Places { statement: stmt.span, app: at, builder: builder_at, buildpacks: Vec::new() };
+        let mut buildpacks = Vec::new();
+        for source in &from.buildpacks {
+            let (choice, name) = self.buildpack(frame, source, &mut kept).await?;
+            buildpacks.push(choice);
+            places.buildpacks.push((name, span_of(source)));
+        }
+        let [own, pre, post] = [&project.buildpacks, &project.pre, &project.post];
+        if from.buildpacks.is_empty() {
+            buildpacks = self.of_descriptor(own, &app, descriptor_at).await?;
+        }
+        let (pre, post) = (
+            self.of_descriptor(pre, &app, descriptor_at).await?,
+            self.of_descriptor(post, &app, descriptor_at).await?,
+        );
+        let filter = AppFilter::of(&project);
+        let lent = match &app {
+            Context::Folder(folder) => {
+                let meta = NodeMeta::named("load the app").at(at);
+                let lent = self.lend_folder(folder, filter, meta, at).await?;
+                kept.extend(folder.repository().map(|_| lent.state.clone()));
+                lent
+            }
+            Context::Artifact(artifact) => {
+                kept.push(artifact.tree.clone());
+                Lent { state: artifact.tree.clone(), path: artifact.path.clone(), filter }
+            }
+        };
+        let shown = match &app {
+            Context::Folder(folder) => folder.to_string(),
+            Context::Artifact(artifact) => artifact.shown.clone(),
+        };
+        let request = PackRequest {
+            builder,
+            run_image,
+            app: AppSource { state: lent.state, path: lent.path, filter: lent.filter },
+            place: Some(stmt.span),
+            target: None,
+            buildpacks,
+            pre,
+            post,
+            environment,
+            platform: platform.clone(),
+            execution_environment: String::new(),
+            process: String::new(),
+            workspace: "/workspace".to_owned(),
+            network: NetworkMode::Sandbox,
+            volumes: Vec::new(),
+            namespace: format!("{} {shown}", caches::owner(frame)),
+            afresh: false,
+            without_system: false,
+            created: rb_buildpacks::export::EPOCH.to_owned(),
+        };
+        Ok(Asked { request, places, kept })
+    }
+
+    /// Checks that a folder is there.
+    async fn check_folder(&self, folder: &ProjectRef, at: Span) -> Fallible<()> {
+        let entry = self.world.workspace().stat(folder, "").await;
+        let entry = entry.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
+        let shown = match folder {
+            ProjectRef::Local { dir } => dir.clone(),
+            other => other.to_string(),
+        };
+        let refuse = |message: String, help: String| {
+            Err(Diagnostic::error(codes::WORKSPACE, message).with_label(at, "").with_help(help))
+        };
+        match entry.map(|entry| entry.kind) {
+            Some(FileKind::Directory | FileKind::Symlink) => Ok(()),
+            Some(FileKind::File | FileKind::Other) => {
+                refuse(format!("`{shown}` is no folder"), "unpack it, and name the folder".to_owned())
+            }
+            None => {
+                let near = near_folder(self.world.workspace(), folder).await;
+                let help = near.map(|near| format!("did you mean `{near}`?"));
+                let help =
+                    help.unwrap_or_else(|| "paths start at this file's folder; `//` at the root".to_owned());
+                refuse(format!("there is no folder `{shown}`"), help)
+            }
+        }
+    }
+
+    /// Reads the descriptor that is named, else that of the app, if there is one; returns who names it, too.
+    async fn descriptor(
+        &self,
+        frame: &mut Frame,
+        from: &FromBuildpacks<Resolved>,
+        app: &Context,
+    ) -> Fallible<(Project, Span)> {
+        let at = from.descriptor.as_ref().map_or_else(|| span_of(&from.app), span_of);
+        let unread = |error: &_| world_error(codes::WORKSPACE, error, at);
+        let bytes = match (&from.descriptor, app) {
+            (Some(source), _) => match self.found(frame, source, &[]).await? {
+                Found::Path(project, path) => {
+                    let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
+                    let folder = project.folder().join(folder);
+                    self.world.workspace().read(&folder, file).await.map_err(|error| unread(&error))?
+                }
+                Found::Artifact(artifact) => self.read_artifact(&artifact.tree, artifact.path, at).await?,
+            },
+            (None, Context::Folder(folder)) => {
+                if !self.has_file(folder, DESCRIPTOR, at).await? {
+                    return Ok((Project::default(), at));
+                }
+                self.world.workspace().read(folder, DESCRIPTOR).await.map_err(|error| unread(&error))?
+            }
+            (None, Context::Artifact(artifact)) => {
+                let path = paths::absolute(&artifact.path, DESCRIPTOR);
+                let asked = Query::Exists { path: path.clone() };
+                let answer = self.world.gateway().query(&artifact.tree, asked).await;
+                if answer.map_err(|error| unread(&error))? != Answer::Exists(true) {
+                    return Ok((Project::default(), at));
+                }
+                self.read_artifact(&artifact.tree, path, at).await?
+            }
+        };
+        let project = Project::parse(&bytes).map_err(|error| {
+            Diagnostic::error(codes::BAD_DESCRIPTOR, error.to_string())
+                .with_label(at, "described by it")
+                .with_help("mend it there; `--descriptor=FILE` names another one")
+        })?;
+        for key in &project.unknown {
+            let message = format!("project.toml: `{key}` is not known, and passed over");
+            let warning =
+                Diagnostic::warning(codes::BAD_DESCRIPTOR, message).with_label(at, "described by it");
+            self.warn(warning.with_help("take it away"));
+        }
+        Ok((project, at))
+    }
+
+    async fn read_artifact(&self, tree: &State, path: String, at: Span) -> Fallible<Vec<u8>> {
+        let query = Query::ReadFile { path, limit_bytes: MOST_BYTES };
+        let answer = self.world.gateway().query(tree, query).await;
+        match answer.map_err(|error| world_error(codes::WORKSPACE, &error, at))? {
+            Answer::File(bytes) => Ok(bytes),
+            _ => Err(internal("a file was asked for and not read")),
+        }
+    }
+
+    /// Returns the name of an image that can be had.
+    async fn image_name(
+        &self,
+        frame: &Frame,
+        word: &Word,
+        what: &str,
+        platform: &Platform,
+    ) -> Fallible<String> {
+        let text = self.expand(frame, word, Escapes::KeepPlus).await?;
+        let refuse = |message: String, help: &str| {
+            Err(Diagnostic::error(codes::BAD_IMAGE, message).with_label(word.span, "").with_help(help))
+        };
+        if text.is_empty() || text.contains(char::is_whitespace) {
+            let help = "name an image, such as `--builder=registry.example.com/builder:1`";
+            return refuse(format!("`{text}` is not the name of an image"), help);
+        }
+        if dividing_plus(&text).is_some() || text.starts_with(OCI_LAYOUT) {
+            let help = "save it under a name first: `SAVE IMAGE name`, or `rb image load`";
+            return refuse(format!("a {what} is an image by its name, and `{text}` is none"), help);
+        }
+        let name = self.registry_name(&text.replace("\\+", "+"));
+        self.check_image(&name, platform, word.span).await?;
+        Ok(name)
+    }
+
+    async fn check_image(&self, name: &str, platform: &Platform, at: Span) -> Fallible<()> {
+        let location = ImageLocation::Registry(name.to_owned());
+        let request = ImageRequest { location, platform: platform.clone() };
+        let image = self.world.gateway().resolve_image(&request).await;
+        image.map(drop).map_err(|error| world_error(codes::IMAGE, &error, at))
+    }
+
+    /// Collects the variables of the build.
+    async fn build_variables(
+        &self,
+        frame: &Frame,
+        project: &Project,
+        typed: &[CallArg],
+    ) -> Fallible<rb_buildpacks::environment::EnvironmentFiles> {
+        let of_project = project.environment.iter().filter(|one| one.exec_env.is_empty());
+        let mut all: BTreeMap<String, String> =
+            of_project.map(|one| (one.name.clone(), one.value.clone())).collect();
+        for arg in typed {
+            let name = &arg.name.value;
+            let value = self.call_value(frame, arg).await.map_err(|error| match &arg.value {
+                Some(_) => error,
+                None => {
+                    let known = frame.scope.variables.names(&frame.config.config);
+                    let near = nearest(name, known.iter().map(String::as_str));
+                    error.with_help(format!("write `--env {name}=value`")).with_nearest(near)
+                }
+            })?;
+            all.insert(name.clone(), value);
+        }
+        user_variables(all).map_err(|why| {
+            let at = typed.first().map(|arg| arg.name.span);
+            let error = Diagnostic::error(codes::BUILDPACKS, why).with_help("give it another name or value");
+            at.map_or(error.clone(), |at| error.with_label(at, ""))
+        })
+    }
+
+    /// Reads what names a buildpack; returns how it is known, too.
+    async fn buildpack(
+        &self,
+        frame: &mut Frame,
+        source: &FileSource<Resolved>,
+        kept: &mut Vec<State>,
+    ) -> Fallible<(BuildpackChoice, String)> {
+        let at = span_of(source);
+        let text = match source {
+            FileSource::Path(word) => {
+                let text = self.expand(frame, word, Escapes::KeepPlus).await?;
+                dividing_plus(&text).is_none().then(|| text.replace("\\+", "+"))
+            }
+            FileSource::Artifact { .. } => None,
+        };
+        let Some(text) = text else {
+            let Context::Artifact(artifact) = self.folder(frame, source, &[], ("a buildpack", at)).await?
+            else {
+                return Err(internal("an artifact was named and not found"));
+            };
+            kept.push(artifact.tree.clone());
+            let choice = in_tree(artifact.tree, artifact.path, &artifact.shown);
+            return Ok((choice, artifact.shown));
+        };
+        let (path, only) = match BuildpackWord::read(&text).map_err(|error| bad_word(&error, at))? {
+            BuildpackWord::Choice(choice) => {
+                let name = known_as(&choice).unwrap_or(text);
+                return Ok((choice, name));
+            }
+            BuildpackWord::Path { path, only } => (path, only),
+        };
+        let (project, path) = frame.path_of(&path);
+        let base = Context::Folder(project.folder().clone());
+        let choice = match self.buildpack_at(&base, &path, &text, at).await? {
+            Some(choice) => choice,
+            None if only => return Err(bad_word(&WordError::nowhere(&text), at)),
+            None => BuildpackChoice::by_id(&text),
+        };
+        let name = known_as(&choice).unwrap_or(text);
+        Ok((choice, name))
+    }
+
+    /// Returns the buildpack that lies at a path, if anything does.
+    async fn buildpack_at(
+        &self,
+        base: &Context,
+        path: &str,
+        shown: &str,
+        at: Span,
+    ) -> Fallible<Option<BuildpackChoice>> {
+        let folder = match base {
+            Context::Artifact(artifact) => {
+                let path = paths::absolute(&artifact.path, path);
+                return Ok(Some(in_tree(artifact.tree.clone(), path, shown)));
+            }
+            Context::Folder(folder) => folder,
+        };
+        if path.starts_with('/') {
+            return Err(Diagnostic::error(codes::PATH_OUTSIDE, "the path is absolute")
+                .with_label(at, "")
+                .with_help("write a path relative to this file, such as `./folder`"));
+        }
+        let entry = self.world.workspace().stat(folder, path).await;
+        let entry = entry.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
+        let title = format!("load {shown}");
+        Ok(match entry {
+            Some(entry) if entry.kind == FileKind::File || is_archive(path) => {
+                let (parent, file) = path.rsplit_once('/').unwrap_or(("", path));
+                let only = AppFilter { include: vec![file.to_owned()], exclude: Vec::new() };
+                let lent = self.lend_folder(&folder.join(parent), only, NodeMeta::named(title), at).await?;
+                let path = paths::absolute(&lent.path, file);
+                Some(BuildpackChoice::unpacked(&lent.state, &path, shown))
+            }
+            Some(_) => {
+                let meta = NodeMeta::named(title);
+                let lent = self.lend_folder(&folder.join(path), AppFilter::default(), meta, at).await?;
+                Some(BuildpackChoice::Folder { state: lent.state, path: lent.path, shown: shown.to_owned() })
+            }
+            None => None,
+        })
+    }
+
+    /// Returns the buildpacks that a descriptor names.
+    async fn of_descriptor(
+        &self,
+        all: &[ProjectBuildpack],
+        app: &Context,
+        at: Span,
+    ) -> Fallible<Vec<BuildpackChoice>> {
+        let mut choices = Vec::new();
+        for one in all.iter().filter(|one| one.exec_env.is_empty()) {
+            choices.push(match &one.source {
+                BuildpackSource::Id { id, version } => {
+                    BuildpackChoice::Id { id: id.clone(), version: version.clone() }
+                }
+                BuildpackSource::Inline { id, api, script, shell } => BuildpackChoice::Inline {
+                    id: id.clone(),
+                    api: api.clone(),
+                    script: script.clone(),
+                    shell: shell.clone(),
+                },
+                BuildpackSource::Uri(uri) => {
+                    match BuildpackWord::read(uri).map_err(|error| bad_word(&error, at))? {
+                        BuildpackWord::Choice(choice) => choice,
+                        BuildpackWord::Path { path, only: _ } => {
+                            let found = self.buildpack_at(app, &path, uri, at).await?;
+                            found.ok_or_else(|| bad_word(&WordError::nowhere(uri), at))?
+                        }
+                    }
+                }
+            });
+        }
+        Ok(choices)
+    }
+
+    /// Lends a folder as it is.
+    async fn lend_folder(
+        &self,
+        folder: &ProjectRef,
+        filter: AppFilter,
+        meta: NodeMeta,
+        at: Span,
+    ) -> Fallible<Lent> {
+        let Some(repository) = folder.repository() else {
+            let patterns = (filter.include.as_slice(), filter.exclude.as_slice());
+            let state = lower::folder_as_it_is(folder, patterns, self.look_after_commands(), meta);
+            return Ok(Lent { state, path: "/".to_owned(), filter: AppFilter::default() });
+        };
+        let pinned = self.world.workspace().pin(repository).await;
+        let pinned = pinned.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
+        let path = paths::absolute("/", folder.dir());
+        Ok(Lent { state: lower::tree_elsewhere(repository, &pinned), path, filter })
+    }
+}
+
+/// Says that there is no builder.
+fn no_builder(at: Span) -> Diagnostic {
+    Diagnostic::error(codes::NO_BUILDER, "there is no builder").with_label(at, "built by nobody").with_help(
+        "name one: `FROM BUILDPACKS --builder=IMAGE folder`, or `builder = \"IMAGE\"` in the app's project.toml",
+    )
+}
+
+fn bad_word(error: &WordError, at: Span) -> Diagnostic {
+    Diagnostic::error(codes::BUILDPACKS, error.to_string()).with_label(at, "").with_help(error.help)
+}
+
+/// Returns what messages call a choice by.
+fn known_as(choice: &BuildpackChoice) -> Option<String> {
+    match choice {
+        BuildpackChoice::Id { id, .. } | BuildpackChoice::Inline { id, .. } => Some(id.clone()),
+        BuildpackChoice::Package(image) => Some(image.clone()),
+        BuildpackChoice::Folder { shown, .. } => Some(shown.clone()),
+        BuildpackChoice::FromBuilder => None,
+    }
+}
+
+/// Returns the buildpack that lies in a tree; an archive is known by its name.
+fn in_tree(tree: State, path: String, shown: &str) -> BuildpackChoice {
+    match is_archive(&path) {
+        true => BuildpackChoice::unpacked(&tree, &path, shown),
+        false => BuildpackChoice::Folder { state: tree, path, shown: shown.to_owned() },
+    }
+}
+
+fn is_archive(path: &str) -> bool {
+    [".tgz", ".tar", ".tar.gz"].iter().any(|end| path.ends_with(end))
+}

@@ -1,0 +1,160 @@
+//! What users write of a build: words that name buildpacks, variables.
+//!
+//! In: words of a command line, a build file or a project. Out: [`BuildpackWord`], as far as the word alone tells: whether a bare
+//! word is a path, who knows the folder has to look. Source: pack's locators.
+
+use std::collections::BTreeMap;
+
+use rb_llb::{CopyAction, NodeMeta, State, attr};
+
+use super::modules::BuildpackChoice;
+use crate::environment::EnvironmentFiles;
+
+/// What an archive from elsewhere is called.
+const ARCHIVE: &str = "buildpack.tgz";
+
+/// What a word says of a buildpack.
+#[derive(Clone, Debug)]
+pub enum BuildpackWord {
+    /// All of it.
+    Choice(BuildpackChoice),
+    /// A path, if something is there, or it can be nothing else; else an id.
+    Path {
+        /// The path.
+        path: String,
+        /// It can be nothing else.
+        only: bool,
+    },
+}
+
+/// A word names no buildpack that can be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("buildpack `{word}`: {why}")]
+pub struct WordError {
+    word: String,
+    why: &'static str,
+    /// What to do.
+    pub help: &'static str,
+}
+
+impl WordError {
+    /// Says that nothing is where a path leads.
+    pub fn nowhere(word: &str) -> Self {
+        Self {
+            word: word.to_owned(),
+            why: "there is no such folder or archive",
+            help: "a buildpack of the builder is named by its id: `ID@VERSION`",
+        }
+    }
+}
+
+impl BuildpackWord {
+    /// Reads a word.
+    pub fn read(word: &str) -> Result<Self, WordError> {
+        if word.starts_with("urn:cnb:registry:") {
+            return Err(WordError {
+                word: word.to_owned(),
+                why: "registries of buildpacks are not part of this version of rb",
+                help: "name its image: `docker://IMAGE`",
+            });
+        }
+        Ok(Self::Choice(if word == "from=builder" {
+            BuildpackChoice::FromBuilder
+        } else if let Some(id) = word.strip_prefix("urn:cnb:builder:") {
+            BuildpackChoice::by_id(id)
+        } else if let Some(image) = word.strip_prefix("docker://") {
+            BuildpackChoice::Package(image.trim_start_matches('/').to_owned())
+        } else if word.starts_with("http://") || word.starts_with("https://") {
+            let attrs = BTreeMap::from([(attr::HTTP_FILENAME.to_owned(), ARCHIVE.to_owned())]);
+            let tar = State::source(word, attrs, None, NodeMeta::named(format!("load {word}")));
+            BuildpackChoice::unpacked(&tar, &format!("/{ARCHIVE}"), word)
+        } else if word.ends_with(".cnb") {
+            return Err(WordError {
+                word: word.to_owned(),
+                why: "a .cnb file cannot be read by this version of rb",
+                help: "push it as an image, and name that: `docker://IMAGE`",
+            });
+        } else {
+            let path = word.strip_prefix("file://").unwrap_or(word);
+            let only = word.starts_with(['.', '/']) || path.len() < word.len();
+            return Ok(Self::Path { path: path.to_owned(), only });
+        }))
+    }
+}
+
+impl BuildpackChoice {
+    /// Reads `ID[@VERSION]`.
+    pub fn by_id(word: &str) -> Self {
+        let (id, version) =
+            word.split_once('@').map_or((word, None), |(id, version)| (id, Some(version.to_owned())));
+        Self::Id { id: id.to_owned(), version }
+    }
+
+    /// Takes what is in an archive.
+    pub fn unpacked(tar: &State, path: &str, shown: &str) -> Self {
+        let copy = CopyAction {
+            src: path.to_owned(),
+            dest: "/".to_owned(),
+            attempt_unpack: true,
+            create_dest_path: true,
+            ..CopyAction::default()
+        };
+        let state = State::scratch().copy(tar, copy, NodeMeta::named(format!("unpack {shown}")));
+        Self::Folder { state, path: "/".to_owned(), shown: shown.to_owned() }
+    }
+}
+
+/// Makes the platform's files of the user's variables. The error says why one cannot be.
+pub fn user_variables(all: BTreeMap<String, String>) -> Result<EnvironmentFiles, String> {
+    let mut files = EnvironmentFiles::default();
+    for (name, value) in all {
+        let bad = |why: &str| format!("the variable `{name}` of the build: {why}");
+        if name.is_empty() || name.contains('/') || [".", ".."].contains(&name.as_str()) {
+            return Err(bad("each is a file of this name for buildpacks, which cannot be"));
+        }
+        files.insert(&name, value.as_bytes()).map_err(|error| bad(&error.to_string()))?;
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_words_say_alone() {
+        let read = |word: &str| BuildpackWord::read(word);
+        let id = |word: &str| match read(word) {
+            Ok(BuildpackWord::Choice(BuildpackChoice::Id { id, version })) => (id, version),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(id("urn:cnb:builder:a/b@1"), ("a/b".to_owned(), Some("1".to_owned())));
+        assert_eq!(id("urn:cnb:builder:a/b"), ("a/b".to_owned(), None));
+        assert!(matches!(read("from=builder"), Ok(BuildpackWord::Choice(BuildpackChoice::FromBuilder))));
+        let image = read("docker:///example.com/bp:1");
+        let Ok(BuildpackWord::Choice(BuildpackChoice::Package(image))) = image else { panic!("{image:?}") };
+        assert_eq!(image, "example.com/bp:1");
+        assert!(matches!(
+            read("https://example.com/bp.tgz"),
+            Ok(BuildpackWord::Choice(BuildpackChoice::Folder { .. }))
+        ));
+        for (word, expected, is_path) in
+            [("a/b@1", "a/b@1", false), ("./a", "./a", true), ("/a", "/a", true), ("file:///a", "/a", true)]
+        {
+            let Ok(BuildpackWord::Path { path, only }) = read(word) else { panic!("{word}") };
+            assert_eq!((path.as_str(), only), (expected, is_path));
+        }
+        for word in ["urn:cnb:registry:a/b@1", "./a.cnb"] {
+            assert!(read(word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn variables_are_files() {
+        let of = |name: &str, value: &str| user_variables([(name.to_owned(), value.to_owned())].into());
+        assert_eq!(of("A", "x=y").expect("a file").files()["A"], "x=y");
+        for (name, value) in [("", "x"), ("../x", "x"), (".", "x"), ("A", "\0")] {
+            assert!(of(name, value).is_err(), "{name}");
+        }
+    }
+}
