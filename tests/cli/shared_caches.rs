@@ -166,8 +166,16 @@ fn what_a_cache_lacks_or_is_not_stops_no_build() {
     let blobs = env.project().join("cache/blobs/sha256");
     let largest = std::fs::read_dir(&blobs).expect("lists").map(|entry| entry.expect("lists").path());
     let largest = largest.max_by_key(|path| path.metadata().expect("is there").len()).expect("has blobs");
-    std::fs::remove_file(largest).expect("removes");
+    // One of them damaged, of the same length; then gone.
+    let mut bytes = std::fs::read(&largest).expect("reads");
+    *bytes.last_mut().expect("has bytes") ^= 1;
+    std::fs::write(&largest, bytes).expect("writes");
     let from = "--cache-from=type=local,src=cache";
+    build_on(&env, "damaged", &[from, "-o", "out", "app"])
+        .expect(0)
+        .says("what needs it is made again")
+        .says("1 step run");
+    std::fs::remove_file(largest).expect("removes");
     build_on(&env, "three", &[from, "-o", "out", "app"])
         .expect(0)
         .says("is not there any more")
@@ -189,6 +197,28 @@ fn what_a_cache_lacks_or_is_not_stops_no_build() {
         let from = format!("--cache-from=type=local,src={name}");
         build_on(&env, name, &[&from, "-o", "out", "app"]).expect(0).says(said).says("5 steps run");
     }
+}
+
+#[test]
+fn a_result_that_rests_on_a_layer_that_is_gone_is_made_again() {
+    let Some(env) = project() else { return };
+    // The command and the copy make the same layer; the last line stands on it.
+    let text = "FROM base\nRUN echo hi > /o\nFROM base\nCOPY --from=0 /o /o\nCOPY main /x\n";
+    env.write("app/Two", text);
+    let words = ["-f", "app/Two", "-t", "two", "app"];
+    build_on(&env, "one", &[&["--cache-to=type=local,dest=cache,mode=max"][..], &words].concat()).expect(0);
+    let blobs = env.project().join("cache/blobs/sha256");
+    let index: Value = serde_json::from_str(&env.read("cache/index.json")).expect("JSON");
+    let hex = |digest: &Value| {
+        digest.as_str().and_then(|text| text.strip_prefix("sha256:")).map(str::to_owned).expect("a digest")
+    };
+    let manifest = std::fs::read(blobs.join(hex(&index["manifests"][0]["digest"]))).expect("reads");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let layers = manifest["layers"].as_array().expect("layers");
+    let shared = &layers[layers.len() - 2]["digest"];
+    std::fs::remove_file(blobs.join(hex(shared))).expect("removes");
+    let from = ["--cache-from=type=local,src=cache"];
+    build_on(&env, "two", &[&from[..], &words].concat()).expect(0).says("is not there any more");
 }
 
 /// Writes a layout with one manifest without layers.

@@ -18,7 +18,7 @@ pub use engine::{Engine, Job, SolveError};
 pub use event::{
     CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
 };
-pub use layered::{Finish, LayerPart, Layered, PartChoice};
+pub use layered::{Finish, Layered};
 pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind, is_secret};
 pub use request::{
     AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,

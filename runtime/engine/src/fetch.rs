@@ -303,13 +303,18 @@ pub(crate) fn absent(parts: &Parts, image: &PinnedImage) -> Result<BTreeMap<Dige
 }
 
 /// Returns the layers of an image that are neither unpacked nor among the blobs, wherever they are.
-pub(crate) fn lacking(
-    parts: &Parts,
-    image: &PinnedImage,
-) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
+fn lacking(parts: &Parts, image: &PinnedImage) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
     let (below, _) = highest(&parts.store, &image.contents(parts))?;
     let above = image.layers.iter().skip(below).map(|(descriptor, _)| descriptor.clone()).collect();
     arrivals::missing(&parts.store, above)
+}
+
+/// Returns the layers of an image whose blobs are not in the store, unpacked or not.
+pub(crate) fn without_blobs(
+    parts: &Parts,
+    image: &PinnedImage,
+) -> Result<BTreeMap<Digest, Descriptor>, EngineError> {
+    arrivals::missing(&parts.store, image.layers.iter().map(|(descriptor, _)| descriptor.clone()).collect())
 }
 
 /// Returns the tree of an image that is unpacked; none otherwise. Asks nobody.

@@ -88,6 +88,13 @@ pub(crate) struct Target {
     naming: Naming,
 }
 
+impl Target {
+    /// Tells whether this is one of its names.
+    pub(crate) fn names(&self, reference: &Reference) -> bool {
+        self.naming == Naming::Tags && self.to.contains(reference)
+    }
+}
+
 /// Takes out of exports what is to be pushed once all of them are written. Names that cannot be pushed to are refused now.
 pub(crate) fn take(exports: &mut [Export]) -> Result<Vec<Option<Target>>, EngineError> {
     exports.iter_mut().map(target).collect()

@@ -16,7 +16,7 @@ mod forest;
 mod load;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rb_api::{CachePlace, EventSink};
@@ -25,10 +25,10 @@ use rb_exporters::Epoch;
 use rb_oci::cache::{CacheRecord, CacheTable};
 use rb_oci::{Descriptor, Digest, ImageConfig};
 use rb_snapshot::ContentKey;
-use rb_sources::layout;
+use rb_sources::{SourceError, layout};
 use tokio::sync::OnceCell;
 
-pub(crate) use self::export::{Caches, check};
+pub(crate) use self::export::{Caches, check, check_names};
 
 use self::load::LoadError;
 use crate::error::EngineError;
@@ -110,6 +110,14 @@ impl Shared {
     /// Returns which place had the result of a key, for people.
     pub(crate) fn place_of(&self, key: &Digest) -> Option<Arc<str>> {
         lock(&self.found).get(key).cloned()
+    }
+
+    /// Returns blobs of folders that were found missing or damaged.
+    fn damaged(&self) -> BTreeSet<Digest> {
+        let sources = self.sources();
+        let folders = sources.iter().filter(|source| matches!(source.place, CachePlace::Folder { .. }));
+        let looked = folders.flat_map(|source| lock(&source.there).clone());
+        looked.filter(|(_, is_there)| !is_there).map(|(digest, _)| digest).collect()
     }
 
     /// Returns the keys of records that one of `keys` finds in a cache and that lead to these very results: those of definitions and
@@ -211,7 +219,8 @@ impl Source {
             let looked = crate::blocking(move || {
                 Ok(match fetch::unpacked(&shared, &pinned)? {
                     Some(tree) => (Some(tree), BTreeMap::new()),
-                    None => (None, fetch::lacking(&shared, &pinned)?),
+                    // All of them, whatever is unpacked: an image is made of layers as they are.
+                    None => (None, fetch::without_blobs(&shared, &pinned)?),
                 })
             });
             let (tree, lacking) = match looked.await {
@@ -263,7 +272,8 @@ impl Source {
     }
 }
 
-/// Looks whether a blob is where it is said to be.
+/// Looks whether a blob is where it is said to be. One in a folder is read, as it costs no more than what it is read for; what a registry
+/// has is proved when it comes.
 async fn look_for(
     parts: &Parts,
     origin: &Origin,
@@ -273,8 +283,13 @@ async fn look_for(
     match origin {
         Origin::Registry(repository) => Ok(parts.registry.has_blob(repository, descriptor).await?),
         Origin::Layout(folder) => {
-            let found = std::fs::symlink_metadata(layout::blob_path(folder, digest));
-            Ok(found.is_ok_and(|found| found.is_file() && found.len() == descriptor.size()))
+            let (folder, descriptor) = (folder.clone(), descriptor.clone());
+            let proof = move || match layout::prove_blob(&folder, &descriptor) {
+                Err(SourceError::MissingBlob { .. }) => Ok(false),
+                proved => Ok(proved.map(|()| true)?),
+            };
+            let joined = tokio::task::spawn_blocking(proof).await;
+            joined.unwrap_or_else(|error| Err(EngineError::Worker { reason: error.to_string() }))
         }
         Origin::Store => Ok(parts.store.has_blob(digest)?),
     }

@@ -101,6 +101,7 @@ impl Job for LocalJob {
         }
         let names = attest::names(&request.exports);
         let targets = push::take(&mut request.exports).map_err(|error| engine_error(&error))?;
+        shared::check_names(&request.cache_to, &targets).map_err(|error| engine_error(&error))?;
         let products =
             self.products(request.roots.iter().map(|root| &root.definition), &request.exports).await?;
         if let Some(resumption) = self.context.parts.resumption.get() {

@@ -44,12 +44,13 @@ pub fn layout_has(dest: &Path, descriptor: &Descriptor) -> Result<bool> {
 }
 
 /// Adds a manifest with all it names to the layout at `dest`, in which `tag` stands for it from then on; makes one where nothing
-/// is. With `reset`, what no name of the layout leads to is removed.
+/// is. Blobs of `suspect` are written whatever is there. With `reset`, what no name of the layout leads to is removed.
 pub fn add_to_layout(
     store: &Store,
     tag: &str,
     manifest: &Descriptor,
     dest: &Path,
+    suspect: &BTreeSet<Digest>,
     reset: bool,
     tally: &Tally,
 ) -> Result<()> {
@@ -74,7 +75,7 @@ pub fn add_to_layout(
     let document: Document = serde_json::from_slice(&bytes).map_err(ExportError::Spec)?;
     let mut open = Vec::new();
     for part in document.layers.iter().chain(&document.config).chain([manifest]) {
-        if !layout_has(&dest, part)? {
+        if suspect.contains(&descriptor_digest(part)?) || !layout_has(&dest, part)? {
             open.push(part);
         }
     }
@@ -201,7 +202,16 @@ mod tests {
         let store = Store::open(&root.path().join("store")).expect("opens");
         let dest = root.path().join("cache");
         let add = |tag: &str, layer: &str, reset| {
-            add_to_layout(&store, tag, &cache(&store, layer), &dest, reset, &Tally::default()).expect("adds");
+            add_to_layout(
+                &store,
+                tag,
+                &cache(&store, layer),
+                &dest,
+                &BTreeSet::new(),
+                reset,
+                &Tally::default(),
+            )
+            .expect("adds");
         };
         add("latest", "one", false);
         // Manifest, config, layer.
@@ -231,7 +241,16 @@ mod tests {
                     for round in 0..5 {
                         let manifest = cache(store, &format!("{writer} {round}"));
                         let tag = format!("tag-{writer}");
-                        add_to_layout(store, &tag, &manifest, dest, true, &Tally::default()).expect("adds");
+                        add_to_layout(
+                            store,
+                            &tag,
+                            &manifest,
+                            dest,
+                            &BTreeSet::new(),
+                            true,
+                            &Tally::default(),
+                        )
+                        .expect("adds");
                     }
                 });
             }
@@ -246,11 +265,28 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let store = Store::open(&root.path().join("store")).expect("opens");
         let dest = root.path().join("cache");
-        add_to_layout(&store, "latest", &cache(&store, "x"), &dest, false, &Tally::default()).expect("adds");
+        add_to_layout(
+            &store,
+            "latest",
+            &cache(&store, "x"),
+            &dest,
+            &BTreeSet::new(),
+            false,
+            &Tally::default(),
+        )
+        .expect("adds");
         let index = dest.join("index.json");
         for text in ["[]", "1", "{", r#"{"manifests": 1}"#, r#"{"manifests": [{"digest": "no"}]}"#] {
             fs::write(&index, text).expect("writes");
-            let added = add_to_layout(&store, "latest", &cache(&store, "y"), &dest, true, &Tally::default());
+            let added = add_to_layout(
+                &store,
+                "latest",
+                &cache(&store, "y"),
+                &dest,
+                &BTreeSet::new(),
+                true,
+                &Tally::default(),
+            );
             assert!(matches!(added, Err(ExportError::Json { .. })), "{text}: {added:?}");
             assert_eq!(fs::read_to_string(&index).expect("reads"), text);
             assert_eq!(blobs(&dest), 3, "{text}");
@@ -264,7 +300,15 @@ mod tests {
         let dest = root.path().join("mine");
         fs::create_dir(&dest).expect("makes");
         fs::write(dest.join("file"), "mine").expect("writes");
-        let added = add_to_layout(&store, "latest", &cache(&store, "x"), &dest, true, &Tally::default());
+        let added = add_to_layout(
+            &store,
+            "latest",
+            &cache(&store, "x"),
+            &dest,
+            &BTreeSet::new(),
+            true,
+            &Tally::default(),
+        );
         assert!(matches!(added, Err(ExportError::InTheWay(_))), "{added:?}");
         assert_eq!(fs::read_dir(&dest).expect("lists").count(), 1);
     }

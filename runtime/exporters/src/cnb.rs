@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 
-use rb_oci::Digest;
+use rb_oci::{Choice, Digest, LayerPart};
 use rb_snapshot::{Entry, FileType, Follow, View};
 use rb_store::{LayerRow, Store};
 
@@ -21,74 +21,13 @@ use crate::{ExportError, Result};
 /// Changes whenever the same parts would be packed into other bytes.
 const PACKING: u32 = 1;
 
-/// Part of a layer.
-pub enum Part<'a> {
-    /// A folder.
-    Folder {
-        /// Absolute name.
-        path: &'a str,
-        /// Permission bits.
-        mode: u32,
-        /// User and group.
-        owner: (u32, u32),
-    },
-    /// Part of a tree.
-    Tree {
-        /// The tree.
-        view: View,
-        /// Where in it.
-        from: &'a str,
-        /// Absolute name.
-        to: &'a str,
-        /// User and group of all; as in the tree if none.
-        owner: Option<(u32, u32)>,
-        /// Which of it.
-        choice: Choice<'a>,
-    },
-    /// A file of a tree, root's.
-    File {
-        /// The tree.
-        view: View,
-        /// Where in it; a link is followed.
-        from: &'a str,
-        /// Absolute name.
-        to: &'a str,
-        /// Permission bits.
-        mode: u32,
-    },
-    /// A file.
-    Text {
-        /// Absolute name.
-        path: &'a str,
-        /// User and group.
-        owner: (u32, u32),
-        /// Content.
-        text: &'a [u8],
-    },
-    /// A symbolic link, root's.
-    Link {
-        /// Absolute name.
-        path: &'a str,
-        /// Where it leads.
-        target: &'a str,
-    },
-}
-
-/// Which files of a tree are packed.
-#[derive(Clone, Copy, Debug)]
-pub enum Choice<'a> {
-    /// The folder itself alone.
-    Alone,
-    /// All, folder by folder.
-    All,
-    /// All, by the bytes of their paths.
-    ByPath,
-    /// These paths below it; the empty one is itself.
-    These(&'a [String]),
-}
-
 /// Packs parts, unless that was done before under this key.
-pub fn pack_parts(store: &Store, key: &Digest, parts: &[Part<'_>], packing: Packing<'_>) -> Result<Layer> {
+pub fn pack_parts(
+    store: &Store,
+    key: &Digest,
+    parts: &[LayerPart<View>],
+    packing: Packing<'_>,
+) -> Result<Layer> {
     let how = format!("parts {key}: packing {PACKING}, {:?}", packing.compression);
     let key = Digest::of(how);
     if let Some(LayerRow { diff_id, descriptor }) = store.layer(&key)? {
@@ -107,24 +46,24 @@ struct Parts<W: Write> {
 }
 
 impl<W: Write> Parts<W> {
-    fn part(&mut self, part: &Part<'_>) -> Result<()> {
+    fn part(&mut self, part: &LayerPart<View>) -> Result<()> {
         match part {
-            Part::Folder { path, mode, owner } => {
+            LayerPart::Folder { path, mode, owner } => {
                 self.tar.entry(&GoEntry::new(path, GoKind::Directory, *mode).owned(owner.0, owner.1))
             }
-            Part::Link { path, target } => {
+            LayerPart::Link { path, target } => {
                 self.tar.entry(&GoEntry::new(path, GoKind::Symlink(target.into()), 0o755))
             }
-            Part::Text { path, owner, text } => {
+            LayerPart::Text { path, owner, text } => {
                 let kind = GoKind::File(text.len() as u64);
-                self.tar.file(&GoEntry::new(path, kind, 0o644).owned(owner.0, owner.1), &mut &text[..])
+                self.tar.file(&GoEntry::new(path, kind, 0o644).owned(owner.0, owner.1), &mut text.as_bytes())
             }
-            Part::File { view, from, to, mode } => {
+            LayerPart::File { tree: view, from, to, mode } => {
                 let entry = found(view, from, Follow::Yes)?;
                 let kind = GoKind::File(entry.metadata.size_bytes);
                 self.tar.file(&GoEntry::new(to, kind, *mode), &mut view.open(&entry)?)
             }
-            Part::Tree { view, from, to, owner, choice } => {
+            LayerPart::Tree { tree: view, from, to, owner, choice } => {
                 let top = found(view, from, Follow::Yes)?;
                 match choice {
                     Choice::Alone => self.entry(view, &top, to.as_bytes(), *owner),

@@ -182,6 +182,13 @@ pub fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join("blobs").join("sha256").join(digest.hex())
 }
 
+/// Reads a blob to its end: an error where it is not what its descriptor says.
+pub fn prove_blob(folder: &Path, descriptor: &Descriptor) -> Result<(), SourceError> {
+    let digest = digest_of(descriptor)?;
+    let read = io::copy(&mut open_blob(folder, descriptor)?, &mut io::sink());
+    read.map(|_| ()).map_err(|error| SourceError::Blob { digest, reason: error.to_string() })
+}
+
 /// Reads a small blob whole and verified.
 fn read_blob(folder: &Path, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError> {
     let digest = digest_of(descriptor)?;

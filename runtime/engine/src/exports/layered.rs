@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use rb_api::{Export, LayerPart, Layered, PartChoice};
-use rb_exporters::cnb::{Choice, Part, pack_parts};
+use rb_api::{Export, Layered};
+use rb_exporters::cnb::pack_parts;
 use rb_exporters::{Epoch, ImageOptions, Layer, Packing, export_layers, pack_chain};
-use rb_oci::{Descriptor, Digest, Hasher};
-use rb_snapshot::View;
+use rb_oci::{Descriptor, Digest, Hasher, LayerPart};
 
 use crate::error::EngineError;
 use crate::parts::Parts;
@@ -20,7 +19,7 @@ use crate::value::Root;
 pub(super) fn takes(exports: &[Export], layered: &BTreeMap<usize, Layered>, index: usize) -> bool {
     let images = exports.iter().flat_map(|export| export.images());
     let parts = images.filter_map(|image| layered.get(&image.root)).flat_map(|how| &how.layers).flatten();
-    parts.filter_map(LayerPart::root).any(|root| root == index)
+    parts.filter_map(LayerPart::tree).any(|root| *root == index)
 }
 
 /// Packs an image upon a root.
@@ -50,7 +49,7 @@ pub(super) fn manifest(
         }
         let key = key(roots, wanted)?;
         let of = |index: usize| super::files(parts, roots, index);
-        let own: Vec<Part<'_>> = wanted.iter().map(|part| part_of(part, of)).collect::<Result<_, _>>()?;
+        let own: Vec<_> = wanted.iter().map(|part| part.clone().try_map(of)).collect::<Result<_, _>>()?;
         let Layer { descriptor, diff_id } = pack_parts(store, &key, &own, packing)?;
         layers.push((descriptor, diff_id));
     }
@@ -63,43 +62,15 @@ pub(super) fn manifest(
     Ok(export_layers(store, &layers, &config, options)?)
 }
 
-fn part_of<'a>(
-    part: &'a LayerPart,
-    files: impl Fn(usize) -> Result<View, EngineError>,
-) -> Result<Part<'a>, EngineError> {
-    Ok(match part {
-        LayerPart::Folder { path, mode, owner } => Part::Folder { path, mode: *mode, owner: *owner },
-        LayerPart::Tree { root, from, to, owner, choice } => {
-            let choice = match choice {
-                PartChoice::Alone => Choice::Alone,
-                PartChoice::All => Choice::All,
-                PartChoice::ByPath => Choice::ByPath,
-                PartChoice::These(paths) => Choice::These(paths),
-            };
-            Part::Tree { view: files(*root)?, from, to, owner: *owner, choice }
-        }
-        LayerPart::File { root, from, to, mode } => Part::File { view: files(*root)?, from, to, mode: *mode },
-        LayerPart::Text { path, owner, text } => Part::Text { path, owner: *owner, text: text.as_bytes() },
-        LayerPart::Link { path, target } => Part::Link { path, target },
-    })
-}
-
 /// Returns what stands for all that is in a layer.
-fn key(roots: &[Root], parts: &[LayerPart]) -> Result<Digest, EngineError> {
+fn key(roots: &[Root], parts: &[LayerPart<usize>]) -> Result<Digest, EngineError> {
     let mut hasher = Hasher::default();
     for part in parts {
-        // All of a part but for its root, whose content stands for it: an index says nothing from one build to the next.
-        let mut part = part.clone();
-        let content = match &mut part {
-            LayerPart::Tree { root, .. } | LayerPart::File { root, .. } => {
-                Some(super::root(roots, std::mem::take(root))?.key())
-            }
-            LayerPart::Folder { .. } | LayerPart::Text { .. } | LayerPart::Link { .. } => None,
-        };
+        // The content of a root stands for it: its place says nothing from one build to the next.
+        let part = part.clone().try_map(|root| Ok::<_, EngineError>(super::root(roots, root)?.key()))?;
         let text = format!("{part:?}");
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
-        hasher.update(content.as_ref().map_or(&[][..], |content| content.as_bytes()));
     }
     Ok(hasher.finish().0)
 }

@@ -8,6 +8,7 @@ use rb_exec::{
     Bind, Emulator, ExecError, ExecOutcome, ExitStatus, ExtraMount, Isolation, KillSwitch, OverlayMount,
     RootDriver, RootMount, Rootless, Spec, Stream, Upper, UserSpec,
 };
+use rb_llb::extension::HINT_CACHE;
 use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
 use rb_oci::Digest;
 use rb_session::Session;
@@ -24,14 +25,37 @@ use crate::network::{self, StepNetwork};
 use crate::parts::Parts;
 use crate::value::{HostMounts, Tree, Value};
 
-/// Digest of what is run. Proxy variables stay outside, as in BuildKit: they say how to reach, not what.
+/// Digest of what is run. Proxy variables stay outside, as in BuildKit: they say how to reach, not what. So do ids of caches that
+/// hold hints.
 pub(super) fn digest(vertex: &Vertex, op: &ExecOp) -> Digest {
-    if op.meta.proxy_env.is_none() {
-        return vertex.op_digest();
+    match in_key(op) {
+        None => vertex.op_digest(),
+        Some(op) => rb_llb::Op::Exec(op).digest_without_inputs(vertex.platform.as_ref()),
+    }
+}
+
+/// Returns what of a command is in its key, where that is not all of it.
+pub(super) fn in_key(op: &ExecOp) -> Option<ExecOp> {
+    let is_hint = |mount: &Mount| hint_id(&mount.kind).is_some();
+    if op.meta.proxy_env.is_none() && !op.mounts.iter().any(is_hint) {
+        return None;
     }
     let mut op = op.clone();
     op.meta.proxy_env = None;
-    rb_llb::Op::Exec(op).digest_without_inputs(vertex.platform.as_ref())
+    for mount in op.mounts.iter_mut().filter(|mount| is_hint(mount)) {
+        if let MountKind::Cache { id, .. } = &mut mount.kind {
+            HINT_CACHE.clone_into(id);
+        }
+    }
+    Some(op)
+}
+
+/// Returns what stands for the id of a cache that holds hints.
+pub(super) fn hint_id(kind: &MountKind) -> Option<&'static str> {
+    match kind {
+        MountKind::Cache { id, .. } => id.starts_with(HINT_CACHE).then_some(HINT_CACHE),
+        MountKind::Bind | MountKind::Secret(_) | MountKind::Ssh(_) | MountKind::Tmpfs { .. } => None,
+    }
 }
 
 /// Inputs of which the step sees only a part, read-only: their key is the content of that part.

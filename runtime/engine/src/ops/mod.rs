@@ -11,7 +11,7 @@
 //! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
 //! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
-//! | exec | the op's bytes but inputs and proxy variables; that it runs in a chroot | the selected part of a read-only mount; of a folder of the user's mounted whole, its key |
+//! | exec | the op's bytes but inputs, proxy variables and ids of caches that hold hints; that it runs in a chroot | the selected part of a read-only mount; of a folder of the user's mounted whole, its key |
 //! | file | the op's bytes but inputs | the paths a copy takes, by its patterns; of a folder of the user's taken whole, its key |
 //! | merge, diff | the op's bytes but inputs | none |
 //! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |

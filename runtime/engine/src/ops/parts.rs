@@ -197,6 +197,7 @@ fn of_mount(mount: &Mount) -> KeyPart {
             (PartKind::Agent, vec![words])
         }
         MountKind::Cache { id, sharing } => {
+            let id = super::exec::hint_id(kind).unwrap_or(id);
             (PartKind::Cache, vec![format!("id {id}, {}", format!("{sharing:?}").to_lowercase())])
         }
         MountKind::Tmpfs { size_bytes } => (PartKind::Mount, vec![format!("memory of {size_bytes} bytes")]),

@@ -28,7 +28,7 @@ use crate::packing;
 use crate::parts::Parts;
 use crate::pinned::Origin;
 use crate::progress::{self, Gauge};
-use crate::push::{self, Naming, Platforms};
+use crate::push::{self, Naming, Platforms, Target};
 use crate::value::Root;
 
 /// A job whose roots are solved, of which caches are written.
@@ -49,6 +49,22 @@ pub(crate) fn check(exports: &[CacheExport]) -> Result<(), EngineError> {
     for export in exports {
         if let CacheTarget::Place(CachePlace::Folder { path, .. }) = &export.target {
             rb_exporters::check_oci_layout(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a cache that would take the place of an image which is pushed.
+pub(crate) fn check_names(exports: &[CacheExport], targets: &[Option<Target>]) -> Result<(), EngineError> {
+    for export in exports {
+        if let CacheTarget::Place(CachePlace::Registry(reference)) = &export.target
+            && targets.iter().flatten().any(|target| target.names(reference))
+        {
+            return Err(EngineError::Image {
+                what: format!("the cache `{reference}`"),
+                reason: "would take the place of the image that is pushed under that name".to_owned(),
+                help: Some("another tag, or type=inline, which keeps it in the image".to_owned()),
+            });
         }
     }
     Ok(())
@@ -209,11 +225,12 @@ impl<'a> Caches<'a> {
             CachePlace::Folder { path, tag, digest: _ } => {
                 let gauge = Gauge::new("writing");
                 let (parts, tally) = (Arc::clone(self.parts), gauge.tally());
+                let suspect = parts.shared.damaged();
                 let (path, tag, manifest, reset) =
                     (path.clone(), tag.clone(), manifest.clone(), export.reset);
                 let added = crate::blocking(move || {
                     let store = &parts.store;
-                    Ok(rb_exporters::add_to_layout(store, &tag, &manifest, &path, reset, &tally)?)
+                    Ok(rb_exporters::add_to_layout(store, &tag, &manifest, &path, &suspect, reset, &tally)?)
                 });
                 progress::told(listener, &gauge, || true, added).await?;
             }

@@ -4,7 +4,7 @@ use rb_snapshot::DriverKind;
 use super::*;
 use crate::testing::{Fixture, file, odd_tree, touch};
 
-fn packed(fixture: &Fixture, key: &str, parts: &[Part<'_>]) -> (Layer, Vec<u8>) {
+fn packed(fixture: &Fixture, key: &str, parts: &[LayerPart<View>]) -> (Layer, Vec<u8>) {
     let packing = Packing { compression: Compression::Uncompressed, ..Packing::default() };
     let layer = pack_parts(&fixture.store, &Digest::of(key), parts, packing).expect("packs");
     let bytes = fixture.store.read_blob(&layer.diff_id, 1 << 30).expect("a plain tar is its own blob");
@@ -25,9 +25,9 @@ fn names(tar: &[u8]) -> Vec<String> {
 fn what_go_writes() {
     let fixture = Fixture::new(DriverKind::Copy);
     let parts = [
-        Part::Folder { path: "/cnb", mode: 0o755, owner: (0, 0) },
-        Part::Text { path: "/cnb/a.toml", owner: (1000, 1001), text: b"x = 1\n" },
-        Part::Link { path: "/cnb/web", target: "/cnb/lifecycle/launcher" },
+        LayerPart::Folder { path: "/cnb".into(), mode: 0o755, owner: (0, 0) },
+        LayerPart::Text { path: "/cnb/a.toml".into(), owner: (1000, 1001), text: "x = 1\n".into() },
+        LayerPart::Link { path: "/cnb/web".into(), target: "/cnb/lifecycle/launcher".into() },
     ];
     let (layer, tar) = packed(&fixture, "one", &parts);
     assert_eq!(tar.len(), 512 * 4 + 1024);
@@ -49,11 +49,11 @@ fn what_go_writes_where_a_header_does_not_do() {
     let both = format!("/{}/{}", "x".repeat(98), "y".repeat(300));
     let content = "z".repeat(513);
     let parts = [
-        Part::Text { path: &divided, owner: (1, 2), text: b"split" },
-        Part::Text { path: &long, owner: (3_000_000, 2), text: b"long" },
-        Part::Folder { path: "/layers/wört", mode: 0o755, owner: (1, 3_000_001) },
-        Part::Link { path: "/layers/link", target: &far },
-        Part::Text { path: &both, owner: (1, 1), text: content.as_bytes() },
+        LayerPart::Text { path: divided, owner: (1, 2), text: "split".into() },
+        LayerPart::Text { path: long, owner: (3_000_000, 2), text: "long".into() },
+        LayerPart::Folder { path: "/layers/wört".into(), mode: 0o755, owner: (1, 3_000_001) },
+        LayerPart::Link { path: "/layers/link".into(), target: far },
+        LayerPart::Text { path: both, owner: (1, 1), text: content },
     ];
     let (layer, _) = packed(&fixture, "hard", &parts);
     let go = "sha256:0bdd822ecc4cfdb5732ab2e800bb62257fe75e66596fafa7756cdcc1256d66fe";
@@ -70,17 +70,23 @@ fn a_tree_in_both_orders() {
         }
     });
     let view = || fixture.snapshots.view(Some(id)).expect("a view");
-    let tree = |choice| Part::Tree { view: view(), from: "/app", to: "/w", owner: Some((7, 8)), choice };
+    let tree = |choice| LayerPart::Tree {
+        tree: view(),
+        from: "/app".into(),
+        to: "/w".into(),
+        owner: Some((7, 8)),
+        choice,
+    };
     let (_, tar) = packed(&fixture, "all", &[tree(Choice::All)]);
     assert_eq!(names(&tar), ["/w", "/w/a", "/w/a/x", "/w/a-b", "/w/b"]);
     let (_, tar) = packed(&fixture, "by path", &[tree(Choice::ByPath)]);
     assert_eq!(names(&tar), ["/w", "/w/a", "/w/a-b", "/w/a/x", "/w/b"]);
     let these = ["".to_owned(), "a".to_owned(), "a/x".to_owned()];
-    let (_, tar) = packed(&fixture, "these", &[tree(Choice::These(&these))]);
+    let (_, tar) = packed(&fixture, "these", &[tree(Choice::These(these.to_vec()))]);
     assert_eq!(names(&tar), ["/w", "/w/a", "/w/a/x"]);
     let (_, tar) = packed(&fixture, "alone", &[tree(Choice::Alone)]);
     assert_eq!(names(&tar), ["/w"]);
-    let missing = Part::File { view: view(), from: "/none", to: "/x", mode: 0o755 };
+    let missing = LayerPart::File { tree: view(), from: "/none".into(), to: "/x".into(), mode: 0o755 };
     let packing = Packing::default();
     let none = pack_parts(&fixture.store, &Digest::of("none"), &[missing], packing);
     assert!(matches!(none, Err(ExportError::NotFound(_))));
@@ -95,7 +101,8 @@ fn others_read_it() {
     let mut all = Vec::new();
     collect(&view, found(&view, "/", Follow::Yes).expect("a root"), b"/x".to_vec(), &mut all).expect("walks");
     let sockets = all.iter().filter(|(_, entry)| entry.metadata.file_type == FileType::Socket).count();
-    let part = Part::Tree { view, from: "/", to: "/x", owner: None, choice: Choice::All };
+    let part =
+        LayerPart::Tree { tree: view, from: "/".into(), to: "/x".into(), owner: None, choice: Choice::All };
     let (_, tar) = packed(&fixture, "odd", &[part]);
     let mut expected: Vec<String> =
         all.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();

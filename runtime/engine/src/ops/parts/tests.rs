@@ -352,3 +352,21 @@ fn patterns_are_told_one_by_one_up_to_a_bound() {
     );
     assert_eq!(list(MOST_PATTERNS + 5).len(), MOST_PATTERNS + 1);
 }
+
+#[test]
+fn which_hints_a_command_sees_is_in_no_key() {
+    let with = |id: &str| {
+        let mut op = exec();
+        op.mounts[1].kind = MountKind::Cache { id: id.to_owned(), sharing: CacheSharing::Locked };
+        op
+    };
+    let digest = |op: &ExecOp| {
+        let kept = super::super::exec::in_key(op).unwrap_or_else(|| op.clone());
+        Op::Exec(kept).digest_without_inputs(None)
+    };
+    let parts = |op: &ExecOp| of_exec(op, None, &VertexMeta::default());
+    let (one, other) = (with("///hint/one"), with("///hint/other"));
+    assert_eq!((digest(&one), parts(&one)), (digest(&other), parts(&other)));
+    let named = with("//hint/one");
+    assert!(digest(&named) != digest(&one) && parts(&named) != parts(&one));
+}
