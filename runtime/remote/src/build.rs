@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rb_wire::MAX_MESSAGE_BYTES;
@@ -21,7 +22,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::error::RemoteError;
+use crate::error::{RemoteError, is_broken};
 use crate::vertices::Vertices;
 
 /// Metadata that says which build a question is about.
@@ -62,6 +63,8 @@ pub(crate) struct Build {
     outcome: watch::Receiver<Option<Outcome>>,
     solving: JoinHandle<()>,
     hearing: JoinHandle<()>,
+    /// A call failed as its connection broke.
+    broke: AtomicBool,
 }
 
 impl Drop for Build {
@@ -102,7 +105,8 @@ impl Build {
                 }
             }
         });
-        let build = Self { daemon: daemon.clone(), name, outcome, solving, hearing };
+        let broke = AtomicBool::new(false);
+        let build = Self { daemon: daemon.clone(), name, outcome, solving, hearing, broke };
         Ok(build)
     }
 
@@ -137,10 +141,19 @@ impl Build {
                 Ok(_) | Err(_) => Status::aborted("the build ended"),
             }
         };
-        tokio::select! {
+        let answer = tokio::select! {
             answer = question => answer.map(Response::into_inner),
             status = ended => Err(status),
+        };
+        if answer.as_ref().is_err_and(is_broken) {
+            self.broke.store(true, Ordering::Relaxed);
         }
+        answer
+    }
+
+    /// Whether a call failed as its connection broke.
+    pub(crate) fn broke(&self) -> bool {
+        self.broke.load(Ordering::Relaxed)
     }
 
     /// Says what came of the build, and waits until it has been exported.

@@ -65,6 +65,26 @@ pub enum RemoteError {
         #[source]
         source: std::io::Error,
     },
+    /// No node of an engine can build it.
+    #[error("no node of `{engine}` can build this: {}", each(.reasons))]
+    NoNode {
+        /// The engine's name.
+        engine: String,
+        /// Each node, and why not.
+        reasons: Vec<(String, String)>,
+        /// Whether one might, were it there.
+        is_away: bool,
+    },
+    /// A node went away, and what it was at is done nowhere else.
+    #[error("node `{node}` failed: {reason}; nothing is tried elsewhere, as {what}")]
+    NotTwice {
+        /// The node.
+        node: String,
+        /// What is wrong with it.
+        reason: String,
+        /// `a RUN --push may have run`.
+        what: &'static str,
+    },
     /// What only the bundled runtime can do.
     #[error("{what}, and the engine at another place cannot")]
     Unsupported {
@@ -79,11 +99,13 @@ impl RemoteError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unsupported { .. } => ErrorKind::Input,
+            Self::Unsupported { .. } | Self::NoNode { is_away: false, .. } => ErrorKind::Input,
             Self::Export(error) => error.kind(),
             Self::Connect { .. }
             | Self::Proof { .. }
             | Self::Gone { .. }
+            | Self::NoNode { .. }
+            | Self::NotTwice { .. }
             | Self::Call(_)
             | Self::Answer { .. }
             | Self::Files(_)
@@ -105,7 +127,27 @@ impl RemoteError {
                 "start it again and build again: what it had finished it finds; with --engine=here rb builds on this machine"
                     .to_owned(),
             ),
+            Self::NoNode { .. } => Some(
+                "`rb engine inspect NAME` asks its nodes, `rb engine drain --undo NAME/NODE` has one build again"
+                    .to_owned(),
+            ),
+            Self::NotTwice { .. } => Some("see what it has pushed, and build again".to_owned()),
             Self::Call(_) | Self::Answer { .. } | Self::Files(_) | Self::Disk { .. } => None,
+        }
+    }
+
+    /// Whether machines or the way to them failed, and not what the user wrote: another node may do better.
+    pub(crate) fn is_infrastructure(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Proof { .. } | Self::Gone { .. } => true,
+            Self::Call(status) => is_broken(status) || status.code() == Code::Unavailable,
+            Self::NoNode { .. }
+            | Self::NotTwice { .. }
+            | Self::Answer { .. }
+            | Self::Files(_)
+            | Self::Export(_)
+            | Self::Disk { .. }
+            | Self::Unsupported { .. } => false,
         }
     }
 
@@ -141,6 +183,12 @@ impl From<RemoteError> for SolveError {
             _ => Self::Job { kind: error.kind(), message: rb_diag::chain(&error), help: error.help() },
         }
     }
+}
+
+/// Names nodes and what is wrong with each.
+fn each(reasons: &[(String, String)]) -> String {
+    let lines = reasons.iter().map(|(node, why)| format!("`{node}` {why}"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Names what ran, the first of many.

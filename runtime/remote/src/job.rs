@@ -4,7 +4,7 @@
 //! that what comes back is its own; dropping the job cancels all.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +47,30 @@ pub(crate) struct RemoteJob {
     images: Images,
     opened: OnceCell<Opened>,
     exporting: Mutex<()>,
+    /// Why the daemon is lost, once it is.
+    lost: OnceLock<String>,
+    /// What was sent that is never sent again.
+    once: OnceLock<&'static str>,
+}
+
+/// What of a job is not of any one daemon.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    options: JobOptions,
+    vertices: Arc<Vertices>,
+    mark: Option<String>,
+    images: Images,
+}
+
+impl Shared {
+    pub(crate) fn new(options: JobOptions, events: rb_api::EventSink) -> Self {
+        let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session)));
+        Self { options, vertices, mark: random_name().ok(), images: Images::default() }
+    }
+
+    pub(crate) fn vertices(&self) -> &Vertices {
+        &self.vertices
+    }
 }
 
 /// What is open as long as the job is.
@@ -66,15 +90,53 @@ impl Opened {
 }
 
 impl RemoteJob {
-    pub(crate) fn new(engine: RemoteEngine, options: JobOptions, events: rb_api::EventSink) -> Self {
-        let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session)));
-        let mark = random_name().ok();
-        let images = Images::default();
-        Self { engine, options, vertices, mark, images, opened: OnceCell::new(), exporting: Mutex::default() }
+    pub(crate) fn new(engine: RemoteEngine, shared: Shared) -> Self {
+        let Shared { options, vertices, mark, images } = shared;
+        Self {
+            engine,
+            options,
+            vertices,
+            mark,
+            images,
+            opened: OnceCell::new(),
+            exporting: Mutex::default(),
+            lost: OnceLock::new(),
+            once: OnceLock::new(),
+        }
     }
 
     async fn opened(&self) -> Result<&Opened, RemoteError> {
-        self.opened.get_or_try_init(|| self.open()).await
+        let opened = self.opened.get_or_try_init(|| self.open()).await;
+        if let Err(error) = &opened
+            && error.is_infrastructure()
+        {
+            self.lost.get_or_init(|| rb_diag::chain(error));
+        }
+        opened
+    }
+
+    /// Connects, if it is not connected yet.
+    pub(crate) async fn connected(&self) -> Result<(), RemoteError> {
+        self.opened().await.map(drop)
+    }
+
+    /// Returns why the daemon is lost to this job, if it is; it is asked whether it is there. For a call that failed.
+    pub(crate) async fn lost(&self) -> Option<String> {
+        if let Some(why) = self.lost.get() {
+            return Some(why.clone());
+        }
+        let opened = self.opened.get()?;
+        let is_gone = opened.build.broke() || opened.lent.broken().is_some() || opened.is_silent().await;
+        is_gone.then(|| self.lost.get_or_init(|| rb_diag::chain(&self.is_gone())).clone())
+    }
+
+    /// Returns what was sent that must not be sent again, to whomever.
+    pub(crate) fn sent_once(&self) -> Option<&'static str> {
+        self.once.get().copied()
+    }
+
+    fn is_gone(&self) -> RemoteError {
+        RemoteError::Gone { address: self.engine.address().to_string(), running: self.vertices.running() }
     }
 
     async fn open(&self) -> Result<Opened, RemoteError> {
@@ -128,6 +190,9 @@ impl RemoteJob {
             evaluate: true,
             ..Asked::default()
         });
+        if prepared.pushes {
+            self.once.get_or_init(|| "a `RUN --push` may have run");
+        }
         let solved = build.call(async { build.bridge().solve(request).await }).await;
         let solved = match solved {
             Ok(solved) => solved,
@@ -147,8 +212,11 @@ impl RemoteJob {
             matches!(status.code(), Code::Cancelled | Code::Unavailable | Code::Aborted | Code::Unknown);
         let is_gone =
             is_broken(status) || (may_be && failed_vertex(status).is_none() && opened.is_silent().await);
-        let address = || self.engine.address().to_string();
-        is_gone.then(|| RemoteError::Gone { address: address(), running: self.vertices.running() })
+        is_gone.then(|| {
+            let gone = self.is_gone();
+            self.lost.get_or_init(|| rb_diag::chain(&gone));
+            gone
+        })
     }
 
     /// Says what a failed call means to the user.
@@ -232,6 +300,9 @@ impl RemoteJob {
         build.ping().await.map_err(|status| explained(&opened.lent, status))?;
         let trees = try_join_all(wanted.iter().map(|root| self.tree(opened, &build, root))).await?;
         let result = exports::result(export, &trees, self.options.epoch_seconds)?;
+        if matches!(export, Export::Image { push: Some(_), .. }) {
+            self.once.get_or_init(|| "an image may have been pushed");
+        }
         let arriving = &opened.lent.arriving;
         let streams = arriving.expect();
         let finishing = async {
@@ -270,7 +341,7 @@ fn explained(lent: &Lent, status: Status) -> RemoteError {
 const LOOKING_HELP: &str = "plan, --dry-run, --expect-cached and why look at the cache of this machine: use them with \
     --engine=here";
 
-fn cannot_look() -> SolveError {
+pub(crate) fn cannot_look() -> SolveError {
     SolveError::Job {
         kind: ErrorKind::Input,
         message: "an engine elsewhere does not tell beforehand what it would run".to_owned(),

@@ -5,7 +5,7 @@
 //! BuildKit's gateway, so that a graph may grow and an image may have several platforms.
 //! What a job asks for goes as it is, but for a mark on folders of the client ([`prepare`]). How it differs from the bundled runtime: keys
 //! of results are digests of definitions, a look at the cache is refused, what only the bundled runtime does is refused by name,
-//! caches of steps are the daemon's own for all of its clients.
+//! caches of steps are the daemon's own for all of its clients. An engine of several daemons ([`nodes`]) chooses one for each job ([`placement`]).
 //! **Invariants:** nothing is sent that a session does not lend; nothing that the daemon says is believed beyond its bounds: paths, lengths
 //! and names are checked, blobs are proved by their digests.
 
@@ -18,7 +18,10 @@ mod docker;
 mod error;
 mod exports;
 mod job;
+mod known;
 mod layout;
+mod nodes;
+mod placement;
 mod prepare;
 mod proof;
 mod query;
@@ -43,10 +46,12 @@ use tonic::Code;
 pub use address::{Address, AddressError};
 pub use connect::Certificates;
 pub use error::RemoteError;
+pub use known::Clock;
+pub use nodes::{FailedNode, Heard, Hears, NodeOptions, NodesEngine, Placement};
 pub use proof::Proof;
 
 use build::Daemon;
-use job::RemoteJob;
+use job::{RemoteJob, Shared};
 
 /// What an engine elsewhere needs of this machine.
 #[derive(Clone)]
@@ -154,7 +159,7 @@ impl RemoteEngine {
 #[async_trait]
 impl Engine for RemoteEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        Arc::new(RemoteJob::new(self.clone(), options, events))
+        Arc::new(RemoteJob::new(self.clone(), Shared::new(options, events)))
     }
 
     async fn idle(&self) {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use rb_llb::extension::{HOST_SCHEME, LEFT_SCHEME, is_extension};
+use rb_llb::extension::{HOST_SCHEME, LEFT_SCHEME, is_extension, pushes};
 use rb_llb::{Definition, Edge, Graph, Op, SourceMapping, Vertex, attr};
 use rb_oci::{Digest, Reference};
 
@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) bytes: Bytes,
     /// What each vertex is called at the daemon.
     pub(crate) sent: BTreeMap<Digest, Digest>,
+    /// A command of it has effects elsewhere, and may run once.
+    pub(crate) pushes: bool,
 }
 
 impl Prepared {
@@ -112,7 +114,8 @@ pub(crate) fn prepare(definition: &Definition, way: &Way<'_>) -> Result<Prepared
         let input = Input { digest: root.vertex.to_string(), index: i64::from(root.index) };
         marked.ops.push(Head { inputs: vec![input] }.encode_to_vec().into());
     }
-    Ok(Prepared { graph, bytes: marked.to_bytes().into(), sent })
+    let pushes = graph.vertices().any(|vertex| pushes(graph.meta(&vertex.digest)));
+    Ok(Prepared { graph, bytes: marked.to_bytes().into(), sent, pushes })
 }
 
 fn renamed(edge: &Edge, sent: &BTreeMap<Digest, Digest>) -> Edge {

@@ -131,6 +131,23 @@ impl Vertices {
         events.into_iter().for_each(|event| (self.events)(event));
     }
 
+    /// Forgets what a daemon that went away said of what it had not ended: another one begins with that anew.
+    pub(crate) fn begin_anew(&self) {
+        let mut events = Vec::new();
+        for known in self.lock().values_mut().filter(|known| known.ended.is_none()) {
+            known.heard_in = None;
+            known.redactors = [None, None];
+            known.tail.clear();
+            known.is_open = false;
+            if std::mem::replace(&mut known.is_started, false)
+                && let Some(vertex) = known.own
+            {
+                events.push(Event { vertex, kind: EventKind::Cancelled });
+            }
+        }
+        events.into_iter().for_each(|event| (self.events)(event));
+    }
+
     /// Whether a vertex is known to have failed.
     pub(crate) fn has_failed(&self, vertex: &Digest) -> bool {
         self.lock().get(vertex).is_some_and(|known| known.ended == Some(Ended::Failed))

@@ -66,6 +66,14 @@ impl Peer {
         &self.programs
     }
 
+    /// Whether it runs a command now: one is below a process of its own.
+    pub(crate) fn runs_a_step(&self) -> bool {
+        let path = format!("/proc/{pid}/task", pid = self.daemon.id());
+        let children =
+            |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        fs::read_dir(path).expect("it runs").flatten().any(|task| !children(task).is_empty())
+    }
+
     /// Ends it as a machine ends that loses its power.
     pub(crate) fn kill(&mut self) {
         self.daemon.kill().expect("is ours");

@@ -6,47 +6,68 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rb_api::SolveError;
+use rb_api::{Engine, SolveError};
 use rb_diag::{ErrorKind, chain};
 use rb_engine::{EngineError, LocalEngine, SaveFormat};
 use rb_exec::Limits;
 use rb_exporters::Precious;
 use rb_oci::{Digest, Reference};
 use rb_registry::{Anonymous, Credentials};
-use rb_remote::{About, Address, ImageStore, KnownImage, RemoteEngine, RemoteError, RemoteOptions};
+use rb_remote::{
+    About, Address, Clock, Hears, ImageStore, KnownImage, NodeOptions, NodesEngine, RemoteEngine,
+    RemoteError, RemoteOptions,
+};
 use rb_store::{Store, StoreError};
 
 use super::docker;
+use super::engines::nodes::inspect;
 use crate::args::DoctorArgs;
 use crate::environment::Environment;
 use crate::report::{self, Failure};
-use crate::settings::engine::EngineSettings;
+use crate::settings::engine::{EngineAt, EngineSettings, KnownNode, NodesSettings};
 use crate::settings::{self, Settings};
 
-/// Returns the engine elsewhere that settings name; it is connected to when a job needs it.
+/// Returns the engine elsewhere that settings name; it is connected to when a job needs it. `hears` is told which node of several builds.
 pub(super) fn engine(
     settings: &Settings,
     credentials: Arc<dyn Credentials>,
     images: &Arc<LocalEngine>,
     directories: Vec<(PathBuf, &'static str)>,
-) -> Result<Option<RemoteEngine>, Failure> {
+    hears: Hears,
+) -> Result<Option<Arc<dyn Engine>>, Failure> {
     let Some(engine) = settings.engine.clone() else { return Ok(None) };
     limits_are_here(settings)?;
-    let engine = of_docker(engine)?;
-    let certificates = engine.certificates().map_err(|error| unreadable(&engine, &error))?;
     let state = settings.state_directory.clone();
-    Ok(Some(RemoteEngine::new(RemoteOptions {
-        address: engine.address.clone(),
-        certificates,
-        credentials,
-        scratch: images.store().temp_path(),
-        precious: Precious { directories, state: Some(state) },
-        images: Some(Arc::new(Images(Arc::clone(images)))),
-    })))
+    let precious = Precious { directories, state: Some(state.clone()) };
+    let store: Arc<dyn ImageStore> = Arc::new(Images(Arc::clone(images)));
+    let options = |at: EngineAt| -> Result<RemoteOptions, Failure> {
+        let at = of_docker(at)?;
+        let certificates = at.certificates().map_err(|error| unreadable(&at, &error))?;
+        Ok(RemoteOptions {
+            address: at.address,
+            certificates,
+            credentials: Arc::clone(&credentials),
+            scratch: images.store().temp_path(),
+            precious: precious.clone(),
+            images: Some(Arc::clone(&store)),
+        })
+    };
+    let NodesSettings { name, nodes } = match engine {
+        EngineSettings::One(at) => return Ok(Some(Arc::new(RemoteEngine::new(options(at)?)))),
+        EngineSettings::Nodes(nodes) => nodes,
+    };
+    let node = |(name, known, at): (String, KnownNode, EngineAt)| {
+        let KnownNode { platforms, weight, drained: is_drained, .. } = known;
+        Ok(NodeOptions { name, platforms, weight, is_drained, remote: options(at)? })
+    };
+    let nodes = nodes.into_iter().map(node).collect::<Result<Vec<_>, Failure>>()?;
+    let store = images.store().clone();
+    let clock: Clock = Arc::new(move || store.clock().now());
+    Ok(Some(Arc::new(NodesEngine::new(&name, nodes, (state.join("nodes"), clock), hears))))
 }
 
 /// Finds the Docker that is in use, where that is meant.
-fn of_docker(engine: EngineSettings) -> Result<EngineSettings, Failure> {
+fn of_docker(engine: EngineAt) -> Result<EngineAt, Failure> {
     if !engine.address.is_docker_in_use() {
         return Ok(engine);
     }
@@ -63,7 +84,7 @@ fn of_docker(engine: EngineSettings) -> Result<EngineSettings, Failure> {
     Ok(engine.at(address))
 }
 
-fn unreadable(engine: &EngineSettings, error: &std::io::Error) -> Failure {
+fn unreadable(engine: &EngineAt, error: &std::io::Error) -> Failure {
     Failure::environment(&format!("the certificates for {} cannot be read", engine.address), error)
 }
 
@@ -91,7 +112,7 @@ pub(super) fn only_here(settings: &Settings, what: &str) -> Result<(), Failure> 
     if settings.engine.is_none() {
         return Ok(());
     }
-    let help = "use it with --engine=here".to_owned();
+    let help = "use it with --engine=here, or RB_ENGINE=here in front".to_owned();
     Err(Failure::input(format!("{what} needs steps that ran on this machine"), Some(help)))
 }
 
@@ -176,20 +197,29 @@ impl Read for Counted<'_> {
     }
 }
 
-/// `rb doctor --engine`: tells what a daemon is and offers, 0 where it answers; nothing where this machine is meant.
-pub(super) fn doctor(environment: &Environment, doctor: &DoctorArgs) -> Result<Option<u8>, Failure> {
-    let Some(engine) = settings::engine::named(doctor.engine.as_ref(), environment)? else { return Ok(None) };
-    let engine = of_docker(engine)?;
-    let certificates = engine.certificates().map_err(|error| unreadable(&engine, &error))?;
-    let address = engine.address.to_string();
-    let engine = RemoteEngine::new(RemoteOptions {
-        address: engine.address,
+/// Returns a daemon that is to say what it is, and builds nothing.
+pub(super) fn asked(at: EngineAt) -> Result<RemoteEngine, Failure> {
+    let at = of_docker(at)?;
+    let certificates = at.certificates().map_err(|error| unreadable(&at, &error))?;
+    Ok(RemoteEngine::new(RemoteOptions {
+        address: at.address,
         certificates,
         credentials: Arc::new(Anonymous),
         scratch: Environment::temporary(),
         precious: Precious::default(),
         images: None,
-    });
+    }))
+}
+
+/// `rb doctor --engine`: tells what a daemon is and offers, 0 where it answers; nothing where this machine is meant.
+pub(super) fn doctor(environment: &Environment, doctor: &DoctorArgs) -> Result<Option<u8>, Failure> {
+    let at = match settings::engine::named(doctor.engine.as_ref(), environment)? {
+        None => return Ok(None),
+        Some(EngineSettings::Nodes(nodes)) => return inspect(nodes, doctor.json).map(Some),
+        Some(EngineSettings::One(at)) => at,
+    };
+    let engine = asked(at)?;
+    let address = engine.address().to_string();
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let threads = threads.map_err(|error| Failure::environment("no threads can be started", &error))?;
     let about = threads.block_on(engine.about())?;

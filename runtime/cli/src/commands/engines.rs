@@ -1,8 +1,13 @@
 //! `rb engine`: BuildKit daemons by name, kept in `config.toml`.
 //!
-//! In: names and addresses. Out: the user's file, changed as little as can be; lists on stdout. Only `inspect` connects.
+//! In: names and addresses. Out: the user's file, changed as little as can be; lists on stdout. Only `inspect` connects, and `ls` where an
+//! engine has nodes ([`nodes`]).
 
-use toml_edit::{DocumentMut, Item, Table, Value, value};
+pub(super) mod nodes;
+
+use std::path::Path;
+
+use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::docker;
 use super::elsewhere;
@@ -12,8 +17,9 @@ use crate::environment::Environment;
 use crate::report::{self, Failure};
 use crate::settings::config::Config;
 use crate::settings::edit::{EditError, edit};
-use crate::settings::engine::{self, EngineName, HERE, is_name};
+use crate::settings::engine::{self, EngineName, HERE, KnownEngine, is_name, node_name};
 use crate::settings::{self, SettingsError};
+use nodes::{NewNode, Shown};
 
 /// Does it.
 pub(super) fn execute(environment: &Environment, command: &EngineCommand) -> Result<u8, Failure> {
@@ -21,6 +27,7 @@ pub(super) fn execute(environment: &Environment, command: &EngineCommand) -> Res
         EngineCommand::Add(args) => add(environment, args),
         EngineCommand::Ls(args) => ls(environment, args.json),
         EngineCommand::Use(args) => take(environment, &args.engine),
+        EngineCommand::Drain(args) => nodes::drain(environment, args),
         EngineCommand::Rm(args) => remove(environment, &args.engines),
         EngineCommand::Inspect(args) => {
             let doctor = DoctorArgs { engine: args.engine.clone(), json: args.json };
@@ -37,15 +44,29 @@ pub(super) fn execute(environment: &Environment, command: &EngineCommand) -> Res
 }
 
 fn add(environment: &Environment, args: &EngineAddArgs) -> Result<u8, Failure> {
-    let EngineAddArgs { certs, name, address } = args;
-    if !is_name(name) || name == HERE {
-        let help = "letters and digits, and `.`, `_` and `-` in between; `here` is this machine".to_owned();
+    let EngineAddArgs { append, node, platform, weight, certs, name, address } = args;
+    let wrong = std::iter::once(name)
+        .chain(node)
+        .find(|name| !is_name(name) || [HERE, "default"].contains(&name.as_str()));
+    if let Some(name) = wrong {
+        let help =
+            "letters and digits, and `.`, `_` and `-` in between; `here` and `default` are this machine"
+                .to_owned();
         return Err(Failure::input(format!("`{name}` is no name of an engine"), Some(help)));
     }
     let config = settings::read_config_to_change(environment)?;
-    if let Some(known) = config.engines.get(name) {
-        let message = format!("`{name}` is an engine already, at {}", known.address);
-        return Err(Failure::input(message, Some(format!("`rb engine rm {name}` forgets it"))));
+    let known = config.engines.get(name);
+    match known {
+        Some(known) if !append => {
+            let message = format!("`{name}` is an engine already, at {known}");
+            let help = format!("`rb engine rm {name}` forgets it, --append adds a node to it");
+            return Err(Failure::input(message, Some(help)));
+        }
+        None if *append => {
+            let help = engine::help_with(name, &config.engines);
+            return Err(SettingsError::NoEngine { name: name.clone(), help }.into());
+        }
+        Some(_) | None => {}
     }
     let certs = certs.as_ref().map(|folder| environment.cwd.join(folder));
     if let Some(folder) = &certs {
@@ -58,6 +79,20 @@ fn add(environment: &Environment, args: &EngineAddArgs) -> Result<u8, Failure> {
             Failure::input(format!("the certificates cannot be read: {error}"), Some(help))
         })?;
     }
+    let (address, platforms, weight) = (address.clone(), platform.clone(), *weight);
+    let is_plain = node.is_none() && platforms.is_empty() && weight.is_none();
+    let new = NewNode { address, certs, platforms, weight };
+    if let Some(known) = known {
+        let node = nodes::name_for(name, known, node.as_deref())?;
+        let (file, is_there) = edit(environment, |document| nodes::append(document, name, &node, &new))?;
+        if !is_there {
+            return Err(of_the_machine(name, &file));
+        }
+        let address = &new.address;
+        let told = format!("`{name}/{node}` is {address} now, in {}", file.display());
+        report::tell(&format!("{told}; `rb engine inspect {name}` tries its nodes\n"));
+        return Ok(0);
+    }
     let (file, ()) = edit(environment, |document| {
         let engines = document.entry("engines").or_insert_with(|| {
             // Only tables of engines are shown, and none that holds them.
@@ -65,15 +100,12 @@ fn add(environment: &Environment, args: &EngineAddArgs) -> Result<u8, Failure> {
             table.set_implicit(true);
             Item::Table(table)
         });
-        let mut own = Table::new();
-        own["address"] = value(address.to_string());
-        if let Some(certs) = certs {
-            own["certs"] = value(certs.display().to_string());
-        }
+        let own = if is_plain { new.table() } else { new.alone(name, node.as_deref()) };
         engines[name.as_str()] = Item::Table(own);
     })?;
     report::tell(&format!(
-        "`{name}` is {address} now, in {}; `rb engine inspect {name}` tries it, `rb engine use {name}` has it build\n",
+        "`{name}` is {} now, in {}; `rb engine inspect {name}` tries it, `rb engine use {name}` has it build\n",
+        new.address,
         file.display()
     ));
     Ok(0)
@@ -83,29 +115,45 @@ fn ls(environment: &Environment, json: bool) -> Result<u8, Failure> {
     let config = settings::read_config(environment)?;
     let in_use = in_use(environment, &config)?;
     let is_used = |name: &str| in_use == name;
+    let of_nodes = nodes::listed(&config, environment)?;
     // One at an address has no name, and builds nevertheless.
     let nameless = Some(&in_use).filter(|meant| meant.contains("://"));
     let here = [(HERE.to_owned(), "this machine".to_owned(), None)];
     let known = config.engines.iter().map(|(name, known)| {
-        let certs = known.certs.as_ref().map(|folder| folder.display().to_string());
-        (name.clone(), known.address.to_string(), certs)
+        let certs = match known {
+            KnownEngine::One { certs, .. } => certs.as_ref().map(|folder| folder.display().to_string()),
+            KnownEngine::Nodes(_) => None,
+        };
+        (name.clone(), known.to_string(), certs)
     });
     let all = here.into_iter().chain(known).chain(nameless.map(|text| (text.clone(), text.clone(), None)));
     let text = if json {
         let list = all.map(|(name, address, certs)| {
             let used = is_used(&name);
-            let address = (name != HERE).then_some(address);
-            serde_json::json!({ "name": name, "address": address, "certs": certs, "used": used })
+            let own = of_nodes.get(&name).map(|nodes| nodes.iter().map(Shown::json).collect::<Vec<_>>());
+            let address = (name != HERE && own.is_none()).then_some(address);
+            let mut value =
+                serde_json::json!({ "name": name, "address": address, "certs": certs, "used": used });
+            if let Some(nodes) = own {
+                value["nodes"] = nodes.into();
+            }
+            value
         });
         format!("{:#}\n", serde_json::Value::from(list.collect::<Vec<_>>()))
     } else {
-        let heading = ["", "NAME", "ADDRESS"].map(str::to_owned).to_vec();
-        let rows = all.map(|(name, address, _)| {
+        let of_node = ["PLATFORMS", "WEIGHT", "STATE"];
+        let more = of_node.into_iter().filter(|_| !of_nodes.is_empty());
+        let mut rows = vec![["", "NAME", "ADDRESS"].into_iter().chain(more).map(str::to_owned).collect()];
+        for (name, address, _) in all {
             let mark = if is_used(&name) { "*" } else { "" };
-            let name = if name.contains("://") { String::new() } else { name };
-            vec![mark.to_owned(), name, address]
-        });
-        table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>(), &[])
+            let shown = if name.contains("://") { String::new() } else { name.clone() };
+            rows.push(vec![mark.to_owned(), shown, address]);
+            for node in of_nodes.get(&name).into_iter().flatten() {
+                let own = [String::new(), format!("{name}/{}", node.name)];
+                rows.push(own.into_iter().chain(node.cells()).collect());
+            }
+        }
+        table(&rows, &[])
     };
     report::print(text.as_bytes()).map(|()| 0)
 }
@@ -143,14 +191,31 @@ fn put(document: &mut DocumentMut, name: &str) {
 
 fn remove(environment: &Environment, names: &[String]) -> Result<u8, Failure> {
     let config = settings::read_config_to_change(environment)?;
-    if let Some(name) = names.iter().find(|name| !config.engines.contains_key(*name)) {
-        let help = engine::help_with(name, &config.engines);
-        return Err(SettingsError::NoEngine { name: name.clone(), help }.into());
+    for name in names {
+        if name.contains('/') {
+            nodes::find(&config, name)?;
+        } else if !config.engines.contains_key(name) {
+            let help = engine::help_with(name, &config.engines);
+            return Err(SettingsError::NoEngine { name: name.clone(), help }.into());
+        }
     }
     let (file, (left, was_used)) = edit(environment, |document| {
-        let left: Vec<&String> = names.iter().filter(|name| !forget(document, name)).collect();
+        let gone = |document: &mut DocumentMut, name: &str| match node_name(name) {
+            Some((engine, node)) => nodes::forget(document, engine, node),
+            None => forget(document, name),
+        };
+        let left: Vec<&String> = names.iter().filter(|name| !gone(document, name)).collect();
         let used = document.get("engine").and_then(Item::as_str).map(str::to_owned);
-        let was_used = used.filter(|used| names.contains(used) && !left.contains(&used));
+        let is_gone = |used: &String| {
+            let named =
+                |name: &&String| *name == used || node_name(name).is_some_and(|(engine, _)| engine == used);
+            let is_there = document
+                .get("engines")
+                .and_then(Item::as_table_like)
+                .is_some_and(|all| all.contains_key(used));
+            !is_there && names.iter().any(|name| named(&name) && !left.contains(&name))
+        };
+        let was_used = used.filter(is_gone);
         if was_used.is_some() {
             put(document, HERE);
         }
@@ -159,14 +224,12 @@ fn remove(environment: &Environment, names: &[String]) -> Result<u8, Failure> {
     if let Some(name) = was_used {
         report::tell(&format!("`{name}` was in use: this machine builds from now on\n"));
     }
-    match left.first() {
-        None => Ok(0),
-        Some(name) => {
-            let message = format!("`{name}` is not of {}", file.display());
-            let help = "it is the machine's: /etc/rb/config.toml".to_owned();
-            Err(Failure::input(message, Some(help)))
-        }
-    }
+    left.first().map_or(Ok(0), |name| Err(of_the_machine(name, &file)))
+}
+
+fn of_the_machine(name: &str, file: &Path) -> Failure {
+    let message = format!("`{name}` is not of {}", file.display());
+    Failure::input(message, Some("it is the machine's: /etc/rb/config.toml".to_owned()))
 }
 
 /// Takes the table of an engine out; tells whether there was one.

@@ -12,6 +12,7 @@ pub(super) mod document;
 pub(super) mod files;
 mod heard;
 mod logs;
+mod placed;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use files::Files;
 use heard::{Heard, cut, lock, milliseconds};
 pub(super) use heard::{Listener, Lists};
 use logs::{Ended, StepLogs};
+pub(super) use placed::Placed;
 
 /// What `rb` was asked for, as others may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +103,7 @@ pub(super) struct Recorder {
     workspace: Option<PathBuf>,
     heard: Arc<Mutex<Heard>>,
     logs: Arc<StepLogs>,
+    placed: Placed,
 }
 
 impl Recorder {
@@ -112,7 +115,13 @@ impl Recorder {
             "started_unix_ms": milliseconds(started),
         });
         let logs = Arc::new(StepLogs::new(store.clone(), started, head));
-        Self { asked, began: Instant::now(), started, workspace: None, heard: Arc::default(), logs }
+        let placed = Placed::default();
+        Self { asked, began: Instant::now(), started, workspace: None, heard: Arc::default(), logs, placed }
+    }
+
+    /// Says where it is heard which node builds.
+    pub(super) fn placed(self, placed: Placed) -> Self {
+        Self { placed, ..self }
     }
 
     /// Says what the root of the files is that are built.
@@ -197,6 +206,7 @@ impl Recorder {
             targets: self.asked.targets.clone(),
             workspace: self.workspace.as_ref().map(|root| root.to_string_lossy().into_owned()),
             dockerfile: self.asked.dockerfile.clone(),
+            placed: self.placed.taken(),
             started_unix_ms: milliseconds(self.started),
             duration_ms: milliseconds(self.began.elapsed()),
             outcome: outcome.to_owned(),

@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::help::{TOPICS, first_words};
 use crate::output_spec::TYPES;
 use crate::settings;
-use crate::settings::engine::HERE;
+use crate::settings::engine::{HERE, KnownEngine, KnownNode};
 use crate::settings::keys;
 
 /// What an argument takes.
@@ -50,6 +50,8 @@ pub(super) enum Wanted {
     Key,
     /// An engine by name.
     Engine,
+    /// A node of an engine.
+    Node,
     /// What only the user knows: a name, a number, a password.
     Anything,
 }
@@ -67,6 +69,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (Some("help"), "words") => Wanted::Topic,
         (Some("config"), "key") => Wanted::Key,
         (_, "engine" | "engines" | "builder") => Wanted::Engine,
+        (Some("drain"), "nodes") => Wanted::Node,
         (_, "image" | "images" | "pattern" | "tag" | "run_image" | "previous_image" | "builder_image") => {
             Wanted::Image
         }
@@ -151,6 +154,7 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
         Wanted::Output => output(text),
         Wanted::Key => words(keys::KEYS.iter().map(|key| Candidate::new(key.path(), key.meaning)).collect()),
         Wanted::Engine => words(engines(environment)),
+        Wanted::Node => words(nodes(environment)),
         Wanted::Anything => Answer::none(),
     }
 }
@@ -191,9 +195,23 @@ fn images(environment: &Environment) -> Vec<Candidate> {
 }
 
 /// This machine, and what `config.toml` has names for.
+fn nodes(environment: &Environment) -> Vec<Candidate> {
+    let known = settings::read_config(environment).map(|config| config.engines).unwrap_or_default();
+    let of = |(engine, known): (String, KnownEngine)| match known {
+        KnownEngine::One { .. } => Vec::new(),
+        KnownEngine::Nodes(nodes) => {
+            let word = |(node, known): (String, KnownNode)| {
+                Candidate::new(format!("{engine}/{node}"), known.address.to_string())
+            };
+            nodes.into_iter().map(word).collect()
+        }
+    };
+    known.into_iter().flat_map(of).collect()
+}
+
 fn engines(environment: &Environment) -> Vec<Candidate> {
     let known = settings::read_config(environment).map(|config| config.engines).unwrap_or_default();
-    let known = known.into_iter().map(|(name, engine)| Candidate::new(name, engine.address.to_string()));
+    let known = known.into_iter().map(|(name, engine)| Candidate::new(name, engine.to_string()));
     std::iter::once(Candidate::new(HERE, "this machine")).chain(known).collect()
 }
 
@@ -345,6 +363,9 @@ mod tests {
         "default_process",
         "creation_time",
         "workspace",
+        // Of engines.
+        "node",
+        "weight",
     ];
 
     #[test]

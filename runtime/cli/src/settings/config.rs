@@ -7,17 +7,18 @@
 //! Places are told in the message, as `FILE:line:column`; the text is not shown, as a proxy's address may hold a password.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Findings, chain};
 use rb_exec::Machine;
+use rb_oci::Platform;
 use rb_registry::HostOptions;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::engine::{EngineName, HERE, KnownEngine, is_name};
+use super::engine::{EngineName, HERE, KnownEngine, KnownNode, is_name};
 use super::git::{GitHost, GitHosts};
 use super::keys;
 use super::memory::MemoryBudget;
@@ -110,8 +111,21 @@ struct Written {
 
 #[derive(Deserialize)]
 struct WrittenEngine {
+    address: Option<Spanned<String>>,
+    certs: Option<PathBuf>,
+    #[serde(default)]
+    nodes: BTreeMap<Spanned<String>, WrittenNode>,
+}
+
+#[derive(Deserialize)]
+struct WrittenNode {
     address: Spanned<String>,
     certs: Option<PathBuf>,
+    #[serde(default)]
+    platforms: Vec<Spanned<String>>,
+    weight: Option<NonZeroU32>,
+    #[serde(default)]
+    drained: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -394,7 +408,15 @@ impl Reader {
                     for (name, said) in inner {
                         let DeValue::Table(said) = said.get_ref() else { continue };
                         let place = format!(" in [engines.\"{}\"]", name.get_ref());
-                        self.check_keys(said, &keys::names(keys::ENGINE), &place);
+                        let known = [keys::names(keys::ENGINE), vec![keys::NODES]].concat();
+                        self.check_keys(said, &known, &place);
+                        let nodes = said.iter().filter(|(key, _)| key.get_ref() == keys::NODES);
+                        for (_, node) in nodes.filter_map(|(_, nodes)| nodes.get_ref().as_table()).flatten() {
+                            if let DeValue::Table(node) = node.get_ref() {
+                                let place = format!(" of a node of `{}`", name.get_ref());
+                                self.check_keys(node, &keys::names(keys::NODE), &place);
+                            }
+                        }
                     }
                 }
                 "git" => {
@@ -477,21 +499,9 @@ impl Reader {
             said.root = Some(path);
         }
         said.engine = engine.and_then(|engine| self.engine(&engine));
-        for (name, WrittenEngine { address, certs }) in engines {
-            if !is_name(name.get_ref()) || name.get_ref() == HERE {
-                let message = format!("`{}` is no name of an engine", name.get_ref());
-                let help = "letters and digits, and `.`, `_` and `-` in between; `here` is this machine";
-                self.findings.add(BAD_VALUE, &name.span(), &message, help);
-            }
-            match address.get_ref().parse() {
-                Ok(address) => {
-                    let certs = certs.map(|folder| absolute(&folder));
-                    said.engines.insert(name.into_inner(), KnownEngine { address, certs });
-                }
-                Err(error) => {
-                    let error: rb_remote::AddressError = error;
-                    self.findings.add(BAD_VALUE, &address.span(), &error.to_string(), error.help());
-                }
+        for (name, written) in engines {
+            if let Some(known) = self.known_engine(&name, written, &absolute) {
+                said.engines.insert(name.into_inner(), known);
             }
         }
         for (host, written) in git {
@@ -532,6 +542,67 @@ impl Reader {
             self.findings.add(BAD_VALUE, &text.span(), &error.to_string(), &help);
         };
         read.map_err(refuse).ok()
+    }
+
+    /// Reads the table of an engine: an address, or nodes.
+    fn known_engine(
+        &mut self,
+        name: &Spanned<String>,
+        written: WrittenEngine,
+        absolute: &dyn Fn(&PathBuf) -> PathBuf,
+    ) -> Option<KnownEngine> {
+        self.check_engine_name(name, "an engine");
+        let WrittenEngine { address, certs, nodes } = written;
+        match address {
+            Some(address) if nodes.is_empty() => {
+                let address = self.address(&address)?;
+                Some(KnownEngine::One { address, certs: certs.as_ref().map(absolute) })
+            }
+            None if !nodes.is_empty() && certs.is_none() => {
+                let mut known = BTreeMap::new();
+                for (node, WrittenNode { address, certs, platforms, weight, drained }) in nodes {
+                    self.check_engine_name(&node, "a node");
+                    let platforms = platforms.iter().filter_map(|text| self.platform(text)).collect();
+                    let certs = certs.as_ref().map(absolute);
+                    let weight = weight.unwrap_or(NonZeroU32::MIN);
+                    if let Some(address) = self.address(&address) {
+                        let own = KnownNode { address, certs, platforms, weight, drained };
+                        known.insert(node.into_inner(), own);
+                    }
+                }
+                Some(KnownEngine::Nodes(known))
+            }
+            Some(_) | None => {
+                let message =
+                    format!("engine `{}` needs an address, or nodes that have one each", name.get_ref());
+                let help = "`address` and `certs` of an engine with nodes stand in [engines.NAME.nodes.NODE]";
+                self.findings.add(BAD_VALUE, &name.span(), &message, help);
+                None
+            }
+        }
+    }
+
+    fn check_engine_name(&mut self, name: &Spanned<String>, what: &str) {
+        if !is_name(name.get_ref()) || name.get_ref() == HERE {
+            let message = format!("`{}` is no name of {what}", name.get_ref());
+            let help = "letters and digits, and `.`, `_` and `-` in between; `here` is this machine";
+            self.findings.add(BAD_VALUE, &name.span(), &message, help);
+        }
+    }
+
+    fn address(&mut self, text: &Spanned<String>) -> Option<rb_remote::Address> {
+        let refuse = |error: rb_remote::AddressError| {
+            self.findings.add(BAD_VALUE, &text.span(), &error.to_string(), error.help());
+        };
+        text.get_ref().parse().map_err(refuse).ok()
+    }
+
+    fn platform(&mut self, text: &Spanned<String>) -> Option<Platform> {
+        let refuse = |error: rb_oci::PlatformError| {
+            let help = "write `linux/amd64`, `linux/arm64`";
+            self.findings.add(BAD_VALUE, &text.span(), &error.to_string(), help);
+        };
+        text.get_ref().parse().map_err(refuse).ok()
     }
 
     fn said_of_host(&mut self, written: WrittenRegistry, folder: &Path, home: Option<&Path>) -> SaidOfHost {

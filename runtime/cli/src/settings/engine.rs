@@ -1,15 +1,17 @@
 //! Which engine builds: that of this process, or a BuildKit daemon, and what proves who is who there.
 //!
 //! In: `--engine`, else RB_ENGINE, else `engine` of `config.toml`; each an address, or a name that `config.toml` has a table for; and
-//! RB_ENGINE_CERTS, a folder as docker's clients have them, for those whose table names none. `.env` says nothing of it: where files and
-//! secrets of the user are sent is the user's to say.
+//! RB_ENGINE_CERTS, a folder as docker's clients have them, for those whose table names none. A table has an address, or nodes that have
+//! one each. `.env` says nothing of it: where files and secrets of the user are sent is the user's to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rb_diag::nearest;
+use rb_oci::Platform;
 use rb_remote::{Address, Certificates};
 
 use super::SettingsError;
@@ -77,22 +79,75 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-'))
 }
 
+/// Reads the name of a node: `ENGINE/NODE`.
+pub(crate) fn node_name(text: &str) -> Option<(&str, &str)> {
+    text.split_once('/').filter(|(engine, node)| is_name(engine) && is_name(node))
+}
+
 /// An engine that `config.toml` has a table for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KnownEngine {
+pub(crate) enum KnownEngine {
+    /// One daemon.
+    One {
+        /// Where it is.
+        address: Address,
+        /// Folder of certificates, absolute.
+        certs: Option<PathBuf>,
+    },
+    /// Several, by name; there is at least one.
+    Nodes(BTreeMap<String, KnownNode>),
+}
+
+/// A node of an engine, in `config.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownNode {
     /// Where it is.
     pub(crate) address: Address,
     /// Folder of certificates, absolute.
     pub(crate) certs: Option<PathBuf>,
+    /// What it builds for; nothing where it is asked.
+    pub(crate) platforms: BTreeSet<Platform>,
+    /// How much it takes beside others.
+    pub(crate) weight: NonZeroU32,
+    /// It gets nothing new.
+    pub(crate) drained: bool,
+}
+
+impl fmt::Display for KnownEngine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One { address, .. } => address.fmt(out),
+            Self::Nodes(nodes) if nodes.len() == 1 => out.write_str("1 node"),
+            Self::Nodes(nodes) => write!(out, "{} nodes", nodes.len()),
+        }
+    }
 }
 
 /// An engine elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineSettings {
-    /// Where it is.
+pub(crate) enum EngineSettings {
+    /// One daemon.
+    One(EngineAt),
+    /// Several.
+    Nodes(NodesSettings),
+}
+
+/// Where a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EngineAt {
+    /// Where.
     pub(crate) address: Address,
     /// Folder of certificates.
     certificates: Option<PathBuf>,
+}
+
+/// An engine of several nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodesSettings {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its nodes by name, each with where it is.
+    pub(crate) nodes: Vec<(String, KnownNode, EngineAt)>,
 }
 
 /// Settles which engine builds; none is that of this process.
@@ -106,14 +161,24 @@ pub(crate) fn settle(
         None => environment.parsed("RB_ENGINE", |text| text.parse().ok())?.or_else(|| config.engine.clone()),
     };
     let of_environment = || environment.path("RB_ENGINE_CERTS").map(|path| environment.cwd.join(path));
+    let one = |address: &Address, certs: Option<&PathBuf>| EngineAt {
+        address: address.clone(),
+        certificates: certs.cloned().or_else(of_environment),
+    };
     match meant {
         None | Some(EngineName::Here) => Ok(None),
-        Some(EngineName::At(address)) => Ok(Some(EngineSettings { address, certificates: of_environment() })),
+        Some(EngineName::At(address)) => Ok(Some(EngineSettings::One(one(&address, None)))),
         Some(EngineName::Named(name)) => match config.engines.get(&name) {
-            Some(KnownEngine { address, certs }) => Ok(Some(EngineSettings {
-                address: address.clone(),
-                certificates: certs.clone().or_else(of_environment),
-            })),
+            Some(KnownEngine::One { address, certs }) => {
+                Ok(Some(EngineSettings::One(one(address, certs.as_ref()))))
+            }
+            Some(KnownEngine::Nodes(nodes)) => {
+                let at = |(node, known): (&String, &KnownNode)| {
+                    (node.clone(), known.clone(), one(&known.address, known.certs.as_ref()))
+                };
+                let nodes = nodes.iter().map(at).collect();
+                Ok(Some(EngineSettings::Nodes(NodesSettings { name, nodes })))
+            }
             None => Err(SettingsError::NoEngine { help: help_with(&name, &config.engines), name }),
         },
     }
@@ -143,7 +208,7 @@ pub(crate) fn help(value: &str) -> String {
     }
 }
 
-impl EngineSettings {
+impl EngineAt {
     /// Leads elsewhere: to the Docker that is in use.
     pub(crate) fn at(self, address: Address) -> Self {
         Self { address, ..self }
@@ -190,7 +255,7 @@ mod tests {
     use crate::environment::tests::environment;
 
     fn known() -> Config {
-        let engine = |address: &str, certs: Option<&str>| KnownEngine {
+        let engine = |address: &str, certs: Option<&str>| KnownEngine::One {
             address: address.parse().expect("an address"),
             certs: certs.map(PathBuf::from),
         };
@@ -201,15 +266,50 @@ mod tests {
         Config { engines: engines.into(), ..Config::default() }
     }
 
-    fn of(typed: Option<&str>, variable: &'static str, config: &Config) -> Option<EngineSettings> {
+    fn of(typed: Option<&str>, variable: &'static str, config: &Config) -> Option<EngineAt> {
         let typed: Option<EngineName> = typed.map(|text| text.parse().expect("an engine"));
         let variables = [("RB_ENGINE", variable), ("RB_ENGINE_CERTS", "/nowhere")];
-        settle(typed.as_ref(), config, &environment(&variables)).expect("settles")
+        one(settle(typed.as_ref(), config, &environment(&variables)).expect("settles"))
+    }
+
+    fn one(settled: Option<EngineSettings>) -> Option<EngineAt> {
+        settled.map(|engine| match engine {
+            EngineSettings::One(at) => at,
+            EngineSettings::Nodes(nodes) => panic!("{nodes:?} is one"),
+        })
+    }
+
+    #[test]
+    fn nodes_have_certificates_of_their_own_or_those_of_the_environment() {
+        let node = |address: &str, certs: Option<&str>| KnownNode {
+            address: address.parse().expect("an address"),
+            certs: certs.map(PathBuf::from),
+            platforms: BTreeSet::new(),
+            weight: NonZeroU32::MIN,
+            drained: false,
+        };
+        let nodes = [
+            ("a".to_owned(), node("tcp://a:1", Some("/certs"))),
+            ("b".to_owned(), node("unix:///run/b.sock", None)),
+        ];
+        let engines = [("farm".to_owned(), KnownEngine::Nodes(nodes.into()))];
+        let config = Config { engines: engines.into(), ..Config::default() };
+        let variables = [("RB_ENGINE", "farm"), ("RB_ENGINE_CERTS", "/nowhere")];
+        let Some(EngineSettings::Nodes(found)) =
+            settle(None, &config, &environment(&variables)).expect("settles")
+        else {
+            panic!("has nodes")
+        };
+        let certs: Vec<_> = found.nodes.iter().map(|(_, _, at)| at.certificates.as_deref()).collect();
+        assert_eq!((found.name.as_str(), certs.len()), ("farm", 2));
+        assert_eq!(certs, [Some(Path::new("/certs")), Some(Path::new("/nowhere"))]);
+        assert_eq!(node_name("farm/a"), Some(("farm", "a")));
+        assert!(["farm", "farm/", "/a", "a/b/c", "-x/a"].into_iter().all(|text| node_name(text).is_none()));
     }
 
     #[test]
     fn what_is_typed_wins_and_certificates_are_not_taken_for_none() {
-        let address = |found: Option<EngineSettings>| found.map(|engine| engine.address.to_string());
+        let address = |found: Option<EngineAt>| found.map(|engine| engine.address.to_string());
         let some = |text: &str| Some(text.to_owned());
         let mut config = known();
         assert_eq!(address(of(None, "unix:///run/a.sock", &config)), some("unix:///run/a.sock"));
@@ -222,7 +322,7 @@ mod tests {
         assert_eq!(certificates.as_deref(), Some(Path::new("/certs")));
         config.engine = Some(EngineName::Named("far".to_owned()));
         let bare = environment(&[]);
-        assert_eq!(address(settle(None, &config, &bare).expect("settles")), some("tcp://far:1"));
+        assert_eq!(address(one(settle(None, &config, &bare).expect("settles"))), some("tcp://far:1"));
         assert_eq!(settle(None, &known(), &bare).expect("settles"), None);
     }
 

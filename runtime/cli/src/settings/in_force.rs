@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rb_diag::{SourceFile, SourceId};
 use toml::de::{DeTable, DeValue};
 
+use super::engine::KnownEngine;
 use super::registry::usual_name;
 use super::{SettingsError, config, keys, memory, network, read_config, registry, snapshotter, steps};
 use crate::args::{BuildOptions, StepNetworkChoice};
@@ -180,10 +181,27 @@ pub(crate) fn find(options: &BuildOptions, environment: &Environment) -> Result<
     }
     for (name, engine) in &config.engines {
         let table = format!("engines.\"{name}\"");
-        let certs = engine.certs.as_ref().map(shown_path);
-        for (key, value) in [("address", Some(engine.address.to_string())), ("certs", certs)] {
-            if let (Some(value), Some(from)) = (value, places.of(&table, key)) {
-                add(&format!("{table}.{key}"), Value::Text(value), from);
+        let mut put = |table: &str, key: &str, value: Option<Value>| {
+            if let (Some(value), Some(from)) = (value, places.of(table, key)) {
+                add(&format!("{table}.{key}"), value, from);
+            }
+        };
+        let text = |value: String| Some(Value::Text(value));
+        match engine {
+            KnownEngine::One { address, certs } => {
+                put(&table, "address", text(address.to_string()));
+                put(&table, "certs", certs.as_ref().map(shown_path).and_then(text));
+            }
+            KnownEngine::Nodes(nodes) => {
+                for (node, known) in nodes {
+                    let table = format!("{table}.{}.\"{node}\"", keys::NODES);
+                    let platforms = known.platforms.iter().map(ToString::to_string).collect();
+                    put(&table, "address", text(known.address.to_string()));
+                    put(&table, "certs", known.certs.as_ref().map(shown_path).and_then(text));
+                    put(&table, "platforms", Some(Value::List(platforms)));
+                    put(&table, "weight", Some(Value::Bare(known.weight.to_string())));
+                    put(&table, "drained", Some(Value::Bare(known.drained.to_string())));
+                }
             }
         }
     }
@@ -265,6 +283,14 @@ impl Places {
                         let DeValue::Table(said) = said.get_ref() else { continue };
                         let table = format!("{kind}.\"{}\"", name.get_ref());
                         said.keys().for_each(|key| note(&table, key.get_ref(), key.span().start));
+                        let nodes = said.iter().filter(|(key, _)| key.get_ref() == keys::NODES);
+                        for (node, said) in
+                            nodes.filter_map(|(_, nodes)| nodes.get_ref().as_table()).flatten()
+                        {
+                            let DeValue::Table(said) = said.get_ref() else { continue };
+                            let table = format!("{table}.{}.\"{}\"", keys::NODES, node.get_ref());
+                            said.keys().for_each(|key| note(&table, key.get_ref(), key.span().start));
+                        }
                     }
                 }
                 (name, _) => note("", name, key.span().start),
@@ -287,8 +313,15 @@ pub(crate) fn key(text: &str) -> Option<String> {
     };
     let of_engine = |rest: &str| {
         let (engine, name) = rest.rsplit_once('.')?;
+        let is_key = |table: &str| keys::KEYS.iter().any(|key| key.table == table && key.name == name);
+        if let Some((engine, node)) = engine.split_once(&format!(".{}.", keys::NODES)) {
+            let (engine, node) = (engine.trim_matches('"'), node.trim_matches('"'));
+            let table = keys::NODE.replace("NAME", engine).replace("\"NODE\"", &format!("\"{node}\""));
+            let known = is_key(keys::NODE) && !engine.is_empty() && !node.is_empty();
+            return known.then(|| format!("{table}.{name}"));
+        }
         let engine = engine.trim_matches('"');
-        let known = keys::KEYS.iter().any(|key| key.table == keys::ENGINE && key.name == name);
+        let known = is_key(keys::ENGINE);
         (known && !engine.is_empty()).then(|| format!("{}.{name}", keys::ENGINE.replace("NAME", engine)))
     };
     match (text.strip_prefix("registry."), text.strip_prefix("git."), text.strip_prefix("engines.")) {
@@ -355,6 +388,8 @@ mod tests {
         assert_eq!(key("git.a.example.url"), some("git.\"a.example\".url"));
         assert_eq!(key("engines.far.address"), some("engines.\"far\".address"));
         assert_eq!((key("engines.far.x"), key("engines.address")), (None, None));
+        assert_eq!(key("engines.farm.nodes.a.weight"), some("engines.\"farm\".nodes.\"a\".weight"));
+        assert_eq!((key("engines.farm.nodes.a.x"), key("engines.farm.weight")), (None, None));
         assert_eq!((key("job"), key("registry.http"), key("registry.a.x")), (None, None, None));
     }
 }

@@ -3,7 +3,7 @@
 
 /// A key of `config.toml`.
 pub(crate) struct Key {
-    /// Table it stands in; empty at the top, [`REGISTRY`] or [`GIT`] for one named after a host, [`ENGINE`] after an engine.
+    /// Table it stands in; empty at the top, [`REGISTRY`] or [`GIT`] for one named after a host, [`ENGINE`] after an engine, [`NODE`] after a node.
     pub(crate) table: &'static str,
     /// Its name.
     pub(crate) name: &'static str,
@@ -29,6 +29,12 @@ pub(crate) const GIT: &str = "git.\"HOST\"";
 
 /// The table of an engine, as it is shown.
 pub(crate) const ENGINE: &str = "engines.\"NAME\"";
+
+/// The table of a node of an engine, as it is shown.
+pub(crate) const NODE: &str = "engines.\"NAME\".nodes.\"NODE\"";
+
+/// What holds the nodes of an engine.
+pub(crate) const NODES: &str = "nodes";
 
 impl Key {
     /// Returns the key behind its table: `network.ca`.
@@ -390,6 +396,56 @@ pub(crate) const KEYS: &[Key] = &[
         option: None,
         example: "certs = \"certs/build\"",
     },
+    Key {
+        table: NODE,
+        name: "address",
+        kind: "address, as `rb help engines` has them",
+        default: "has to be there",
+        meaning: "where a node is of an engine of several: then the engine has no address; `rb engine add --append` writes it",
+        variable: None,
+        option: None,
+        example: "address = \"tcp://big.example:1234\"",
+    },
+    Key {
+        table: NODE,
+        name: "certs",
+        kind: "folder",
+        default: "none",
+        meaning: "ca.pem, cert.pem and key.pem for it, where it is reached by tcp://",
+        variable: Some("RB_ENGINE_CERTS"),
+        option: None,
+        example: "certs = \"certs/big\"",
+    },
+    Key {
+        table: NODE,
+        name: "platforms",
+        kind: "list of platforms",
+        default: "those that it says",
+        meaning: "what it builds for",
+        variable: None,
+        option: None,
+        example: "platforms = [\"linux/amd64\"]",
+    },
+    Key {
+        table: NODE,
+        name: "weight",
+        kind: "number, at least 1",
+        default: "1",
+        meaning: "how much it takes beside the others",
+        variable: None,
+        option: None,
+        example: "weight = 2",
+    },
+    Key {
+        table: NODE,
+        name: "drained",
+        kind: "true or false",
+        default: "false",
+        meaning: "it gets nothing new; `rb engine drain` sets it",
+        variable: None,
+        option: None,
+        example: "drained = false",
+    },
 ];
 
 /// Tables of the file.
@@ -416,7 +472,10 @@ pub(crate) fn example() -> String {
         if key.table != table {
             table = key.table;
             let host = if table == GIT { "git.example" } else { "registry.example:5000" };
-            out.push_str(&format!("\n[{}]\n", table.replace("HOST", host).replace("NAME", "builder")));
+            // An engine has an address, or nodes.
+            let engine = if table == NODE { "farm" } else { "builder" };
+            let named = table.replace("HOST", host).replace("NAME", engine).replace("NODE", "big");
+            out.push_str(&format!("\n[{named}]\n"));
         }
         out.push_str(&format!("{}\n", key.example));
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use crate::support::{Told, engine, options};
 
 /// What a daemon does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lie {
+pub(crate) enum Lie {
     /// Nothing.
     None,
     /// The call of a build fails at once.
@@ -72,11 +73,20 @@ enum Lie {
     StrangeFile,
     /// What it tells of its vertices makes no sense.
     TellsNonsense,
+    /// It says that what the user wrote fails.
+    Fails,
+    /// It goes away as it is to make a tree.
+    DiesSolving,
+    /// It goes away as it is to export.
+    DiesExporting,
 }
 
 #[derive(Clone)]
-struct Daemon {
+pub(crate) struct Daemon {
     lie: Lie,
+    /// Trees that it was to make.
+    solves: Arc<AtomicUsize>,
+    is_dead: Arc<AtomicBool>,
     /// What was returned of a build whose result is to be exported.
     returned: watch::Sender<u32>,
     client: watch::Sender<Option<Channel>>,
@@ -169,6 +179,9 @@ impl Control for Daemon {
         &self,
         _request: Request<control::ListWorkersRequest>,
     ) -> Result<Response<control::ListWorkersResponse>, Status> {
+        if self.is_dead.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(control::ListWorkersResponse::default()))
     }
 
@@ -181,6 +194,17 @@ impl Control for Daemon {
 }
 
 impl Daemon {
+    /// Counts the trees that it was to make.
+    pub(crate) fn solves(&self) -> usize {
+        self.solves.load(Ordering::Relaxed)
+    }
+
+    /// Answers nothing more.
+    fn dies(&self) -> Status {
+        self.is_dead.store(true, Ordering::Relaxed);
+        Status::unavailable("on its way down")
+    }
+
     /// Plays the sending end of a tree.
     async fn send(&self) -> Result<(), Status> {
         use prost::Message as _;
@@ -331,6 +355,12 @@ impl LlbBridge for Daemon {
             request.metadata().get("buildkit-controlapi-buildid").is_some(),
             "each question says which build it is about"
         );
+        self.solves.fetch_add(1, Ordering::Relaxed);
+        match self.lie {
+            Lie::DiesSolving => return Err(self.dies()),
+            Lie::Fails => return Err(failing(&request.into_inner().definition.unwrap_or_default())),
+            _ => {}
+        }
         let tree = gateway::Ref { id: "tree".into(), def: None };
         let result = (self.lie != Lie::NoTree).then(|| result::Result::Ref(tree));
         let result = Some(gateway::Result { result, ..gateway::Result::default() });
@@ -370,14 +400,37 @@ impl LlbBridge for Daemon {
         &self,
         _request: Request<gateway::ReturnRequest>,
     ) -> Result<Response<gateway::ReturnResponse>, Status> {
+        if self.lie == Lie::DiesExporting {
+            return Err(self.dies());
+        }
         self.returned.send_modify(|count| *count += 1);
         Ok(Response::new(gateway::ReturnResponse {}))
     }
 }
 
-fn serve(lie: Lie, socket: &Path) {
+/// Says that the first vertex of a definition failed.
+fn failing(definition: &[u8]) -> Status {
+    use prost::Message as _;
+    let definition = rb_llb::Definition::from_bytes(definition).expect("decodes");
+    let digest = rb_oci::Digest::of(&definition.ops[0]);
+    let vertex = control::Detail {
+        type_url: "github.com/moby/buildkit/errdefs.Vertex+json".to_owned(),
+        value: format!(r#"{{"digest":"{digest}"}}"#).into(),
+    };
+    let details = control::Status { code: 2, message: "failed".into(), details: vec![vertex] };
+    Status::with_details(tonic::Code::Unknown, "no such file", details.encode_to_vec().into())
+}
+
+pub(crate) fn serve(lie: Lie, socket: &Path) -> Daemon {
     let listener = UnixListener::bind(socket).expect("binds");
-    let daemon = Daemon { lie, returned: watch::channel(0).0, client: watch::channel(None).0 };
+    let daemon = Daemon {
+        lie,
+        solves: Arc::default(),
+        is_dead: Arc::default(),
+        returned: watch::channel(0).0,
+        client: watch::channel(None).0,
+    };
+    let served = daemon.clone();
     let incoming = futures_util::stream::unfold(listener, |listener| async {
         Some((listener.accept().await.map(|(stream, _)| stream), listener))
     });
@@ -387,9 +440,10 @@ fn serve(lie: Lie, socket: &Path) {
             .add_service(LlbBridgeServer::new(daemon))
             .serve_with_incoming(incoming),
     );
+    served
 }
 
-fn definition() -> rb_llb::Definition {
+pub(crate) fn definition() -> rb_llb::Definition {
     let state = State::scratch()
         .mkdir(MkdirAction { path: "/a".into(), ..MkdirAction::default() }, NodeMeta::default());
     state.marshal(&SourceMap::default()).expect("marshals")

@@ -5,5 +5,6 @@
 mod any_bytes;
 mod docker;
 mod lying;
+mod nodes;
 mod real;
 mod support;

@@ -10,14 +10,19 @@ use rb_session::Session;
 
 /// Returns an engine at a socket, and a folder of its own for it.
 pub(crate) fn engine(socket: &Path, scratch: &Path) -> RemoteEngine {
-    RemoteEngine::new(RemoteOptions {
+    RemoteEngine::new(remote(socket, scratch))
+}
+
+/// Returns what such an engine is made of.
+pub(crate) fn remote(socket: &Path, scratch: &Path) -> RemoteOptions {
+    RemoteOptions {
         address: format!("unix://{}", socket.display()).parse().expect("an address"),
         certificates: Certificates::default(),
         credentials: Arc::new(Anonymous),
         scratch: scratch.to_owned(),
         precious: rb_exporters::Precious::default(),
         images: None,
-    })
+    }
 }
 
 /// Returns what a job is opened with.

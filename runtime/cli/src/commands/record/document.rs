@@ -4,6 +4,7 @@
 //! {"format": 2, "command": "build", "target": "+app", "args": ["TAG"], "targets": ["+app"],
 //!  "workspace": "/home/me/project",
 //!  "dockerfile": {"file": "Dockerfile", "target": "test", "context": ".", "folder": …, "words": […]},   of one
+//!  "placed": {"engine": "farm", "node": "a", "address": "tcp://…", "why": "…", "failed": [{"node": "b", "why": "…"}]},   of several
 //!  "started_unix_ms": …, "duration_ms": …, "outcome": "done" | "failed" | "interrupted", "exit_code": 0, "left_out": 0,
 //!  "parts": [{"kind": "command", "name": "", "value": "make"}, …],      what keys are made of, each once
 //!  "steps": [
@@ -54,6 +55,9 @@ pub(in crate::commands) struct Document {
     /// The Dockerfile that was built, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) dockerfile: Option<OfDockerfile>,
+    /// The node that built it, of an engine that has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) placed: Option<PlacedOn>,
     pub(in crate::commands) started_unix_ms: u64,
     #[serde(default)]
     pub(in crate::commands) duration_ms: u64,
@@ -67,6 +71,44 @@ pub(in crate::commands) struct Document {
     pub(in crate::commands) parts: Vec<KeyPart>,
     #[serde(default)]
     pub(in crate::commands) steps: Vec<RecordStep>,
+}
+
+/// Where a build went, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct PlacedOn {
+    /// The engine's name.
+    pub(in crate::commands) engine: String,
+    /// The node's; none where no node took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) node: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) why: Option<String>,
+    /// Nodes that failed before, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::commands) failed: Vec<FailedOn>,
+}
+
+/// A node that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct FailedOn {
+    pub(in crate::commands) node: String,
+    pub(in crate::commands) why: String,
+}
+
+impl PlacedOn {
+    /// Returns it as lines: a word, and what there is to say.
+    pub(in crate::commands) fn lines(&self) -> Vec<(&'static str, String)> {
+        let Self { engine, node, address, why, failed } = self;
+        let built = node.as_ref().map(|node| {
+            let address = address.as_deref().unwrap_or_default();
+            ("engine", format!("{engine}/{node}, {address}: {}", why.as_deref().unwrap_or_default()))
+        });
+        let failed =
+            failed.iter().map(|failed| ("failed", format!("{engine}/{}: {}", failed.node, failed.why)));
+        built.into_iter().chain(failed).collect()
+    }
 }
 
 /// What a build of a Dockerfile was asked for.
