@@ -170,7 +170,7 @@ impl Packed {
 }
 
 /// What says that a step ran, and that it did not.
-fn runs(what: &str) -> String {
+pub(crate) fn runs(what: &str) -> String {
     format!("{what} | --> {what}")
 }
 
@@ -178,7 +178,7 @@ fn is_known(what: &str) -> String {
     format!("{what} | *cached* --> {what}")
 }
 
-const FOR_ALL: [&str; 4] = ["-e", "FOR=tests", "-e", "USERS=all"];
+pub(crate) const FOR_ALL: [&str; 4] = ["-e", "FOR=tests", "-e", "USERS=all"];
 
 #[test]
 fn an_app_of_two_buildpacks() {
@@ -324,6 +324,18 @@ fn why_nothing_was_chosen() {
     packed.buildpack("test_two", "2.0", "test/two", PASS, "#!/bin/sh\necho it is no use; exit 9\n");
     packed.builder(&["test/one@1.0", "test/two@2.0"]);
     packed.pack("build", &["app:1"]).expect(1).says("build test/two@2.0").says("it is no use");
+}
+
+#[test]
+fn an_app_lies_where_it_is_wanted_and_has_a_name_of_its_own() {
+    let Some(packed) = Packed::new() else { return };
+    let build = |image: &str, more: &[&str]| packed.pack("build", &[&[image][..], more, &FOR_ALL].concat());
+    build("app:1", &["--workspace", "/srv/app"]).expect(0);
+    assert_eq!(packed.image("app:1")["config"]["WorkingDir"], "/srv/app");
+    assert_eq!(packed.0.rb(["run", "app:1"]).expect(0).stdout, "launched as web: hello world\n");
+    let pinned = format!("app@sha256:{}", "0".repeat(64));
+    build(&pinned, &[]).expect(2).says("leave `@sha256:…` out");
+    build("app:1", &["-t", &pinned]).expect(2).says("leave `@sha256:…` out");
 }
 
 #[test]

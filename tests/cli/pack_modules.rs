@@ -86,6 +86,8 @@ fn create(env: &TestEnv, more: &[&str]) -> Run {
 #[test]
 fn a_builder_is_that_of_pack_and_the_same_each_time() {
     let env = place();
+    let other = if cfg!(target_arch = "x86_64") { "linux/arm64" } else { "linux/amd64" };
+    create(&env, &["-t", other]).expect(2).says("`test/build:1` is for ").says(other);
     let digest = create(&env, &["-l", "own=label"]).expect(0).stdout;
     let image = inspected(&env, "test/builder:1");
     let ids = diff_ids(&image);

@@ -51,7 +51,7 @@ pub(crate) use dockerfile::{
     Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
     StepVolume,
 };
-pub(crate) use engine::{EngineAddArgs, EngineCommand};
+pub(crate) use engine::{EngineAddArgs, EngineCommand, EngineDrainArgs};
 pub(crate) use history::{
     HistoryCommand, HistoryExportArgs, HistoryImportArgs, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs,
     HistoryShowArgs,

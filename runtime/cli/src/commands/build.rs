@@ -183,7 +183,7 @@ impl<'a> Build<'a> {
         let mut options = self.settings.build.clone();
         options.withhold_outputs = settling == Settling::Make && !options.push;
         options.here = here(&self.root, &self.settings.cwd);
-        options.here = here(&self.root, &self.settings.cwd);
+        options.elsewhere = self.settings.engine.is_some();
         BuildRequest {
             targets: self.targets.clone(),
             keep_going: self.course != Course::Stop,

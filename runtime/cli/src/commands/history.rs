@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::logs;
 use super::past::{self, Past};
-use super::record::document::{Document, OfDockerfile, RecordStep, Verdict};
+use super::record::document::{Document, OfDockerfile, PlacedOn, RecordStep, Verdict};
 use super::table::{table, utc};
 use crate::args::{
     HistoryCommand, HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs, HistoryShowArgs, ListFormat, LogsArgs,
@@ -134,6 +134,9 @@ fn show(environment: &Environment, show: &HistoryShowArgs) -> Result<u8, Failure
         line("context", context);
     }
     line("where", document.workspace.as_deref().unwrap_or("another machine, imported"));
+    for (name, text) in document.placed.iter().flat_map(PlacedOn::lines) {
+        line(name, &text);
+    }
     line("began", &format!("{} UTC", began(document)));
     line("took", &human_duration(Duration::from_millis(document.duration_ms)));
     line("ended", &format!("{} (exit code {})", document.outcome, document.exit_code));

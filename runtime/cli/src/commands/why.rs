@@ -350,6 +350,14 @@ impl Compared {
         let Some(last) = earlier::alternatives(&targets).find_map(found) else {
             let known = Earlier::of(root, &subject.workspace, &targets, None)?;
             let Some(id) = known.bare(&targets) else { return Ok(None) };
+            let placed = records.iter().find(|past| past.id() == id);
+            if let Some(placed) = placed.and_then(|past| past.document.placed.as_ref()) {
+                let message = format!(
+                    "build {id} of `{word}` was made elsewhere, which tells not what steps depend on"
+                );
+                let lines = placed.lines().into_iter().map(|(name, text)| format!("{name} {text}"));
+                return Err(Failure::input(message, Some(lines.collect::<Vec<_>>().join("; "))));
+            }
             let message =
                 format!("build {id} of `{word}` is kept, and that record, of an older rb, keeps no parts");
             return Err(Failure::input(message, Some(LIST.to_owned())));

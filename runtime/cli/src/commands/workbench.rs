@@ -15,13 +15,12 @@ use rb_api::EventSink;
 use rb_engine::{EngineError, EngineOptions, HostPrograms, LocalEngine, StatusServer};
 use rb_exec::{ExecError, Isolation, Outside};
 use rb_registry::{Credentials, Registry};
-use rb_remote::RemoteEngine;
 use tokio::runtime::Runtime;
 
 use rb_diag::chain;
 
 use super::record::document::Document;
-use super::record::{Asked, Lists, Recorder};
+use super::record::{Asked, Lists, Placed, Recorder};
 use super::{anew, apart, elsewhere};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
@@ -49,7 +48,7 @@ pub(super) struct Workbench {
     /// The engine.
     pub(super) engine: Arc<LocalEngine>,
     /// The engine elsewhere that builds, if there is one.
-    remote: Option<RemoteEngine>,
+    remote: Option<Arc<dyn Engine>>,
     /// The way to the user's own machine.
     pub(super) outside: Arc<Outside>,
     recorder: Recorder,
@@ -109,7 +108,9 @@ impl Workbench {
         engine.store().keep_within(settings.space.clone());
         engine.lend_programs(Arc::clone(&outside) as Arc<dyn HostPrograms>);
         let engine = Arc::new(engine);
-        let remote = elsewhere::engine(settings, lent, &engine, precious(settings, workspace))?;
+        let placed = Placed::default();
+        let hears = placed.hears(settings.display);
+        let remote = elsewhere::engine(settings, lent, &engine, precious(settings, workspace), hears)?;
         let status = engine.serve_status(asked.title());
         if let Err(error) = &status {
             tracing::warn!(error = chain(error), "`rb status` will not hear of this process");
@@ -126,7 +127,7 @@ impl Workbench {
             report::tell(&format!("warning: {what}: {why}; each step copies its root (`rb doctor`)\n"));
         }
         let workspace = workspace.filter(|_| asked.is_compared());
-        let recorder = Recorder::new(asked, engine.store()).in_workspace(workspace);
+        let recorder = Recorder::new(asked, engine.store()).in_workspace(workspace).placed(placed);
         drop(guard);
         Ok(Self {
             engine,
@@ -142,7 +143,7 @@ impl Workbench {
     /// Returns who builds: this process, or an engine elsewhere.
     pub(super) fn builder(&self) -> &dyn Engine {
         match &self.remote {
-            Some(remote) => remote,
+            Some(remote) => remote.as_ref(),
             None => self.engine.as_ref(),
         }
     }

@@ -27,6 +27,7 @@ enum Told {
 const CHAPTERS: &[(&[&str], Told)] = &[
     (&["VERSION"], Told::Whole(&["Editions"])),
     (&["FROM"], Told::Whole(&["FROM"])),
+    (&["FROM BUILDPACKS"], Told::Whole(&["FROM BUILDPACKS"])),
     (&["COPY"], Told::Whole(&["COPY"])),
     (&["SAVE ARTIFACT"], Told::Whole(&["SAVE ARTIFACT"])),
     (&["RUN"], Told::Whole(&["What a step sees", "Caches, secrets, mounts"])),

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::{Course, ExportResult, Finish, ImageName, LayerPart, Layered, PartChoice, Push, SolveResult};
-use rb_buildpacks::frontend::{self, AppImage, Choice, Planned};
+use rb_api::{Course, ExportResult, Finish, ImageName, Layered, Push, SolveResult};
+use rb_buildpacks::frontend::{self, AppImage, Planned};
 use rb_diag::SourceMap;
 use rb_oci::Reference;
 use rb_store::{Clock as _, SystemClock};
@@ -39,7 +39,7 @@ pub(super) fn execute(
     }
     elsewhere::only_here(settings, "rb pack build")?;
     let names = [std::slice::from_ref(&args.image), &args.tag].concat();
-    let references: Vec<Reference> = names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?;
+    let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
     let mut order = Order::read(settings, &args.choices, references.first().cloned())?;
     order.request.process = args.default_process.clone().unwrap_or_default();
     order.request.workspace = workspace(&args.workspace)?;
@@ -88,6 +88,16 @@ pub(super) fn warn(order: &Order) {
 
 fn reference(name: &str) -> Result<Reference, Failure> {
     name.parse().map_err(|error: rb_oci::ReferenceError| Failure::input(error.to_string(), None))
+}
+
+/// Reads a name of the image that is to be built.
+fn new_name(name: &str) -> Result<Reference, Failure> {
+    let read = reference(name)?;
+    if read.digest().is_some() {
+        let help = Some("leave `@sha256:…` out: the digest follows from what is in the image".to_owned());
+        return Err(Failure::input(format!("`{name}` is no name for what is yet to be built"), help));
+    }
+    Ok(read)
 }
 
 /// Checks where the app is to lie.
@@ -141,8 +151,9 @@ fn wanted(
     let mut packed = Vec::with_capacity(layers.len());
     for layer in layers {
         let label = layer.layer.created_by();
-        let parts = layer.parts.into_iter().map(|part| part_of(&mut wanted, part, &label, sources));
-        packed.push(parts.collect::<Result<Vec<_>, Failure>>()?);
+        let parts = layer.parts.into_iter();
+        let parts = parts.map(|part| part.try_map(|state| wanted.root(&label, &state, sources)));
+        packed.push(parts.collect::<Result<Vec<_>, _>>()?);
     }
     let finish =
         Finish::new(move |base, own| unfinished.finish(base, own).map_err(|error| error.to_string()));
@@ -157,31 +168,6 @@ fn wanted(
         wanted.folder(root, "/sbom", settings.cwd.join(folder));
     }
     Ok(wanted.asked())
-}
-
-fn part_of(
-    wanted: &mut Wanted,
-    part: frontend::LayerPart,
-    label: &str,
-    sources: &SourceMap,
-) -> Result<LayerPart, Failure> {
-    Ok(match part {
-        frontend::LayerPart::Folder { path, mode, owner } => LayerPart::Folder { path, mode, owner },
-        frontend::LayerPart::Text { path, owner, text } => LayerPart::Text { path, owner, text },
-        frontend::LayerPart::Link { path, target } => LayerPart::Link { path, target },
-        frontend::LayerPart::File { state, from, to, mode } => {
-            LayerPart::File { root: wanted.root(label, &state, sources)?, from, to, mode }
-        }
-        frontend::LayerPart::Tree { state, from, to, owner, choice } => {
-            let choice = match choice {
-                Choice::Alone => PartChoice::Alone,
-                Choice::All => PartChoice::All,
-                Choice::ByPath => PartChoice::ByPath,
-                Choice::These(paths) => PartChoice::These(paths),
-            };
-            LayerPart::Tree { root: wanted.root(label, &state, sources)?, from, to, owner, choice }
-        }
-    })
 }
 
 /// Writes `report.toml`, as the lifecycle does.

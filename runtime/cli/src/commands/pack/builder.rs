@@ -104,6 +104,10 @@ fn one(
 ) -> Result<(Layers, ImageConfig), Failure> {
     let refused = |error: checks::CheckError| Failure::input(error.to_string(), None);
     let mut config = base.config;
+    if (&config.os, &config.architecture) != (&finder.platform.os, &finder.platform.architecture) {
+        let (image, is) = (&file.build.image, format!("{}/{}", config.os, config.architecture));
+        return Err(Failure::input(format!("`{image}` is for {is}, not for {}", finder.platform), None));
+    }
     for label in &args.label {
         config.config.labels.insert(label.name.clone(), label.value.clone());
     }

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rb_buildpacks::environment::EnvironmentFiles;
-use rb_buildpacks::frontend::{AppFilter, BuildpackChoice, PackRequest, Volume};
+use rb_buildpacks::frontend::{
+    AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, Volume, WordError, user_variables,
+};
 use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
-use rb_llb::{CopyAction, NetworkMode, NodeMeta, State, attr, json_list};
+use rb_llb::{NetworkMode, NodeMeta, State, attr, json_list};
 use rb_oci::{Digest, Platform, Reference};
 use rb_session::{LocalDir, LocalSession};
 
@@ -107,7 +109,8 @@ impl Order {
         let request = PackRequest {
             builder,
             run_image: choices.run_image.clone(),
-            app,
+            app: AppSource::whole(app),
+            place: None,
             target,
             buildpacks,
             pre,
@@ -188,52 +191,24 @@ impl Lent {
 
     /// Reads what names a buildpack, as pack does.
     fn buildpack(&mut self, word: &str) -> Result<BuildpackChoice, Failure> {
-        let refused = |why: &str, help: &str| {
-            Err(Failure::input(format!("buildpack `{word}`: {why}"), Some(help.to_owned())))
+        let refused = |error: WordError| Failure::input(error.to_string(), Some(error.help.to_owned()));
+        let (path, only) = match BuildpackWord::read(word).map_err(refused)? {
+            BuildpackWord::Choice(choice) => return Ok(choice),
+            BuildpackWord::Path { path, only } => (PathBuf::from(path), only),
         };
-        if word == "from=builder" {
-            return Ok(BuildpackChoice::FromBuilder);
-        }
-        if let Some(id) = word.strip_prefix("urn:cnb:builder:") {
-            return Ok(of_id(id));
-        }
-        if word.starts_with("urn:cnb:registry:") {
-            return refused(
-                "registries of buildpacks are not part of this version of rb",
-                "name its image: `docker://IMAGE`",
-            );
-        }
-        if let Some(image) = word.strip_prefix("docker://") {
-            return Ok(BuildpackChoice::Package(image.trim_start_matches('/').to_owned()));
-        }
-        if word.starts_with("http://") || word.starts_with("https://") {
-            let attrs = BTreeMap::from([(attr::HTTP_FILENAME.to_owned(), ARCHIVE.to_owned())]);
-            let tar = State::source(word, attrs, None, NodeMeta::named(format!("load {word}")));
-            return Ok(unpacked(&tar, &format!("/{ARCHIVE}"), word));
-        }
-        let path = PathBuf::from(word.strip_prefix("file://").unwrap_or(word));
         let place = self.cwd.join(&path);
         if place.is_dir() {
             let (state, path) = self.place(&path, "--buildpack")?;
             return Ok(BuildpackChoice::Folder { state, path, shown: word.to_owned() });
         }
-        if place.is_file() && word.ends_with(".cnb") {
-            return refused(
-                "a .cnb file cannot be read by this version of rb",
-                "push it as an image, and name that: `docker://IMAGE`",
-            );
-        }
         if place.is_file() {
             let (state, path) = self.place(&path, "--buildpack")?;
-            return Ok(unpacked(&state, &path, word));
+            return Ok(BuildpackChoice::unpacked(&state, &path, word));
         }
-        if word.starts_with(['.', '/']) || word.starts_with("file://") {
-            return refused(
-                "there is no such folder or archive",
-                "a buildpack of the builder is named by its id: `ID@VERSION`",
-            );
+        if only {
+            return Err(refused(WordError::nowhere(word)));
         }
-        Ok(of_id(word))
+        Ok(BuildpackChoice::by_id(word))
     }
 
     /// Places in a descriptor are as seen from its folder.
@@ -256,28 +231,6 @@ impl Lent {
             }),
         }
     }
-}
-
-/// What an archive from elsewhere is called.
-const ARCHIVE: &str = "buildpack.tgz";
-
-/// A buildpack in an archive.
-fn unpacked(tar: &State, path: &str, shown: &str) -> BuildpackChoice {
-    let copy = CopyAction {
-        src: path.to_owned(),
-        dest: "/".to_owned(),
-        attempt_unpack: true,
-        create_dest_path: true,
-        ..CopyAction::default()
-    };
-    let state = State::scratch().copy(tar, copy, NodeMeta::named(format!("unpack {shown}")));
-    BuildpackChoice::Folder { state, path: "/".to_owned(), shown: shown.to_owned() }
-}
-
-fn of_id(word: &str) -> BuildpackChoice {
-    let (id, version) =
-        word.split_once('@').map_or((word, None), |(id, version)| (id, Some(version.to_owned())));
-    BuildpackChoice::Id { id: id.to_owned(), version }
 }
 
 fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
@@ -333,15 +286,7 @@ fn variables(
         }
     }
     choices.env.iter().for_each(|word| set(&mut all, word));
-    let mut files = EnvironmentFiles::default();
-    for (name, value) in all {
-        let bad = |why: String| Failure::input(format!("the variable `{name}` of the build: {why}"), None);
-        if name.is_empty() || name.contains('/') || [".", ".."].contains(&name.as_str()) {
-            return Err(bad("each is a file of this name for buildpacks, which cannot be".to_owned()));
-        }
-        files.insert(&name, value.as_bytes()).map_err(|error| bad(error.to_string()))?;
-    }
-    Ok(files)
+    user_variables(all).map_err(|why| Failure::input(why, None))
 }
 
 /// Takes `NAME=VALUE`, or `NAME`, whose value is this shell's, if it has one.
@@ -372,15 +317,10 @@ mod tests {
     fn words_for_buildpacks() {
         let (_folder, mut lent) = lent();
         let mut named = |word: &str| lent.buildpack(word);
-        let id = |word: &str, version: Option<&str>| match of_id(word) {
-            BuildpackChoice::Id { id, version: found } => {
-                assert_eq!(found.as_deref(), version);
-                id
-            }
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(id("a/b@1.2", Some("1.2")), "a/b");
         assert!(matches!(named("a/b"), Ok(BuildpackChoice::Id { version: None, .. })));
+        assert!(
+            matches!(named("a/b@1.2"), Ok(BuildpackChoice::Id { version: Some(version), .. }) if version == "1.2")
+        );
         assert!(matches!(named("urn:cnb:builder:a/b@1"), Ok(BuildpackChoice::Id { version: Some(_), .. })));
         assert!(matches!(named("from=builder"), Ok(BuildpackChoice::FromBuilder)));
         assert!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::past::Past;
-use super::super::record::document::RecordStep;
+use super::super::record::document::{PlacedOn, RecordStep};
 use super::super::table::utc;
 use super::explain::Reason;
 use super::{Compared, Looked, Mode, UNABLE, declared};
@@ -40,6 +40,9 @@ impl Compared {
 
     pub(super) fn text(&self, word: &str) -> String {
         let mut out = format!("{word}: {}\n", self.title());
+        for (name, text) in self.placed().into_iter().flat_map(PlacedOn::lines) {
+            out.push_str(&format!("  {name} {}\n", clean(&text, false)));
+        }
         for reason in &self.reasons {
             let (what, place) = self.brought_by(reason);
             out.push_str(&format!("\n{}\n", reason.cause.words()));
@@ -85,6 +88,11 @@ impl Compared {
             }
         }
         found
+    }
+
+    /// Returns where the build went that is explained.
+    fn placed(&self) -> Option<&PlacedOn> {
+        self.record.as_ref()?.document.placed.as_ref()
     }
 
     fn title(&self) -> String {
@@ -162,6 +170,7 @@ impl Compared {
             "was": self.was.builds().next().map(known), "now": self.record.as_ref().map(known),
             "others": self.was.builds().skip(1).map(known).collect::<Vec<_>>(),
             "reasons": reasons.collect::<Vec<_>>(), "from_caches": self.known_elsewhere(), "stopped": stopped,
+            "placed": self.placed(),
         })
     }
 }
