@@ -174,7 +174,7 @@ pub(crate) fn runs(what: &str) -> String {
     format!("{what} | --> {what}")
 }
 
-fn is_known(what: &str) -> String {
+pub(crate) fn is_known(what: &str) -> String {
     format!("{what} | *cached* --> {what}")
 }
 

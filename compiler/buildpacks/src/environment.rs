@@ -182,6 +182,8 @@ pub struct ModuleRun<'a> {
 pub enum ModulePhase<'a> {
     /// `bin/detect`.
     Detect,
+    /// `bin/generate`, which writes into this folder.
+    Generate(&'a str),
     /// `bin/build`, which writes layers into this folder.
     Build(&'a str),
 }
@@ -234,10 +236,14 @@ impl BuildEnvironment {
             run.module_folder,
         );
         let api = run.module.api;
-        if api.tells_paths() {
+        if api.tells_paths() || matches!(run.phase, ModulePhase::Generate(_)) {
             set("CNB_PLATFORM_DIR", run.platform_folder);
             match run.phase {
                 ModulePhase::Detect => set("CNB_BUILD_PLAN_PATH", run.plan_path),
+                ModulePhase::Generate(output) => {
+                    set("CNB_BP_PLAN_PATH", run.plan_path);
+                    set("CNB_OUTPUT_DIR", output);
+                }
                 ModulePhase::Build(layers) => {
                     set("CNB_BP_PLAN_PATH", run.plan_path);
                     set("CNB_LAYERS_DIR", layers);

@@ -5,7 +5,7 @@
 //! packed here; `frontend` asks the engine for what has to be read and run, and says what is to be packed.
 //!
 //! The walk: `builder`, `module`, `order`, `project`, `run_image`, `analyzed` (files and labels → data) → `detect`, `trials`
-//! (→ group and plan, with `explain`) → `layer` (what is restored) → `environment` (what a program sees) → `outputs`, `sbom`,
+//! (→ group and plan, with `explain`) → `layer` (what is restored) → `environment` (what a program sees), `extend` (what an extension generated) → `outputs`, `sbom`,
 //! `process` (what a buildpack left) → `metadata`, `slices`, `labels`, `export` (→ the image) → `rebase`.
 //! **Invariant:** for the same input the results are those of the reference lifecycle, down to the bytes of labels and of
 //! `metadata.toml`, but for what the header of `detect` names. Everything from outside is bounded. Every error answers `exit()`
@@ -25,6 +25,7 @@ pub mod environment;
 mod exit;
 pub mod explain;
 pub mod export;
+pub mod extend;
 pub mod frontend;
 mod group;
 pub mod json;

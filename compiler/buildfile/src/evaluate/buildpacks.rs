@@ -47,7 +47,7 @@ impl Evaluator<'_> {
                 self.warn(warning.with_help("what a buildpack does is for its authors to change"));
             }
         };
-        let planned = frontend::plan(&gateway, &request, &tell).await;
+        let planned = frontend::plan(&gateway, &request, self.world.workspace().sources(), &tell).await;
         let planned = planned.map_err(|error| told(&error, &places))?;
         let keep = |(_, state)| Effect::Make { label: owner.label.clone(), state: owner.own(&state) };
         let keeps: Vec<Effect> = planned.keeps.into_iter().map(keep).collect();
@@ -99,8 +99,13 @@ fn told(error: &FrontendError, places: &Places) -> Diagnostic {
         }
         FrontendError::Platform { .. } => of_builder("names an image of another system"),
         FrontendError::NoRunImage(_) => of_builder("names none"),
-        FrontendError::Extensions(_) => of_builder("has extensions"),
-        FrontendError::NoBuildpack { id, .. } => {
+        FrontendError::Generated { .. } => of_builder("has this extension"),
+        FrontendError::Extension { errors, .. } => {
+            let first = errors.iter().next().cloned();
+            let first = first.unwrap_or_else(|| of_builder("has this extension"));
+            first.with_trail(error.to_string())
+        }
+        FrontendError::NoModule { id, .. } => {
             found(codes::BUILDPACKS, places.of_buildpack(id), "no such one")
         }
         FrontendError::Package { image, .. } => {

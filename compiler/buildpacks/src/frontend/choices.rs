@@ -8,7 +8,7 @@ use super::error::FrontendError;
 use super::gate::Gate;
 use super::modules::{Candidates, Chosen};
 use crate::builder::Builder;
-use crate::{ModuleKey, Order, OrderElement, OrderFile, OrderGroup, RunFile};
+use crate::{ModuleKey, ModuleKind, Order, OrderElement, OrderFile, OrderGroup, RunFile};
 
 /// Returns the names of the base in the order in which they are tried, and the names that are recorded.
 pub(super) fn base_names(
@@ -40,7 +40,7 @@ pub(super) async fn order(
     for choices in [&request.pre, &request.buildpacks, &request.post] {
         let mut groups: Order = vec![OrderGroup::default()];
         for choice in choices {
-            groups = match candidates.choose(gate, choice, &request.platform).await? {
+            groups = match candidates.choose(gate, choice, ModuleKind::Buildpack, &request.platform).await? {
                 Chosen::One(key) => with(groups, &[OrderGroup { group: vec![element(key)] }]),
                 Chosen::Builder => with(groups, &of_builder.order),
             };
@@ -49,10 +49,23 @@ pub(super) async fn order(
     }
     let [pre, own, post] = [0, 1, 2].map(|at| std::mem::take(&mut side[at]));
     let own = if request.buildpacks.is_empty() { of_builder.order.clone() } else { own };
-    Ok(OrderFile {
-        order: with(with(pre, &own), &post),
-        order_extensions: of_builder.order_extensions.clone(),
-    })
+    let mut extensions = OrderGroup::default();
+    for choice in &request.extensions {
+        match candidates.choose(gate, choice, ModuleKind::Extension, &request.platform).await? {
+            // As pack has it: who is named later goes first.
+            Chosen::One(key) => extensions.group.insert(0, element(key)),
+            Chosen::Builder => {
+                let reason =
+                    "`from=builder` names buildpacks: its extensions take part unless others are named";
+                return Err(FrontendError::Choice(reason.to_owned()));
+            }
+        }
+    }
+    let order_extensions = match request.extensions.is_empty() {
+        true => of_builder.order_extensions.clone(),
+        false => vec![extensions],
+    };
+    Ok(OrderFile { order: with(with(pre, &own), &post), order_extensions })
 }
 
 /// Lays groups behind each of others.

@@ -1,14 +1,17 @@
 //! Why an app cannot be built, who has to act, and what to do.
 
-use rb_diag::ErrorKind;
+use rb_diag::{Diagnostics, ErrorKind};
 use rb_frontend::WorldError;
 
 use crate::builder::BuilderError;
 use crate::detect::DetectError;
 use crate::explain::Explanation;
 use crate::export::ExportError;
+use crate::extend::ExtendError;
 use crate::json::JsonError;
-use crate::{ApiError, DecodeError, Exit, ModuleError, ModuleKey, OutputError, ReuseError, SliceError};
+use crate::{
+    ApiError, DecodeError, Exit, ModuleError, ModuleKey, ModuleKind, OutputError, ReuseError, SliceError,
+};
 
 /// An app cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +56,11 @@ pub enum FrontendError {
         /// Why.
         source: ModuleError,
     },
-    /// The builder has no buildpack of this id.
-    #[error("the builder has no buildpack `{id}`")]
-    NoBuildpack {
+    /// The builder has no module of this id.
+    #[error("the builder has no {kind} `{id}`")]
+    NoModule {
+        /// What was looked for.
+        kind: ModuleKind,
         /// The id.
         id: String,
         /// One of the builder that may be meant.
@@ -77,9 +82,24 @@ pub enum FrontendError {
         /// What those wrote that ended with an error.
         outputs: Vec<(ModuleKey, String)>,
     },
-    /// The group that passed has extensions.
-    #[error("the group that was chosen has image extensions ({0}), which this version of rb does not do")]
-    Extensions(String),
+    /// What an extension generated cannot be used.
+    #[error("extension {module}: {source}")]
+    Generated {
+        /// Which.
+        module: ModuleKey,
+        /// Why.
+        source: ExtendError,
+    },
+    /// A Dockerfile that an extension generated cannot be built.
+    #[error("{file} of extension {module} cannot be built")]
+    Extension {
+        /// Which extension.
+        module: ModuleKey,
+        /// Which of its Dockerfiles.
+        file: &'static str,
+        /// What is wrong with it.
+        errors: Diagnostics,
+    },
     /// What a buildpack left cannot be used.
     #[error("buildpack {module}: {source}")]
     Output {
@@ -139,7 +159,8 @@ impl FrontendError {
             Self::Api(source) => source.exit(),
             Self::Module { source, .. } => source.exit(),
             Self::Detect { error, .. } => error.exit(),
-            Self::Extensions(_) => Exit::Extend,
+            Self::Generated { source: ExtendError::Root, .. } | Self::Extension { .. } => Exit::Extend,
+            Self::Generated { .. } => Exit::Generate,
             Self::Output { source, .. } => source.exit(),
             Self::Reuse { source, .. } => source.exit(),
             Self::Slice(source) => source.exit(),
@@ -147,7 +168,7 @@ impl FrontendError {
             Self::NoRunImage(_) => Exit::Analyze,
             Self::Plan(_) | Self::TooMany { .. } => Exit::Build,
             Self::World(_)
-            | Self::NoBuildpack { .. }
+            | Self::NoModule { .. }
             | Self::Choice(_)
             | Self::Platform { .. }
             | Self::Decode(_)
@@ -171,10 +192,10 @@ impl FrontendError {
                 "`rb pack detect --explain` runs detection alone; `-b ID` names the buildpacks yourself"
                     .to_owned()
             }
-            Self::NoBuildpack { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            Self::NoModule { near: Some(near), .. } => format!("did you mean `{near}`?"),
             Self::Builder { .. } => "`rb pack builder create` makes a builder".to_owned(),
-            Self::Extensions(_) => {
-                "take a builder without extensions, or name the buildpacks yourself".to_owned()
+            Self::Generated { .. } | Self::Extension { .. } => {
+                "an extension is for its authors to mend; a builder without it does without".to_owned()
             }
             Self::Lacks { path: "/bin/sh", .. } => {
                 "steps begin in a shell: put one into the build image".to_owned()

@@ -10,6 +10,7 @@ use rb_frontend::FileKind;
 use rb_llb::{CopyAction, CopyMode, NodeMeta, State};
 use rb_oci::{Choice, Digest, ImageConfig, LayerPart};
 
+use super::base::RunBase;
 use super::error::FrontendError;
 use super::gate::{Folder, Gate};
 use super::steps::{APP, LAYERS, Site};
@@ -61,6 +62,10 @@ pub struct Unfinished {
     metadata: BuildMetadata,
     launcher: LauncherMetadata,
     base: ImageConfig,
+    /// What history says of layers of extensions, which lie above those of the base's config.
+    extended: Vec<String>,
+    /// Who laid them.
+    extensions: Vec<GroupElement>,
     reference: String,
     names: RunImageNames,
     platform: PlatformApi,
@@ -79,6 +84,11 @@ impl Unfinished {
             .map(|(element, layers, store)| BuiltBuildpack { element, layers, store: store.clone() })
             .collect();
         let packed: Vec<(AppLayer, Digest)> = self.layers.iter().cloned().zip(own.iter().copied()).collect();
+        // Layers that extensions laid upon the base are of the app: another base keeps them.
+        let (base, of_extensions) = match self.extended.is_empty() {
+            true => (base, &[][..]),
+            false => base.split_at(base.len().min(self.base.rootfs.diff_ids.len())),
+        };
         let run_image = RunImageRecord {
             top_layer: base.last().map(ToString::to_string).unwrap_or_default(),
             reference: self.reference.clone(),
@@ -87,17 +97,33 @@ impl Unfinished {
         let lifecycle = export::lifecycle_metadata(&buildpacks, &packed, run_image)?;
         let mut config = self.base.clone();
         config.rootfs.diff_ids = base.to_vec();
-        let layers: Vec<(String, Digest)> =
-            packed.iter().map(|(layer, diff_id)| (layer.created_by(), *diff_id)).collect();
+        let lines =
+            self.lines_of_extensions(of_extensions.len()).into_iter().zip(of_extensions.iter().copied());
+        let packed = packed.iter().map(|(layer, diff_id)| (layer.created_by(), *diff_id));
+        let layers: Vec<(String, Digest)> = lines.chain(packed).collect();
         let project = ProjectMetadata::default();
         export::config(&config, &layers, &self.app(Some(&lifecycle), &project))
     }
 
+    /// Returns what history says of so many layers of extensions: a step that changes nothing makes none, and then it is not known
+    /// which is of which.
+    fn lines_of_extensions(&self, count: usize) -> Vec<String> {
+        if self.extended.len() == count {
+            return self.extended.clone();
+        }
+        let ids: Vec<&str> = self.extensions.iter().map(|one| one.id.as_str()).collect();
+        let ids = ids.join(", ");
+        (0..count)
+            .map(|index| format!("Layer: 'extended-layer-{index}', Created by extension: {ids}"))
+            .collect()
+    }
+
     /// Returns the config of the same image with other layers, for each of which a line says what it is.
     pub(super) fn above_base<'l>(
-        &self,
+        &'l self,
         lines: impl Iterator<Item = &'l str>,
     ) -> Result<ImageConfig, ExportError> {
+        let lines = self.extended.iter().map(String::as_str).chain(lines);
         let mut config =
             export::config_above(&self.base, lines, &self.app(None, &ProjectMetadata::default()))?;
         // Not even that of a base is true of it.
@@ -130,10 +156,7 @@ pub(super) struct Parts<'a> {
     pub(super) site: &'a Site,
     pub(super) builder_tree: &'a State,
     pub(super) builder_image: &'a str,
-    pub(super) base: State,
-    pub(super) base_config: ImageConfig,
-    pub(super) reference: String,
-    pub(super) names: RunImageNames,
+    pub(super) base: RunBase,
     pub(super) metadata: BuildMetadata,
     pub(super) launcher: LauncherMetadata,
     pub(super) platform: PlatformApi,
@@ -243,6 +266,7 @@ impl Parts<'_> {
         };
         let planned: Vec<PlannedLayer> =
             layers.iter().map(|layer| PlannedLayer { layer: layer.clone(), parts: parts(layer) }).collect();
+        let extensions = metadata.extensions.clone();
         let unfinished = Unfinished {
             left: left
                 .into_iter()
@@ -251,16 +275,24 @@ impl Parts<'_> {
             layers,
             metadata,
             launcher: self.launcher,
-            base: self.base_config.clone(),
-            reference: self.reference,
-            names: self.names,
+            base: self.base.config.clone(),
+            extended: self.base.extended,
+            extensions,
+            reference: self.base.reference,
+            names: self.base.names,
             platform: self.platform,
             workspace: site.workspace.clone(),
             execution_environment: site.execution_environment.clone(),
             process: self.process,
             created: self.created,
         };
-        Ok(AppImage { base: self.base, base_config: self.base_config, layers: planned, unfinished, sboms })
+        Ok(AppImage {
+            base: self.base.tree,
+            base_config: self.base.config,
+            layers: planned,
+            unfinished,
+            sboms,
+        })
     }
 
     /// Lays all bills of materials into one tree.

@@ -3,18 +3,22 @@
 //! In: a [`PackRequest`]: names of a builder and a base, the app as a tree, the user's choices; and the engine's door,
 //! `Gateway`. Out: an [`AppImage`], or with [`detect_only`] the group and why; [`Told`] says on the way how far it is.
 //! [`AppImage::tree`] is the same image as a tree that a build goes on from. `asked` reads what users write of it.
-//! How, in order: `modules` (who may take part) → a detection of each that [`crate::detect`] asks for, as steps that know
-//! nothing of one another (`steps`) → buildpacks one after the other, each a step whose files decide the next → `image`, what the
-//! layers consist of.
+//! How, in order: `modules` (who may take part), `base` → a detection of each that [`crate::detect`] asks for, as steps that know
+//! nothing of one another (`ground`, `steps`) → the images as extensions have them (`extensions`) → buildpacks one after the other,
+//! each a step whose files decide the next (`course`) → `image`, what the layers consist of.
 //! **Invariant:** the same answers lead to the same image; no clock, no environment, no disk.
 //! Deliberately unlike the lifecycle: a buildpack does not see what earlier ones wrote outside of the app and of layers that are for
 //! builds, and launch layers alone are not shown to later ones.
 
 mod app;
 mod asked;
+mod base;
 mod choices;
+mod course;
 mod error;
+mod extensions;
 mod gate;
+mod ground;
 mod image;
 mod modules;
 mod steps;
@@ -34,6 +38,7 @@ use rb_llb::NetworkMode;
 use rb_oci::{Platform, Reference};
 
 use crate::environment::EnvironmentFiles;
+use crate::extend::ImageKind;
 use crate::{Group, ModuleKey};
 
 /// What is to be built.
@@ -54,6 +59,8 @@ pub struct PackRequest {
     pub pre: Vec<BuildpackChoice>,
     /// After each group.
     pub post: Vec<BuildpackChoice>,
+    /// Extensions in the place of the builder's; those if none.
+    pub extensions: Vec<BuildpackChoice>,
     /// The user's variables.
     pub environment: EnvironmentFiles,
     /// What it is for.
@@ -92,6 +99,8 @@ pub enum Told {
         /// Who takes part.
         group: Group,
     },
+    /// An image is extended.
+    Extending(ImageKind),
     /// What was kept comes back as buildpacks build.
     Restoring,
     /// Buildpacks build.

@@ -115,14 +115,15 @@ impl Candidates {
         &mut self,
         gate: Gate<'_>,
         choice: &BuildpackChoice,
+        kind: ModuleKind,
         platform: &Platform,
     ) -> Result<Chosen, FrontendError> {
         Ok(Chosen::One(match choice {
             BuildpackChoice::FromBuilder => return Ok(Chosen::Builder),
-            BuildpackChoice::Id { id, version } => self.named(id, version.as_deref())?,
+            BuildpackChoice::Id { id, version } => self.named(kind, id, version.as_deref())?,
             BuildpackChoice::Folder { state, path, shown } => {
                 let place = Folder::new(state.clone(), path.clone());
-                let candidate = read(gate, place, ModuleKind::Buildpack, shown).await?;
+                let candidate = read(gate, place, kind, shown).await?;
                 self.bring(candidate)
             }
             BuildpackChoice::Package(image) => {
@@ -131,7 +132,7 @@ impl Candidates {
                     .map_err(|source| FrontendError::Package { image: image.clone(), source })?;
                 let tree = tree_of(&found, None, platform, &format!("package {image}"));
                 self.add(package.modules.keys(), &tree);
-                ModuleKey::buildpack(package.info.id, package.info.version)
+                ModuleKey { kind, id: package.info.id, version: package.info.version }
             }
             BuildpackChoice::Inline { id, api, script, shell } => {
                 let candidate = read(gate, inline(id, api, script, shell), ModuleKind::Buildpack, id).await?;
@@ -147,26 +148,26 @@ impl Candidates {
         key
     }
 
-    fn named(&self, id: &str, version: Option<&str>) -> Result<ModuleKey, FrontendError> {
-        let of_id = |key: &&ModuleKey| key.kind == ModuleKind::Buildpack && key.id == id;
+    fn named(&self, kind: ModuleKind, id: &str, version: Option<&str>) -> Result<ModuleKey, FrontendError> {
+        let of_id = |key: &&ModuleKey| key.kind == kind && key.id == id;
         let versions: Vec<&ModuleKey> = self.places.keys().filter(of_id).collect();
         let listed = || versions.iter().map(|key| key.version.clone()).collect::<Vec<_>>().join(", ");
         match (version, versions.as_slice()) {
             (None, [only]) => Ok((*only).clone()),
             (Some(version), all) if all.iter().any(|key| key.version == version) => {
-                Ok(ModuleKey::buildpack(id, version))
+                Ok(ModuleKey { kind, id: id.to_owned(), version: version.to_owned() })
             }
             (_, []) => {
-                let ids = self.places.keys().filter(|key| key.kind == ModuleKind::Buildpack);
+                let ids = self.places.keys().filter(|key| key.kind == kind);
                 let near = rb_diag::nearest(id, ids.map(|key| key.id.as_str())).map(ToOwned::to_owned);
-                Err(FrontendError::NoBuildpack { id: id.to_owned(), near })
+                Err(FrontendError::NoModule { kind, id: id.to_owned(), near })
             }
             (None, _) => Err(FrontendError::Choice(format!(
-                "the builder has several versions of buildpack `{id}`: {}; name one, `{id}@VERSION`",
+                "the builder has several versions of {kind} `{id}`: {}; name one, `{id}@VERSION`",
                 listed()
             ))),
             (Some(version), _) => Err(FrontendError::Choice(format!(
-                "the builder has no version {version} of buildpack `{id}`, but {}",
+                "the builder has no version {version} of {kind} `{id}`, but {}",
                 listed()
             ))),
         }

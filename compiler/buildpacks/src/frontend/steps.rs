@@ -28,6 +28,8 @@ use crate::{BaseTarget, escape_id};
 pub(super) const LAYERS: &str = "/layers";
 /// Where the platform's files lie.
 const PLATFORM: &str = "/platform";
+/// Where extensions write what they generate.
+const GENERATED: &str = "/layers/generated";
 /// Where a detection writes its plan, and its exit code is written.
 const ANSWER: &str = "/cnb/answer";
 /// Where the plan of a build lies.
@@ -222,6 +224,34 @@ impl Site {
         Detected { answer: Folder::new(answer, "/") }
     }
 
+    /// Runs the program of an extension that generates, and returns the folder of what it wrote.
+    pub(super) fn generate(
+        &self,
+        module: &Candidate,
+        app: &State,
+        environment: &BuildEnvironment,
+        plan: &str,
+    ) -> Folder {
+        let output = format!("{GENERATED}/{}", escape_id(&module.key().id));
+        let path = format!("{PLAN}/plan.toml");
+        let environment = self.variables(environment, module, &path, ModulePhase::Generate(&output));
+        let program = format!("{}/bin/generate", module.folder());
+        let words = ["exec \"$@\"", "sh", &program, &output, PLATFORM, &path];
+        let exec = ExecBuilder::new(&self.root, self.meta(&words, &environment));
+        let exec = self
+            .common(exec, module)
+            .mount(&self.workspace, app, at(APP, false))
+            .mount(PLAN, &self.plan(plan), whole(true))
+            .mount(&output, &self.empty(OWN_LAYERS), at(OWN_LAYERS, false));
+        let made = self.finish(exec, format!("generate {}", module.key()));
+        Folder::new(made.mount(&output).unwrap_or_default(), OWN_LAYERS)
+    }
+
+    /// Makes the plan that a module reads.
+    fn plan(&self, text: &str) -> State {
+        State::scratch().mkfile(self.file("/plan.toml", text), NodeMeta::named("[internal] make a plan"))
+    }
+
     /// Runs the program of a buildpack that builds. `views` are layers of earlier ones.
     pub(super) fn build(
         &self,
@@ -234,8 +264,7 @@ impl Site {
         let own = format!("{LAYERS}/{}", escape_id(&module.key().id));
         let path = format!("{PLAN}/plan.toml");
         let environment = self.variables(environment, module, &path, ModulePhase::Build(&own));
-        let plan =
-            State::scratch().mkfile(self.file("/plan.toml", plan), NodeMeta::named("[internal] make a plan"));
+        let plan = self.plan(plan);
         let program = format!("{}/bin/build", module.folder());
         let text = format!("{TOOLS}{BUILD}");
         let words = [&text, "sh", &own, &program, &own, PLATFORM, &path];

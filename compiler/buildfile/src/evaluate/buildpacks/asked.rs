@@ -144,6 +144,7 @@ impl Evaluator<'_> {
             buildpacks,
             pre,
             post,
+            extensions: Vec::new(),
             environment,
             platform: platform.clone(),
             execution_environment: String::new(),

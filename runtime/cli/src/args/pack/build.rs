@@ -45,6 +45,9 @@ pub(crate) struct PackChoices {
     /// Buildpack after each group
     #[arg(long, value_name = "BUILDPACK", value_delimiter = ',')]
     pub(crate) post_buildpack: Vec<String>,
+    /// Image extension, instead of the builder's
+    #[arg(long, value_name = "EXTENSION", value_delimiter = ',')]
+    pub(crate) extension: Vec<String>,
     /// Leave out what the builder adds to each group
     #[arg(long)]
     pub(crate) disable_system_buildpacks: bool,
@@ -149,8 +152,6 @@ struct Later {
     #[arg(long, hide = true)]
     cache_image: Option<String>,
     #[arg(long, hide = true)]
-    extension: Vec<String>,
-    #[arg(long, hide = true)]
     lifecycle_image: Option<String>,
     #[arg(long, hide = true)]
     docker_host: Option<String>,
@@ -215,7 +216,6 @@ impl PackBuild {
         let Later {
             cache,
             cache_image,
-            extension,
             lifecycle_image,
             docker_host,
             userns_host,
@@ -228,7 +228,6 @@ impl PackBuild {
         let all = [
             (!cache.is_empty(), "--cache", "layers are kept in the state directory of rb"),
             (cache_image.is_some(), "--cache-image", "layers are kept in the state directory of rb"),
-            (!extension.is_empty(), "--extension", "take a run image that has what the app needs"),
             (
                 lifecycle_image.is_some(),
                 "--lifecycle-image",

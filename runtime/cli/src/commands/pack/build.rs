@@ -47,6 +47,11 @@ pub(super) fn execute(
     if let Some(previous) = &args.previous_image {
         order.request.namespace = reference(previous)?.repository().familiar();
     }
+    // Not only once everything is built.
+    if let Some(folder) = &args.report_output_dir {
+        std::fs::create_dir_all(settings.cwd.join(folder))
+            .map_err(|error| Failure::environment(&report_trouble(folder), &error))?;
+    }
     warn(&order);
     let settings = &order.settings;
     let title = format!("pack build {}", args.image);
@@ -59,8 +64,8 @@ pub(super) fn execute(
         let gateway =
             BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
-        let planned = frontend::plan(&gateway, &order.request, &tell).await;
-        let planned = planned.map_err(|error| phases::failed(error, &gateway, settings.display))?;
+        let planned = frontend::plan(&gateway, &order.request, &sources, &tell).await;
+        let planned = planned.map_err(|error| phases::failed(error, &gateway, &sources, settings.display))?;
         let wants = wanted(settings, planned, &names, args, &sources)?;
         build::solve(job.as_ref(), wants.request).await
     });
@@ -170,6 +175,10 @@ fn wanted(
     Ok(wanted.asked())
 }
 
+fn report_trouble(folder: &Path) -> String {
+    format!("--report-output-dir {}: report.toml cannot be written", folder.display())
+}
+
 /// Writes `report.toml`, as the lifecycle does.
 fn write_report(folder: &Path, result: &SolveResult) -> Result<(), Failure> {
     let image = result.exports.iter().find_map(|export| match export {
@@ -187,7 +196,7 @@ fn write_report(folder: &Path, result: &SolveResult) -> Result<(), Failure> {
         ("build".to_owned(), toml::Value::Table(toml::Table::new())),
         ("image".to_owned(), toml::Value::Table(image)),
     ]);
-    let failed = |error: std::io::Error| Failure::environment("report.toml cannot be written", &error);
+    let failed = |error: std::io::Error| Failure::environment(&report_trouble(folder), &error);
     std::fs::create_dir_all(folder).map_err(failed)?;
     std::fs::write(folder.join("report.toml"), report.to_string()).map_err(failed)
 }

@@ -29,7 +29,8 @@ pub(super) fn execute(settings: &Settings, args: &PackDetect) -> Result<u8, Fail
     let done = bench.run(async {
         let session = Arc::new(order.session.clone());
         let job = open_job(settings, &bench, session, bench.heard(progress.sink()), Course::Stop);
-        let gateway = BuildGateway::new(job, SourceMap::default(), settings.cwd.clone(), Settling::Nothing);
+        let sources = SourceMap::default();
+        let gateway = BuildGateway::new(job, sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
         match frontend::detect_only(&gateway, &order.request, &tell).await {
             Ok(chosen) => Ok(Ok(chosen)),
@@ -37,7 +38,7 @@ pub(super) fn execute(settings: &Settings, args: &PackDetect) -> Result<u8, Fail
             Err(FrontendError::Detect { error, explanation, outputs }) if args.explain => {
                 Ok(Err((error, explanation, outputs)))
             }
-            Err(error) => Err(phases::failed(error, &gateway, settings.display)),
+            Err(error) => Err(phases::failed(error, &gateway, &sources, settings.display)),
         }
     });
     progress.finish();
@@ -55,8 +56,13 @@ pub(super) fn execute(settings: &Settings, args: &PackDetect) -> Result<u8, Fail
             Ok(0)
         }
         Ok(chosen) => {
-            let lines: String =
-                chosen.group.buildpacks.iter().map(|one| format!("{} {}\n", one.id, one.version)).collect();
+            let lines: String = chosen
+                .group
+                .extensions
+                .iter()
+                .chain(&chosen.group.buildpacks)
+                .map(|one| format!("{} {}\n", one.id, one.version))
+                .collect();
             report::print(lines.as_bytes())?;
             Ok(0)
         }

@@ -17,7 +17,7 @@ use rb_oci::{Digest, Platform, Reference};
 use rb_session::{LocalDir, LocalSession};
 
 use super::images::allow_insecure;
-use crate::args::{PackChoices, PackNetwork};
+use crate::args::{PackChoices, PackNetwork, StepVolume};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -68,6 +68,7 @@ impl Order {
                     .to_owned(),
             );
         }
+        warnings.extend(StepVolume::forgotten(&choices.volume));
         let execution_environment = choices.exec_env.clone().unwrap_or_default();
         let builder =
             choices.builder.clone().or_else(|| Some(project.builder.clone()).filter(|name| !name.is_empty()));
@@ -94,6 +95,7 @@ impl Order {
         let buildpacks = chosen(&choices.buildpack, &project.buildpacks)?;
         let pre = chosen(&choices.pre_buildpack, &project.pre)?;
         let post = chosen(&choices.post_buildpack, &project.post)?;
+        let extensions = chosen(&choices.extension, &[])?;
         let volumes = choices.volume.iter().map(|volume| {
             let (state, path) = lent.volume(&volume.host)?;
             Ok(Volume { state, path, target: volume.target.clone(), readonly: volume.readonly })
@@ -115,6 +117,7 @@ impl Order {
             buildpacks,
             pre,
             post,
+            extensions,
             environment,
             platform,
             execution_environment,

@@ -1,7 +1,9 @@
 //! What is told on the way, as pack tells it, and why a build came to nothing.
 
+use rb_buildpacks::extend::ImageKind;
 use rb_buildpacks::frontend::{FrontendError, Told};
-use rb_buildpacks::{ModuleKey, ModuleKind};
+use rb_buildpacks::{GroupElement, ModuleKey, ModuleKind};
+use rb_diag::{Diagnostic, SourceMap};
 use rb_frontend::WorldError;
 
 use crate::commands::gateway::BuildGateway;
@@ -17,16 +19,20 @@ pub(super) fn tell(progress: &Progress, display: Display, told: &Told) {
     let text = match told {
         Told::Analyzing => "===> ANALYZING\n".to_owned(),
         Told::Detecting => "===> DETECTING\n".to_owned(),
+        Told::Extending(ImageKind::Build) => "===> EXTENDING (BUILD)\n".to_owned(),
+        Told::Extending(ImageKind::Run) => "===> EXTENDING (RUN)\n".to_owned(),
         Told::Restoring => "===> RESTORING\n".to_owned(),
         Told::Building => "===> BUILDING\n".to_owned(),
         Told::Exporting => "===> EXPORTING\n".to_owned(),
         Told::Builds(_) => return,
         Told::Warning(line) => format!("warning: {}\n", clean(line, false)),
         Told::Detected { of, group } => {
-            let width = group.buildpacks.iter().map(|one| one.id.chars().count()).max().unwrap_or(0);
-            let line = |(id, version): (&String, &String)| format!("{id:width$} {version}\n");
-            let lines: String = group.buildpacks.iter().map(|one| line((&one.id, &one.version))).collect();
-            format!("{} of {of} buildpacks participating\n{lines}", group.buildpacks.len())
+            // As the lifecycle counts: extensions are among them.
+            let all: Vec<_> = group.extensions.iter().chain(&group.buildpacks).collect();
+            let width = all.iter().map(|one| one.id.chars().count()).max().unwrap_or(0);
+            let line = |one: &&GroupElement| format!("{:width$} {}\n", one.id, one.version);
+            let lines: String = all.iter().map(line).collect();
+            format!("{} of {of} buildpacks participating\n{lines}", all.len())
         }
     };
     progress.say(&text);
@@ -34,7 +40,18 @@ pub(super) fn tell(progress: &Progress, display: Display, told: &Told) {
 
 /// Makes a failure of what the frontend says. A step that failed on the way is told better by itself; detections that
 /// chose nothing are told with all that was tried.
-pub(super) fn failed(error: FrontendError, gateway: &BuildGateway, display: Display) -> Failure {
+pub(super) fn failed(
+    error: FrontendError,
+    gateway: &BuildGateway,
+    sources: &SourceMap,
+    display: Display,
+) -> Failure {
+    if let FrontendError::Extension { errors, .. } = &error
+        && errors.iter().next().is_some()
+    {
+        let told = |one: &Diagnostic| one.clone().with_trail(error.to_string());
+        return Failure::Diagnostics { items: errors.iter().map(told).collect(), sources: sources.clone() };
+    }
     if let FrontendError::World(WorldError::Step { .. }) = &error {
         let mut of_steps = gateway.failures();
         if !of_steps.is_empty() {

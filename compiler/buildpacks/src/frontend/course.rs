@@ -1,0 +1,244 @@
+//! The course of a build: one buildpack after the other, each a step whose files decide the next.
+//!
+//! In: a [`Ground`] and who was [`Chosen`]. Out: [`Planned`], the image and the steps that keep layers for the next build.
+
+use rb_frontend::FileKind;
+use rb_llb::{NodeMeta, State};
+
+use super::error::FrontendError;
+use super::gate::{Folder, Gate};
+use super::ground::Ground;
+use super::image::{Left, Parts};
+use super::modules::Candidate;
+use super::steps::{Built, LAYERS, OWN_NOTES};
+use super::walk::{Chosen, Planned};
+use super::{PackRequest, Teller, Told};
+use crate::environment::{BuildEnvironment, LayerEnvironment, RootFolder};
+use crate::labels::StoreRecord;
+use crate::sbom::{BomEntry, legacy_sbom};
+use crate::{
+    BuildMetadata, BuildOutputs, Exported, GroupElement, LayersFolder, ModuleKey, ModuleKind, Plan,
+    Processes, escape_id, exported, parse_store, read_outputs,
+};
+
+/// How many files beside its layers a buildpack may leave.
+const FILES: usize = 2000;
+
+impl Ground {
+    /// Builds, one buildpack after the other.
+    pub(super) async fn build(
+        self,
+        gate: Gate<'_>,
+        request: &PackRequest,
+        tell: Teller<'_>,
+        chosen: Chosen,
+    ) -> Result<Planned, FrontendError> {
+        tell(Told::Restoring);
+        let group = chosen.group.buildpacks.clone();
+        let mut course = Course {
+            ground: &self,
+            environment: BuildEnvironment::of_container(&self.site.container),
+            plan: chosen.plan.clone(),
+            app: self.app.clone(),
+            views: Vec::new(),
+            metadata: BuildMetadata {
+                buildpacks: group.clone(),
+                extensions: chosen.group.extensions.clone(),
+                ..BuildMetadata::default()
+            },
+            processes: Processes::default(),
+            left: Vec::new(),
+            keeps: Vec::new(),
+            sboms: Vec::new(),
+            boms: [Vec::new(), Vec::new()],
+        };
+        if request.afresh {
+            for element in &group {
+                let forget = self.site.forget(self.candidates.get(&element.key(ModuleKind::Buildpack))?);
+                gate.list(&Folder::new(forget, "/")).await?;
+            }
+        }
+        tell(Told::Building);
+        for element in &group {
+            tell(Told::Builds(element.key(ModuleKind::Buildpack)));
+            course.one(gate, element, tell).await?;
+        }
+        tell(Told::Exporting);
+        let Course { mut metadata, processes, left, app, keeps, sboms, boms, .. } = course;
+        metadata.processes = processes.list();
+        metadata.buildpack_default_process_type = processes.default_type().unwrap_or_default().to_owned();
+        let legacy = [legacy_sbom(&boms[0])?, legacy_sbom(&boms[1])?];
+        let run_image = self.base.reference.clone();
+        let parts = Parts {
+            site: &self.site,
+            builder_tree: &self.builder_tree,
+            builder_image: &self.builder_image,
+            base: self.base,
+            metadata,
+            launcher: self.launcher.clone(),
+            platform: self.platform,
+            process: request.process.clone(),
+            created: request.created.clone(),
+            left,
+            app,
+            sboms,
+            legacy,
+        };
+        let image = parts.image(gate).await?;
+        Ok(Planned { image, keeps, chosen, run_image })
+    }
+}
+
+/// What grows as buildpacks build.
+struct Course<'a> {
+    ground: &'a Ground,
+    environment: BuildEnvironment,
+    plan: Plan,
+    app: State,
+    /// Layers that later buildpacks see, by where.
+    views: Vec<(String, Folder)>,
+    metadata: BuildMetadata,
+    processes: Processes,
+    left: Vec<Left>,
+    keeps: Vec<(String, State)>,
+    sboms: Vec<(Folder, String)>,
+    /// The old bills of materials, of launch and build.
+    boms: [Vec<(ModuleKey, BomEntry)>; 2],
+}
+
+impl Course<'_> {
+    async fn one(
+        &mut self,
+        gate: Gate<'_>,
+        element: &GroupElement,
+        tell: Teller<'_>,
+    ) -> Result<(), FrontendError> {
+        let key = element.key(ModuleKind::Buildpack);
+        let site = &self.ground.site;
+        let candidate = self.ground.candidates.get(&key)?;
+        let own = self.plan.of(ModuleKind::Buildpack, &element.id);
+        let Built { app, layers } =
+            site.build(candidate, &self.app, &self.environment, &own.text()?, &self.views);
+        let folder = look(gate, &layers).await?;
+        let outputs = read_outputs(&candidate.module, &own, &folder)
+            .map_err(|source| FrontendError::Output { module: key.clone(), source })?;
+        let place = format!("{LAYERS}/{}", escape_id(&element.id));
+        let mut seen = Vec::new();
+        for (name, _) in
+            outputs.layers.iter().filter(|(name, layer)| layer.build && folder.folders.contains(*name))
+        {
+            let path = format!("{place}/{name}");
+            seen.push(layer_environment(gate, &layers.below(name), name, &path).await?);
+            self.views.push((path, layers.below(name)));
+        }
+        self.environment.add(&seen);
+        for (name, layer) in outputs.layers.iter().filter(|(_, layer)| layer.launch) {
+            match exported(name, layer, folder.folders.contains(name), None) {
+                Ok(Exported::Packed | Exported::Reused(_)) => {}
+                Err(source) => return Err(FrontendError::Reuse { module: key, source }),
+            }
+        }
+        let store = match folder.files.get("store.toml") {
+            Some(text) => Some(StoreRecord::new(parse_store(text)?.as_ref())?),
+            None => None,
+        };
+        let keep = self.keep(candidate, &layers, &folder, &outputs)?;
+        self.keeps.extend(keep.map(|state| (format!("keep layers of {key}"), state)));
+        self.plan = self.plan.without(&outputs.met);
+        if let Some(lost) = self.processes.add(&outputs.launch.processes) {
+            tell(Told::Warning(format!(
+                "{key} defines process `{lost}` anew and not as the default, which it was: there is none now"
+            )));
+        }
+        self.metadata.labels.extend(outputs.launch.labels);
+        self.metadata.slices.extend(outputs.launch.slices);
+        let bom = |entries: Vec<BomEntry>| entries.into_iter().map(|entry| (key.clone(), entry));
+        self.boms[0].extend(bom(outputs.launch.bom));
+        self.boms[1].extend(bom(outputs.build_bom));
+        self.sboms.extend(outputs.sboms.into_iter().map(|copy| (layers.below(&copy.from), copy.to)));
+        self.app = app;
+        self.left.push(Left { element: element.clone(), layers: outputs.layers, store, folder: layers });
+        Ok(())
+    }
+
+    /// Says what is kept for the next time: texts without types, contents of cached layers, launch layers to be used again.
+    fn keep(
+        &self,
+        candidate: &Candidate,
+        layers: &Folder,
+        folder: &LayersFolder,
+        outputs: &BuildOutputs,
+    ) -> Result<Option<State>, FrontendError> {
+        let site = &self.ground.site;
+        let mut notes = State::scratch().files().mkdir(site.folder(OWN_NOTES));
+        let mut words = Vec::new();
+        for (name, layer) in &outputs.layers {
+            let has_folder = folder.folders.contains(name);
+            let is_kept = layer.cache || (layer.launch && !layer.build);
+            if !is_kept || !has_folder {
+                continue;
+            }
+            notes = notes.mkfile(site.file(&format!("{OWN_NOTES}/{name}.toml"), layer.restored_text()?));
+            words.push(format!("{}:{name}", if layer.cache { "layers" } else { "reuse" }));
+            let own = format!("{name}.sbom.");
+            words.extend(
+                folder
+                    .files
+                    .keys()
+                    .filter(|file| file.starts_with(&own))
+                    .map(|file| format!("layers:{file}")),
+            );
+        }
+        if folder.files.contains_key("store.toml") {
+            words.push("layers:store.toml".to_owned());
+        }
+        if words.is_empty() {
+            return Ok(None);
+        }
+        let notes = notes.finish(NodeMeta::named("[internal] make notes of layers"));
+        Ok(Some(site.keep(candidate, layers, &notes, &words)))
+    }
+}
+
+/// Reads what lies beside the layers of a buildpack.
+async fn look(gate: Gate<'_>, layers: &Folder) -> Result<LayersFolder, FrontendError> {
+    let mut folder = LayersFolder::default();
+    for (name, kind) in gate.list(layers).await? {
+        match kind {
+            FileKind::Directory => drop(folder.folders.insert(name)),
+            FileKind::File => {
+                let is_read = name.ends_with(".toml");
+                let text = if is_read { gate.read(layers, &name).await? } else { Vec::new() };
+                folder.files.insert(name, text);
+            }
+            FileKind::Symlink | FileKind::Other => {}
+        }
+        if folder.files.len() > FILES {
+            return Err(FrontendError::TooMany { what: layers.path.clone(), most: FILES, of: "files" });
+        }
+    }
+    Ok(folder)
+}
+
+/// Reads what a layer holds for the environment of later builds.
+async fn layer_environment(
+    gate: Gate<'_>,
+    of: &Folder,
+    name: &str,
+    path: &str,
+) -> Result<LayerEnvironment, FrontendError> {
+    let names = gate.list(of).await?;
+    let is_folder = |name: &str| {
+        names.get(name).is_some_and(|kind| matches!(kind, FileKind::Directory | FileKind::Symlink))
+    };
+    let mut layer =
+        LayerEnvironment { name: name.to_owned(), path: path.to_owned(), ..LayerEnvironment::default() };
+    layer.folders.extend(RootFolder::ALL.into_iter().filter(|folder| is_folder(folder.name())));
+    if is_folder("env") {
+        layer.both = gate.variables(&of.below("env")).await?;
+    }
+    if is_folder("env.build") {
+        layer.build = gate.variables(&of.below("env.build")).await?;
+    }
+    Ok(layer)
+}
