@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::env::{Run, TestEnv, Who};
 
+mod bundle;
 mod https;
 mod signed;
 pub(crate) mod ssh;

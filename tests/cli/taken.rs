@@ -45,6 +45,30 @@ fn of_two_paths_of_a_folder_each_counts_for_its_statement() {
 }
 
 #[test]
+fn a_link_runs_for_what_it_takes_alone() {
+    let env = TestEnv::new();
+    let text = "VERSION 1\nt:\n    FROM scratch\n    COPY base /base\n    COPY --link --chown=7:8 file /deep/file\n    \
+COPY last /deep/last\n    SAVE ARTIFACT /* AS LOCAL out/\n    SAVE IMAGE linked\n";
+    env.write("Buildfile", text).write("base", "1").write("file", "f").write("last", "l");
+    env.rb(["+t"]).expect(0).hides("*cached*");
+    let layers = || {
+        let told = env.rb(["image", "inspect", "linked"]).expect(0).stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let layers = told[0]["layers"].as_array().expect("layers").clone();
+        layers.into_iter().map(|layer| layer["digest"].to_string()).collect::<Vec<_>>()
+    };
+    let before = layers();
+    env.write("base", "2");
+    let run = env.rb(["+t"]).expect(0);
+    run.says("*cached* --> COPY --link --chown=7:8 file /deep/file").says("--> LINK COPY --link");
+    assert_eq!((env.read("out/base"), env.read("out/deep/file")), ("2".to_owned(), "f".to_owned()));
+    assert_eq!(env.read("out/deep/last"), "l");
+    let after = layers();
+    assert_eq!(before.len(), 3);
+    assert!(before[0] != after[0] && before[1] == after[1], "{before:?} {after:?}");
+}
+
+#[test]
 fn a_statement_has_the_reason_of_the_file_that_it_takes() {
     let env = TestEnv::new();
     let text = "VERSION 1\nt:\n    FROM scratch\n    COPY d/a a\n    COPY d/b b\n    COPY d d\n    \

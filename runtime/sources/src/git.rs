@@ -4,10 +4,11 @@
 //! the [`Pinned`] commit, which is nearly all of the key, and its files in a layer. Git itself is run, as the user,
 //! outside of every sandbox ([`call`]): it speaks ssh as the user's other programs do, knows proxies, authorities and
 //! every server there is. What is fetched is kept ([`repository`]) and shared. How, in order: `address` → `refs` →
-//! `repository` → `tree`, or `clone` where `.git` is wanted; `modules` for submodules.
+//! `repository` → `tree`, or `clone` where `.git` is wanted; `modules` for submodules; `bundle` where a bundle is given or wanted.
 //! Source: BuildKit's git source; its attributes are those of `rb_llb::attr`.
 
 mod address;
+mod bundle;
 mod call;
 mod clone;
 mod commit;
@@ -31,6 +32,7 @@ use rb_snapshot::{CopyOptions, Editor, View};
 use rb_store::Store;
 
 pub use address::Remote;
+pub use bundle::{BundleFile, BundleName};
 pub use call::{Call, Connection, ProgramError, Programs, Stream, Told};
 pub use commit::Commit;
 pub use error::GitError;
@@ -67,6 +69,10 @@ pub struct GitRequest {
     pub ssh: Option<String>,
     /// How it must be signed.
     pub signed: Option<SignedCommit>,
+    /// The bundle that its commits come from; else the repository itself.
+    pub bundle: Option<BundleName>,
+    /// Whether a bundle is wanted, not files.
+    pub as_bundle: bool,
 }
 
 impl GitRequest {
@@ -112,6 +118,19 @@ impl GitRequest {
         if let Some(mtime) = text(attr::GIT_MTIME).filter(|text| text != "checkout" && text != "commit") {
             return Err(wrong(attr::GIT_MTIME, &format!("`{mtime}` is neither `checkout` nor `commit`")));
         }
+        let bundle = BundleName::parse(attrs)?;
+        let names_commit = |text: &Option<String>| text.as_deref().is_some_and(refs::is_commit);
+        if bundle.is_some() && (checksum.is_none() || reference.is_empty() && !names_commit(&checksum)) {
+            let reason = "a bundle needs the commit that is in it, with all its digits where no branch or tag is named";
+            return Err(wrong(attr::GIT_CHECKSUM, reason));
+        }
+        let as_bundle = is(attr::GIT_CHECKOUT_BUNDLE);
+        if as_bundle && (is(attr::GIT_KEEP_DIR) || !subdir.as_os_str().is_empty()) {
+            return Err(wrong(
+                attr::GIT_CHECKOUT_BUNDLE,
+                "a bundle is a whole repository, without `.git` or a folder",
+            ));
+        }
         Ok(Self {
             reference: reference.to_owned(),
             // As in BuildKit, a folder of a repository is no repository.
@@ -125,6 +144,8 @@ impl GitRequest {
             known_hosts: text(attr::GIT_KNOWN_SSH_HOSTS),
             ssh: text(attr::GIT_MOUNT_SSH_SOCK),
             signed: SignedCommit::parse(attrs)?,
+            bundle,
+            as_bundle,
             remote,
         })
     }
@@ -178,6 +199,10 @@ impl GitRequest {
             add(&self.remote.to_string());
             add(pinned.reference.as_deref().unwrap_or_default());
         }
+        if self.as_bundle {
+            add("bundle");
+            add(&bundle::name_of(self, pinned));
+        }
         hasher.finish().0
     }
 }
@@ -187,8 +212,11 @@ pub fn pinned(request: &GitRequest) -> Result<Option<Pinned>, GitError> {
     refs::pinned(request)
 }
 
-/// Asks the host what a request stands for now.
+/// Asks the host, or the bundle, what a request stands for now.
 pub fn ask(connection: &Connection<'_>, request: &GitRequest) -> Result<Pinned, GitError> {
+    if let Some(bundle) = connection.bundle {
+        return refs::ask_bundle(connection, request, bundle);
+    }
     refs::ask(&call::Git { connection, remote: &request.remote, local: false }, request)
 }
 
@@ -198,7 +226,8 @@ pub fn commit(
     request: &GitRequest,
     pinned: &Pinned,
 ) -> Result<Commit, GitError> {
-    let repository = repository::Repository::open(connection, &request.remote, &pinned.commit)?;
+    let repository =
+        repository::Repository::open(connection, &request.remote, &pinned.commit, connection.bundle)?;
     commit::of(&repository, pinned)
 }
 
@@ -212,6 +241,10 @@ pub fn write(
     ownership: Ownership,
 ) -> Result<(), SourceError> {
     let GitRequest { remote, subdir, skip_submodules, .. } = request;
+    if request.as_bundle {
+        let folder = Temporary::new(store)?;
+        return bundle::write(connection, request, pinned, &folder.path, editor, ownership);
+    }
     if request.keep_git_dir {
         let folder = Temporary::new(store)?;
         let cloning = clone::Cloning { connection, skip_submodules: *skip_submodules };

@@ -7,7 +7,7 @@
 //! absolute paths. A digest belongs to the bytes that lay under the stamp next to it: what changes while it is read is
 //! an error. Sockets are passed over, as BuildKit does; other special files are an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use rb_snapshot::patterns::PatternMatcher;
 use rb_snapshot::{ContentDigest, ContentKey, Counted, Listing, Metadata, Tally, compare_paths};
 use rb_store::{FileStamp, StatCache, StatChange, Store};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
@@ -144,18 +145,50 @@ impl LocalTree {
 /// `tally` hears of the files that are read; of how many there will be, where none is known from an earlier look.
 /// `Changed` for what changes meanwhile, `SpecialFile` for pipes and devices, `Read` for what cannot be read.
 pub fn scan(store: &Store, request: &LocalRequest, tally: &Tally) -> Result<LocalTree, SourceError> {
+    look(store, request, None, tally).map(|(tree, _)| tree)
+}
+
+/// As [`scan`], of which only what fits `content` is in the tree, with the folders that lead there; files of the rest are not read.
+/// All of it is in the list, as [`list`] has it.
+pub fn scan_named(
+    store: &Store,
+    request: &LocalRequest,
+    content: &[String],
+    tally: &Tally,
+) -> Result<(LocalTree, Vec<Named>), SourceError> {
+    look(store, request, Some(&PatternMatcher::new(content)?), tally)
+}
+
+fn look(
+    store: &Store,
+    request: &LocalRequest,
+    content: Option<&PatternMatcher>,
+    tally: &Tally,
+) -> Result<(LocalTree, Vec<Named>), SourceError> {
     let filter = Filter::new(&request.include, &request.exclude)?;
     // What was touched just before the walk may be touched again without a new stamp.
     let started_ns = i64::try_from(store.clock().now().as_nanos()).unwrap_or(i64::MAX);
     let folder = open_folder(&request.folder)?;
     let cache_key = cache_key(&request.folder);
     // The whole folder wants the whole cache, which is loaded meanwhile; a part may turn out not to be worth it.
-    let whole = request.include.is_empty();
+    let whole = request.include.is_empty() && content.is_none();
     let (found, loaded) = rayon::join(
         || Walk::new(request, &filter).run(&folder),
         || whole.then(|| store.stat_cache(&cache_key)).transpose(),
     );
-    let (found, loaded) = (found?, loaded?);
+    let (mut found, loaded) = (found?, loaded?);
+    let mut named = Vec::new();
+    if let Some(content) = content {
+        let mut each = wanted(&found).into_iter();
+        found.retain(|_| each.next().unwrap_or(true));
+        named = names(&found);
+        for found in &mut found {
+            if let Look::Directory { kept, .. } = &mut found.look {
+                *kept = content.matches(&found.path);
+            }
+        }
+        found.retain(|found| matches!(found.look, Look::Directory { .. }) || content.matches(&found.path));
+    }
     let files = || found.iter().filter(|found| matches!(found.look, Look::File { .. }));
     let size_bytes: u64 = found.iter().map(|found| found.size_bytes()).sum();
     let few = files().count() <= FEW_FILES && size_bytes <= FEW_BYTES;
@@ -191,13 +224,9 @@ pub fn scan(store: &Store, request: &LocalRequest, tally: &Tally) -> Result<Loca
     }
     let (entries, listing) = entries(found, digests);
     let content = content_key(entries.iter().map(|(path, entry)| (path.as_path(), entry)));
-    Ok(LocalTree {
-        folder: request.folder.clone(),
-        normalise_modes: request.normalise_modes,
-        entries,
-        listing,
-        content,
-    })
+    let folder = request.folder.clone();
+    let tree = LocalTree { folder, normalise_modes: request.normalise_modes, entries, listing, content };
+    Ok((tree, named))
 }
 
 /// One entry of a folder that was listed.
@@ -224,20 +253,40 @@ pub enum ListedKind {
     Symlink(PathBuf),
 }
 
+/// One entry of a folder of which the names are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The entry.
+    pub listed: Listed,
+    /// An earlier name of the same file.
+    pub same: Option<PathBuf>,
+}
+
+/// Lists entries, and which of them are one file.
+fn names(found: &[Found]) -> Vec<Named> {
+    let mut first: HashMap<(u64, u64), &Path> = HashMap::new();
+    let mut named = Vec::with_capacity(found.len());
+    for found in found {
+        let Metadata { device, inode, links, .. } = found.metadata;
+        let same = match found.look {
+            Look::File { .. } | Look::Symlink { .. } if links > 1 => {
+                let known = first.get(&(device, inode)).copied();
+                first.entry((device, inode)).or_insert(&found.path);
+                known.map(Path::to_owned)
+            }
+            _ => None,
+        };
+        named.push(Named { listed: found.listed(), same });
+    }
+    named
+}
+
 /// Lists what [`scan`] would take, in the order of paths, and reads no file.
 pub fn list(request: &LocalRequest) -> Result<Vec<Listed>, SourceError> {
     let filter = Filter::new(&request.include, &request.exclude)?;
     let found = Walk::new(request, &filter).run(&open_folder(&request.folder)?)?;
     let wanted = wanted(&found);
-    let listed = |found: Found| {
-        let (mode, kind) = match found.look {
-            Look::Directory { mode, .. } => (mode, ListedKind::Directory),
-            Look::File { mode, stamp } => (mode, ListedKind::File(stamp.size_bytes)),
-            Look::Symlink { target } => (0o777, ListedKind::Symlink(target)),
-        };
-        Listed { path: found.path, mode, modified_ns: found.metadata.modified_ns, kind }
-    };
-    Ok(found.into_iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(found, _)| listed(found)).collect())
+    Ok(found.iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(found, _)| found.listed()).collect())
 }
 
 /// What to remember: files that were read, and whose next change will show in their stamps.
@@ -441,6 +490,15 @@ fn failure(request: &LocalRequest, path: &Path, source: io::Error) -> SourceErro
 }
 
 impl Found {
+    fn listed(&self) -> Listed {
+        let (mode, kind) = match &self.look {
+            Look::Directory { mode, .. } => (*mode, ListedKind::Directory),
+            Look::File { mode, stamp } => (*mode, ListedKind::File(stamp.size_bytes)),
+            Look::Symlink { target } => (0o777, ListedKind::Symlink(target.clone())),
+        };
+        Listed { path: self.path.clone(), mode, modified_ns: self.metadata.modified_ns, kind }
+    }
+
     fn size_bytes(&self) -> u64 {
         if let Look::File { stamp, .. } = &self.look { stamp.size_bytes } else { 0 }
     }

@@ -7,9 +7,10 @@
 //! | op | cache map | slow key of an input |
 //! | --- | --- | --- |
 //! | `local://` | names, kinds, modes, contents of the files kept | none |
+//! | `local://` with names wanted | the same of what has content, and the list: names, modes, sizes, times | none |
 //! | `docker-image://`, `oci-layout://` | chain id of the layers: that is the tree, whatever the name or config | none |
 //! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
-//! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too | none |
+//! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too; of a bundle the name in it | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
 //! | exec | the op's bytes but inputs, proxy variables and ids of caches that hold hints; that it runs in a chroot | the selected part of a read-only mount; of a folder of the user's mounted whole, its key |
 //! | file | the op's bytes but inputs | the paths a copy takes, by its patterns; of a folder of the user's taken whole, its key |

@@ -4,6 +4,7 @@ mod asked;
 mod blob;
 mod git;
 mod http;
+mod listed;
 pub(crate) mod repository;
 mod upload;
 
@@ -48,9 +49,11 @@ enum Found {
         tree: Tree,
         _upon: Active,
     },
+    /// A folder of which names are wanted, and of some files the content.
+    Listed(listed::ListedFolder),
     Web(http::WebSource),
     Blob(blob::BlobSource),
-    Git(git::GitSource),
+    Git(Box<git::GitSource>),
 }
 
 impl Pinned {
@@ -65,6 +68,7 @@ impl Pinned {
         let found = self.0.get_or_try_init(|| look(cx, op, vertex, job)).await?;
         Ok(match found {
             Found::Local(tree) => tagged("local", tree.content.as_bytes()),
+            Found::Listed(folder) => tagged("listed", folder.key().as_bytes()),
             Found::Image(_, content) => tagged("image", content.as_bytes()),
             Found::Host(tree, _) => tagged("host", tree.key().as_bytes()),
             Found::Left { tree, .. } => tagged("left", tree.key().as_bytes()),
@@ -89,6 +93,10 @@ impl Pinned {
                 let name = one(PartKind::Directory, "", op.scheme().1.to_owned());
                 let about = [name, parts::patterns(&op.attrs)].concat();
                 (one(PartKind::Files, "", digest.to_string()), about, Some(list))
+            }
+            Some(Found::Listed(folder)) => {
+                let name = one(PartKind::Directory, "", op.scheme().1.to_owned());
+                (folder.parts(), [name, parts::patterns(&op.attrs)].concat(), None)
             }
             Some(Found::Image(image, content)) => {
                 let name = op.scheme().1.split('@').next().unwrap_or_default();
@@ -133,6 +141,11 @@ impl Pinned {
             }
             Some(Found::Git(source)) => Ok(Product::Here(Value::Tree(git::make(cx, job, source).await?))),
             Some(Found::Local(tree)) => Ok(Product::Here(Value::Local(Arc::clone(tree)))),
+            Some(Found::Listed(folder)) => {
+                let (job, folder) = (Arc::clone(job), folder.clone());
+                let tree = crate::blocking(move || folder.write(&job.parts)).await?;
+                Ok(Product::Here(Value::Tree(tree)))
+            }
             Some(Found::Host(tree, _) | Found::Left { tree, .. }) => {
                 Ok(Product::Here(Value::Tree(tree.clone())))
             }
@@ -234,7 +247,7 @@ async fn look(cx: &Context, op: &SourceOp, vertex: &Vertex, job: &Arc<JobContext
         "docker-image+blob" | "oci-layout+blob" => {
             blob::look(&job, op).map(Found::Blob).map_err(crate::op_error)
         }
-        "git" => git::look(cx, &job, op).await.map(Found::Git),
+        "git" => git::look(cx, &job, op).await.map(|source| Found::Git(Box::new(source))),
         other => Err(crate::op_error(unsupported(format!("a source `{other}://`"), None))),
     }
 }
@@ -304,18 +317,16 @@ fn look_local(
             None => include.clear(),
         }
     }
-    if attrs.get(attr::LOCAL_METADATA_TRANSFER).is_some_and(|value| value == "true") {
-        // What that gives is a list with times and ids of this machine, to decide by what else to send: here nothing is sent, so
-        // whoever asks for the files has them for nothing, and a result that depends on such a list is another one everywhere.
-        let help =
-            "leave `local.metadatatransfer` out: the folder is read where it is, and only what is used of it";
-        return Err(unsupported("a folder of which only the names are wanted", Some(help)));
-    }
     let mut exclude = patterns(attrs, attr::LOCAL_EXCLUDE_PATTERNS)?;
     let asked = |path: &String| include.contains(path);
     let hidden = lent.hidden.iter().filter(|hidden| !(hidden.by_name && asked(&hidden.path)));
     exclude.extend(hidden.filter_map(|hidden| rb_sources::literal(Path::new(&hidden.path))));
     let request = LocalRequest { folder: lent.path, include, exclude, normalise_modes: lent.normalise_modes };
+    if listed::is_wanted(attrs)? {
+        let content = patterns(attrs, attr::LOCAL_METADATA_TRANSFER_EXCLUDE)?;
+        let (tree, named) = local::scan_named(&job.parts.store, &request, &content, tally)?;
+        return Ok(Found::Listed(listed::ListedFolder::new(tree, named)?));
+    }
     Ok(Found::Local(Arc::new(local::scan(&job.parts.store, &request, tally)?)))
 }
 

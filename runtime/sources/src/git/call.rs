@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rb_session::Secret;
 
-use super::{GitError, Remote, ssh};
+use super::{BundleFile, GitError, Remote, ssh};
 
 /// Which of a program's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Connection<'a> {
     pub authorization: Option<(String, Secret)>,
     /// Socket of the agent that ssh asks for keys.
     pub agent: Option<&'a Path>,
+    /// The bundle that the commits of the repository come from, if not from its host; submodules come from theirs.
+    pub bundle: Option<BundleFile<'a>>,
     /// File with the keys of known hosts; else the user's own.
     pub known_hosts: Option<&'a Path>,
     /// What is called instead of ssh, and for which origin.
@@ -113,6 +115,13 @@ pub(super) struct Said {
     pub(super) out: Vec<u8>,
     /// The end of it.
     pub(super) err: String,
+}
+
+impl<'a> Connection<'a> {
+    /// Returns the bundle for the repository itself; submodules in it are not in its bundle.
+    pub(super) fn bundle_at(&self, depth: usize) -> Option<BundleFile<'a>> {
+        self.bundle.filter(|_| depth == 0)
+    }
 }
 
 /// Variables of the user's that would change what git does, or show what is asked.

@@ -36,7 +36,8 @@ impl Cloning<'_> {
     }
 
     fn fill(&self, remote: &Remote, pinned: &Pinned, place: &Place, depth: usize) -> Result<i64, GitError> {
-        let repository = Repository::open(self.connection, remote, &pinned.commit)?;
+        let repository =
+            Repository::open(self.connection, remote, &pinned.commit, self.connection.bundle_at(depth))?;
         let commit = repository.bring(pinned)?;
         let time = time_of(&repository, &commit)?;
         let modules = if self.skip_submodules { Vec::new() } else { modules::of(&repository, &commit)? };

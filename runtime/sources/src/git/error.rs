@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rb_diag::ErrorKind;
+use rb_oci::Digest;
 
 /// A repository cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,14 @@ pub enum GitError {
         remote: String,
         /// The agent's name.
         id: String,
+    },
+    /// A bundle is none, or not the one that is wanted.
+    #[error("the bundle {digest} cannot be read: {reason}")]
+    Bundle {
+        /// Which.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
     },
     /// There is no such branch, tag or commit.
     #[error("{remote} has no {what}")]
@@ -186,6 +195,7 @@ impl GitError {
             | Self::Untrusted { .. }
             | Self::Moved { .. }
             | Self::NoAgent { .. }
+            | Self::Bundle { .. }
             | Self::NoReference { .. }
             | Self::Name { .. }
             | Self::Checksum { .. }

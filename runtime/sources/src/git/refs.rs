@@ -7,7 +7,8 @@
 use std::ffi::OsStr;
 
 use super::call::Git;
-use super::{GitError, GitRequest};
+use super::repository::Repository;
+use super::{BundleFile, Connection, GitError, GitRequest, bundle};
 
 /// The commit that a request stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,9 @@ pub(super) fn pinned(request: &GitRequest) -> Result<Option<Pinned>, GitError> {
         matches(request, "", &[reference])?;
         return Ok(Some(Pinned { commit: reference.clone(), reference: None }));
     }
+    if let Some(checksum) = checksum.as_deref().filter(|_| request.bundle.is_some() && reference.is_empty()) {
+        return Ok(Some(Pinned { commit: checksum.to_owned(), reference: None }));
+    }
     match checksum.as_deref().filter(|_| request.fetch_by_commit) {
         Some(checksum) if is_commit(checksum) => {
             let reference = match reference.as_str() {
@@ -76,9 +80,33 @@ pub(super) fn ask(git: &Git<'_>, request: &GitRequest) -> Result<Pinned, GitErro
     let peeled = format!("{name}^{{}}");
     let words = if name.is_empty() { words(&["HEAD"]) } else { words(&[name, &peeled]) };
     let said = git.ask_host(&words.iter().map(OsStr::new).collect::<Vec<_>>())?;
-    let Some(found) = choose(&String::from_utf8_lossy(&said), name) else {
-        return Err(unknown(git, name));
-    };
+    let found = choose(&String::from_utf8_lossy(&said), name).ok_or_else(|| unknown(git, name))?;
+    pin(request, found)
+}
+
+/// Looks into a bundle for what the name of a request stands for.
+pub(super) fn ask_bundle(
+    connection: &Connection<'_>,
+    request: &GitRequest,
+    file: BundleFile<'_>,
+) -> Result<Pinned, GitError> {
+    let remote = &request.remote;
+    let kind = "0".repeat(if bundle::is_sha256(connection, remote, file)? { 64 } else { 40 });
+    let repository = Repository::open(connection, remote, &kind, Some(file))?;
+    repository.import(file)?;
+    let git = Git { connection, remote, local: true };
+    let words = ["ls-remote", "--symref", "--"].map(OsStr::new);
+    let said = git.ask(&[&words[..], &[repository.path().as_os_str()]].concat())?;
+    let name = request.reference.as_str();
+    let found = choose(&String::from_utf8_lossy(&said), name).ok_or_else(|| GitError::Bundle {
+        digest: *file.digest,
+        reason: format!("there is no branch or tag `{name}` in it"),
+    })?;
+    pin(request, found)
+}
+
+/// Compares what was found with the checksum of a request.
+fn pin(request: &GitRequest, found: Found) -> Result<Pinned, GitError> {
     let names: Vec<&str> =
         [Some(&found.object), found.commit.as_ref()].into_iter().flatten().map(String::as_str).collect();
     matches(request, found.reference.as_deref().unwrap_or_default(), &names)?;

@@ -1,7 +1,7 @@
 //! What is kept of repositories elsewhere: one bare repository each, shared by all builds and processes.
 //!
 //! ```text
-//! git/<hex>          a bare repository; its `description` is the address
+//! git/<hex>          a bare repository; its `description` is the address, or which bundle it was made of
 //! git/<hex>.lock     held by flock(2) while a process adds to it or reads it
 //! git/<hex>.new      one that is being made
 //! ```
@@ -11,6 +11,7 @@
 //! **Invariant:** nothing in a repository that is kept is run or followed: no hooks, no configuration but ours, no
 //! references to others.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -21,10 +22,16 @@ use rb_oci::Digest;
 
 use super::call::{Git, Said};
 use super::refs::{Pinned, is_commit};
-use super::{Connection, GitError, Remote};
+use super::{BundleFile, Connection, GitError, Remote, bundle};
 
 /// How often it is asked whether another has finished.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What git says where the host knows nothing of git.
+const PLAIN_FILES: &str = "does not support shallow";
+
+/// Is in a repository that has all of its bundle.
+const IMPORTED: &str = "imported";
 
 /// A repository that is kept, held by us.
 pub(super) struct Repository<'a> {
@@ -32,23 +39,29 @@ pub(super) struct Repository<'a> {
     path: PathBuf,
     git_dir: String,
     sha256: bool,
+    bundle: Option<BundleFile<'a>>,
     _lock: File,
 }
 
 impl<'a> Repository<'a> {
-    /// Takes the repository of `remote`, of the kind that `commit` is of; waits for another who has it.
+    /// Takes the repository of `remote`, or of a bundle, of the kind that `commit` is of; waits for another who has it.
     pub(super) fn open(
         connection: &'a Connection<'a>,
         remote: &'a Remote,
         commit: &str,
+        bundle: Option<BundleFile<'a>>,
     ) -> Result<Self, GitError> {
         let sha256 = commit.len() == 64;
-        let hex = Digest::of(format!("{remote}\n{sha256}")).hex();
+        let of = match bundle {
+            Some(bundle) => format!("bundle {}\n{sha256}", bundle.digest),
+            None => format!("{remote}\n{sha256}"),
+        };
+        let hex = Digest::of(of).hex();
         let path = connection.folder.join(&hex[..32]);
         let lock = lock(connection, &path.with_extension("lock"))?;
         let git_dir = format!("--git-dir={}", path.display());
-        let repository =
-            Self { git: Git { connection, remote, local: false }, path, git_dir, sha256, _lock: lock };
+        let git = Git { connection, remote, local: false };
+        let repository = Self { git, path, git_dir, sha256, bundle, _lock: lock };
         if repository.path.join("HEAD").exists() {
             repository.sweep();
         } else {
@@ -66,9 +79,13 @@ impl<'a> Repository<'a> {
         let info = made.join("info");
         fs::create_dir_all(&info).map_err(|error| failed("create", &info, error))?;
         // Files are checked out as they are, whatever the repository says of archives.
+        let about = match self.bundle {
+            Some(bundle) => format!("bundle {}", bundle.digest),
+            None => self.git.remote.to_string(),
+        };
         for (path, text) in [
             (info.join("attributes"), "* -export-ignore -export-subst\n".to_owned()),
-            (made.join("description"), format!("{}\n", self.git.remote)),
+            (made.join("description"), format!("{about}\n")),
         ] {
             fs::write(&path, text).map_err(|error| failed("write", &path, error))?;
         }
@@ -138,6 +155,13 @@ impl<'a> Repository<'a> {
     /// Brings a commit here, and returns it: of a tag object the commit that it names.
     pub(super) fn bring(&self, pinned: &Pinned) -> Result<String, GitError> {
         let Pinned { commit, reference } = pinned;
+        if let Some(bundle) = self.bundle {
+            self.import(bundle)?;
+            let reason = || format!("there is no commit {commit} in it");
+            return self
+                .peel(commit)?
+                .ok_or_else(|| GitError::Bundle { digest: *bundle.digest, reason: reason() });
+        }
         if let Some(found) = self.peel(commit)? {
             return Ok(found);
         }
@@ -166,13 +190,83 @@ impl<'a> Repository<'a> {
         Err(GitError::NoReference { remote, what: format!("commit {commit}"), near: Vec::new() })
     }
 
+    /// Brings all of a bundle here, under the names that it has there. What it rests on has to be in it.
+    pub(super) fn import(&self, file: BundleFile<'_>) -> Result<(), GitError> {
+        let done = self.path.join(IMPORTED);
+        if done.exists() {
+            return Ok(());
+        }
+        (self.git.connection.room)()?;
+        let local = Git { connection: self.git.connection, remote: self.git.remote, local: true };
+        let fetch = [
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--force",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--",
+        ];
+        let words = [self.words(&fetch), vec![file.path.as_os_str(), "+refs/*:refs/*".as_ref()]].concat();
+        local.ask(&words).map_err(|error| bundle::unusable(file, error))?;
+        fs::write(&done, "").map_err(|error| failed("write", &done, error))
+    }
+
+    /// Brings a commit here with all that led to it, and returns it.
+    pub(super) fn bring_whole(&self, pinned: &Pinned) -> Result<String, GitError> {
+        if self.bundle.is_some() {
+            return self.bring(pinned);
+        }
+        let Pinned { commit, reference } = pinned;
+        let whole = || Ok(self.peel(commit)?.filter(|found| self.is_whole(found)));
+        if let Some(found) = whole()? {
+            return Ok(found);
+        }
+        let name = reference.as_deref().unwrap_or(commit);
+        let to = format!("refs/rb/{}", &Digest::of(name).hex()[..16]);
+        let all = ["+refs/heads/*:refs/rb-heads/*", "+refs/tags/*:refs/rb-tags/*"].map(ToOwned::to_owned);
+        let mut ways = vec![vec![format!("+{commit}:{to}")]];
+        ways.extend(reference.iter().map(|name| vec![format!("+{name}:{to}")]));
+        ways.push(all.to_vec());
+        for mut way in ways {
+            if self.path.join("shallow").exists() {
+                way.insert(0, "--unshallow".to_owned());
+            }
+            match self.fetch(&way) {
+                // As in `bring`.
+                Err(GitError::NoReference { .. }) => continue,
+                done => done?,
+            }
+            if let Some(found) = whole()? {
+                return Ok(found);
+            }
+        }
+        let remote = self.git.remote.to_string();
+        Err(GitError::NoReference {
+            remote,
+            what: format!("commit {commit} with its history"),
+            near: Vec::new(),
+        })
+    }
+
+    /// Tells whether all that led to a commit is here: whatever is missing, somewhere the history was cut off.
+    fn is_whole(&self, commit: &str) -> bool {
+        let Ok(cuts) = fs::read_to_string(self.path.join("shallow")) else { return true };
+        let cuts: HashSet<&str> = cuts.lines().collect();
+        self.ask(&["rev-list", commit]).is_ok_and(|found| !found.lines().any(|commit| cuts.contains(commit)))
+    }
+
     /// Brings the tag of a name here, as `to`.
     ///
     /// # Errors
     /// `NoReference` if it does not lead to this commit any more.
     pub(super) fn bring_tag(&self, name: &str, to: &str, commit: &str) -> Result<(), GitError> {
-        // Also where one is here: it may have been signed since.
-        self.fetch(&["--depth=1".to_owned(), format!("+{name}:{to}")])?;
+        if self.bundle.is_some() {
+            self.ask(&["update-ref", to, name])?;
+        } else {
+            // Also where one is here: it may have been signed since.
+            self.fetch(&["--depth=1".to_owned(), format!("+{name}:{to}")])?;
+        }
         if self.peel(to)?.as_deref() == Some(commit) {
             return Ok(());
         }
@@ -185,7 +279,18 @@ impl<'a> Repository<'a> {
         self.git.ask(&self.words(&["cat-file", kind, name]))
     }
 
+    /// Fetches; with all history where the host has plain files, of which no part can be asked for.
     fn fetch(&self, way: &[String]) -> Result<(), GitError> {
+        match self.fetch_by(way) {
+            Err(GitError::Failed { said, .. }) if said.contains(PLAIN_FILES) => {
+                let is_depth = |word: &&String| word.starts_with("--depth=") || *word == "--unshallow";
+                self.fetch_by(&way.iter().filter(|word| !is_depth(word)).cloned().collect::<Vec<_>>())
+            }
+            done => done,
+        }
+    }
+
+    fn fetch_by(&self, way: &[String]) -> Result<(), GitError> {
         (self.git.connection.room)()?;
         let remote = self.git.remote.to_string();
         let (flags, names): (Vec<&str>, Vec<&str>) =

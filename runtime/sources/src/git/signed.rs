@@ -78,7 +78,7 @@ pub fn verify(
     now: u64,
 ) -> Result<(), SourceError> {
     let Some(wanted) = &request.signed else { return Ok(()) };
-    let repository = Repository::open(connection, &request.remote, &pinned.commit)?;
+    let repository = Repository::open(connection, &request.remote, &pinned.commit, connection.bundle)?;
     let commit = repository.bring(pinned)?;
     let failed = |source| SourceError::Signature { name: format!("{}#{commit}", request.remote), source };
     let by_tag = match wanted.ignore_tag {

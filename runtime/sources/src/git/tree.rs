@@ -51,7 +51,7 @@ impl Export<'_, '_> {
         depth: usize,
     ) -> Result<(), SourceError> {
         let connection = self.connection;
-        let repository = Repository::open(connection, remote, &pinned.commit)?;
+        let repository = Repository::open(connection, remote, &pinned.commit, connection.bundle_at(depth))?;
         let commit = repository.bring(pinned)?;
         let modified_ns = match self.modified_ns {
             Some(known) => known,

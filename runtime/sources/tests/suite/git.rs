@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rb_oci::Digest;
 use rb_session::{LocalSession, Secret};
 use rb_snapshot::{DriverKind, Editor, SnapshotId, Snapshots};
 use rb_sources::SourceError;
 use rb_sources::git::{
-    self, Call, Connection, GitError, GitRequest, Pinned, ProgramError, Programs, Stream, Told,
+    self, BundleFile, Call, Connection, GitError, GitRequest, Pinned, ProgramError, Programs, Stream, Told,
 };
 use rb_sources::unpack::Ownership;
 use rb_store::Store;
@@ -24,7 +25,7 @@ use super::git_host::{GitHost, Manners, Repository};
 pub(super) struct Machine {
     stopped: AtomicBool,
     /// Arguments of all that ran.
-    ran: Mutex<Vec<String>>,
+    pub(super) ran: Mutex<Vec<String>>,
     /// Where programs are looked for first.
     pub(super) path: Option<PathBuf>,
 }
@@ -82,6 +83,8 @@ pub(super) struct Bench {
     pub(super) machine: Machine,
     /// Sockets and known hosts for ssh.
     pub(super) ssh: Option<(PathBuf, PathBuf)>,
+    /// What commits come from, where a request says so.
+    pub(super) bundle: Option<(Digest, PathBuf)>,
     told: Mutex<Vec<Told>>,
     pub(super) session: LocalSession,
 }
@@ -92,8 +95,8 @@ impl Bench {
         let store = Store::open(&dir.path().join("state")).expect("opens");
         let snapshots = Snapshots::new(store, DriverKind::Overlay).expect("snapshots");
         std::fs::create_dir(dir.path().join("git")).expect("makes a folder");
-        let (machine, ssh, told, session) = Default::default();
-        Self { dir, snapshots, machine, ssh, told, session }
+        let (machine, ssh, bundle, told, session) = Default::default();
+        Self { dir, snapshots, machine, ssh, bundle, told, session }
     }
 
     pub(super) fn connected<T>(&self, request: &GitRequest, work: impl FnOnce(&Connection<'_>) -> T) -> T {
@@ -103,6 +106,7 @@ impl Bench {
             folder: &folder,
             authorization: request.authorization(&self.session),
             agent: self.ssh.as_ref().map(|(agent, _)| agent.as_path()),
+            bundle: self.bundle.as_ref().map(|(digest, path)| BundleFile { digest, path }),
             known_hosts: self.ssh.as_ref().map(|(_, known)| known.as_path()),
             ssh_command: request.ssh_command(&self.session),
             env: &[],
@@ -147,12 +151,12 @@ impl Bench {
 
 #[derive(Debug)]
 pub(super) struct Tree {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     snapshot: SnapshotId,
 }
 
 impl Tree {
-    fn text(&self, path: &str) -> String {
+    pub(super) fn text(&self, path: &str) -> String {
         std::fs::read_to_string(self.folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
@@ -185,7 +189,7 @@ pub(super) fn request(url: &str, attrs: &[(&str, &str)]) -> GitRequest {
 }
 
 /// A repository with two commits, a branch, tags, an executable and a link; and one that is its submodule.
-fn project(host: &GitHost) -> (Repository, String, String) {
+pub(super) fn project(host: &GitHost) -> (Repository, String, String) {
     let library = host.repository("team/library");
     library.write("lib.c", "library\n");
     let linked = library.commit();
@@ -471,6 +475,37 @@ fn a_host_in_trouble_is_asked_again_and_not_for_ever() {
     // Nobody waits out the pauses of what nobody wants.
     bench.machine.stopped.store(true, Ordering::Relaxed);
     assert!(matches!(bench.pin(&request(&url, &[])), Err(GitError::Stopped)));
+}
+
+#[test]
+fn a_host_of_plain_files_is_read_too() {
+    let host = GitHost::start();
+    let (repository, first, second) = project(&host);
+    let (of_git, url) = (Bench::new(), host.url("team/project"));
+    let names = ["", "#main", "#v2", "#main:src"].map(|name| format!("{url}{name}"));
+    let names = [&names[..], &[format!("{url}#{first}"), format!("{url}#{second}")]].concat();
+    let trees = |bench: &Bench| -> Vec<Vec<String>> {
+        names.iter().map(|name| bench.tree(&request(name, &[])).expect(name).list()).collect()
+    };
+    let expected = trees(&of_git);
+    repository.git(&["gc", "--quiet"]);
+    repository.git(&["update-server-info"]);
+    std::process::Command::new("git")
+        .args(["-c", "safe.directory=*", "update-server-info"])
+        .current_dir(repository.path.with_file_name("library"))
+        .status()
+        .expect("runs");
+    host.set(Manners { files: true, ..Manners::default() });
+    assert_eq!(trees(&Bench::new()), expected);
+    let kept = request(&format!("{url}#main"), &[("git.keepgitdir", "true")]);
+    assert!(
+        Bench::new()
+            .tree(&kept)
+            .expect("is there")
+            .list()
+            .iter()
+            .any(|line| line.starts_with(".git/config "))
+    );
 }
 
 #[test]

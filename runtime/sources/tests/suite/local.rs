@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use rb_diag::ErrorKind;
 use rb_snapshot::{Follow, SnapshotError, Tally, View};
 use rb_sources::SourceError;
-use rb_sources::local::{LocalEntry, LocalRequest, LocalTree, scan};
+use rb_sources::local::{Listed, ListedKind, LocalEntry, LocalRequest, LocalTree, Named, scan, scan_named};
 use rb_store::{FixedClock, Store};
 use tempfile::TempDir;
 
@@ -110,6 +110,40 @@ fn patterns_choose() {
     ] {
         assert_eq!(fixture.names(include, exclude), expected, "{include:?} {exclude:?}");
     }
+}
+
+#[test]
+fn all_is_named_and_some_has_content() {
+    let fixture = Fixture::new();
+    for path in ["a/b/c.txt", "a/b/d.o", "a/e.txt", "f.txt", "g/h/i.txt"] {
+        fixture.write(path, path);
+    }
+    fs::hard_link(fixture.path().join("f.txt"), fixture.path().join("z.txt")).unwrap();
+    symlink("f.txt", fixture.path().join("link")).unwrap();
+    let look = |include: &[&str], content: &[&str]| {
+        let content: Vec<String> = content.iter().map(|text| (*text).to_owned()).collect();
+        let request = fixture.request(include, &[]);
+        scan_named(&fixture.store, &request, &content, &Tally::default()).unwrap()
+    };
+    let names = |tree: &LocalTree| -> Vec<String> {
+        tree.entries.keys().map(|path| path.display().to_string()).collect()
+    };
+    let (tree, named) = look(&[], &["a/**/*.txt", "!a/e.txt", "g/h"]);
+    assert_eq!(names(&tree), ["a", "a/b", "a/b/c.txt", "g", "g/h", "g/h/i.txt"]);
+    let listed: Vec<String> = named.iter().map(|named| named.listed.path.display().to_string()).collect();
+    let all =
+        ["a", "a/b", "a/b/c.txt", "a/b/d.o", "a/e.txt", "f.txt", "g", "g/h", "g/h/i.txt", "link", "z.txt"];
+    assert_eq!(listed, all);
+    let Named { listed: Listed { kind, modified_ns, .. }, same } = named.last().unwrap();
+    assert_eq!((kind, same.as_deref()), (&ListedKind::File(5), Some(Path::new("f.txt"))));
+    assert!(*modified_ns > 0);
+    let (tree, named) = look(&["a/b"], &[]);
+    assert!(tree.entries.is_empty());
+    assert_eq!(named.len(), 4);
+    let read = Tally::default();
+    fixture.fill();
+    scan_named(&fixture.store, &fixture.request(&[], &[]), &["f.txt".to_owned()], &read).unwrap();
+    assert_eq!(read.look().files, 1);
 }
 
 #[test]

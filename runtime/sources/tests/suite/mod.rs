@@ -3,6 +3,7 @@
 mod archives;
 mod aside;
 mod git;
+mod git_bundle;
 #[path = "../support/git_host.rs"]
 mod git_host;
 mod git_hostile;

@@ -16,6 +16,8 @@ pub(crate) struct Manners {
     pub(crate) busy: usize,
     /// So many answers with objects are cut first.
     pub(crate) cuts: usize,
+    /// Whether it knows nothing of git, and gives the files of repositories as they are.
+    pub(crate) files: bool,
     /// Whether `/moved/…` leads to `/…` and `/elsewhere/…` to the same at this host.
     pub(crate) elsewhere: Option<String>,
 }
@@ -139,6 +141,13 @@ impl Repository {
     }
 }
 
+/// Finds the file of a repository that a path names.
+fn file_of(root: &Path, path: &str) -> Option<PathBuf> {
+    let slashes = path.match_indices('/').map(|(at, _)| path.split_at(at));
+    let mut found = slashes.map(|(name, rest)| (root.join(name).join(".git"), rest.trim_start_matches('/')));
+    found.find(|(repository, _)| repository.is_dir()).map(|(repository, rest)| repository.join(rest))
+}
+
 fn answer(stream: Box<dyn Line>, root: &Path, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -204,6 +213,13 @@ fn answer(stream: Box<dyn Line>, root: &Path, state: &Mutex<State>) -> std::io::
     }
     if manners.wanted.is_some() && manners.wanted != authorization {
         return plain(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n");
+    }
+    if manners.files {
+        let found = file_of(root, path.trim_start_matches('/')).and_then(|path| std::fs::read(path).ok());
+        let Some(content) = found else { return plain(stream, 404, "") };
+        write!(stream, "HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len())?;
+        stream.write_all(&content)?;
+        return stream.flush();
     }
     let mut backend = Command::new("git")
         .args(["-c", "safe.directory=*", "http-backend"])

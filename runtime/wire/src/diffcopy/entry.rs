@@ -4,6 +4,8 @@
 
 use std::cmp::Ordering;
 
+use prost::Message as _;
+
 use crate::files::Stat;
 
 /// Bits of a mode of Go's.
@@ -105,6 +107,19 @@ impl Entry {
     }
 }
 
+/// Writes the list that is kept of a tree of which only names are taken: of each entry its length, in four bytes, the low ones first,
+/// and the entry. Source: fsutil's `receive.go`, "metadata".
+pub fn to_list(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
+    let mut list = Vec::new();
+    for entry in entries {
+        let stat = entry.to_stat().encode_to_vec();
+        let length = u32::try_from(stat.len()).unwrap_or(u32::MAX);
+        list.extend_from_slice(&length.to_le_bytes());
+        list.extend_from_slice(&stat);
+    }
+    list
+}
+
 /// Orders paths as the wire wants them: part by part, each by its bytes.
 pub fn compare(left: &str, right: &str) -> Ordering {
     left.split('/').map(str::as_bytes).cmp(right.split('/').map(str::as_bytes))
@@ -130,6 +145,27 @@ mod tests {
         let device = Stat { mode: DEVICE | CHARACTER_DEVICE | 0o666, ..Stat::default() };
         assert_eq!(Entry::of_stat(device).map(|entry| entry.kind), Some(Kind::Special));
         assert_eq!(Entry::of_stat(Stat { size: -1, ..Stat::default() }), None);
+    }
+
+    #[test]
+    fn a_list_is_made_of_lengths_and_entries() {
+        let entry =
+            |path: &str, kind| Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0, modified_ns: 1 };
+        let list = to_list([
+            entry("d", Kind::Directory),
+            entry("d/f", Kind::File { size_bytes: 300 }),
+            entry("d/g", Kind::HardLink { to: "d/f".into() }),
+        ]);
+        let expected: [&[u8]; 6] = [
+            b"\x0b\0\0\0",
+            b"\x0a\x01d\x10\xed\x83\x80\x80\x08\x30\x01",
+            b"\x0d\0\0\0",
+            b"\x0a\x03d/f\x10\xed\x03\x28\xac\x02\x30\x01",
+            b"\x0f\0\0\0",
+            b"\x0a\x03d/g\x10\xed\x03\x30\x01\x3a\x03d/f",
+        ];
+        assert_eq!(list, expected.concat());
+        assert!(to_list([]).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Entry, Kind, compare};
+pub use entry::{Entry, Kind, compare, to_list};
 pub use error::DiffCopyError;
 pub use index::Limits;
 pub use receive::{Receiver, Sink};

@@ -1,7 +1,7 @@
 //! Writes the definitions that `tests/conformance/run` has solved by `rb` and by BuildKit: one file per case.
 //!
-//! In: a folder with `layouts/NAME`, OCI layouts of the trees that cases begin with. Out: `cases/NAME.pb` beside it. The cases are
-//! made by our own builder, each about one operation or option.
+//! In: a folder with `layouts/NAME`, OCI layouts of the trees that cases begin with, and with `repositories.json`. Out: `cases/NAME.pb`
+//! beside it. The cases are made by our own builder, each about one operation or option.
 
 #![allow(clippy::unwrap_used, reason = "a tool of tests: what fails is told by the panic")]
 
@@ -11,6 +11,7 @@ mod exec;
 mod files;
 mod merge;
 mod mounts;
+mod sources;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ fn main() {
     build::add(&mut cases);
     exec::add(&mut cases);
     mounts::add(&mut cases);
+    sources::add(&mut cases);
     let written = folder.join("cases");
     fs::create_dir_all(&written).unwrap();
     for (name, bytes) in cases.made {

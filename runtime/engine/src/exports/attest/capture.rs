@@ -24,6 +24,8 @@ pub(super) struct Captured {
     blobs: BTreeMap<String, Option<Digest>>,
     /// Commits by address.
     git: BTreeMap<String, String>,
+    /// Bundles that they came from.
+    bundles: BTreeMap<String, Digest>,
     web: BTreeMap<String, String>,
     /// Folders of the client, by the names that the user knows.
     pub(super) folders: Vec<String>,
@@ -100,6 +102,11 @@ impl Captured {
                 }
                 if let Some(id) = &request.ssh {
                     self.agents.entry(id.clone()).or_insert(true);
+                }
+                if let Some(bundle) = &request.bundle {
+                    let (scheme, name) = bundle.source.scheme();
+                    let uri = purl::bundle(&name.parse()?, scheme.starts_with("oci"), &address);
+                    self.bundles.insert(uri, bundle.digest);
                 }
                 match seen.pin(&vertex.digest) {
                     Some(commit) => drop(self.git.insert(address, commit)),
@@ -201,7 +208,8 @@ impl Captured {
             .web
             .iter()
             .map(|(uri, digest)| sha256(uri.clone(), Some(digest.trim_start_matches("sha256:").to_owned())));
-        images.chain(blobs).chain(git).chain(web).collect()
+        let bundles = self.bundles.iter().map(|(uri, digest)| sha256(uri.clone(), Some(digest.hex())));
+        images.chain(blobs).chain(git).chain(bundles).chain(web).collect()
     }
 
     /// Returns address and digest of what an address of a context stands for.

@@ -30,6 +30,13 @@ pub(super) fn blob(name: &Reference, is_local: bool) -> String {
     of(name, is_local, digest.into_iter().chain([("ref_type", "blob".to_owned())]))
 }
 
+/// Returns the URL of the bundle that a repository was read from.
+pub(super) fn bundle(name: &Reference, is_local: bool, repository: &str) -> String {
+    let digest = name.digest().map(|digest| ("digest", digest.to_string()));
+    let about = [("ref_type", "bundle".to_owned()), ("vcs_url", repository.to_owned())];
+    of(name, is_local, digest.into_iter().chain(about))
+}
+
 fn of(name: &Reference, is_local: bool, qualifiers: impl Iterator<Item = (&'static str, String)>) -> String {
     let kind = if is_local { "oci" } else { "docker" };
     let familiar = name.repository().familiar();
@@ -74,5 +81,9 @@ mod tests {
         let told = image("busybox", Some(&platform)).expect("a name");
         assert_eq!(told, "pkg:docker/busybox@latest?platform=linux%2Farm64");
         assert!(image("A b", None).is_err());
+        let bundle =
+            bundle(&format!("a/b@{digest}").parse().expect("a name"), true, "https://example.com/a#main");
+        let expected = "ref_type=bundle&vcs_url=https:%2F%2Fexample.com%2Fa%23main";
+        assert_eq!(bundle, format!("pkg:oci/a/b?digest={digest}&{expected}"));
     }
 }

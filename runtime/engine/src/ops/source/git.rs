@@ -1,8 +1,8 @@
 //! Repositories of git as sources.
 //!
-//! In: a `git://` source. Out: the commit that it stands for now, and its files. A branch or tag is asked about once a
-//! job; a commit is not asked about at all. Git runs on the user's machine (`host`), in a thread, and ends when nobody
-//! wants it.
+//! In: a `git://` source. Out: the commit that it stands for now, and its files, or a bundle of it. A branch or tag is asked about
+//! once a job; a commit is not asked about at all. A bundle that commits come from is a blob like others, and is fetched where it
+//! is read. Git runs on the user's machine (`host`), in a thread, and ends when nobody wants it.
 //! **Invariant:** tokens are in the environment of git alone; what a definition brings of known hosts and this machine
 //! of authorities lies in files that go with the op.
 
@@ -16,19 +16,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rb_api::{Course, KeyPart, PartKind, PullPolicy};
 use rb_exec::{ExecError, HostCommand, KillSwitch};
-use rb_llb::{SourceOp, attr};
+use rb_llb::SourceOp;
 use rb_oci::Digest;
 use rb_snapshot::{ContentKey, Editor};
 use rb_solver::{Context, OpError, Progress};
 use rb_sources::SourceError;
 use rb_sources::git::{
-    self, Call, Connection, GitError, GitRequest, Pinned, ProgramError, Programs, Stream, Told,
+    self, BundleFile, Call, Connection, GitError, GitRequest, Pinned, ProgramError, Programs, Stream, Told,
 };
 use rb_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::super::authorities::system_bundle;
 use super::super::mounts;
+use super::blob::{self, BlobSource};
 use super::unsupported;
 use crate::error::EngineError;
 use crate::fetch::Listener;
@@ -43,6 +44,8 @@ use crate::value::Tree;
 pub(super) struct GitSource {
     request: GitRequest,
     pinned: Pinned,
+    /// What the commits come from, if not from the repository's host.
+    bundle: Option<BlobSource>,
 }
 
 impl GitSource {
@@ -58,12 +61,15 @@ impl GitSource {
 
     /// Returns what that is made of.
     pub(super) fn parts(&self) -> Vec<KeyPart> {
-        let GitRequest { subdir, keep_git_dir, skip_submodules, .. } = &self.request;
+        let GitRequest { subdir, keep_git_dir, skip_submodules, as_bundle, .. } = &self.request;
         let mut parts = vec![KeyPart::new(PartKind::Repository, "commit", &self.pinned.commit)];
         let mut add = |name: &str, value: String| parts.push(KeyPart::new(PartKind::Repository, name, value));
         add("folder", subdir.display().to_string());
         add("submodules", (!skip_submodules).to_string());
         add(".git", keep_git_dir.to_string());
+        if *as_bundle {
+            add("bundle", as_bundle.to_string());
+        }
         // With `.git` the address and the branch count too; an address may hold what nobody is to see.
         add("key", self.key().to_string());
         parts
@@ -79,23 +85,20 @@ struct Known {
 
 /// Finds the commit that a source stands for.
 pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> Result<GitSource, OpError> {
-    let refused = |what: &str| Err(crate::op_error(unsupported(what, None)));
-    for (name, what) in [
-        (attr::GIT_BUNDLE, "a bundle as a source of git"),
-        (attr::GIT_CHECKOUT_BUNDLE, "a bundle as the result of a source of git"),
-    ] {
-        if op.attrs.keys().any(|known| known.starts_with(name)) {
-            return refused(what);
-        }
-    }
     let identifier = op.scheme().1;
     let request = GitRequest::parse(identifier, &op.attrs).map_err(|error| crate::op_error(error.into()))?;
-    let pinned = pin(Who::Vertex(cx), job, &request).await?;
+    let bundle = request.bundle.as_ref().map(|name| blob::look(job, &name.source));
+    let bundle = bundle.transpose().map_err(crate::op_error)?;
+    let pinned = match &bundle {
+        Some(bundle) => pin_in(cx, job, &request, bundle).await?,
+        None => pin(Who::Vertex(cx), job, &request).await?,
+    };
     if request.signed.is_some() {
         // A look fetches nothing.
         if job.course == Course::Look {
             return Err(OpError::withheld());
         }
+        bring(cx, job, bundle.as_ref()).await?;
         // Before it has a key, so that no stored result stands in for one that is not signed.
         let (wanted, found) = (request.clone(), pinned.clone());
         with_git(Who::Vertex(cx), job, &request, move |job, connection| {
@@ -104,7 +107,39 @@ pub(super) async fn look(cx: &Context, job: &Arc<JobContext>, op: &SourceOp) -> 
         })
         .await?;
     }
-    Ok(GitSource { request, pinned })
+    Ok(GitSource { request, pinned, bundle })
+}
+
+/// Brings the bundle here that a repository is read from, if it is from one.
+async fn bring(cx: &Context, job: &Arc<JobContext>, bundle: Option<&BlobSource>) -> Result<(), OpError> {
+    match bundle {
+        Some(bundle) => blob::bring(cx, job, bundle).await,
+        None => Ok(()),
+    }
+}
+
+/// Finds the commit that a request stands for in a bundle; nobody else is asked.
+async fn pin_in(
+    cx: &Context,
+    job: &Arc<JobContext>,
+    request: &GitRequest,
+    bundle: &BlobSource,
+) -> Result<Pinned, OpError> {
+    let named = git::pinned(request).map_err(|error| crate::op_error(SourceError::Git(error).into()))?;
+    if let Some(pinned) = named {
+        return Ok(pinned);
+    }
+    let (store, digest) = (job.parts.store.clone(), bundle.file.digest);
+    // A look fetches nothing.
+    if job.course == Course::Look && !crate::blocking(move || Ok(store.has_blob(&digest)?)).await? {
+        return Err(OpError::withheld());
+    }
+    bring(cx, job, Some(bundle)).await?;
+    let asked = request.clone();
+    with_git(Who::Vertex(cx), job, request, move |_, connection| {
+        Ok(git::ask(connection, &asked).map_err(SourceError::Git)?)
+    })
+    .await
 }
 
 /// Finds the commit that a request stands for in this job.
@@ -186,6 +221,7 @@ async fn ask(
 
 /// Makes the tree; what is not here of the repository is fetched.
 pub(super) async fn make(cx: &Context, job: &Arc<JobContext>, source: &GitSource) -> Result<Tree, OpError> {
+    bring(cx, job, source.bundle.as_ref()).await?;
     let (request, pinned) = (source.request.clone(), source.pinned.clone());
     with_git(Who::Vertex(cx), job, &source.request, move |job, connection| {
         let parts = &job.parts;
@@ -267,6 +303,7 @@ fn connected<T>(
         variables(&parts.network.proxies).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     env.extend(authorities.as_ref().map(|file| ("GIT_SSL_CAINFO".to_owned(), file.0.display().to_string())));
     let store = parts.store.clone();
+    let bundle = request.bundle.as_ref().map(|name| (name.digest, store.blob_path(&name.digest)));
     let tell = |told| match told {
         Told::Bytes(current) => listener.tell(Progress {
             doing: "fetching".into(),
@@ -281,6 +318,7 @@ fn connected<T>(
         folder: &folder,
         authorization: request.authorization(&*job.session),
         agent: agent.as_ref().map(|(_, path)| path.as_path()),
+        bundle: bundle.as_ref().map(|(digest, path)| BundleFile { digest, path }),
         known_hosts: known_hosts.as_ref().map(|file| file.0.as_path()),
         ssh_command,
         env: &env,
