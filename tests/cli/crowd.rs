@@ -97,6 +97,11 @@ fn all_at_once(count: usize) {
     for kind in ["net", "mnt", "pid", "ipc", "uts"] {
         assert!(now.of_kind(kind) > count, "{kind}: {}", now.of_kind(kind));
     }
+    if std::process::Command::new("nft").arg("--version").output().is_ok() {
+        assert!(now.rules > before.rules, "{} rules", now.rules);
+    } else {
+        eprintln!("without nft: rules are not counted");
+    }
     if has_groups {
         assert_eq!(now.groups.len() - before.groups.len(), count);
     }

@@ -119,8 +119,26 @@ fn what_is_not_there_may_be_missing_unless_it_is_required() {
 }
 
 #[test]
-fn no_program_of_a_description_is_run() {
+fn no_program_of_a_description_is_run_by_us() {
     let env = Described::new();
     let run = env.rb(&["--allow-device", "+hooked"]).expect(3);
-    run.says("the hook `createRuntime`, which runs /usr/bin/touch on this machine").says("hooked.json");
+    run.says("the hook `createRuntime`, which runs /usr/bin/touch on this machine")
+        .says("hooked.json")
+        .says("--runtime=runc");
+}
+
+#[test]
+fn another_runtime_starts_the_hooks_of_a_device() {
+    let env = Described::new();
+    if !crate::env::is_root() || std::process::Command::new("runc").arg("--version").output().is_err() {
+        eprintln!("stepping aside: this needs root and runc");
+        return;
+    }
+    let told = env.0.project().join("hooked").display().to_string();
+    env.0.write("cdi/hooked.json", HOOKED.replace("/tmp/hooked", &told));
+    env.rb(&["--allow-device", "+hooked"]).expect(3);
+    env.rb(&["--runtime=runc", "+hooked"]).expect(2).says("--allow-device");
+    assert!(!env.0.has("hooked"));
+    env.rb(&["--runtime=runc", "--allow-device", "+hooked"]).expect(0);
+    assert!(env.0.has("hooked"));
 }

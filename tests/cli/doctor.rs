@@ -55,7 +55,9 @@ fn a_machine_without_user_namespaces_is_told_with_the_setting() {
     assert!(run.stdout.contains("user.max_user_namespaces is 0"), "{run:?}");
     assert!(run.stdout.contains("echo user.max_user_namespaces=15000 | sudo tee -a"), "{run:?}");
     // What but comes of it would lead astray.
-    assert!(!run.stdout.contains("modprobe") && !run.stdout.contains("--step-network=host"), "{run:?}");
+    for astray in ["modprobe", "--step-network=host", "layers there"] {
+        assert!(!run.stdout.contains(astray), "{astray}: {run:?}");
+    }
     let run = prepared(&env, &own, script, &["+t"]).expect(3);
     let said = in_a_line(&run);
     assert!(said.contains("user.max_user_namespaces is 0"), "{said}");

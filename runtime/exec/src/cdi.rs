@@ -5,8 +5,8 @@
 //! all, and any other word those whose annotations put them in a class of that name.
 //!
 //! **What always holds.** A description never reaches further than its file says: unknown keys, and what a sandbox of ours cannot give,
-//! are refused, not left out. No program of a description is run. A file that is broken is told where a device is missing for it, and
-//! does no harm to builds that need none of its devices.
+//! are refused, not left out. No program of a description is run by us; another runtime starts those that it names as hooks. A file
+//! that is broken is told where a device is missing for it, and does no harm to builds that need none of its devices.
 //! Source: SPEC.md of the interface; BuildKit, solver/llbsolver/cdidevices (facts).
 
 use std::collections::BTreeMap;
@@ -90,6 +90,18 @@ pub enum CdiError {
         /// What it is.
         what: String,
     },
+    /// A program is to be started around the command, and steps have no runtime that would.
+    #[error("the device `{device}` needs the hook `{hook}`, which runs {} on this machine ({})", program.display(), file.display())]
+    Hook {
+        /// Its whole name.
+        device: String,
+        /// Where that stands.
+        file: PathBuf,
+        /// When it would be started.
+        hook: String,
+        /// What.
+        program: PathBuf,
+    },
     /// A node is not there, or another one than described.
     #[error("{} of the device `{device}` cannot be used: {reason} ({})", node.display(), file.display())]
     Node {
@@ -117,6 +129,10 @@ impl CdiError {
             Self::Twice { .. } => "take one of the files away".to_owned(),
             Self::Unsupported { .. } => {
                 "describe the device without it, in a file of a later folder (`rb help config`, [devices])"
+                    .to_owned()
+            }
+            Self::Hook { .. } => {
+                "have another runtime run the steps, which starts it: `--runtime=runc`, or `--runtime=crun`"
                     .to_owned()
             }
             Self::Node { .. } => {

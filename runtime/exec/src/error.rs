@@ -32,6 +32,17 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// This machine does not let root mount, not even where nobody else sees it.
+    #[error("this system does not let root mount: {reason}")]
+    Mounts {
+        /// What forbids it.
+        reason: String,
+        /// What an administrator can do.
+        remedy: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A preparation outside the sandbox failed.
     #[error("cannot {action}")]
     Setup {
@@ -269,7 +280,7 @@ pub enum ExecError {
 impl ExecError {
     /// Returns what can be done about it on this machine, if its files tell.
     pub fn help(&self) -> Option<String> {
-        if let Self::UserNamespace { remedy, .. } = self {
+        if let Self::UserNamespace { remedy, .. } | Self::Mounts { remedy, .. } = self {
             let or = if crate::chroot::is_possible() {
                 "; or build with --isolation=chroot, which isolates less"
             } else {
@@ -315,6 +326,7 @@ impl ExecError {
             | Self::KeeperKilled
             | Self::Cancelled => ErrorKind::Build,
             Self::UserNamespace { .. }
+            | Self::Mounts { .. }
             | Self::Setup { .. }
             | Self::Step { .. }
             | Self::Open { .. }

@@ -114,8 +114,7 @@ impl Host {
             }
         }
         let profile = self.apparmor_profile();
-        let is_free =
-            profile.as_deref().is_none_or(|profile| ["unconfined", RESTRICTED_PROFILE].contains(&profile));
+        let is_free = profile.as_ref().is_none_or(|(name, _)| is_nobodys(name));
         if what != Refused::Proc && self.is(APPARMOR_RESTRICTS, "1") && is_free {
             return self.apparmor_restricts();
         }
@@ -123,7 +122,8 @@ impl Host {
             let filter = if self.is_filtered() { " and its system call filter" } else { "" };
             return Cause::new(format!("refused by {}{filter}", container.name()), container.remedy());
         }
-        if let Some(profile) = profile.filter(|_| !is_free) {
+        // One that does not enforce refuses nothing.
+        if let Some((profile, true)) = profile.filter(|_| !is_free) {
             return self.apparmor_confines(&profile);
         }
         if let Some(domain) = self.selinux_confines() {
@@ -194,15 +194,16 @@ impl Host {
         Cause::new(format!("SELinux confines this process ({domain}), which keeps it from mounting"), remedy)
     }
 
-    /// Returns the name of the AppArmor profile of this process; nothing without AppArmor.
-    fn apparmor_profile(&self) -> Option<String> {
+    /// Returns the name of the AppArmor profile of this process, and whether it is enforced; nothing without AppArmor.
+    fn apparmor_profile(&self) -> Option<(String, bool)> {
         if !self.is("sys/module/apparmor/parameters/enabled", "Y") {
             return None;
         }
         let label =
             self.text("proc/self/attr/apparmor/current").or_else(|| self.text("proc/self/attr/current"))?;
-        // `name (enforce)`
-        Some(label.split(" (").next().unwrap_or(&label).to_owned())
+        // `name (mode)`, of which (complain) and (unconfined) refuse nothing.
+        let (name, mode) = label.rsplit_once(" (").unwrap_or((&label, ""));
+        Some((name.to_owned(), ["enforce)", "kill)"].contains(&mode)))
     }
 
     /// Returns the domain of this process where SELinux enforces and the domain is a confined one.
@@ -225,8 +226,8 @@ impl Host {
         status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
     }
 
-    /// Tells what security modules say about this process, which has all of root's power or not.
-    pub(crate) fn security(&self, is_root: bool) -> Check {
+    /// Tells what security modules say about this process, which has all of root's power or not; `works` says that nothing is refused.
+    pub(crate) fn security(&self, is_root: bool, works: bool) -> Check {
         let name = "security modules";
         let limited = |Cause { reason, remedy }: Cause| Check::not(name, Verdict::Limited, reason, remedy);
         if let Some(domain) = self.selinux_domain() {
@@ -237,20 +238,18 @@ impl Host {
         }
         match self.apparmor_profile() {
             None => Check::works(name, "none that bears on steps"),
-            Some(profile) if profile == "unconfined" || profile == RESTRICTED_PROFILE => {
-                match (self.is(APPARMOR_RESTRICTS, "1"), is_root) {
-                    (false, _) => Check::works(name, "AppArmor, which does not confine this process"),
-                    (true, true) => {
-                        Check::works(name, "AppArmor, which restricts user namespaces of others than root")
-                    }
-                    (true, false) => limited(self.apparmor_restricts()),
+            Some((profile, _)) if is_nobodys(&profile) => match (self.is(APPARMOR_RESTRICTS, "1"), is_root) {
+                (false, _) => Check::works(name, "AppArmor, which does not confine this process"),
+                (true, true) => {
+                    Check::works(name, "AppArmor, which restricts user namespaces of others than root")
                 }
-            }
-            // One that this or another administrator wrote for rb allows what it needs.
-            Some(profile) if self.container().is_none() => {
+                (true, false) => limited(self.apparmor_restricts()),
+            },
+            // One that an administrator wrote for rb allows what it needs.
+            Some((profile, enforces)) if !enforces || (works && self.container().is_none()) => {
                 Check::works(name, format!("AppArmor, with the profile {profile}"))
             }
-            Some(profile) => limited(self.apparmor_confines(&profile)),
+            Some((profile, _)) => limited(self.apparmor_confines(&profile)),
         }
     }
 
@@ -405,6 +404,11 @@ impl Cgroups {
             Self::None => Some("sudo mount -t cgroup2 none /sys/fs/cgroup"),
         }
     }
+}
+
+/// Tells a profile that nobody wrote for this program, which all have that have none.
+fn is_nobodys(profile: &str) -> bool {
+    profile == "unconfined" || profile == RESTRICTED_PROFILE
 }
 
 /// Whether a program of shadow is root's, or has what it needs, when somebody else runs it.

@@ -12,8 +12,10 @@
 //! and sees its bundle and its state in a file system in memory that only its mounts hold: to kill it ends all, and nothing is
 //! left, however it ends; `kill` and `delete` of the runtime need not be asked. Limits are those of our own control group,
 //! which the runtime begins in and may not leave. An end by a signal that nobody here sent is told by the code that stands for
-//! it, as runtimes do. What a runtime is not known to do is refused, by name.
-//! Source: OCI runtime-spec, config.md and config-linux.md; the command lines of crun, runc and runsc (facts).
+//! it, as runtimes do. What a runtime is not known to do is refused, by name. gVisor keeps pipes and sockets that are made in
+//! a root in its own kernel's memory, whatever it is told; they are on no disk, so they are lost, and nothing outside can tell.
+//! Source: OCI runtime-spec, config.md and config-linux.md; gVisor, pkg/sentry/fsimpl/gofer, and the command lines of crun, runc
+//! and runsc (facts).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -156,6 +158,7 @@ impl Known {
             (spec.terminal.is_some(), "give a command a terminal (`-t`)"),
             (spec.init, "put an init before a command (`--init`)"),
             (spec.emulator.is_some(), "run a step for another machine by an emulator"),
+            (is_gvisor && !spec.hooks.is_empty(), "start the hooks of a device"),
             (is_gvisor && has_socket, "show a step a socket of this machine (`--ssh`)"),
             (is_gvisor && identity::in_user_namespace(), "run without root"),
         ] {

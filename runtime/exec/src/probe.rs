@@ -141,7 +141,8 @@ pub fn probe_host() -> HostReport {
         proc_mountable,
         network_none,
         network_outside: network_outside(),
-        security: host.security(is_root()),
+        // Without an identity to build with, something is refused, whatever the attempts above say.
+        security: host.security(is_root(), works && privileges().is_some()),
         container: host.surroundings(works),
     }
 }

@@ -50,7 +50,7 @@ static ENTERED: OnceLock<Privileges> = OnceLock::new();
 /// first's answer.
 ///
 /// # Errors
-/// `Threads` if it is too late, `UserNamespace` if this machine refuses them.
+/// `Threads` if it is too late, `UserNamespace` or, for root, `Mounts` if this machine refuses them.
 pub fn enter_runtime() -> Result<Privileges, ExecError> {
     if let Some(privileges) = ENTERED.get() {
         return Ok(privileges.clone());
@@ -63,7 +63,7 @@ pub fn enter_runtime() -> Result<Privileges, ExecError> {
     let gid = rustix::process::getegid().as_raw();
     let own = caps::effective().map_err(setup("read our capabilities"))?;
     let (mode, reason) = if uid == 0 && own.has(caps::number::SYS_ADMIN) {
-        process::enter_mount_namespace().map_err(setup("enter a mount namespace"))?;
+        process::enter_mount_namespace().map_err(|source| no_mounts(&Host::here(), source))?;
         (Rootless::Root, None)
     } else if uid == 0 {
         enter(&whole_map(), uid, gid, None)?
@@ -154,6 +154,41 @@ fn failed(uid: u32, error: UsernsError) -> ExecError {
     ExecError::UserNamespace { uid, reason, remedy, source }
 }
 
+/// Tells why root got no mounts of its own: it has the capability, so something around it refuses what that allows.
+fn no_mounts(host: &Host, source: io::Error) -> ExecError {
+    if source.kind() != io::ErrorKind::PermissionDenied {
+        return setup("enter a mount namespace")(source);
+    }
+    let Cause { reason, remedy } = host.cause(Refused::Mounts);
+    ExecError::Mounts { reason, remedy, source }
+}
+
 fn setup(action: &'static str) -> impl FnOnce(io::Error) -> ExecError {
     move |source| ExecError::Setup { action: action.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_that_a_profile_keeps_from_mounting_is_told_of_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let with = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("lies below")).expect("makes folders");
+            std::fs::write(path, text).expect("writes");
+        };
+        with("sys/module/apparmor/parameters/enabled", "Y\n");
+        with("proc/self/attr/current", "confined (enforce)\n");
+        let refused = |errno: rustix::io::Errno| no_mounts(&Host::below(dir.path()), errno.into());
+        let error = refused(rustix::io::Errno::ACCESS);
+        assert!(
+            matches!(&error, ExecError::Mounts { reason, .. } if reason.contains("profile confined")),
+            "{error}"
+        );
+        assert_eq!(error.kind(), rb_diag::ErrorKind::Environment);
+        assert!(error.help().is_some_and(|help| help.contains("sudo aa-complain confined")), "{error:?}");
+        assert!(matches!(refused(rustix::io::Errno::NOMEM), ExecError::Setup { .. }));
+    }
 }

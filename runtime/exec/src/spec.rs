@@ -79,6 +79,8 @@ pub struct Spec {
     pub init: bool,
     /// Who runs it in place of our own sandbox.
     pub runtime: Option<Runtime>,
+    /// Programs of this machine that the other runtime starts around the command, in this order. Our own sandbox starts none.
+    pub hooks: Vec<Hook>,
     /// What it runs in.
     pub isolation: Isolation,
 }
@@ -114,8 +116,56 @@ impl Spec {
             forwards: Vec::new(),
             init: false,
             runtime: None,
+            hooks: Vec::new(),
             isolation: Isolation::Sandbox,
         }
+    }
+}
+
+/// A program that a runtime starts, outside of the sandbox but for [`Moment::StartContainer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// When.
+    pub moment: Moment,
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its arguments, its name before them.
+    pub args: Vec<String>,
+    /// `NAME=value`; all that it gets.
+    pub env: Vec<String>,
+    /// How long it may take, in seconds.
+    pub timeout_seconds: Option<i64>,
+}
+
+/// When a hook is started. Source: OCI runtime-spec, config.md, "POSIX-platform Hooks".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// An old word for the next.
+    Prestart,
+    /// The namespaces are made, the root is not entered.
+    CreateRuntime,
+    /// In those namespaces, the root is not entered.
+    CreateContainer,
+    /// In the sandbox, before the command.
+    StartContainer,
+    /// After the command was started.
+    Poststart,
+    /// After its end.
+    Poststop,
+}
+
+impl Moment {
+    /// Returns the moment of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "prestart" => Self::Prestart,
+            "createRuntime" => Self::CreateRuntime,
+            "createContainer" => Self::CreateContainer,
+            "startContainer" => Self::StartContainer,
+            "poststart" => Self::Poststart,
+            "poststop" => Self::Poststop,
+            _ => return None,
+        })
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
             let host = rb_exec::probe_host();
             let entered = identity.verdict != Verdict::Missing;
             let usable = host.is_usable() && entered;
-            let state = state_checks(&root, snapshotter);
+            let state = state_checks(&root, entered.then_some(snapshotter));
             let mut checks = vec![identity, taken(isolation, said)];
             if entered {
                 checks.extend(host.checks().into_iter().cloned());
@@ -53,7 +53,7 @@ pub(super) fn execute(environment: &Environment, doctor: &DoctorArgs) -> Result<
             let chroot = chroot(&root);
             let usable = chroot.as_ref().is_some_and(|check| check.verdict != Verdict::Missing);
             let checks = [Some(identity), Some(taken(isolation, said)), chroot].into_iter().flatten();
-            (checks.collect(), state_checks(&root, SnapshotterChoice::Native), usable)
+            (checks.collect(), state_checks(&root, Some(SnapshotterChoice::Native)), usable)
         }
     };
     let works = usable && state.iter().all(|check| check.verdict != Verdict::Missing);
@@ -166,8 +166,9 @@ fn as_json(checks: &[Check], root: &Path, settings: &[PathBuf], works: bool) -> 
     json!({ "works": works, "state_directory": root, "settings": settings, "checks": checks })
 }
 
-/// Looks at the place of the state directory: can it be written, what lies below it, how much room is there.
-fn state_checks(root: &Path, snapshotter: SnapshotterChoice) -> Vec<Check> {
+/// Looks at the place of the state directory: can it be written, what lies below it, how much room is there. Without a
+/// `snapshotter` layers are not tried: there is nobody who could mount them, which is told already.
+fn state_checks(root: &Path, snapshotter: Option<SnapshotterChoice>) -> Vec<Check> {
     let check =
         |name, verdict, reason: String, remedy: Option<String>| Check { name, verdict, reason, remedy };
     let name = "state directory";
@@ -187,7 +188,7 @@ fn state_checks(root: &Path, snapshotter: SnapshotterChoice) -> Vec<Check> {
         ),
     };
     let can_write = writable.verdict != Verdict::Missing;
-    let layers = can_write.then(|| layers(&probe, snapshotter));
+    let layers = snapshotter.filter(|_| can_write).map(|snapshotter| layers(&probe, snapshotter));
     [Some(writable), Some(file_system(place)), layers, Some(space(place))].into_iter().flatten().collect()
 }
 
@@ -296,7 +297,7 @@ mod tests {
     #[test]
     fn a_place_that_can_be_made_is_well() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let checks = state_checks(&dir.path().join("not/yet"), SnapshotterChoice::Auto);
+        let checks = state_checks(&dir.path().join("not/yet"), Some(SnapshotterChoice::Auto));
         let writable = checks.first().expect("the first check");
         assert_eq!((writable.verdict, writable.reason.as_str()), (Verdict::Works, "can be made"));
         assert_eq!(fs::read_dir(dir.path()).expect("reads").count(), 0, "nothing is left behind");
@@ -304,10 +305,21 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_written_has_a_remedy() {
-        let checks = state_checks(Path::new("/proc/self/rb"), SnapshotterChoice::Auto);
+        let checks = state_checks(Path::new("/proc/self/rb"), Some(SnapshotterChoice::Auto));
         let writable = checks.first().expect("the first check");
         assert_eq!(writable.verdict, Verdict::Missing);
         assert!(writable.remedy.as_ref().is_some_and(|remedy| remedy.contains("RB_ROOT")));
+    }
+
+    #[test]
+    fn layers_are_not_tried_where_nobody_could_mount_them() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let names = |snapshotter| -> Vec<&str> {
+            state_checks(dir.path(), snapshotter).iter().map(|check| check.name).collect()
+        };
+        assert_eq!(names(None), ["state directory", "file system", "free space"]);
+        let with_layers = ["state directory", "file system", "layers there", "free space"];
+        assert_eq!(names(Some(SnapshotterChoice::Native)), with_layers);
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! What a device adds to a sandbox: variables, nodes, files, groups.
 //!
 //! In: the edits of a file and of a device. Out: a changed [`Spec`]. Nodes are this machine's own, bound: they keep their owner and
-//! mode. What cannot be given as it is asked for is refused by its name; above all no program is started outside of the sandbox.
+//! mode. What cannot be given as it is asked for is refused by its name.
+//!
+//! Hooks are programs that a runtime starts outside of the sandbox. They are written for what an OCI runtime tells them: a bundle on
+//! the disk, its `config.json`, the id of a process that waits between two of its states. Our own sandbox has none of these: its child
+//! makes only raw system calls on what was prepared before, and is never outside of what it was given. So hooks are for another runtime
+//! (`steps.runtime`), which starts them itself; without one they are refused.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::CdiError;
-use super::file::{Edits, Node, Shown};
-use crate::spec::{Bind, ExtraMount, Spec};
+use super::file::{self, Edits, Node, Shown};
+use crate::spec::{Bind, ExtraMount, Hook, Moment, Spec};
 
 /// Whose edits they are, for errors.
 #[derive(Clone, Copy)]
@@ -25,10 +30,8 @@ impl Of<'_> {
 
 /// Adds what `edits` say.
 pub(super) fn apply(of: Of<'_>, edits: &Edits, spec: &mut Spec) -> Result<(), CdiError> {
-    if let Some(hook) = edits.hooks.first() {
-        return Err(
-            of.refuse(format!("the hook `{}`, which runs {} on this machine", hook.hook_name, hook.path))
-        );
+    for hook in &edits.hooks {
+        spec.hooks.push(hooked(of, hook, spec.runtime.is_some())?);
     }
     if let Some(interface) = edits.net_devices.first() {
         return Err(of.refuse(format!("the network interface `{}`", interface.host_interface_name)));
@@ -50,6 +53,20 @@ pub(super) fn apply(of: Of<'_>, edits: &Edits, spec: &mut Spec) -> Result<(), Cd
     // As everywhere: group 0 is no one's to give.
     spec.groups.extend(edits.additional_gids.iter().filter(|gid| **gid != 0));
     Ok(())
+}
+
+/// Returns a program to be started, if there is who starts it.
+fn hooked(of: Of<'_>, hook: &file::Hook, has_runtime: bool) -> Result<Hook, CdiError> {
+    let moment = Moment::named(&hook.hook_name).filter(|_| has_runtime);
+    let moment = moment.ok_or_else(|| CdiError::Hook {
+        device: of.device.to_owned(),
+        file: of.file.to_owned(),
+        hook: hook.hook_name.clone(),
+        program: hook.path.clone().into(),
+    })?;
+    let file::Hook { hook_name: _, path, args, env, timeout } = hook;
+    let (args, env) = (args.clone(), env.clone());
+    Ok(Hook { moment, path: path.into(), args, env, timeout_seconds: *timeout })
 }
 
 /// Returns a node of this machine as a mount, if it is the one that is described.

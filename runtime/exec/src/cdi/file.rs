@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::spec::Moment;
+
 /// What a file says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -88,10 +90,10 @@ pub(super) struct Hook {
     pub(super) hook_name: String,
     pub(super) path: String,
     #[serde(default)]
-    args: Vec<String>,
+    pub(super) args: Vec<String>,
     #[serde(default)]
-    env: Vec<String>,
-    timeout: Option<i64>,
+    pub(super) env: Vec<String>,
+    pub(super) timeout: Option<i64>,
 }
 
 /// An interface that is to be moved into the sandbox.
@@ -188,6 +190,15 @@ fn check_edits(edits: &Edits) -> Result<(), String> {
         }
         if !node.permissions.chars().all(|letter| matches!(letter, 'r' | 'w' | 'm')) {
             return Err(format!("`{}` are no permissions of the node {}", node.permissions, node.path));
+        }
+    }
+    for hook in &edits.hooks {
+        if Moment::named(&hook.hook_name).is_none() {
+            return Err(format!("`{}` is not the name of a hook", hook.hook_name));
+        }
+        check_path(&hook.path)?;
+        if let Some(line) = hook.env.iter().find(names_one) {
+            return Err(format!("`{line}` sets no variable"));
         }
     }
     for shown in &edits.mounts {

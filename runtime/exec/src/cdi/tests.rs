@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::{Bind, ExtraMount, RootMount};
+use crate::spec::{Bind, ExtraMount, Hook, Moment, RootMount};
 
 const GPU: &str = r#"{
     "cdiVersion": "0.6.0", "kind": "vendor.example/gpu",
@@ -45,6 +45,10 @@ fn spec() -> Spec {
 
 /// Describes one device with these edits and gives it.
 fn given(edits: &str) -> Result<Spec, CdiError> {
+    give(edits, spec())
+}
+
+fn give(edits: &str, mut spec: Spec) -> Result<Spec, CdiError> {
     let folder = folder();
     let text = format!(
         r#"{{"cdiVersion": "0.5.0", "kind": "v/c", "devices": [{{"name": "d", "containerEdits": {edits}}}]}}"#
@@ -52,7 +56,6 @@ fn given(edits: &str) -> Result<Spec, CdiError> {
     write(folder.path(), "d.json", &text);
     let devices = Devices::load(&[folder.path()]);
     let found = devices.find_required("v/c=d")?;
-    let mut spec = spec();
     devices.give(&found, &mut spec)?;
     Ok(spec)
 }
@@ -137,10 +140,6 @@ fn a_later_folder_wins_and_two_files_of_one_are_told() {
 fn what_cannot_be_given_is_refused_by_its_name() {
     for (edits, said) in [
         (
-            r#"{"hooks": [{"hookName": "createContainer", "path": "/usr/bin/x", "args": ["x"]}]}"#,
-            "the hook `createContainer`, which runs /usr/bin/x on this machine",
-        ),
-        (
             r#"{"netDevices": [{"hostInterfaceName": "eth9", "name": "eth0"}]}"#,
             "the network interface `eth9`",
         ),
@@ -163,6 +162,37 @@ fn what_cannot_be_given_is_refused_by_its_name() {
         let error = given(edits).unwrap_err();
         assert!(matches!(error, CdiError::Unsupported { .. }), "{edits}: {error}");
         assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn hooks_are_for_another_runtime() {
+    let edits = r#"{"hooks": [
+        {"hookName": "createContainer", "path": "/usr/bin/x", "args": ["x", "y"], "env": ["A=b"], "timeout": 5},
+        {"hookName": "prestart", "path": "/usr/bin/z"}]}"#;
+    let error = given(edits).unwrap_err();
+    assert!(matches!(error, CdiError::Hook { .. }) && error.help().contains("--runtime=runc"), "{error}");
+    assert!(
+        error.to_string().contains("the hook `createContainer`, which runs /usr/bin/x on this machine"),
+        "{error}"
+    );
+    let with_runtime = Spec { runtime: Some(crate::Runtime::named("runc", "/")), ..spec() };
+    let given = give(edits, with_runtime).unwrap().hooks;
+    let hook = |moment, path: &str, timeout_seconds| Hook {
+        moment,
+        path: path.into(),
+        args: Vec::new(),
+        env: Vec::new(),
+        timeout_seconds,
+    };
+    let (args, env) = (["x", "y"].map(ToOwned::to_owned).to_vec(), vec!["A=b".to_owned()]);
+    let first = Hook { args, env, ..hook(Moment::CreateContainer, "/usr/bin/x", Some(5)) };
+    assert_eq!(given, [first, hook(Moment::Prestart, "/usr/bin/z", None)]);
+    // What is no hook is no description.
+    for wrong in [r#""hookName": "createcontainer", "path": "/x""#, r#""hookName": "poststop", "path": "x""#]
+    {
+        let error = self::given(&format!(r#"{{"hooks": [{{{wrong}}}]}}"#)).unwrap_err();
+        assert!(matches!(&error, CdiError::Unknown { help, .. } if help.contains("is not read")), "{error}");
     }
 }
 

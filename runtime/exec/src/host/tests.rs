@@ -94,23 +94,31 @@ fn apparmor_that_restricts_namespaces_gets_a_profile_for_this_program() {
              /etc/apparmor.d/rb && sudo apparmor_parser -r /etc/apparmor.d/rb"
         );
     }
-    let check = made.host().security(false);
+    let check = made.host().security(false, true);
     assert_eq!((check.verdict, check.remedy.is_some()), (Verdict::Limited, true), "{check:?}");
-    let check = made.host().security(true);
+    let check = made.host().security(true, true);
     assert_eq!((check.verdict, check.remedy), (Verdict::Works, None));
     // What would mean something else in a profile or a shell is not put there.
     let made = Made::new().with_apparmor("unprivileged_userns (enforce)\n").with(APPARMOR_RESTRICTS, "1\n");
     let made = made.running("/home/o'neil/rb*");
     assert!(made.cause(Refused::Mounts).remedy.contains("apparmor_restrict_unprivileged_userns=0"));
     let free = Made::new().with_apparmor("unconfined\n").with(APPARMOR_RESTRICTS, "0\n");
-    assert_eq!(free.host().security(false).verdict, Verdict::Works);
+    assert_eq!(free.host().security(false, true).verdict, Verdict::Works);
 }
 
 #[test]
 fn a_profile_of_a_container_confines_and_one_of_rb_does_not() {
     let made = Made::new().with_apparmor("docker-default (enforce)\n").with(APPARMOR_RESTRICTS, "1\n");
     let of_rb = Made::new().with_apparmor("rb (unconfined)\n").with(APPARMOR_RESTRICTS, "1\n");
-    assert_eq!(of_rb.host().security(false).verdict, Verdict::Works);
+    assert_eq!(of_rb.host().security(false, true).verdict, Verdict::Works);
+    // One that only notes what it would refuse is not the cause of anything.
+    let noted = Made::new().with_apparmor("rb (complain)\n");
+    assert_eq!(noted.host().security(true, false).verdict, Verdict::Works);
+    assert_eq!(noted.cause(Refused::Mounts).reason, "the kernel gives no reason");
+    // One of this machine's that refuses something is told, too.
+    let check = made.host().security(true, false);
+    assert!(check.verdict == Verdict::Limited && check.reason.contains("docker-default"), "{check:?}");
+    assert_eq!(made.host().security(true, true).verdict, Verdict::Works);
     // Outside of any there is nobody to start it with an option.
     let cause = made.cause(Refused::Mounts);
     assert!(
@@ -118,8 +126,10 @@ fn a_profile_of_a_container_confines_and_one_of_rb_does_not() {
         "{cause:?}"
     );
     let made = made.with(".dockerenv", "").filtered();
-    assert!(made.host().security(true).remedy.is_some_and(|remedy| remedy.contains("apparmor=unconfined")));
-    let check = made.host().security(true);
+    assert!(
+        made.host().security(true, true).remedy.is_some_and(|remedy| remedy.contains("apparmor=unconfined"))
+    );
+    let check = made.host().security(true, true);
     assert!(check.verdict == Verdict::Limited && check.reason.contains("docker-default"), "{check:?}");
 }
 
@@ -128,20 +138,20 @@ fn selinux_is_told_with_the_domain_it_put_us_into() {
     let host = |enforce: &str, domain: &str| {
         Made::new().with_selinux(enforce, &format!("system_u:system_r:{domain}:s0:c1,c2\0"))
     };
-    let free = host("1", "unconfined_t").host().security(false);
+    let free = host("1", "unconfined_t").host().security(false, true);
     assert_eq!(free.reason, "SELinux enforces, and lets unconfined_t do what steps need");
     assert_eq!(free.verdict, Verdict::Works);
     let confined = host("1", "container_t");
-    let check = confined.host().security(false);
+    let check = confined.host().security(false, true);
     assert!(check.verdict == Verdict::Limited && check.reason.contains("container_t"), "{check:?}");
     assert!(check.remedy.is_some_and(|remedy| remedy.contains("semanage login")));
-    let remedy = host("1", "container_t").with("run/.containerenv", "").host().security(false).remedy;
+    let remedy = host("1", "container_t").with("run/.containerenv", "").host().security(false, true).remedy;
     assert!(remedy.is_some_and(|remedy| remedy.contains("label=disable") && remedy.contains("spc_t")));
     assert!(confined.cause(Refused::Proc).reason.contains("container_t"));
     // Permissive: it only writes down what it would refuse.
-    assert_eq!(host("0", "container_t").host().security(false).reason, "none that bears on steps");
+    assert_eq!(host("0", "container_t").host().security(false, true).reason, "none that bears on steps");
     let unreadable = Made::new().with("sys/fs/selinux/enforce", "1");
-    assert_eq!(unreadable.host().security(false).verdict, Verdict::Limited);
+    assert_eq!(unreadable.host().security(false, true).verdict, Verdict::Limited);
 }
 
 #[test]

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities as Names, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    ProcessBuilder, RootBuilder, SpecBuilder, UserBuilder,
+    Capabilities as Names, Capability, Hook as Started, HookBuilder, Hooks, Linux, LinuxBuilder,
+    LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, ProcessBuilder, RootBuilder, SpecBuilder, UserBuilder,
 };
 use rb_sys::caps::Capabilities;
 
 use crate::seccomp;
-use crate::spec::Spec;
+use crate::spec::{Hook, Moment, Spec};
 use crate::user::User;
 
 /// What was found out about a spec.
@@ -97,14 +97,45 @@ fn make(spec: &Spec, container: Container<'_>) -> Result<oci_spec::runtime::Spec
         .rlimits(rlimits(limits)?)
         .no_new_privileges(spec.no_new_privileges)
         .build()?;
-    SpecBuilder::default()
+    let mut made = SpecBuilder::default()
         .version("1.0.2")
         .root(RootBuilder::default().path(root).readonly(readonly_root).build()?)
         .hostname(hostname)
         .mounts(mounts)
         .process(process)
         .linux(linux(spec, masked, protected)?)
-        .build()
+        .build()?;
+    made.set_hooks(hooks(&spec.hooks)?);
+    Ok(made)
+}
+
+/// Returns what is to be started around the command; nothing where there is none.
+fn hooks(all: &[Hook]) -> Result<Option<Hooks>, OciSpecError> {
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let of = |moment: Moment| -> Result<Option<Vec<Started>>, OciSpecError> {
+        let here = all.iter().filter(|hook| hook.moment == moment).map(started);
+        let here = here.collect::<Result<Vec<_>, _>>()?;
+        Ok((!here.is_empty()).then_some(here))
+    };
+    let mut hooks = Hooks::default();
+    #[allow(deprecated, reason = "descriptions of devices still say it")]
+    hooks.set_prestart(of(Moment::Prestart)?);
+    hooks.set_create_runtime(of(Moment::CreateRuntime)?);
+    hooks.set_create_container(of(Moment::CreateContainer)?);
+    hooks.set_start_container(of(Moment::StartContainer)?);
+    hooks.set_poststart(of(Moment::Poststart)?);
+    hooks.set_poststop(of(Moment::Poststop)?);
+    Ok(Some(hooks))
+}
+
+fn started(hook: &Hook) -> Result<Started, OciSpecError> {
+    let Hook { moment: _, path, args, env, timeout_seconds } = hook;
+    let mut started =
+        HookBuilder::default().path(path.clone()).args(args.clone()).env(env.clone()).build()?;
+    started.set_timeout(*timeout_seconds);
+    Ok(started)
 }
 
 fn linux(spec: &Spec, masked: Vec<String>, protected: Vec<String>) -> Result<Linux, OciSpecError> {
@@ -238,6 +269,31 @@ mod tests {
 
     fn spec() -> Spec {
         Spec::new(RootMount::directory("/"), vec!["sh".to_owned(), "-c".to_owned(), "x".to_owned()])
+    }
+
+    #[test]
+    fn hooks_stand_under_their_moments() {
+        assert_eq!(written(&spec()).get("hooks"), None);
+        let hook = |moment, name: &str, timeout_seconds| Hook {
+            moment,
+            path: PathBuf::from(format!("/usr/bin/{name}")),
+            args: vec![name.to_owned(), "x".to_owned()],
+            env: vec!["A=b".to_owned()],
+            timeout_seconds,
+        };
+        let mut spec = spec();
+        spec.hooks = vec![
+            hook(Moment::CreateContainer, "one", None),
+            hook(Moment::Poststop, "end", Some(5)),
+            hook(Moment::CreateContainer, "two", None),
+            hook(Moment::Prestart, "old", None),
+        ];
+        let plain =
+            |name: &str| json!({"path": format!("/usr/bin/{name}"), "args": [name, "x"], "env": ["A=b"]});
+        let mut end = plain("end");
+        end["timeout"] = json!(5);
+        let expected = json!({"createContainer": [plain("one"), plain("two")], "poststop": [end], "prestart": [plain("old")]});
+        assert_eq!(written(&spec)["hooks"], expected);
     }
 
     #[test]

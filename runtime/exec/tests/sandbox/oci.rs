@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rb_exec::{
-    Bind, ExecError, ExecOutcome, ExitStatus, ExtraMount, FileMount, Hidden, KillSwitch, Limits, Network,
-    OverlayMount, Rlimit, RootMount, Router, Runtime, Spec, Stream, Upper, UserSpec, run,
+    Bind, ExecError, ExecOutcome, ExitStatus, ExtraMount, FileMount, Hidden, Hook, KillSwitch, Limits,
+    Moment, Network, OverlayMount, Rlimit, RootMount, Router, Runtime, Spec, Stream, Upper, UserSpec, run,
 };
 use rustix::process::Signal;
 
@@ -86,6 +86,39 @@ fn same(
     }
     assert_eq!(listing(&scratch.path().join("place")), [""; 0], "{name}");
     own
+}
+
+/// A program that tells in a file of this machine that it was started, and what it heard of the container.
+fn hook(scratch: &Scratch, moment: Moment, name: &str) -> Hook {
+    let said = scratch.path().join("hooks").display().to_string();
+    let script = format!("read state; case $state in *'\"bundle\"'*) echo {name} $X >> {said};; esac");
+    let args = ["sh", "-c", &script].map(ToOwned::to_owned).to_vec();
+    Hook { moment, path: "/bin/sh".into(), args, env: vec!["X=x".to_owned()], timeout_seconds: None }
+}
+
+#[test]
+fn hooks_are_started_around_a_command() {
+    let scratch = Scratch::new();
+    let base = scratch.busybox("base");
+    for (name, runtime) in runtimes(&scratch) {
+        let said = scratch.path().join("hooks");
+        drop(std::fs::remove_file(&said));
+        let moments = [Moment::CreateRuntime, Moment::CreateContainer, Moment::Poststart, Moment::Poststop];
+        let names = ["runtime", "container", "started", "stopped"];
+        let hooks: Vec<Hook> =
+            moments.into_iter().zip(names).map(|(moment, name)| hook(&scratch, moment, name)).collect();
+        let made = |root| Spec { hooks: hooks.clone(), ..shell(root, "echo hello; test ! -e /bin/bash") };
+        let seen = seen(&base, &scratch, &format!("hooked-{name}"), Some(&runtime), &made);
+        assert!(seen.contains("hello"), "{name}: {seen}");
+        let told = std::fs::read_to_string(&said).unwrap();
+        assert_eq!(told, "runtime x\ncontainer x\nstarted x\nstopped x\n", "{name}");
+        // One that fails fails the step, which does not run.
+        let mut failing = hook(&scratch, Moment::CreateRuntime, "x");
+        failing.args = ["sh", "-c", "exit 7"].map(ToOwned::to_owned).to_vec();
+        let made = |root| Spec { hooks: vec![failing.clone()], ..shell(root, "touch /ran") };
+        let failed = self::seen(&base, &scratch, &format!("failing-{name}"), Some(&runtime), &made);
+        assert!(failed.contains("hook") && !failed.contains("ran "), "{name}: {failed}");
+    }
 }
 
 #[test]
