@@ -59,9 +59,14 @@ def nothing_builds(who: str, words: str) -> dict[tuple[str, str], Refused]:
     return {**refused, (who, "doctor"): Refused(3, words), (who, "digest"): Refused(1, ""), (who, "again"): Refused(1, "")}
 
 
-def nobody(who: str, words: str) -> dict[tuple[str, str], tuple[str, str]]:
-    """Returns what doctor says to somebody who gets no identity to build with, for a reason that is told."""
-    return {(who, "identity"): ("missing", words), (who, "chroot"): ("missing", "lacks the capabilities")}
+def nothing_opens(who: str, words: str) -> dict[tuple[str, str], Refused]:
+    """Returns what comes of all checks of somebody who gets no identity to build with: not even what is kept is read."""
+    return {**nothing_builds(who, words), **{(who, name): Refused(3, words) for name in ("images", "again", "verify")}}
+
+
+def nobody(who: str, words: str, no_chroot: str = "only root may change its root") -> dict[tuple[str, str], tuple[str, str]]:
+    """Returns what doctor says to that user."""
+    return {(who, "identity"): ("missing", words), (who, "chroot"): ("missing", no_chroot)}
 
 
 def no_limits(who: str) -> dict[tuple[str, str], Refused]:
@@ -91,7 +96,7 @@ KINDS = {
     "cgroup-hybrid": Kind("control groups of versions 1 and 2", expected=no_limits("single"), doctor=unlimited("single")),
     "no-user-namespaces": Kind(
         "user namespaces for root alone (kernel.unprivileged_userns_clone=0)",
-        expected=nothing_builds("single", "kernel.unprivileged_userns_clone is 0"),
+        expected=nothing_opens("single", "kernel.unprivileged_userns_clone is 0"),
         doctor=nobody("single", "kernel.unprivileged_userns_clone is 0"),
     ),
     "no-overlay": Kind(
@@ -105,12 +110,23 @@ KINDS = {
         expected=nothing_builds("*", "that takes Linux 5.12"),
         doctor={
             ("*", "kernel"): ("missing", "that takes Linux 5.12"),
-            ("*", "overlayfs"): ("limited", "that takes Linux 5.12"),
+            ("*", "overlayfs"): ("limited", "each step copies its root"),
             ("*", "layers there"): ("limited", "each step copies its root"),
-            ("ids", "chroot"): ("missing", ""),
+            ("root", "chroot"): ("limited", "possible, by --isolation=chroot"),
+            ("ids", "chroot"): ("missing", "not possible: /dev/null cannot be had"),
         },
     ),
-    "apparmor-profile": Kind("a profile of AppArmor around rb", programs=("apparmor",), words="apparmor=1 security=apparmor"),
+    "apparmor-profile": Kind(
+        "a profile of AppArmor around rb, by which nothing is mounted: it says so, and has chroots",
+        programs=("apparmor",),
+        words="apparmor=1 security=apparmor",
+        expected=nothing_opens("*", "profile confined"),
+        doctor={
+            **nobody("*", "profile confined", ""),
+            ("*", "security modules"): ("limited", "profile confined"),
+            ("root", "chroot"): ("limited", "possible, by --isolation=chroot"),
+        },
+    ),
     "ubuntu-24.04": Kind(
         "Ubuntu 24.04, where AppArmor restricts user namespaces",
         archive=NOBLE,
@@ -119,7 +135,8 @@ KINDS = {
         programs=("apparmor",),
         words="apparmor=1 security=apparmor",
         expected=nothing_builds("ids, before", "kernel.apparmor_restrict_unprivileged_userns is 1"),
-        doctor=nobody("ids, before", "kernel.apparmor_restrict_unprivileged_userns is 1"),
+        # The namespace is made there, and has no power.
+        doctor=nobody("ids, before", "kernel.apparmor_restrict_unprivileged_userns is 1", "lacks the capabilities"),
     ),
     "selinux": Kind(
         "SELinux, enforcing Debian's policy",

@@ -57,8 +57,11 @@ def differences(told: Told, kind: Kind, digests: dict[str, tuple[str, str]]) -> 
     wrong = []
     if not told.ended:
         wrong.append("it did not come to its end; the console says:\n" + told.console[-2000:])
+    if not told.ran:
+        wrong.append("it tried nothing")
+    wanted_of = lambda who, name: kind.expected.get((who, name)) or kind.expected.get(("*", name)) or EVERYWHERE.get((who, name))
     for who, name, code, words in told.ran:
-        expected = kind.expected.get((who, name)) or kind.expected.get(("*", name)) or EVERYWHERE.get((who, name))
+        expected = wanted_of(who, name)
         flat = " ".join(words.replace("│", " ").split())
         if name == "doctor":
             found = {check: (verdict, reason) for check, verdict, reason in told.doctor(who)}
@@ -72,7 +75,9 @@ def differences(told: Told, kind: Kind, digests: dict[str, tuple[str, str]]) -> 
         if (code, True) != (expected.code if expected else 0, expected is None or expected.words in flat):
             last = "\n".join(f"    {line}" for line in words.splitlines()[-LAST_LINES:])
             wrong.append(f"{who}: {name} ended with {code}, not {expected or 0}:\n{last}")
-        if code == 0 and name in ("digest", "images"):
+        is_made = name in ("digest", "chroot-digest") or (name == "images" and not wanted_of(who, "image"))
+        if code == 0 and is_made:
+            name = name.removeprefix("chroot-")
             found = words.split()[0] if name == "digest" else "".join(re.findall(r'"digest": "([^"]*)"', words))
             first = digests.setdefault(name, (who, found))
             if first[1] != found:
