@@ -202,6 +202,7 @@ impl Line {
             destination,
             dir,
             parents,
+            link,
             if_exists,
             keep_times,
             keep_owner,
@@ -211,6 +212,7 @@ impl Line {
         } = copy;
         self.flag(*dir, "dir");
         self.flag(*parents, "parents");
+        self.flag(*link, "link");
         self.flag(*if_exists, "if-exists");
         self.flag(*keep_times, "keep-ts");
         self.flag(*keep_owner, "keep-own");
@@ -412,6 +414,7 @@ mod tests {
             "RUN --no-cache=$fresh [\"a b\",\"\\\"\"]",
             "COPY --dir --if-exists --keep-ts --chmod=644 --chown=a:b a 'b c' d",
             "COPY --parents a/./b c",
+            "COPY --link a b",
             "ARG --required name",
             "ARG level: enum(low, high)=low",
             "LET a=b",

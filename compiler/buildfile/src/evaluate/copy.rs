@@ -104,7 +104,13 @@ impl Evaluator<'_> {
             alias: alias.clone(),
         }));
         let options = self.copy_options(frame, copy, artifacts).await?;
-        frame.state = lower::copy(&frame.state, &froms, &dest, &options, frame.meta(stmt));
+        frame.state = match copy.link {
+            true => {
+                check_owner_of_link(&options, copy.chown.as_ref().map_or(stmt.span, |word| word.span))?;
+                lower::copy_linked(&frame.state, &froms, &dest, &options, frame.meta(stmt))
+            }
+            false => lower::copy(&frame.state, &froms, &dest, &options, frame.meta(stmt)),
+        };
         frame.remember(stmt, Layer::One);
         Ok(())
     }
@@ -266,6 +272,20 @@ impl Evaluator<'_> {
         }
         Ok(Source::Artifact { tree: callee.artifact_tree.clone(), path, base })
     }
+}
+
+/// A layer that depends on nothing below it cannot ask there who is meant by a name.
+fn check_owner_of_link(options: &CopyOptions, at: Span) -> Fallible<()> {
+    let is_number = |part: &str| part.is_empty() || part.bytes().all(|byte| byte.is_ascii_digit());
+    let owner = options.owner.as_deref().unwrap_or_default();
+    if owner.split(':').all(is_number) {
+        return Ok(());
+    }
+    let message =
+        format!("`{owner}` is a name, and COPY --link does not look into the image that it lies on");
+    Err(Diagnostic::error(codes::BAD_COPY, message)
+        .with_label(at, "")
+        .with_help("write the owner in numbers, such as `--chown=1000:1000`, or leave `--link` out"))
 }
 
 /// Returns the part of a path whose folders are not kept: what stands before `/./`.

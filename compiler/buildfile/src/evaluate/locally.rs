@@ -222,8 +222,10 @@ impl Evaluator<'_> {
         let folder = copy.sources.len() > 1
             || paths::names_directory(&text)
             || there.is_some_and(|entry| entry.kind == rb_frontend::FileKind::Directory);
-        if copy.parents {
-            return Err(no_meaning("COPY --parents", stmt.span));
+        for (is_on, flag) in [(copy.parents, "COPY --parents"), (copy.link, "COPY --link")] {
+            if is_on {
+                return Err(no_meaning(flag, stmt.span));
+            }
         }
         let mut effects = Vec::new();
         for source in &copy.sources {

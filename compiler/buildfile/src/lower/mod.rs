@@ -266,6 +266,37 @@ pub(crate) fn copy(
     copied.finish(meta)
 }
 
+/// Copies onto nothing, and lays that over `base`: what is copied depends on nothing below it, and stays as it is when that changes.
+/// Source: BuildKit's Dockerfile frontend, `COPY --link`.
+pub(crate) fn copy_linked(
+    base: &State,
+    sources: &[CopyFrom],
+    dest: &str,
+    options: &CopyOptions,
+    meta: NodeMeta,
+) -> State {
+    let name = meta.name.as_ref().map(|name| name.replacen(" | ", " | LINK ", 1));
+    let lay = NodeMeta { name, ..meta.clone() };
+    // Folders on the way are root's, whatever owner and mode what is copied gets: they are laid over those of the base.
+    let folder =
+        if dest.ends_with('/') { dest } else { dest.rsplit_once('/').map_or("/", |(folder, _)| folder) };
+    let way = match folder.trim_end_matches('/') {
+        "" => State::scratch(),
+        folder => {
+            let way = MkdirAction {
+                path: folder.to_owned(),
+                mode: 0o755,
+                make_parents: true,
+                timestamp: options.timestamp,
+                ..MkdirAction::default()
+            };
+            State::scratch().mkdir(way, NodeMeta::named("[internal] folders on the way"))
+        }
+    };
+    let copied = copy(&way, sources, dest, options, meta);
+    State::merge(vec![base.clone(), copied], None, lay)
+}
+
 /// Writes a path so that it may be missing: an engine lets only a pattern match nothing, so the first letter becomes
 /// a class of one.
 fn source_path(path: &str, if_exists: bool) -> (String, bool) {

@@ -183,6 +183,8 @@ pub struct CopyStmt<S: Stage> {
     pub dir: bool,
     /// `--parents`: keep the folders that lead to what is copied (`VERSION 1`).
     pub parents: bool,
+    /// `--link`: a layer that does not depend on what it lies on (`VERSION 1`).
+    pub link: bool,
     /// `--if-exists`
     pub if_exists: bool,
     /// `--keep-ts`

@@ -1,7 +1,7 @@
 //! Which command has which flags, and since when.
 //!
 //! Source: earthly-language, "Commands"; `--bind`, `--fingerprint`, `--env`, `--timeout`, `--retry`,
-//! `--device` and `--always` are our own; `COPY --parents` is a Dockerfile's.
+//! `--device` and `--always` are our own; `COPY --parents` and `--link` are a Dockerfile's.
 
 use super::{FlagSpec, FlagTable, Takes};
 use crate::Edition;
@@ -104,6 +104,7 @@ pub(crate) const COPY: FlagTable = FlagTable {
     flags: &[
         switch("dir"),
         FlagSpec { since: Edition::One, ..switch("parents") },
+        FlagSpec { since: Edition::One, ..switch("link") },
         switch("if-exists"),
         switch("keep-ts"),
         switch("keep-own"),

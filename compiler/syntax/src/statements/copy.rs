@@ -67,6 +67,7 @@ impl Reader<'_> {
             destination,
             dir: flags.is_on("dir"),
             parents: flags.is_on("parents"),
+            link: flags.is_on("link"),
             if_exists: flags.is_on("if-exists"),
             keep_times: flags.is_on("keep-ts"),
             keep_owner: flags.is_on("keep-own"),
