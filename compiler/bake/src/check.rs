@@ -7,37 +7,32 @@ use rb_diag::Diagnostic;
 use crate::Target;
 use crate::codes;
 
-/// Checks the forms of what a target says.
-pub(crate) fn target(name: &str, target: &Target) -> Result<(), Diagnostic> {
-    let refused = |key: &str, why: String| {
-        Err(Diagnostic::error(codes::VALUE, format!("`{key}` of target `{name}`: {why}")))
+/// Checks the forms of what a target says, and returns all that are wrong.
+pub(crate) fn target(name: &str, target: &Target) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut refuse = |key: &str, why: String| {
+        found.push(Diagnostic::error(codes::VALUE, format!("`{key}` of target `{name}`: {why}")));
     };
     for (key, path) in [("context", &target.context), ("dockerfile", &target.dockerfile)] {
         if path.as_deref() == Some("-") {
-            return refused(key, "a bake file cannot take it from the standard input".to_owned());
+            refuse(key, "a bake file cannot take it from the standard input".to_owned());
         }
     }
-    for platform in target.platforms.iter().flatten() {
-        if !is_platform(platform) {
-            return refused("platforms", format!("`{platform}` is no platform: write linux/amd64"));
-        }
+    for platform in target.platforms.iter().flatten().filter(|platform| !is_platform(platform)) {
+        refuse("platforms", format!("`{platform}` is no platform: write linux/amd64"));
     }
-    for ulimit in target.ulimits.iter().flatten() {
-        if !is_ulimit(ulimit) {
-            return refused("ulimits", format!("`{ulimit}` is no limit: write nofile=1024:2048"));
-        }
+    for ulimit in target.ulimits.iter().flatten().filter(|ulimit| !is_ulimit(ulimit)) {
+        refuse("ulimits", format!("`{ulimit}` is no limit: write nofile=1024:2048"));
     }
-    if let Some(size) = &target.shm_size
-        && !is_size(size)
-    {
-        return refused("shm-size", format!("`{size}` is no size: write 64m"));
+    if let Some(size) = target.shm_size.as_ref().filter(|size| !is_size(size)) {
+        refuse("shm-size", format!("`{size}` is no size: write 64m"));
     }
     for annotation in target.annotations.iter().flatten() {
         if let Err(why) = annotated(annotation) {
-            return refused("annotations", why);
+            refuse("annotations", why);
         }
     }
-    Ok(())
+    found
 }
 
 /// Tells of tags that several targets give to their images: one of them has it in the end.

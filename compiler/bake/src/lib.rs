@@ -122,7 +122,7 @@ pub fn bake(request: &Request<'_>) -> Result<Plan, Diagnostics> {
     let config = files::load(request, &mut warnings)?;
     let environment = |name: &str| request.environment(name);
     let plan = resolve::resolve(&config, &request.wanted, &request.set, &environment, request.base);
-    let plan = plan.map_err(|why| vec![why])?;
+    let plan = plan?;
     warnings.extend(check::shared_tags(&plan.targets));
     Ok(Plan { warnings, ..plan })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rb_diag::Diagnostic;
+use rb_diag::{Diagnostic, Diagnostics};
 
 use crate::check;
 use crate::config::Config;
@@ -23,22 +23,37 @@ pub(crate) fn resolve(
     set: &[String],
     environment: &dyn Fn(&str) -> Option<String>,
     base: Option<&dyn Fn(&str) -> String>,
-) -> Result<Plan, Diagnostic> {
+) -> Result<Plan, Diagnostics> {
     let default = ["default".to_owned()];
     let wanted = if wanted.is_empty() { &default } else { wanted };
-    let mut names = Vec::new();
+    let (mut names, mut faults) = (Vec::new(), Diagnostics::new());
     for name in wanted {
         // The names of services may hold dots, those of targets may not.
-        names.extend(matching(config, &name.replace('.', "_"))?);
+        match matching(config, &name.replace('.', "_")) {
+            Ok(found) => names.extend(found),
+            Err(why) => faults.push(why),
+        }
     }
     let names = unique(names);
-    let resolver = Resolver { config, changes: changes(config, set, environment)? };
+    let changes = changes(config, set, environment).unwrap_or_else(|why| {
+        faults.push(why);
+        Changes::new()
+    });
+    let resolver = Resolver { config, changes };
     let mut plan = Plan::default();
     for name in &names {
-        let (targets, groups) = expand(config, name, &mut Vec::new())?;
+        let (targets, groups) = match expand(config, name, &mut Vec::new()) {
+            Ok(found) => found,
+            Err(why) => {
+                faults.push(why);
+                continue;
+            }
+        };
         for target in unique(targets) {
-            let resolved = resolver.target(&target)?;
-            plan.targets.insert(target, resolved);
+            match resolver.target(&target) {
+                Ok(resolved) => drop(plan.targets.insert(target, resolved)),
+                Err(why) => faults.push(why),
+            }
         }
         for group in groups {
             if let Some(known) = config.group(&group) {
@@ -56,17 +71,21 @@ pub(crate) fn resolve(
         group.targets = unique(std::mem::take(&mut group.targets));
         group.targets.sort();
     }
-    for name in plan.targets.keys().cloned().collect::<Vec<_>>() {
-        resolver.link(&name, &mut plan.targets, &mut Vec::new())?;
+    // What is wrong with a target is so for all that need it, and is told once.
+    if faults.is_empty() {
+        let names = plan.targets.keys().cloned().collect::<Vec<_>>();
+        let mut link = |name: &String| resolver.link(name, &mut plan.targets, &mut Vec::new());
+        faults.extend(names.iter().find_map(|name| link(name).err()));
     }
     for (name, target) in &mut plan.targets {
         target.context = target.context.take().map(|context| local(&context, base));
         if base.is_some() {
             target.contexts.values_mut().for_each(|context| *context = local(context, base));
         }
-        check::target(name, target)?;
+        faults.extend(check::target(name, target));
     }
-    Ok(plan)
+    faults.dedup();
+    if faults.is_empty() { Ok(plan) } else { Err(faults) }
 }
 
 /// Returns the path of a context as it is meant by who runs this.

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rb_diag::{Diagnostic, Span};
+use rb_diag::{Diagnostic, Diagnostics, Span};
 
 use crate::environment::Environment;
-use crate::failure::Fallible;
 use crate::words::{Lexer, WordError};
 use crate::{Instruction, Step, codes};
 
@@ -32,14 +31,16 @@ pub(crate) struct Declared {
 }
 
 impl GlobalArguments {
-    /// Reads them in order, each with the values of those above; what is given wins over a default.
+    /// Reads them in order, each with the values of those above; what is given wins over a default. What cannot be
+    /// expanded has no value, and is told.
     pub(crate) fn read(
         predefined: Environment,
         steps: &[Step],
         given: &BTreeMap<String, String>,
         lexer: Lexer,
-    ) -> Fallible<Self> {
+    ) -> (Self, Diagnostics) {
         let mut arguments = Self { values: predefined, declared: BTreeMap::new() };
+        let mut wrong = Diagnostics::new();
         for step in steps {
             let Instruction::Arg(definitions) = &step.instruction else { continue };
             for definition in definitions {
@@ -47,12 +48,16 @@ impl GlobalArguments {
                 let mut needs = BTreeSet::new();
                 let value = match (given.get(name), &definition.default) {
                     (Some(value), _) => Some(value.clone()),
-                    (None, Some(default)) => {
-                        let expanded = lexer.expand(&default.value, &arguments.values);
-                        let expanded = expanded.map_err(|error| expansion(&error, default.span))?;
-                        needs = expanded.matched;
-                        Some(expanded.text)
-                    }
+                    (None, Some(default)) => match lexer.expand(&default.value, &arguments.values) {
+                        Ok(expanded) => {
+                            needs = expanded.matched;
+                            Some(expanded.text)
+                        }
+                        Err(error) => {
+                            wrong.push(expansion(&error, default.span));
+                            None
+                        }
+                    },
                     (None, None) => None,
                 };
                 // `ARG A=$A-x` needs what the one before it needs.
@@ -65,7 +70,7 @@ impl GlobalArguments {
                 arguments.declared.insert(name.clone(), declared);
             }
         }
-        Ok(arguments)
+        (arguments, wrong)
     }
 
     /// Returns the names of all there are.

@@ -28,6 +28,8 @@ pub(crate) struct Base {
     pub(crate) original: Option<ImageConfig>,
     /// What its steps run on.
     pub(crate) platform: Platform,
+    /// It stands for one that cannot be had: what instructions make of it is not known.
+    pub(crate) is_unknown: bool,
 }
 
 /// Where the files are.
@@ -63,30 +65,45 @@ pub(crate) struct Finding<'a> {
 }
 
 impl Finding<'_> {
-    /// Finds the bases of nodes.
+    /// Finds the bases of nodes, and tells which cannot be had.
     pub(crate) async fn find(
         &self,
         graph: &Graph,
         wanted: &[NodeId],
         images: &mut KnownImages,
         checks: &mut Checks,
-    ) -> Fallible<Vec<(NodeId, Base)>> {
+    ) -> Vec<(NodeId, Base)> {
+        let (unknown, wanted): (Vec<NodeId>, Vec<NodeId>) =
+            wanted.iter().partition(|id| graph.nodes[**id].is_unknown);
+        let mut bases: Vec<(NodeId, Base)> =
+            unknown.into_iter().map(|id| (id, self.of_unknown(&graph.nodes[id]))).collect();
         let loaded = concurrent::all(wanted.iter().map(|id| self.context_of(&graph.nodes[*id]))).await;
-        let mut bases = Vec::new();
         let mut pulled = Vec::new();
-        for (id, loaded) in wanted.iter().zip(loaded) {
-            let node = &graph.nodes[*id];
-            match loaded? {
-                Some(loaded) => bases.push((*id, self.of_context(node, loaded))),
-                None if node.base_name == SCRATCH => bases.push((*id, self.of_nothing())),
-                None => pulled.push((*id, reference(node)?)),
-            }
+        for (id, loaded) in wanted.into_iter().zip(loaded) {
+            let node = &graph.nodes[id];
+            let found = match loaded {
+                Ok(Some(loaded)) => Ok(self.of_context(node, loaded)),
+                Ok(None) if node.base_name == SCRATCH => Ok(self.of_nothing()),
+                Ok(None) => match reference(graph, node) {
+                    Ok(reference) => {
+                        pulled.push((id, reference));
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            let base = found.unwrap_or_else(|error| {
+                checks.tell(error);
+                self.of_unknown(node)
+            });
+            bases.push((id, base));
         }
-        self.ask(graph, &pulled, images).await?;
+        self.ask(graph, &pulled, images, checks).await;
         for (id, reference) in pulled {
             bases.push((id, self.of_image(&graph.nodes[id], &reference, images, checks)));
         }
-        Ok(bases)
+        bases
     }
 
     fn platform(&self, node: &Node) -> Platform {
@@ -105,7 +122,13 @@ impl Finding<'_> {
 
     fn of_nothing(&self) -> Base {
         let files = BaseFiles::Context(Origin::Tree(Filesystem::default()));
-        Base { files, image: image::of_nothing(self.target), original: None, platform: self.target.clone() }
+        let (image, platform) = (image::of_nothing(self.target), self.target.clone());
+        Base { files, image, original: None, platform, is_unknown: false }
+    }
+
+    /// Returns what stands for a base that cannot be had, so that what is above it can be looked at.
+    fn of_unknown(&self, node: &Node) -> Base {
+        Base { platform: self.platform(node), is_unknown: true, ..self.of_nothing() }
     }
 
     fn of_context(&self, node: &Node, loaded: Loaded) -> Base {
@@ -118,14 +141,16 @@ impl Finding<'_> {
         let config = ImageConfig { created: None, ..image.clone().unwrap_or_else(of_nothing) };
         if node.is_replaced {
             let platform = image.as_ref().and_then(image::platform_of).unwrap_or(wanted);
-            return Base { files: BaseFiles::Context(origin), image: config, original: None, platform };
+            let files = BaseFiles::Context(origin);
+            return Base { files, image: config, original: None, platform, is_unknown: false };
         }
         let origin = match origin {
             Origin::Tree(files) => Origin::Tree(Filesystem { platform: Some(wanted.clone()), ..files }),
             folder @ Origin::Client(_) => folder,
         };
         let original = Some(image.unwrap_or_else(|| config.clone()));
-        Base { files: BaseFiles::Context(origin), image: config, original, platform: wanted }
+        let files = BaseFiles::Context(origin);
+        Base { files, image: config, original, platform: wanted, is_unknown: false }
     }
 
     fn of_image(
@@ -136,10 +161,8 @@ impl Finding<'_> {
         checks: &mut Checks,
     ) -> Base {
         let wanted = self.platform(node);
-        let (digest, original) = images
-            .get(&(reference.to_string(), wanted.clone()))
-            .cloned()
-            .expect("every image that is wanted was asked for");
+        let known = images.get(&(reference.to_string(), wanted.clone())).cloned();
+        let Some((digest, original)) = known else { return self.of_unknown(node) };
         let image = ImageConfig { created: None, ..original.clone() };
         let files = match image::is_empty(&original) {
             true => BaseFiles::Context(Origin::Tree(Filesystem::default())),
@@ -151,7 +174,7 @@ impl Finding<'_> {
                 BaseFiles::Image(BaseImage { reference: reference.pinned(digest), attrs: self.attrs() })
             }
         };
-        Base { files, image, original: Some(original), platform: wanted }
+        Base { files, image, original: Some(original), platform: wanted, is_unknown: false }
     }
 
     fn attrs(&self) -> BTreeMap<String, String> {
@@ -161,18 +184,19 @@ impl Finding<'_> {
         }
     }
 
-    /// Asks for images that are not known yet.
+    /// Asks for images that are not known yet, and tells at each place that names one which cannot be had.
     async fn ask(
         &self,
         graph: &Graph,
         pulled: &[(NodeId, Reference)],
         images: &mut KnownImages,
-    ) -> Fallible<()> {
-        let mut unknown = BTreeMap::new();
+        checks: &mut Checks,
+    ) {
+        let mut unknown: BTreeMap<_, Vec<NodeId>> = BTreeMap::new();
         for (id, reference) in pulled {
             let key = (reference.to_string(), self.platform(&graph.nodes[*id]));
             if !images.contains_key(&key) {
-                unknown.entry(key).or_insert(*id);
+                unknown.entry(key).or_default().push(*id);
             }
         }
         let requests: Vec<ImageRequest> = unknown
@@ -184,28 +208,44 @@ impl Finding<'_> {
             .collect();
         let answers =
             concurrent::all(requests.iter().map(|request| self.gateway.resolve_image(request))).await;
-        for ((key, id), answer) in unknown.into_iter().zip(answers) {
-            let ResolvedImage { digest, config, .. } =
-                answer.map_err(|error| missing(graph, &graph.nodes[id], &error))?;
-            images.insert(key, (digest, image::understood(config)));
+        for ((key, ids), answer) in unknown.into_iter().zip(answers) {
+            match answer {
+                Ok(ResolvedImage { digest, config, .. }) => {
+                    images.insert(key, (digest, image::understood(config)));
+                }
+                Err(error) => {
+                    ids.iter().for_each(|id| checks.tell(missing(graph, &graph.nodes[*id], &error)));
+                }
+            }
         }
-        Ok(())
     }
 }
 
 /// Reads the name of an image.
-fn reference(node: &Node) -> Fallible<Reference> {
+fn reference(graph: &Graph, node: &Node) -> Fallible<Reference> {
     node.base_name.parse().map_err(|error: rb_oci::ReferenceError| {
         let message = format!("failed to parse stage name {}: {error}", crate::go::quote(&node.base_name));
-        Diagnostic::error(codes::BAD_BASE, message)
-            .with_label(node.span, "")
-            .with_help("FROM takes an image, a stage above it (in lower case) or `scratch`")
+        let found = named_there(Diagnostic::error(codes::BAD_BASE, message), node);
+        match node.number {
+            Some(_) => found.with_help("FROM takes an image, a stage above it (in lower case) or `scratch`"),
+            None => found.with_help("files are taken from a stage, an image or a further context"),
+        }
+        .with_nearest(near_stage(graph, node))
     })
 }
 
 /// Tells that an image cannot be had; what is near a stage's name was likely meant to be the stage.
 fn missing(graph: &Graph, node: &Node, error: &WorldError) -> Diagnostic {
-    let found = failure::world(codes::IMAGE, error, Some(node.span));
+    named_there(failure::world(codes::IMAGE, error, None), node).with_nearest(near_stage(graph, node))
+}
+
+/// Shows each place that names what a node begins as.
+fn named_there(found: Diagnostic, node: &Node) -> Diagnostic {
+    node.named_at.iter().fold(found, |found, at| found.with_label(*at, ""))
+}
+
+/// Returns the stage that a name was likely meant to be: for FROM, one above.
+fn near_stage<'a>(graph: &'a Graph, node: &Node) -> Option<&'a str> {
     let name = node.base_name.split_once([':', '@']).map_or(node.base_name.as_str(), |(name, _)| name);
-    found.with_nearest(nearest(name, graph.stage_names()))
+    nearest(name, graph.stage_names_above(node.number))
 }

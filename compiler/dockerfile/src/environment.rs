@@ -3,7 +3,9 @@
 //! **Invariant:** a name stands once; setting it again moves it to the end, as BuildKit's client does, since the order is
 //! part of a step's digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rb_llb::{STRUCK, Struck, is_secret};
 
 use crate::words::Variables;
 
@@ -14,6 +16,8 @@ pub(crate) struct Environment {
     pairs: BTreeMap<u64, (String, String)>,
     /// Where each name stands.
     places: BTreeMap<String, u64>,
+    /// Those that say that nobody is to see their values.
+    secret: BTreeSet<String>,
     next: u64,
 }
 
@@ -22,6 +26,9 @@ impl Environment {
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.remove(name);
         self.places.insert(name.to_owned(), self.next);
+        if is_secret(name) {
+            self.secret.insert(name.to_owned());
+        }
         self.pairs.insert(self.next, (name.to_owned(), value.into()));
         self.next += 1;
     }
@@ -30,6 +37,7 @@ impl Environment {
     pub(crate) fn remove(&mut self, name: &str) {
         if let Some(place) = self.places.remove(name) {
             self.pairs.remove(&place);
+            self.secret.remove(name);
         }
     }
 
@@ -37,6 +45,11 @@ impl Environment {
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let (_, value) = self.pairs.get(self.places.get(name)?)?;
         Some(value)
+    }
+
+    /// Returns what is struck out of what people see.
+    pub(crate) fn struck(&self) -> Struck {
+        Struck::of(self.secret.iter().filter_map(|name| Some((name.as_str(), self.value(name)?))))
     }
 
     /// Returns the names in order.
@@ -53,6 +66,24 @@ impl Environment {
 impl Variables for Environment {
     fn get(&self, name: &str) -> Option<String> {
         self.value(name).map(ToOwned::to_owned)
+    }
+}
+
+/// Variables as people see them: of what nobody is to see there is no value.
+pub(crate) struct Shown<'a> {
+    pub(crate) variables: &'a Environment,
+    /// Further ones that hold secrets, of which a command sees the value alone.
+    pub(crate) secrets: &'a [String],
+}
+
+impl Variables for Shown<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        if self.secrets.iter().any(|secret| secret == name) {
+            return Some("****".to_owned());
+        }
+        let value = self.variables.value(name)?;
+        let is_struck = self.variables.secret.contains(name) && !value.is_empty();
+        Some(if is_struck { STRUCK.to_owned() } else { value.to_owned() })
     }
 }
 

@@ -1,12 +1,13 @@
 //! The walk from options to images: read the file, find out what its stages need, ask for that, convert.
 //!
 //! Each platform is planned by itself; what is the same for two of them comes out as the same operations. Findings are
-//! those of the first platform.
+//! those of the first platform. What is wrong is gathered all the way: a step of the walk stands in for what it could not
+//! find out, and what is only wrong because of that is not told (`is_uncertain`, `is_unknown`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rb_diag::{Diagnostic, Diagnostics, SourceFile, SourceMap};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, SourceFile, SourceMap};
 use rb_frontend::Gateway;
 use rb_llb::{ProxyEnv, State};
 use rb_oci::{ImageConfig, Platform};
@@ -23,7 +24,7 @@ use crate::options::Options;
 use crate::scans::Scanned;
 use crate::stages::{Graph, NodeId, Reading};
 use crate::words::Lexer;
-use crate::{Dockerfile, Finding, image, parse::parse_for, platform, triggers};
+use crate::{Dockerfile, Finding, codes, image, parse::parse_for, platform, triggers};
 
 /// What is to be built.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ pub struct Checked {
 /// Decides what a Dockerfile means.
 ///
 /// # Errors
-/// What is wrong with the file, all at once; or the first thing that is wrong with what it names.
+/// What is wrong with the file and with what it names, all at once, in the order of the lines.
 pub async fn plan(
     gateway: &dyn Gateway,
     options: &Options,
@@ -122,11 +123,12 @@ pub(crate) async fn walk(
     let mut context = Context::find(gateway, options).await.map_err(one)?;
     let texts = context.read(gateway, options, sources).await.map_err(one)?;
     let parsed = parse_for(&texts.dockerfile, &options.build_args);
-    if !parsed.errors.is_empty() {
+    if parsed.hides_stages {
         findings.extend(parsed.findings);
-        return Err(parsed.errors);
+        return Err(in_order(parsed.errors));
     }
     let file = parsed.dockerfile;
+    let is_torn = !parsed.errors.is_empty();
     let control = Control::of(&file.directives, options.check.as_deref()).map_err(one)?;
     let mut walk = Walk {
         gateway,
@@ -139,22 +141,49 @@ pub(crate) async fn walk(
         images: KnownImages::new(),
         ignore: Some(options.ignore.clone().or(texts.ignore)),
         ignored: Ignored::default(),
+        is_torn,
     };
     let platforms: Vec<Option<&Platform>> = match options.platforms.as_slice() {
         [] => vec![None],
         several => several.iter().map(Some).collect(),
     };
-    let mut outcomes = Vec::new();
-    for platform in platforms {
+    let (mut outcomes, mut errors) = (Vec::new(), parsed.errors);
+    for (number, platform) in platforms.into_iter().enumerate() {
         let mut checks = Checks::new(walk.control.clone());
         checks.add(None, parsed.findings.iter().cloned());
-        let outcome = walk.image(&mut context, platform, &mut checks).await;
-        if outcomes.is_empty() {
-            *findings = checks.into_findings();
+        outcomes.extend(walk.image(&mut context, platform, &mut checks).await);
+        errors.append(&mut checks.take_errors());
+        if number == 0 {
+            *findings = if is_torn { parsed.findings.clone() } else { checks.into_findings() };
         }
-        outcomes.push(outcome.map_err(one)?);
     }
-    Ok(outcomes)
+    if errors.is_empty() { Ok(outcomes) } else { Err(in_order(errors)) }
+}
+
+/// How many errors are listed at once.
+const MAX_LISTED: usize = 20;
+
+/// Puts errors in the order of the lines, each once, and lists no more than one reads. What the outside could not answer is
+/// not told beside what is wrong in any case: the next build asks again.
+fn in_order(mut errors: Diagnostics) -> Diagnostics {
+    // A name that is nearly a stage's is told whatever became of the question.
+    let is_meant = |error: &Diagnostic| error.code == codes::IMAGE && error.help.is_some();
+    let is_known = |error: &Diagnostic| error.kind == ErrorKind::Input || is_meant(error);
+    if errors.iter().any(|error| error.kind == ErrorKind::Input) {
+        errors.retain(is_known);
+        errors.iter_mut().for_each(|error| error.kind = ErrorKind::Input);
+    }
+    let place = |error: &Diagnostic| {
+        error.labels.first().map_or((true, 0, 0), |label| (false, label.span.source.0, label.span.start))
+    };
+    errors.sort_by_key(place);
+    errors.dedup();
+    if errors.len() > MAX_LISTED {
+        let message = format!("and {} more errors", errors.len() - MAX_LISTED);
+        errors.truncate(MAX_LISTED);
+        errors.push(Diagnostic::error(codes::TOO_MANY_ERRORS, message).with_help("mend the first ones"));
+    }
+    errors
 }
 
 fn one(error: Diagnostic) -> Diagnostics {
@@ -174,6 +203,8 @@ struct Walk<'a> {
     /// What the Dockerfile's own ignore file says, until the context was told of it.
     ignore: Option<Option<String>>,
     ignored: Ignored,
+    /// Lines of the file are wrong and were left out.
+    is_torn: bool,
 }
 
 /// A graph of which everything is known that is needed.
@@ -185,12 +216,26 @@ struct Resolved {
 }
 
 impl Walk<'_> {
+    /// Plans one platform; if there is nothing, `checks` has been told why.
     async fn image(
         &mut self,
         context: &mut Context,
         asked: Option<&Platform>,
         checks: &mut Checks,
-    ) -> Fallible<Outcome> {
+    ) -> Option<Outcome> {
+        let outcome = self.outcome(context, asked, checks).await;
+        outcome.unwrap_or_else(|error| {
+            checks.tell(error);
+            None
+        })
+    }
+
+    async fn outcome(
+        &mut self,
+        context: &mut Context,
+        asked: Option<&Platform>,
+        checks: &mut Checks,
+    ) -> Fallible<Option<Outcome>> {
         let options = self.options;
         let target_platform = asked.unwrap_or(&options.build_platform);
         let lexer = Lexer::new(self.file.directives.escape);
@@ -198,7 +243,9 @@ impl Walk<'_> {
         self.check_defaults(predefined.clone(), lexer, checks);
         let mut given = options.build_args.clone();
         let steps = &self.file.global_args;
-        let mut arguments = GlobalArguments::read(predefined, steps, &given, lexer)?;
+        let (mut arguments, wrong) = GlobalArguments::read(predefined, steps, &given, lexer);
+        let is_uncertain = self.is_torn || !wrong.is_empty();
+        wrong.into_iter().for_each(|error| checks.tell(error));
         let moments = Moments {
             gateway: self.gateway,
             context,
@@ -206,8 +253,12 @@ impl Walk<'_> {
             stages: &self.file.stages,
             lexer,
         };
-        let epoch = moments.settle(&mut given, &mut arguments).await?;
-        let resolved = self.resolve(asked, &arguments, lexer, checks).await?;
+        let epoch = moments.settle(&mut given, &mut arguments).await.unwrap_or_else(|error| {
+            checks.tell(error);
+            None
+        });
+        let resolved = self.resolve(asked, &arguments, lexer, is_uncertain, checks).await?;
+        let Some(resolved) = resolved else { return Ok(None) };
         if let Some(ignore) = self.ignore.take() {
             self.ignored = context.exclude(self.gateway, options, ignore).await?;
         }
@@ -224,14 +275,18 @@ impl Walk<'_> {
             proxy: proxy(&given),
             context,
             taken,
+            is_uncertain,
         };
         let Resolved { needed, target, .. } = &resolved;
         // Once to learn what is taken of the client's folders, and then with just that.
         let nothing = TakenPaths::default();
-        let taken = shared(State::scratch(), &nothing).convert(needed, *target, checks)?.taken;
+        let taken = shared(State::scratch(), &nothing).convert(needed, *target, checks).taken;
+        if self.is_torn || checks.has_errors() {
+            return Ok(None);
+        }
         let context = context.state(options, &taken.context);
         let mut unheard = Checks::new(self.control.clone());
-        let mut stages = shared(context.clone(), &taken).convert(needed, *target, &mut unheard)?.stages;
+        let mut stages = shared(context.clone(), &taken).convert(needed, *target, &mut unheard).stages;
         let state = stages.remove(target).expect("the target is needed");
         checks.error().map_or(Ok(()), Err)?;
         let scanned = Scanned {
@@ -247,7 +302,7 @@ impl Walk<'_> {
         parameters.insert(*target, state.parameters.clone());
         let image = PlannedImage { scans, ..finish(state, options, asked, epoch) };
         let (file, Resolved { graph, target, .. }) = (Arc::clone(&self.source), resolved);
-        Ok(Outcome { image, file, graph, target, arguments, parameters })
+        Ok(Some(Outcome { image, file, graph, target, arguments, parameters }))
     }
 
     fn predefined(&self, target_platform: &Platform) -> Environment {
@@ -259,9 +314,12 @@ impl Walk<'_> {
 
     /// Looks whether FROM lines name images with the defaults of arguments alone.
     fn check_defaults(&self, predefined: Environment, lexer: Lexer, checks: &mut Checks) {
-        let arguments = GlobalArguments::read(predefined, &self.file.global_args, &BTreeMap::new(), lexer);
+        let (arguments, wrong) =
+            GlobalArguments::read(predefined, &self.file.global_args, &BTreeMap::new(), lexer);
         // What cannot be expanded is an error soon.
-        let Ok(arguments) = arguments else { return };
+        if !wrong.is_empty() {
+            return;
+        }
         for stage in &self.file.stages {
             let Ok(base) = lexer.expand(&stage.base.value, &arguments.values) else { return };
             checks.add(
@@ -271,22 +329,24 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds out what the target needs, until nothing new comes of it.
+    /// Finds out what the target needs, until nothing new comes of it. Nothing is given for stages that have no order.
     async fn resolve(
         &mut self,
         asked: Option<&Platform>,
         arguments: &GlobalArguments,
         lexer: Lexer,
+        is_uncertain: bool,
         checks: &mut Checks,
-    ) -> Fallible<Resolved> {
+    ) -> Fallible<Option<Resolved>> {
         let reading = Reading {
             options: self.options,
             arguments,
             contexts: &self.contexts,
             lexer,
             target_platform: asked,
+            is_uncertain,
         };
-        let mut graph = Graph::new(self.file, &reading, checks)?;
+        let mut graph = Graph::new(self.file, &reading, checks);
         let target = graph.target(self.options)?;
         let finding = bases::Finding {
             gateway: self.gateway,
@@ -299,12 +359,17 @@ impl Walk<'_> {
         loop {
             let wanted = if self.options.all_stages { 0..graph.nodes.len() } else { target..target + 1 };
             let needed = graph.reachable(wanted);
-            graph.check_order(&needed)?;
+            let wrong = graph.check_order(&needed);
+            let has_order = wrong.is_empty();
+            wrong.into_iter().for_each(|error| checks.tell(error));
             let is_unknown = |id: &NodeId| graph.nodes[*id].base.is_none() && !bases.contains_key(id);
             let unknown: Vec<NodeId> = needed.iter().copied().filter(is_unknown).collect();
-            bases.extend(finding.find(&graph, &unknown, &mut self.images, checks).await?);
-            if !triggers::add(&mut graph, &needed, &bases, &mut triggered, self.sources)? {
-                return Ok(Resolved { graph, needed, bases, target });
+            bases.extend(finding.find(&graph, &unknown, &mut self.images, checks).await);
+            if !has_order {
+                return Ok(None);
+            }
+            if !triggers::add(&mut graph, &needed, &bases, &mut triggered, self.sources, checks) {
+                return Ok(Some(Resolved { graph, needed, bases, target }));
             }
         }
     }

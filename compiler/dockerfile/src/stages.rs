@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rb_diag::{Diagnostic, Span, nearest};
+use rb_diag::{Diagnostic, Diagnostics, Span, nearest};
 use rb_oci::Platform;
 
 use crate::arguments::{GlobalArguments, expansion};
@@ -42,6 +42,10 @@ pub(crate) struct Node {
     pub(crate) base_name: String,
     /// The instruction that names the base.
     pub(crate) span: Span,
+    /// The name of the base there, or wherever a `--from` names it, the first place first.
+    pub(crate) named_at: Vec<Span>,
+    /// What it begins as cannot be known, since its FROM is wrong; that was told.
+    pub(crate) is_unknown: bool,
     /// The same as text; empty if it is no FROM.
     pub(crate) code: String,
     /// The stage's name in lower case, or empty.
@@ -87,14 +91,16 @@ pub(crate) struct Reading<'a> {
     pub(crate) lexer: Lexer,
     /// What is built for, if the user said so.
     pub(crate) target_platform: Option<&'a Platform>,
+    /// Values of arguments may be missing, since something above is wrong.
+    pub(crate) is_uncertain: bool,
 }
 
 impl Graph {
-    /// Makes the nodes of a file.
-    pub(crate) fn new(file: &Dockerfile, reading: &Reading<'_>, checks: &mut Checks) -> Fallible<Self> {
+    /// Makes the nodes of a file, and tells all that is wrong with how they name each other.
+    pub(crate) fn new(file: &Dockerfile, reading: &Reading<'_>, checks: &mut Checks) -> Self {
         let mut graph = Self::default();
         for stage in &file.stages {
-            let node = graph.node(stage, reading, checks)?;
+            let node = graph.node(stage, reading, checks);
             if !node.name.is_empty() {
                 graph.names.insert(node.name.clone(), graph.nodes.len());
             }
@@ -102,42 +108,47 @@ impl Graph {
         }
         graph.stages = graph.nodes.len();
         for (number, stage) in file.stages.iter().enumerate() {
-            let commands = stage.steps.iter().map(|step| graph.command(Arc::new(step.clone()), None));
-            let commands = commands.collect::<Fallible<Vec<_>>>()?;
+            let commands = stage.steps.iter().map(|step| graph.command(Arc::new(step.clone()), None, checks));
+            let commands = commands.collect();
             graph.nodes[number].commands = commands;
         }
-        Ok(graph)
+        graph
     }
 
-    fn node(&self, stage: &Stage, reading: &Reading<'_>, checks: &mut Checks) -> Fallible<Node> {
-        let base = &stage.base;
-        let expanded = reading.expand(&base.value, base.span)?;
-        let names = reading.arguments.names();
-        let undeclared = values::undefined_in_from(stage.span, &expanded.unmatched, &names);
-        checks.add(stage.check.as_ref(), undeclared);
-        if expanded.text.is_empty() {
-            let message = format!("base name ({}) should not be blank", base.value);
-            let missing: Vec<String> = expanded.unmatched.iter().map(|name| format!("`{name}`")).collect();
-            let help = match missing.as_slice() {
-                [] => "name an image, a stage above or `scratch`".to_owned(),
-                names => format!(
-                    "nothing gives {} a value: write `ARG NAME=value` above the first FROM, or pass `--build-arg`",
-                    names.join(" and ")
-                ),
-            };
-            return Err(Diagnostic::error(codes::BAD_BASE, message)
-                .with_label(base.span, "")
-                .with_help(help));
-        }
+    fn node(&self, stage: &Stage, reading: &Reading<'_>, checks: &mut Checks) -> Node {
         let name = stage.name.as_ref().map(|(_, name)| name.value.to_lowercase()).unwrap_or_default();
-        let mut arguments = expanded.matched;
-        let platform = reading.platform_of(stage, &name, &mut arguments, checks)?;
+        let (mut is_unknown, mut arguments) = (false, BTreeSet::new());
+        let mut tell = |error, checks: &mut Checks| {
+            is_unknown = true;
+            if !(reading.is_uncertain && stage.code.contains('$')) {
+                checks.tell(error);
+            }
+        };
+        let base_name = match reading.base_of(stage, checks) {
+            Ok(expanded) => {
+                arguments = expanded.matched;
+                expanded.text
+            }
+            Err(error) => {
+                tell(error, checks);
+                String::new()
+            }
+        };
+        let platform = match reading.platform_of(stage, &name, &mut arguments, checks) {
+            Ok(platform) => platform,
+            Err(error) => {
+                tell(error, checks);
+                None
+            }
+        };
         let wanted = platform.as_ref().or(reading.target_platform);
         let is_replaced = !name.is_empty() && reading.contexts.has(&name, wanted);
-        Ok(Node {
-            base: self.names.get(&expanded.text).copied().filter(|_| !is_replaced),
-            base_name: expanded.text,
+        Node {
+            base: self.names.get(&base_name).copied().filter(|_| !is_replaced),
+            base_name,
             span: stage.span,
+            named_at: vec![stage.base.span],
+            is_unknown,
             code: stage.code.clone(),
             number: Some(self.nodes.len()),
             platform,
@@ -148,24 +159,43 @@ impl Graph {
             arguments,
             description: stage.description.clone(),
             commands: Vec::new(),
-        })
+        }
     }
 
     /// Finds out what an instruction takes files from; `trigger_of` is the FROM that brought it.
-    pub(crate) fn command(&mut self, step: Arc<Step>, trigger_of: Option<Span>) -> Fallible<Command> {
+    pub(crate) fn command(
+        &mut self,
+        step: Arc<Step>,
+        trigger_of: Option<Span>,
+        checks: &mut Checks,
+    ) -> Command {
         let at = trigger_of.unwrap_or(step.span);
         let sources = match &step.instruction {
-            Instruction::Copy(transfer) => self.source_of_copy(transfer, at)?.into_iter().map(Some).collect(),
-            Instruction::Run(run) => run.mounts.iter().map(|mount| self.source_of_mount(mount, at)).collect(),
+            Instruction::Copy(transfer) => {
+                let found = self.source_of_copy(transfer, trigger_of, at);
+                let found = found.unwrap_or_else(|error| {
+                    checks.tell(error);
+                    None
+                });
+                found.into_iter().map(Some).collect()
+            }
+            Instruction::Run(run) => {
+                run.mounts.iter().map(|mount| self.source_of_mount(mount, trigger_of, at)).collect()
+            }
             _ => Vec::new(),
         };
-        Ok(Command { step, at, sources, is_trigger: trigger_of.is_some() })
+        Command { step, at, sources, is_trigger: trigger_of.is_some() }
     }
 
-    fn source_of_copy(&mut self, transfer: &Transfer, at: Span) -> Fallible<Option<NodeId>> {
+    fn source_of_copy(
+        &mut self,
+        transfer: &Transfer,
+        trigger_of: Option<Span>,
+        at: Span,
+    ) -> Fallible<Option<NodeId>> {
         let Some(from) = &transfer.from else { return Ok(None) };
         let Ok(number) = from.value.parse::<usize>() else {
-            return Ok(Some(self.named(&from.value, at)));
+            return Ok(Some(self.named(&from.value, at, trigger_of.unwrap_or(from.span))));
         };
         if number < self.stages {
             return Ok(Some(number));
@@ -178,11 +208,11 @@ impl Graph {
         Err(Diagnostic::error(codes::UNKNOWN_STAGE, message).with_label(from.span, "").with_help(help))
     }
 
-    fn source_of_mount(&mut self, mount: &RunMount, at: Span) -> Option<NodeId> {
+    fn source_of_mount(&mut self, mount: &RunMount, trigger_of: Option<Span>, at: Span) -> Option<NodeId> {
         let from = mount.options.iter().rev().find(|(key, _)| key.value == "from");
         let from = from.and_then(|(_, value)| value.as_ref()).filter(|value| !value.value.is_empty());
         match from {
-            Some(from) => Some(self.named(&from.value, at)),
+            Some(from) => Some(self.named(&from.value, at, trigger_of.unwrap_or(from.span))),
             None => {
                 self.has_empty_mounts = true;
                 None
@@ -191,32 +221,34 @@ impl Graph {
     }
 
     /// Returns the stage of a name, or a node for the image or context that it must then be.
-    fn named(&mut self, name: &str, at: Span) -> NodeId {
+    fn named(&mut self, name: &str, at: Span, named_at: Span) -> NodeId {
         if let Some(stage) = self.names.get(&name.to_lowercase()) {
             return *stage;
         }
         let known = self.nodes.iter().skip(self.stages).position(|node| node.base_name == name);
-        known.map_or_else(
-            || {
-                self.nodes.push(Node {
-                    base_name: name.to_owned(),
-                    span: at,
-                    code: String::new(),
-                    name: String::new(),
-                    number: None,
-                    platform: None,
-                    base: None,
-                    is_replaced: false,
-                    no_cache: false,
-                    check: None,
-                    arguments: BTreeSet::new(),
-                    description: None,
-                    commands: Vec::new(),
-                });
-                self.nodes.len() - 1
-            },
-            |at| self.stages + at,
-        )
+        if let Some(known) = known {
+            let id = self.stages + known;
+            self.nodes[id].named_at.push(named_at);
+            return id;
+        }
+        self.nodes.push(Node {
+            base_name: name.to_owned(),
+            span: at,
+            named_at: vec![named_at],
+            is_unknown: false,
+            code: String::new(),
+            name: String::new(),
+            number: None,
+            platform: None,
+            base: None,
+            is_replaced: false,
+            no_cache: false,
+            check: None,
+            arguments: BTreeSet::new(),
+            description: None,
+            commands: Vec::new(),
+        });
+        self.nodes.len() - 1
     }
 
     /// Returns the stage that is to be built.
@@ -236,7 +268,13 @@ impl Graph {
 
     /// Returns the names of stages, in order.
     pub(crate) fn stage_names(&self) -> impl Iterator<Item = &str> {
-        self.nodes.iter().map(|node| node.name.as_str()).filter(|name| !name.is_empty())
+        self.stage_names_above(None)
+    }
+
+    /// Returns the names of stages above one, or of all.
+    pub(crate) fn stage_names_above(&self, number: Option<usize>) -> impl Iterator<Item = &str> {
+        let above = self.nodes.iter().take(number.unwrap_or(self.nodes.len()));
+        above.map(|node| node.name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Returns what a stage is called before its steps; a stage that is alone, and what is no stage, is not called
@@ -291,7 +329,8 @@ impl Graph {
     }
 
     /// Finds stages that need each other, and of those that are needed ones that take files from a later one.
-    pub(crate) fn check_order(&self, needed: &BTreeSet<NodeId>) -> Fallible<()> {
+    pub(crate) fn check_order(&self, needed: &BTreeSet<NodeId>) -> Diagnostics {
+        let mut wrong = Diagnostics::new();
         for id in 0..self.stages {
             if self.nodes[id].is_replaced {
                 continue;
@@ -314,11 +353,10 @@ impl Graph {
                     )
                     .with_help(format!("move stage {other} above stage {own}")),
                 };
-                let found = found.with_label(at, "");
-                return Err(found.with_label(self.nodes[source].span, "this stage"));
+                wrong.push(found.with_label(at, "").with_label(self.nodes[source].span, "this stage"));
             }
         }
-        Ok(())
+        wrong
     }
 
     fn called(&self, id: NodeId) -> String {
@@ -343,6 +381,27 @@ impl Command {
 }
 
 impl Reading<'_> {
+    /// Says what a stage starts from.
+    fn base_of(&self, stage: &Stage, checks: &mut Checks) -> Fallible<Expanded> {
+        let base = &stage.base;
+        let expanded = self.expand(&base.value, base.span)?;
+        let undeclared = values::undefined_in_from(stage.span, &expanded.unmatched, &self.arguments.names());
+        checks.add(stage.check.as_ref(), undeclared);
+        if !expanded.text.is_empty() {
+            return Ok(expanded);
+        }
+        let message = format!("base name ({}) should not be blank", base.value);
+        let missing: Vec<String> = expanded.unmatched.iter().map(|name| format!("`{name}`")).collect();
+        let help = match missing.as_slice() {
+            [] => "name an image, a stage above or `scratch`".to_owned(),
+            names => format!(
+                "nothing gives {} a value: write `ARG NAME=value` above the first FROM, or pass `--build-arg`",
+                names.join(" and ")
+            ),
+        };
+        Err(Diagnostic::error(codes::BAD_BASE, message).with_label(base.span, "").with_help(help))
+    }
+
     fn expand(&self, word: &str, at: Span) -> Fallible<Expanded> {
         self.lexer.expand(word, &self.arguments.values).map_err(|error| expansion(&error, at))
     }

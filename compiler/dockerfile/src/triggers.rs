@@ -9,8 +9,9 @@ use std::sync::Arc;
 use rb_diag::{Diagnostic, SourceMap};
 
 use crate::bases::Base;
+use crate::checks::Checks;
 use crate::failure::Fallible;
-use crate::stages::{Graph, NodeId};
+use crate::stages::{Command, Graph, NodeId};
 use crate::{Instruction, Step, codes, parse_trigger};
 
 /// Puts triggers before the instructions of stages that have none yet; tells whether anything new is needed.
@@ -20,7 +21,8 @@ pub(crate) fn add(
     bases: &BTreeMap<NodeId, Base>,
     done: &mut BTreeSet<NodeId>,
     sources: &SourceMap,
-) -> Fallible<bool> {
+    checks: &mut Checks,
+) -> bool {
     let mut is_more_needed = false;
     for id in needed {
         let node = &graph.nodes[*id];
@@ -29,16 +31,19 @@ pub(crate) fn add(
         }
         let steps = match node.base {
             Some(base) => of_stage(graph, base),
-            None => of_image(&bases[id], &node.base_name, sources)?,
+            None => of_image(&bases[id], &node.base_name, sources).unwrap_or_else(|error| {
+                checks.tell(error);
+                Vec::new()
+            }),
         };
         let from = node.span;
-        let commands = steps.into_iter().map(|step| graph.command(step, Some(from)));
-        let mut commands = commands.collect::<Fallible<Vec<_>>>()?;
+        let mut commands: Vec<Command> =
+            steps.into_iter().map(|step| graph.command(step, Some(from), checks)).collect();
         is_more_needed |= commands.iter().any(|command| !command.sources.is_empty());
         commands.append(&mut graph.nodes[*id].commands);
         graph.nodes[*id].commands = commands;
     }
-    Ok(is_more_needed)
+    is_more_needed
 }
 
 fn of_stage(graph: &Graph, base: NodeId) -> Vec<Arc<Step>> {

@@ -1,9 +1,10 @@
 //! A gateway that makes answers up and keeps what was asked: what would a frontend send to an engine?
 //!
-//! Files come from a function, images from a rule: each exists, its digest is the sha256 of `fake:<reference>|<platform>`,
+//! Files come from a function, images from a rule: each exists but for those that are said not to, its digest is the sha256 of
+//! `fake:<reference>|<platform>`,
 //! and its config is that of a small image with a shell. Nothing runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ pub struct RecordingGateway {
     sources: SourceMap,
     read: FileReader,
     configs: BTreeMap<String, ImageConfig>,
+    missing: BTreeSet<String>,
     asked: Mutex<Asked>,
 }
 
@@ -39,13 +41,20 @@ pub struct Asked {
 impl RecordingGateway {
     /// Makes a gateway; `sources` are those that spans of states point into.
     pub fn new(sources: SourceMap, read: FileReader) -> Self {
-        Self { sources, read, configs: BTreeMap::new(), asked: Mutex::default() }
+        Self { sources, read, configs: BTreeMap::new(), missing: BTreeSet::new(), asked: Mutex::default() }
     }
 
     /// Gives an image another config, by its full reference: `docker.io/library/busybox:latest`.
     #[must_use]
     pub fn with_config(mut self, reference: &str, config: ImageConfig) -> Self {
         self.configs.insert(reference.to_owned(), config);
+        self
+    }
+
+    /// Says of an image, by its full reference, that there is none.
+    #[must_use]
+    pub fn without_image(mut self, reference: &str) -> Self {
+        self.missing.insert(reference.to_owned());
         self
     }
 
@@ -98,6 +107,9 @@ impl Gateway for RecordingGateway {
             ImageLocation::OciStore { store, digest } => format!("oci-layout://{store}@{digest}"),
         };
         let reference = name.split_once("://").map_or("", |(_, reference)| reference);
+        if self.missing.contains(reference) {
+            return Err(WorldError::NotFound { what: format!("the image `{reference}`"), help: None });
+        }
         let digest = Digest::of(format!("fake:{reference}|{}", request.platform));
         self.lock().images.insert((name.clone(), request.platform.clone()), digest);
         let identifier = format!("{name}@{digest}");

@@ -184,6 +184,10 @@ impl fmt::Display for TargetKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.target)?;
         self.args.iter().try_for_each(|(name, value)| {
+            // Two calls with two values stay two.
+            if rb_llb::is_secret(name) {
+                return write!(out, " --{name}={}{}", rb_llb::STRUCK, rb_llb::struck_digits(value));
+            }
             let plain = |next: char| next.is_ascii_alphanumeric() || "-_./:=+,@%".contains(next);
             if value.chars().all(plain) {
                 write!(out, " --{name}={value}")

@@ -7,7 +7,7 @@
 //! **Invariant:** a finding never stops a build by itself; `error=true` of [`Control`] does.
 //! Source: BuildKit's frontend/dockerfile/linter.
 
-use rb_diag::{Diagnostic, Span};
+use rb_diag::{Diagnostic, Diagnostics, Span};
 
 mod control;
 pub mod report;
@@ -46,12 +46,14 @@ impl Finding {
 pub struct Checks {
     control: Control,
     found: Vec<Finding>,
+    /// What is wrong, which is gathered on the same walk.
+    errors: Diagnostics,
 }
 
 impl Checks {
     /// Begins to gather.
     pub fn new(control: Control) -> Self {
-        Self { control, found: Vec::new() }
+        Self { control, found: Vec::new(), errors: Diagnostics::new() }
     }
 
     /// Adds findings at an instruction, of which a comment above may turn off some.
@@ -63,6 +65,21 @@ impl Checks {
         };
         let findings: Vec<Finding> = findings.into_iter().filter(wanted).collect();
         self.found.extend(findings);
+    }
+
+    /// Adds what ends the build, so that the rest can still be looked at.
+    pub(crate) fn tell(&mut self, error: Diagnostic) {
+        self.errors.push(error);
+    }
+
+    /// Tells whether something ends the build.
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Returns what ends the build.
+    pub(crate) fn take_errors(&mut self) -> Diagnostics {
+        std::mem::take(&mut self.errors)
     }
 
     /// Returns what was found, in the order in which it was added.

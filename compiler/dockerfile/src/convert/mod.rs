@@ -27,7 +27,7 @@ use rb_oci::Platform;
 use crate::bases::{Base, BaseFiles};
 use crate::checks::{Checks, Finding, values};
 use crate::contexts::{Ignored, Taken};
-use crate::environment::Environment;
+use crate::environment::{Environment, Shown};
 use crate::failure::Fallible;
 use crate::filesystem::Filesystem;
 use crate::options::Options;
@@ -57,6 +57,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) context: State,
     /// Which paths are taken of the folders that stages begin as.
     pub(crate) taken: &'a TakenPaths,
+    /// Values of arguments may be missing, since something above is wrong.
+    pub(crate) is_uncertain: bool,
 }
 
 /// Which paths are taken of what.
@@ -75,26 +77,26 @@ pub(crate) struct Converted {
 }
 
 impl Shared<'_> {
-    /// Converts the nodes that are needed; of `target` everything is taken.
+    /// Converts the nodes that are needed; of `target` everything is taken. What is wrong is told, each instruction's own.
     pub(crate) fn convert(
         &self,
         needed: &BTreeSet<NodeId>,
         target: NodeId,
         checks: &mut Checks,
-    ) -> Fallible<Converted> {
+    ) -> Converted {
         let mut converted = Converted { stages: BTreeMap::new(), taken: TakenPaths::default() };
         // What only a `--from` names has no instructions, and any stage may take from it.
         let (named, stages): (Vec<&NodeId>, Vec<&NodeId>) =
             needed.iter().partition(|id| self.graph.nodes[**id].number.is_none());
         for id in named.into_iter().chain(stages) {
-            let state = self.stage(*id, &mut converted, checks)?;
+            let state = self.stage(*id, &mut converted, checks);
             converted.stages.insert(*id, state);
         }
         converted.taken.take(self.graph.root(target), "/");
-        Ok(converted)
+        converted
     }
 
-    fn stage(&self, id: NodeId, converted: &mut Converted, checks: &mut Checks) -> Fallible<StageState> {
+    fn stage(&self, id: NodeId, converted: &mut Converted, checks: &mut Checks) -> StageState {
         let node = &self.graph.nodes[id];
         let mut state = match node.base.and_then(|base| converted.stages.get(&base)) {
             Some(base) => base.inherited(),
@@ -102,15 +104,17 @@ impl Shared<'_> {
         };
         state.names = names::Names::new(self, id, state.names.shown);
         if node.number.is_none() || node.is_replaced {
-            return Ok(state);
+            return state;
         }
         state.begin(self.options);
         for command in &node.commands {
             state.names.set_trigger(command.is_trigger);
             let mut work = Work { shared: self, id, state: &mut state, converted, checks, command };
-            work.convert()?;
+            if let Err(error) = work.convert() {
+                state.told(error, command, checks);
+            }
         }
-        Ok(state)
+        state
     }
 
     /// Returns a stage as its base leaves it.
@@ -139,6 +143,7 @@ impl Shared<'_> {
         let mut state =
             StageState::new(files, base.image.clone(), base.original.clone(), base.platform.clone());
         state.names.shown = shown;
+        state.is_uncertain = self.is_uncertain || base.is_unknown;
         state
     }
 }
@@ -213,7 +218,7 @@ impl Work<'_> {
         let variables = &self.state.files.environment;
         let expanded = lexer.expand(&word.value, variables);
         let expanded = expanded.map_err(|error| arguments::expansion(&error, word.span))?;
-        if !expanded.unmatched.is_empty() {
+        if !expanded.unmatched.is_empty() && !self.state.is_uncertain {
             let names: Vec<&str> = variables.names().collect();
             let declared = |name: &str| self.state.build_args.iter().any(|(known, _)| known == name);
             let found = values::undefined_variables(self.at(), &expanded.unmatched, declared, &names);
@@ -230,10 +235,12 @@ impl Work<'_> {
         image::record(&mut self.state.image, text, layer, self.shared.epoch);
     }
 
-    /// Returns the instruction in one line, with variables filled in where that can be done.
+    /// Returns the instruction in one line, with variables filled in where that can be done and people may see them.
     fn shown_code(&self, lexer: Lexer) -> String {
-        let code = &self.command.step.code;
-        lexer.expand(code, &self.state.files.environment).map_or_else(|_| code.clone(), |shown| shown.text)
+        let (code, variables) = (&self.command.step.code, &self.state.files.environment);
+        let shown = lexer.expand(code, &Shown { variables, secrets: &[] });
+        let shown = shown.map_or_else(|_| code.clone(), |shown| shown.text);
+        variables.struck().text(&shown).into_owned()
     }
 
     /// Takes a name for the instruction's own line of progress: its text, with variables filled in.

@@ -11,10 +11,9 @@ use rb_llb::{
 use super::mounts::RunMounts;
 use super::{Work, described};
 use crate::contexts::internal;
-use crate::environment::Environment;
+use crate::environment::{Environment, Shown};
 use crate::failure::Fallible;
 use crate::image::{Layer, with_shell};
-use crate::words::Variables;
 use crate::{CommandLine, Heredoc, Run, Word, is_heredoc};
 
 /// Where the script lies that a heredoc is.
@@ -99,10 +98,10 @@ impl Work<'_> {
 
     fn run_name(&mut self, summary: &str, mounts: &RunMounts, variables: &Environment) -> String {
         let code = format!("{}{summary}", self.command.step.code);
-        let masked = Masked { variables, secrets: &mounts.secret_variables };
+        let masked = Shown { variables, secrets: &mounts.secret_variables };
         let lexer = self.shared.lexer.raw(true, false).keeping_unset();
         let shown = lexer.expand(&code, &masked).map_or(code, |shown| shown.text);
-        let shown = super::names::upper_case(&shown);
+        let shown = super::names::upper_case(&variables.struck().text(&shown));
         let platform = self.state.files.platform.clone().filter(|_| self.shared.options.multi_platform);
         self.state.names.next(&shown, platform.as_ref(), variables)
     }
@@ -163,21 +162,6 @@ impl Work<'_> {
         let count = (!told.is_empty()).then(|| format!("|{}", told.len()));
         let lines = told.into_iter().map(|(_, line)| line);
         count.into_iter().chain(lines).chain(args.iter().cloned()).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// Variables, with those that hold secrets masked.
-struct Masked<'a> {
-    variables: &'a Environment,
-    secrets: &'a [String],
-}
-
-impl Variables for Masked<'_> {
-    fn get(&self, name: &str) -> Option<String> {
-        match self.secrets.iter().any(|secret| secret == name) {
-            true => Some("****".to_owned()),
-            false => self.variables.get(name),
-        }
     }
 }
 

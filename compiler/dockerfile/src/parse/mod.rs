@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use rb_diag::{Diagnostic, Diagnostics, SourceFile, Span};
+use rb_diag::{Diagnostic, Diagnostics, SourceFile, Span, nearest};
 
 use crate::checks::{Control, Finding};
 use crate::lines::{Joined, Reader};
@@ -49,6 +49,8 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Every error of the text, in its order.
     pub errors: Diagnostics,
+    /// Something is wrong of which the stages depend: a FROM, or what swallows lines.
+    pub(crate) hides_stages: bool,
     /// What build checks find without values of variables, in their order. What comments turn off is left out, what
     /// options turn off is not: see [`crate::checks::Checks`].
     pub findings: Vec<Finding>,
@@ -58,7 +60,8 @@ pub struct Parsed {
 pub fn parse(source: &SourceFile) -> Parsed {
     let head = directives::read(source);
     let dockerfile = Dockerfile { directives: head.directives, global_args: Vec::new(), stages: Vec::new() };
-    let mut builder = Builder { dockerfile, report: Report::default(), from_seen: false, told: false };
+    let mut builder =
+        Builder { dockerfile, report: Report::default(), from_seen: false, told: false, hides_stages: false };
     head.errors.into_iter().for_each(|error| builder.report.add(error));
     if source.text.len() > MAX_FILE_BYTES {
         let message = format!("the Dockerfile is longer than {} MiB", MAX_FILE_BYTES >> 20);
@@ -86,7 +89,7 @@ pub(crate) fn parse_for(source: &SourceFile, build_args: &BTreeMap<String, Strin
         Err(error) => {
             let directives = directives::read(source).directives;
             let dockerfile = Dockerfile { directives, global_args: Vec::new(), stages: Vec::new() };
-            Parsed { dockerfile, errors: vec![error], findings: Vec::new() }
+            Parsed { dockerfile, errors: vec![error], hides_stages: true, findings: Vec::new() }
         }
     }
 }
@@ -117,6 +120,8 @@ struct Builder {
     from_seen: bool,
     /// It was said that something stands before `FROM`.
     told: bool,
+    /// A FROM was not read, or what may have been one.
+    hides_stages: bool,
 }
 
 impl Builder {
@@ -124,7 +129,11 @@ impl Builder {
         findings::empty_continuation(line, &mut self.report);
         let escape = self.dockerfile.directives.escape;
         let statement = Statement::read(line, reader, escape, &mut self.report);
-        let Some(keyword) = Keyword::read_or_tell(statement.word, &mut self.report) else { return };
+        let Some(keyword) = Keyword::read_or_tell(statement.word, &mut self.report) else {
+            let word = statement.word.text();
+            self.hides_stages |= word.len() < 8 && nearest(word, [Keyword::From.name()]).is_some();
+            return;
+        };
         if keyword == Keyword::From {
             self.add_stage(statement, line);
         } else if let Some(step) = read_step(keyword, statement, &mut self.report) {
@@ -134,7 +143,10 @@ impl Builder {
 
     fn add_stage(&mut self, statement: Statement<'_>, line: &Joined) {
         self.from_seen = true;
-        let Some((stage, typed)) = from::read(statement, &mut self.report) else { return };
+        let Some((stage, typed)) = from::read(statement, &mut self.report) else {
+            self.hides_stages = true;
+            return;
+        };
         findings::of_stage(&stage, typed.as_deref(), line, &mut self.report);
         self.dockerfile.stages.push(stage);
     }
@@ -174,7 +186,11 @@ impl Builder {
     fn finish(mut self) -> Parsed {
         findings::of_file(&self.dockerfile, &mut self.report);
         let (errors, findings) = self.report.finish();
-        Parsed { dockerfile: self.dockerfile, errors, findings }
+        let swallows = [codes::HEREDOC, codes::BAD_DIRECTIVE, codes::TOO_MANY_ERRORS];
+        let hides_stages = self.hides_stages
+            || self.dockerfile.stages.is_empty()
+            || errors.iter().any(|error| swallows.contains(&error.code));
+        Parsed { dockerfile: self.dockerfile, errors, hides_stages, findings }
     }
 }
 

@@ -128,9 +128,12 @@ impl Gathering {
             all
         };
         let arg = |(name, declared): (String, Declared)| Parameter {
+            value: match rb_llb::is_secret(&name) && !declared.value.is_empty() {
+                true => rb_llb::STRUCK.to_owned(),
+                false => declared.value,
+            },
             name,
             description: declared.description,
-            value: declared.value,
             location: place(declared.span),
         };
         let mut args: Vec<Parameter> = self.args.into_iter().map(arg).collect();

@@ -17,6 +17,7 @@ pub(crate) struct Bench {
     files: BTreeMap<String, String>,
     pairs: BTreeMap<String, String>,
     configs: Vec<(String, ImageConfig)>,
+    missing: Vec<String>,
     change: Option<Change>,
 }
 
@@ -66,6 +67,12 @@ impl Bench {
         self
     }
 
+    /// Says that there is no such image.
+    pub(crate) fn without_image(mut self, reference: &str) -> Self {
+        self.missing.push(reference.to_owned());
+        self
+    }
+
     /// Sets what is no option.
     pub(crate) fn with(mut self, change: impl Fn(&mut Options) + 'static) -> Self {
         self.change = Some(Box::new(change));
@@ -79,7 +86,9 @@ impl Bench {
             files.get(&format!("{folder}/{path}")).map(|text| text.clone().into_bytes())
         };
         let gateway = RecordingGateway::new(sources.clone(), Box::new(read));
-        self.configs.iter().fold(gateway, |gateway, (name, config)| gateway.with_config(name, config.clone()))
+        let gateway =
+            self.configs.iter().fold(gateway, |it, (name, config)| it.with_config(name, config.clone()));
+        self.missing.iter().fold(gateway, |gateway, name| gateway.without_image(name))
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -102,14 +111,22 @@ impl Bench {
         self.plan().unwrap_or_else(|(errors, _)| panic!("{errors:?}"))
     }
 
-    /// Returns the error that stops the plan: its message, the text it points to, and its help.
+    /// Returns the first error that stops the plan: its message, the text it points to, and its help.
     pub(crate) fn error(&self) -> (String, String, String) {
+        self.errors().remove(0)
+    }
+
+    /// Returns all of them.
+    pub(crate) fn errors(&self) -> Vec<(String, String, String)> {
         let Err((errors, sources)) = self.plan() else { panic!("nothing is wrong") };
-        let error = &errors[0];
-        let at = error.labels.first().map_or_else(String::new, |label| {
-            sources.get(label.span.source).map(|file| file.slice(label.span).to_owned()).unwrap_or_default()
-        });
-        (error.message.clone(), at, error.help.clone().unwrap_or_default())
+        let told = |error: rb_diag::Diagnostic| {
+            let at = error.labels.first().map_or_else(String::new, |label| {
+                let file = sources.get(label.span.source);
+                file.map(|file| file.slice(label.span).to_owned()).unwrap_or_default()
+            });
+            (error.message, at, error.help.unwrap_or_default())
+        };
+        errors.into_iter().map(told).collect()
     }
 }
 

@@ -43,8 +43,8 @@ fn stages() {
         (
             "FROM a AS Builder\nFROM Builder",
             "failed to parse stage name \"Builder\": `Builder` is not the name of an image: a repository is written in lower case: `builder`",
-            "FROM Builder",
-            "FROM takes an image, a stage above it (in lower case)",
+            "Builder",
+            "did you mean `builder`?",
         ),
     ]);
     let (message, _, help) = Bench::of("FROM a AS build\nFROM b AS test").option("target", "biuld").error();
@@ -155,4 +155,78 @@ fn values() {
     let (message, _, help) = Bench::of("FROM a").option("build-arg:SOURCE_DATE_EPOCH", "soon").error();
     assert_eq!(message, "invalid SOURCE_DATE_EPOCH: soon");
     assert!(help.starts_with("write seconds since 1970"));
+}
+
+/// Returns `text at the place: message (help)` of each error.
+fn all(bench: &Bench) -> Vec<String> {
+    bench.errors().into_iter().map(|(message, at, help)| format!("{at}: {message} ({help})")).collect()
+}
+
+#[test]
+fn everything_that_can_be_known_is_told_at_once_by_line() {
+    let file = "FROM golang:nope AS build
+RNU make
+COPY --form=x a /
+EXPOSE eighty
+FROM --platform=$NONE alpine AS test
+STOPSIGNAL SIGTREM
+FROM alpine
+COPY --from=biuld /o /
+COPY --from=9 /o /
+RUN --mount=type=bind,from=tset,target=/t x
+COPY --from=build /x /x
+VOLUME \"\"";
+    let bench = ["golang:nope", "biuld:latest", "tset:latest"]
+        .iter()
+        .fold(Bench::of(file), |bench, name| bench.without_image(&format!("docker.io/library/{name}")));
+    let told = all(&bench.option("target", "").with(|options| options.all_stages = true));
+    let expected = [
+        "golang:nope: the image `docker.io/library/golang:nope` does not exist ()",
+        "RNU: unknown instruction: RNU (did you mean `RUN`?)",
+        "--form=x: unknown flag: --form (did you mean `--from`?)",
+        "eighty: invalid containerPort: eighty (write `EXPOSE 80`, `EXPOSE 53/udp` or `EXPOSE 8000-8010`)",
+        "SIGTREM: invalid signal: SIGTREM (did you mean `SIGTERM`?)",
+        "biuld: the image `docker.io/library/biuld:latest` does not exist (did you mean `build`?)",
+        "9: invalid stage index 9 (stages are numbered from 0 to 2)",
+        "tset: the image `docker.io/library/tset:latest` does not exist (did you mean `test`?)",
+        "\"\": VOLUME specified can not be an empty string (name a folder of the image, such as `VOLUME /data`)",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_is_only_wrong_because_of_something_else_is_not_told() {
+    for (file, expected) in [
+        // The port may be one of the image's variables.
+        ("FROM gone\nEXPOSE $PORT\nEXPOSE x", &["gone: ", "x: invalid containerPort"][..]),
+        // The base is what the first ARG would have said.
+        ("ARG A=${B:?which}\nFROM $A\nSTOPSIGNAL x", &["${B:?which}: ", "x: invalid signal"]),
+        // What the stage is called is not known, nor what comes of it.
+        ("FROM a AS\nFROM b\nCOPY --from=1 /x /", &["AS: FROM requires"]),
+        ("FORM a AS build\nFROM b\nCOPY --from=1 /x /", &["FORM: unknown instruction"]),
+        ("FROM b\nENV A=${B:?which}\nEXPOSE $A\nSTOPSIGNAL x", &["${B:?which}: ", "x: invalid signal"]),
+        ("FROM b\nENV A\nEXPOSE $A\nSTOPSIGNAL x", &["A: ENV must have two", "x: invalid signal"]),
+        // Nobody needs the first stage.
+        ("FROM gone\nEXPOSE x\nFROM b\nSTOPSIGNAL x", &["x: invalid signal"]),
+    ] {
+        let told = all(&Bench::of(file).without_image("docker.io/library/gone:latest"));
+        let begins = told.iter().zip(expected).all(|(told, start)| told.starts_with(start));
+        assert!(begins && told.len() == expected.len(), "{file}: {told:?}");
+    }
+}
+
+#[test]
+fn platforms_tell_the_same_once_and_no_more_than_one_reads() {
+    let file = format!("FROM a\n{}", "EXPOSE x\n".repeat(33));
+    let told = all(&Bench::of(&file).option("platform", "linux/amd64,linux/arm64"));
+    assert_eq!(told.len(), 21);
+    assert_eq!(told[20], ": and 13 more errors (mend the first ones)");
+}
+
+#[test]
+fn a_name_that_is_wrong_in_several_lines_is_told_once_with_each() {
+    let file = "FROM a AS build\nFROM a\nCOPY --from=biuld /a /\nCOPY --from=biuld /b /";
+    let bench = Bench::of(file).without_image("docker.io/library/biuld:latest");
+    let Err((errors, _)) = bench.plan() else { panic!("nothing is wrong") };
+    assert_eq!((errors.len(), errors[0].labels.len()), (1, 2));
 }

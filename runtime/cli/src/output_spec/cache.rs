@@ -21,7 +21,9 @@ const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
 pub(crate) enum CacheSpecError {
     #[error(transparent)]
     Fields(#[from] OutputSpecError),
-    #[error("it is empty: expected type=registry,ref=NAME, type=local,src=DIR or the name of an image")]
+    #[error(
+        "it is empty: expected type=registry,ref=NAME, type=local,src=DIR (dest=DIR where it is written), or the name of an image"
+    )]
     Empty,
     #[error("type `{kind}` is unknown: expected registry, local or inline{}", super::near(nearest))]
     Type { kind: String, nearest: Option<&'static str> },

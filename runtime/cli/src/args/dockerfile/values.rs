@@ -142,6 +142,20 @@ pub(crate) struct StepVolume {
     pub(crate) host: PathBuf,
     pub(crate) target: String,
     pub(crate) readonly: bool,
+    /// What steps change in it was to be seen here.
+    pub(crate) is_kept: bool,
+}
+
+impl StepVolume {
+    /// Returns what is told of volumes that are written, once for all.
+    pub(crate) fn forgotten(volumes: &[Self]) -> Option<String> {
+        let kept = volumes.iter().filter(|volume| volume.is_kept);
+        let kept: Vec<String> =
+            kept.map(|Self { host, target, .. }| format!("{}:{target}", host.display())).collect();
+        (!kept.is_empty()).then(|| {
+            format!("--volume {}: what steps change there is forgotten, also with `rw`", kept.join(", "))
+        })
+    }
 }
 
 impl FromStr for StepVolume {
@@ -155,18 +169,19 @@ impl FromStr for StepVolume {
         if host.is_empty() || !target.starts_with('/') || target.trim_matches('/').is_empty() {
             return Err(format!("`{text}`: expected HOST:CONTAINER[:ro], and CONTAINER from the root on"));
         }
-        let mut readonly = false;
+        let (mut readonly, mut is_kept) = (false, false);
         for option in parts.flat_map(|options| options.split(',')).filter(|option| !option.is_empty()) {
             match option {
                 "ro" => readonly = true,
                 // What steps change is never seen here, nor labelled.
-                "rw" | "O" | "z" | "Z" => {}
+                "O" | "z" | "Z" => {}
+                "rw" => is_kept = true,
                 option => {
                     return Err(format!("`{option}` of `{text}` is unknown: expected ro, rw, O, z or Z"));
                 }
             }
         }
-        Ok(Self { host: host.into(), target: target.to_owned(), readonly })
+        Ok(Self { host: host.into(), target: target.to_owned(), readonly, is_kept })
     }
 }
 

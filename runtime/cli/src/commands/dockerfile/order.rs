@@ -17,7 +17,7 @@ use super::outputs::{self, Outputs};
 use super::{contexts, limits, volumes, words};
 use crate::args::{
     Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
-    TargetCall,
+    StepVolume, TargetCall,
 };
 use crate::commands::engines;
 use crate::commands::record::Asked;
@@ -150,7 +150,8 @@ impl Order {
         let called = args.called();
         let (cache_from, cache_to, told_of_caches) = caches(&args, &settings)?;
         settings.cache_from = cache_from;
-        let warnings = [settings.warnings.clone(), told_of_caches].concat();
+        let forgotten = StepVolume::forgotten(&args.volume).into_iter().collect();
+        let warnings = [settings.warnings.clone(), told_of_caches, forgotten].concat();
         let changes = Changes {
             squash: args.squash == Some(true),
             unset_env: args.unsetenv,
@@ -375,7 +376,8 @@ type Caches = (Vec<CachePlace>, Vec<CacheExport>, Vec<String>);
 
 fn caches(args: &DockerfileArgs, settings: &Settings) -> Result<Caches, Failure> {
     let wrong = |flag: &str, text: &str, error: &cache::CacheSpecError| {
-        Failure::input(format!("{flag} {text}: {error}"), None)
+        let said = if text.trim().is_empty() { flag.to_owned() } else { format!("{flag} {text}") };
+        Failure::input(format!("{said}: {error}"), None)
     };
     let (mut from, mut to, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for text in &args.cache_from {

@@ -29,6 +29,11 @@ pub(super) fn read(args: &DockerfileArgs, options: OutputOptions, push: bool) ->
     if args.nowhere {
         return Ok(Outputs { options: OutputOptions { output: Vec::new(), ..options }, notes: Vec::new() });
     }
+    for tag in &args.tag {
+        if let Err(error) = tag.trim().parse::<rb_oci::Reference>() {
+            return Err(Failure::input(format!("-t {tag}: {error}"), None));
+        }
+    }
     let mut texts = args.output.clone();
     if push {
         pushed(&mut texts, &args.tag)?;

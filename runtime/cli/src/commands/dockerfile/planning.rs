@@ -17,6 +17,7 @@ use super::context::ARCHIVE;
 use super::order::Order;
 use crate::commands::build;
 use crate::commands::gateway::{BuildGateway, Naming, Settling};
+use crate::commands::struck;
 use crate::commands::workbench::Workbench;
 use crate::progress::{Progress, RawWarning, clean, terminal_columns};
 use crate::report::{self, Failure};
@@ -53,6 +54,7 @@ impl<'a> Planning<'a> {
         course: Course,
     ) -> Self {
         let session: Arc<dyn Session> = Arc::new(order.session());
+        let events = struck::sink(struck::of_arguments([&order.options]), events);
         let job = build::open_job(&order.settings, bench, session, events, course);
         Self::on(order, job, SourceMap::default(), None)
     }

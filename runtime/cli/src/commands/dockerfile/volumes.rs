@@ -22,7 +22,7 @@ pub(super) fn lend(lent: &mut Lent, cwd: &Path, args: &DockerfileArgs) -> Result
     });
     let free: Vec<PathBuf> = allowed.chain(real(cwd)).chain(lent.folder.clone()).collect();
     let one = |(number, volume): (usize, &StepVolume)| {
-        let StepVolume { host, target, readonly } = volume;
+        let StepVolume { host, target, readonly, is_kept: _ } = volume;
         let shown = format!("{}:{target}", host.display());
         let wrong = |what: String, help: Option<String>| {
             Err(Failure::input(format!("--volume {shown}: {what}"), help))

@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** no value is kept that is, or whose name says that it is, a secret.
 
-use rb_api::{KeyPart, PartKind};
-
 use crate::args::DockerfileArgs;
 use crate::commands::past::DOCKERFILE;
 
@@ -58,9 +56,8 @@ pub(super) fn without_password(word: &str) -> String {
 
 fn shown(argument: &str) -> String {
     let Some((name, _)) = argument.split_once('=') else { return argument.to_owned() };
-    let is_hidden = KeyPart::variable(PartKind::Arg, name, "x").value != "x";
     // A proxy may be named with one.
-    if is_hidden { name.to_owned() } else { without_password(argument) }
+    if rb_llb::is_secret(name) { name.to_owned() } else { without_password(argument) }
 }
 
 #[cfg(test)]

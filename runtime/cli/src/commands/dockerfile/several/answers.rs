@@ -15,6 +15,7 @@ use super::{All, Build};
 use crate::args::CallFormat;
 use crate::commands::build;
 use crate::commands::dockerfile::requests::{self, Answer};
+use crate::commands::struck;
 use crate::commands::workbench::Workbench;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -26,7 +27,8 @@ pub(super) fn answer(all: All, builds: &[Build], open: Option<Workbench>) -> Res
     let mut progress = Progress::start(settings.display, &title);
     let session: Arc<dyn Session> = Arc::new(session);
     let answered = bench.run(async {
-        let events = bench.heard(progress.sink());
+        let given = struck::of_arguments(builds.iter().map(|build| &build.order.options));
+        let events = struck::sink(given, bench.heard(progress.sink()));
         let job = build::open_job(&settings, &bench, session, events, Course::Stop);
         let (sources, names) = (SourceMap::default(), Names::default());
         let is_context =

@@ -19,7 +19,7 @@ use crate::commands::dockerfile::planning::Planning;
 use crate::commands::dockerfile::{finish, unnamed};
 use crate::commands::exports::{Asked as Wants, Wanted};
 use crate::commands::workbench::Workbench;
-use crate::commands::{after, build, resume};
+use crate::commands::{after, build, resume, struck};
 use crate::output_spec::{self, OutputSpec};
 use crate::progress::Progress;
 use crate::report::{self, Failure};
@@ -55,7 +55,8 @@ pub(super) fn make(
     let session: Arc<dyn Session> = Arc::new(session);
     let mut findings = String::new();
     let done = bench.run(async {
-        let events = bench.heard(progress.sink());
+        let given = struck::of_arguments(builds.iter().map(|build| &build.order.options));
+        let events = struck::sink(given, bench.heard(progress.sink()));
         let job = build::open_job(&settings, &bench, session, events, Course::Stop);
         build_all(&settings, builds, &bench, &job, &mut findings).await
     });
@@ -126,12 +127,20 @@ pub(super) async fn plan_all(
             }
         });
         let plans = join_all(plans.collect::<Vec<_>>()).await;
+        let mut failures = Vec::new();
         for (at, plan) in ready.into_iter().zip(plans) {
             let (images, told) = plan;
             if !told.is_empty() {
                 *findings += &if builds.len() > 1 { format!("{}: {told}", builds[at].name) } else { told };
             }
-            planned.insert(at, images?);
+            match images {
+                Ok(images) => drop(planned.insert(at, images)),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        // What needs a part that failed is not known.
+        if !failures.is_empty() {
+            return Err(Failure::several(failures));
         }
         open = later;
     }
