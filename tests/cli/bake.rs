@@ -51,3 +51,27 @@ fn targets_and_variables_are_listed() {
     let run = env.rb(["bake", "--list", "targets"]).expect(0);
     assert_eq!(run.stdout, "TARGET   DESCRIPTION\napp\ndefault  app, lib\nlib\n");
 }
+
+#[test]
+fn all_that_is_wrong_with_targets_is_told_at_once() {
+    let env = TestEnv::new();
+    env.write(
+        "docker-bake.hcl",
+        "target \"app\" {\n  platforms = [\"linux amd64\"]\n  shm-size = \"much\"\n}\ntarget \"web\" { ulimits = [\"x\"] }\n",
+    );
+    let run = env.rb(["bake", "--print", "app", "web", "wbe", "ap"]).expect(2);
+    run.says("`platforms` of target `app`")
+        .says("`shm-size` of target `app`")
+        .says("`ulimits` of target `web`");
+    let run = env.rb(["bake", "--print", "wbe", "ap"]).expect(2);
+    run.says("did you mean `web`?").says("did you mean `app`?");
+}
+
+#[test]
+fn all_dockerfiles_that_are_wrong_are_told_at_once() {
+    let env = TestEnv::new();
+    let targets = "target \"a\" { dockerfile = \"a\" }\ntarget \"b\" { dockerfile = \"b\" }\n";
+    env.write("docker-bake.hcl", format!("group \"default\" {{ targets = [\"a\", \"b\"] }}\n{targets}"));
+    env.write("a", "FROM scratch\nEXPOSE x\n").write("b", "FROM scratch\nSTOPSIGNAL x\n");
+    env.rb(["bake"]).expect(2).says("invalid containerPort: x").says("invalid signal: x");
+}

@@ -19,11 +19,10 @@ use serde_json::{Value, json};
 
 use crate::error::Context as _;
 use crate::image::write_manifest;
-use crate::layout::{Document, LAYOUT, MAX_DEPTH, MAX_MANIFEST_BYTES, blob_name};
-use crate::place::{Beside, follow, settle};
+use crate::layout::add::put;
+use crate::layout::{Document, LAYOUT, MAX_DEPTH, MAX_MANIFEST_BYTES, REF_NAME, blob_name};
+use crate::place::{follow, settle};
 use crate::{ExportError, Precious, Result, check_oci_layout};
-
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Writes the manifest of a cache. Returns its descriptor; config and manifest are in the store.
 pub fn export_cache(store: &Store, layers: &[Descriptor], config: &Value) -> Result<Descriptor> {
@@ -105,14 +104,6 @@ pub fn add_to_layout(
         file.sync_all().context("write", &path)
     })?;
     if reset { remove_unnamed(&dest, &index) } else { Ok(()) }
-}
-
-/// Writes a file beside its place, and gives it its name.
-fn put(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let beside = Beside::new(path)?;
-    let mut file = File::create_new(beside.path()).context("create", path)?;
-    write(&mut file)?;
-    beside.put()
 }
 
 /// Returns the entries of a layout's index; none where there is none. One that says something else is an error: what it is the index

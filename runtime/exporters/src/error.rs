@@ -107,6 +107,9 @@ pub enum ExportError {
     /// Something that is not ours to replace is at the destination.
     #[error("{} is there and is not an OCI layout: remove it, or name another place", .0.display())]
     InTheWay(PathBuf),
+    /// A file of a layout that is added to says something else than a layout's does.
+    #[error("{} is not that of an OCI layout: nothing is added to it; mend it, or name another place", .0.display())]
+    NoLayout(PathBuf),
     /// The destination is, or leads to, a device, pipe or socket.
     #[error("{} is neither a file nor a directory", .0.display())]
     NoFile(PathBuf),
@@ -167,6 +170,7 @@ impl ExportError {
             | Self::Precious { .. }
             | Self::Device { .. }
             | Self::InTheWay(_)
+            | Self::NoLayout(_)
             | Self::NoFile(_)
             | Self::NoName(_)
             | Self::SamePlatform { .. }

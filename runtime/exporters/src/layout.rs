@@ -2,7 +2,9 @@
 //!
 //! Names go into `index.json`, as `io.containerd.image.name` and, the tag alone, `org.opencontainers.image.ref.name`.
 //! An archive also holds Docker's `manifest.json`, so that `docker load` and `podman load` read it. Each blob
-//! is verified as it is copied. Source: OCI image-spec image-layout.md; moby image/tarexport.
+//! is verified as it is copied. A layout that is there is added to ([`add`]). Source: OCI image-spec image-layout.md; moby image/tarexport.
+
+pub(crate) mod add;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -20,6 +22,9 @@ use crate::tar_stream::{NO_XATTRS, Node, NodeKind, TarStream};
 use crate::{ExportError, Precious, Result};
 
 pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Largest manifest or index.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
@@ -39,10 +44,10 @@ pub(crate) struct Document {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Index {
+struct Index<'a> {
     schema_version: u32,
     media_type: MediaType,
-    manifests: Vec<Named>,
+    manifests: &'a [Named],
 }
 
 /// A descriptor with its annotations in order.
@@ -77,13 +82,16 @@ pub(crate) struct DockerImage {
 /// Everything a layout consists of, without the blobs' bytes.
 struct Layout {
     index: Vec<u8>,
+    /// What the index names.
+    manifests: Vec<Named>,
     docker_manifest: Vec<u8>,
     blobs: BTreeSet<Digest>,
     /// Of the blobs.
     size_bytes: u64,
 }
 
-/// Writes images as an OCI layout directory, in place of a layout or an empty directory that is there.
+/// Writes images as an OCI layout directory, in place of an empty directory that is there. A layout is added to: other names stay, a
+/// name that is given again moves.
 ///
 /// A link at `dest` is followed; a folder that is replaced hands its mode on. `tally` hears how far it is.
 pub fn write_oci_layout(
@@ -95,6 +103,13 @@ pub fn write_oci_layout(
     let layout = plan(store, images)?;
     check_oci_layout(dest)?;
     let dest = settle(&follow(dest)?, None, &Precious::default())?;
+    // Two that make the same layout do so one after the other.
+    let making = add::lock(dest.parent().unwrap_or(Path::new("/")))?;
+    check_oci_layout(&dest)?;
+    if dest.join("oci-layout").is_file() {
+        drop(making);
+        return add::add(store, &layout, &dest, tally);
+    }
     let beside = Beside::new(&dest)?;
     tally.expect(0, layout.size_bytes);
     let blobs = beside.path().join("blobs/sha256");
@@ -226,9 +241,10 @@ fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout
         size_bytes += store.blob_size(digest)?.unwrap_or_default();
     }
     let docker: Vec<_> = order.iter().filter_map(|digest| docker.get(digest)).collect();
-    let index = Index { schema_version: 2, media_type: MediaType::ImageIndex, manifests };
+    let index = Index { schema_version: 2, media_type: MediaType::ImageIndex, manifests: &manifests };
     Ok(Layout {
         index: serde_json::to_vec(&index).map_err(ExportError::Spec)?,
+        manifests,
         docker_manifest: serde_json::to_vec(&docker).map_err(ExportError::Spec)?,
         size_bytes,
         blobs,
@@ -264,11 +280,11 @@ fn named(name: Option<&str>, descriptor: &Descriptor) -> Result<Named> {
     let mut annotations: BTreeMap<String, String> =
         descriptor.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     if let Some(name) = name {
-        annotations.insert("io.containerd.image.name".to_owned(), name.to_owned());
+        annotations.insert(IMAGE_NAME.to_owned(), name.to_owned());
         annotations.extend(
             tagged(name)
                 .and_then(|name| name.rsplit_once(':').map(|(_, tag)| tag.to_owned()))
-                .map(|tag| ("org.opencontainers.image.ref.name".to_owned(), tag)),
+                .map(|tag| (REF_NAME.to_owned(), tag)),
         );
     }
     let platform = descriptor.platform().as_ref().map(serde_json::to_value).transpose();

@@ -135,6 +135,11 @@ impl Project {
 
     /// Changes some files, takes one back to what it was, adds or removes one.
     fn edit(&mut self, dice: &mut Dice) {
+        // A layout keeps the blobs of the image that it had.
+        let layout = self.env.project().join("layout");
+        if layout.exists() {
+            fs::remove_dir_all(layout).expect("removes");
+        }
         for _ in 0..=dice.below(3) {
             self.edits += 1;
             self.put(dice.below(FILES), self.edits);

@@ -82,9 +82,11 @@ fn a_layout_holds_what_its_index_names() {
     }
     assert_eq!(count, 6);
 
-    // Written again it replaces; what is no layout is left alone.
-    write_oci_layout(&fixture.store, &images[2..], &dest, &Tally::default()).expect("replaces");
-    assert_eq!(fs::read_dir(dest.join("blobs/sha256")).expect("lists").count(), 2);
+    // Written again it is the same, to the byte; what is no layout is left alone.
+    let before = fs::read(dest.join("index.json")).expect("reads");
+    write_oci_layout(&fixture.store, &images, &dest, &Tally::default()).expect("adds");
+    assert_eq!(fs::read(dest.join("index.json")).expect("reads"), before);
+    assert_eq!(fs::read_dir(dest.join("blobs/sha256")).expect("lists").count(), 6);
     assert_eq!(
         fs::read_dir(dest.parent().expect("has one")).expect("lists").count(),
         1,
@@ -279,4 +281,101 @@ fn a_link_to_a_layout_is_followed_its_mode_stays_and_blobs_are_counted() {
     let blobs = fs::read_dir(at("real/blobs/sha256")).expect("lists");
     let size_bytes: u64 = blobs.map(|blob| blob.and_then(|blob| blob.metadata()).expect("stats").len()).sum();
     assert_eq!((tally.look().bytes, tally.look().all_bytes), (size_bytes, size_bytes));
+}
+
+/// Returns the names of a layout with the digests that they stand for.
+fn names(dest: &Path) -> Vec<(String, String)> {
+    let bytes = fs::read(dest.join("index.json")).expect("reads");
+    let index: serde_json::Value = serde_json::from_slice(&bytes).expect("parses");
+    let entries = index["manifests"].as_array().cloned().unwrap_or_default();
+    let name = |entry: &serde_json::Value| {
+        let name = entry["annotations"]["io.containerd.image.name"].as_str().unwrap_or_default();
+        (name.to_owned(), entry["digest"].as_str().unwrap_or_default().to_owned())
+    };
+    entries.iter().map(name).collect()
+}
+
+#[test]
+fn a_layout_that_is_there_is_added_to_and_a_name_moves() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, one) = sample(&fixture);
+    let two = image(&fixture, None);
+    let dest = fixture.directory.path().join("layout");
+    let write = |name: Option<&str>, image: &Descriptor| {
+        let images = [(name.map(ToOwned::to_owned), image.clone())];
+        write_oci_layout(&fixture.store, &images, &dest, &Tally::default())
+    };
+    let digest = |image: &Descriptor| image.digest().to_string();
+    write(Some("app:1"), &one).expect("writes");
+    // What others wrote of their images is kept as it is.
+    let index = dest.join("index.json");
+    let text = fs::read_to_string(&index).expect("reads").replacen("\"size\"", "\"x-own\":[1],\"size\"", 1);
+    fs::write(&index, text).expect("writes");
+    write(Some("app:2"), &two).expect("adds");
+    write(None, &one).expect("adds");
+    let told = |name: &str, image: &Descriptor| (name.to_owned(), digest(image));
+    assert_eq!(names(&dest), [told("app:1", &one), told("app:2", &two), told("", &one)]);
+    assert!(fs::read_to_string(&index).expect("reads").contains("x-own"));
+    write(Some("app:1"), &two).expect("moves it");
+    write(None, &two).expect("moves it");
+    assert_eq!(names(&dest), [told("app:2", &two), told("app:1", &two), told("", &two)]);
+    let left = fs::read_dir(&dest).expect("lists").map(|entry| entry.expect("lists").file_name());
+    let mut left: Vec<_> = left.collect();
+    left.sort();
+    assert_eq!(left, ["blobs", "index.json", "oci-layout"]);
+}
+
+#[test]
+fn a_damaged_layout_is_told_and_nothing_of_it_is_lost() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, one) = sample(&fixture);
+    let dest = fixture.directory.path().join("layout");
+    let images = [(Some("app:1".to_owned()), one.clone())];
+    let write = || write_oci_layout(&fixture.store, &images, &dest, &Tally::default());
+    write().expect("writes");
+    let whole = fs::read(dest.join("index.json")).expect("reads");
+    for (file, text) in [
+        ("index.json", "{"),
+        ("index.json", "[]"),
+        ("index.json", r#"{"schemaVersion":1,"manifests":[]}"#),
+        ("index.json", r#"{"schemaVersion":2,"manifests":[{"digest":"x"}]}"#),
+        ("oci-layout", r#"{"imageLayoutVersion":"9.0.0"}"#),
+        ("oci-layout", ""),
+    ] {
+        fs::write(dest.join("index.json"), &whole).expect("writes");
+        fs::write(dest.join("oci-layout"), LAYOUT).expect("writes");
+        fs::write(dest.join(file), text).expect("writes");
+        let error = write().expect_err(text);
+        assert!(rb_diag::chain(&error).contains(file), "{error}");
+        assert_eq!(fs::read_to_string(dest.join(file)).expect("reads"), text);
+    }
+    fs::write(dest.join("oci-layout"), LAYOUT).expect("writes");
+    fs::remove_file(dest.join("index.json")).expect("removes");
+    write().expect_err("has no index");
+    fs::write(dest.join("index.json"), &whole).expect("writes");
+    // A damaged blob is written again.
+    let blob = dest.join(blob_name(&descriptor_digest(&one).expect("has one")));
+    let manifest = fs::read(&blob).expect("reads");
+    fs::write(&blob, vec![b' '; manifest.len()]).expect("writes");
+    write().expect("mends it");
+    assert_eq!(fs::read(&blob).expect("reads"), manifest);
+}
+
+#[test]
+fn those_who_add_at_once_lose_nothing() {
+    let fixture = Fixture::new(DriverKind::Overlay);
+    let (_, one) = sample(&fixture);
+    let dest = fixture.directory.path().join("layout");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (store, one, dest) = (&fixture.store, one.clone(), &dest);
+            scope.spawn(move || {
+                let images = [(Some(format!("app:{number}")), one)];
+                write_oci_layout(store, &images, dest, &Tally::default()).expect("writes");
+            });
+        }
+    });
+    let mut found: Vec<String> = names(&dest).into_iter().map(|(name, _)| name).collect();
+    found.sort();
+    assert_eq!(found, (0..8).map(|number| format!("app:{number}")).collect::<Vec<_>>());
 }
