@@ -29,6 +29,7 @@ mod graph;
 mod json;
 mod meta;
 mod op;
+mod sensitive;
 mod state;
 mod validate;
 mod wire;
@@ -50,4 +51,5 @@ pub use op::{
     NetworkMode, Op, OpPlatform, Owner, ProxyEnv, RmAction, SecretEnv, SecretMount, SecurityMode, SourceOp,
     SshMount, SymlinkAction, Ulimit, UserSpec, WorkerConstraints,
 };
+pub use sensitive::{STRUCK, Struck, is_secret, struck_digits};
 pub use state::{ExecBuilder, ExecState, FileBuilder, MountOptions, NodeMeta, State, absolute_path};

@@ -31,6 +31,8 @@ pub enum EventKind {
         name: String,
         /// It is a step that people count (exec, file), not a source or plumbing.
         step: bool,
+        /// Vertices whose outputs it takes, in order.
+        inputs: Vec<Digest>,
     },
     /// What its key is made of; told before anything is looked up.
     Keyed {

@@ -19,7 +19,7 @@ pub use event::{
     CacheKey, CacheVerdict, Event, EventKind, EventSink, GoneBecause, LogStream, Miss, Progress,
 };
 pub use layered::{Finish, Layered};
-pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind, is_secret};
+pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind};
 pub use request::{
     AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,
     Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream,

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rb_llb::{STRUCK, is_secret, struck_digits};
 use rb_oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +108,7 @@ impl KeyPart {
     /// Makes the part of a variable, without its value where its name says that it is secret.
     pub fn variable(kind: PartKind, name: &str, value: &str) -> Self {
         if is_secret(name) {
-            return Self::new(kind, name, format!("*** ({})", short(value)));
+            return Self::new(kind, name, format!("{STRUCK} ({})", struck_digits(value)));
         }
         Self::new(kind, name, value)
     }
@@ -122,18 +123,6 @@ fn bounded(value: String) -> String {
         end -= 1;
     }
     format!("{}… ({})", &value[..end], Digest::of(&value))
-}
-
-/// Returns so few digits of a digest that nobody finds the text by trying, and two texts differ all the same.
-fn short(value: &str) -> String {
-    Digest::of(value).hex().chars().take(8).collect()
-}
-
-/// Tells whether a variable's name says that nobody is to see it.
-pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    let anywhere = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "APIKEY"];
-    anywhere.iter().any(|word| name.contains(word)) || name.ends_with("KEY") || name.ends_with("AUTH")
 }
 
 /// The files of a folder, made when they are asked for: most builds have seen the same list before.

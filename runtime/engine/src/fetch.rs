@@ -89,7 +89,7 @@ impl Told {
     /// Tells that it begins.
     pub(crate) fn begin(events: &EventSink, name: &str) -> Self {
         let told = Self { events: Arc::clone(events), vertex: Digest::of(name), began: Instant::now() };
-        told.tell(EventKind::Added { name: name.to_owned(), step: false });
+        told.tell(EventKind::Added { name: name.to_owned(), step: false, inputs: Vec::new() });
         told.tell(EventKind::Started);
         told
     }

@@ -357,7 +357,11 @@ impl Told {
     }
 
     fn begin(&self) {
-        self.image(EventKind::Added { name: format!("push | {}", self.name), step: true });
+        self.image(EventKind::Added {
+            name: format!("push | {}", self.name),
+            step: true,
+            inputs: Vec::new(),
+        });
         self.image(EventKind::Started);
     }
 
@@ -370,7 +374,7 @@ impl Told {
         let name = format!("push | {} {}", self.name, digest.short());
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
         for kind in [
-            EventKind::Added { name, step: false },
+            EventKind::Added { name, step: false, inputs: Vec::new() },
             EventKind::Started,
             EventKind::Progress(Progress::bytes("pushing", 0, Some(total))),
         ] {

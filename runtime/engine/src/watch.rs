@@ -80,7 +80,7 @@ impl Watch {
     /// which keeps its name.
     pub(crate) fn add(&self, vertex: Digest, name: &str, step: bool, inputs: Vec<Digest>) -> Option<usize> {
         let mut vertices = self.vertices();
-        let known = vertices.len();
+        let (known, told) = (vertices.len(), inputs.clone());
         match vertices.entry(vertex) {
             Entry::Occupied(_) => return None,
             Entry::Vacant(entry) => {
@@ -89,7 +89,7 @@ impl Watch {
             }
         };
         drop(vertices);
-        (self.events)(Event { vertex, kind: EventKind::Added { name: name.to_owned(), step } });
+        (self.events)(Event { vertex, kind: EventKind::Added { name: name.to_owned(), step, inputs: told } });
         let mut names = self.names.lock().expect("no holder panics");
         let count = names.entry(name.to_owned()).or_default();
         *count += 1;

@@ -54,7 +54,7 @@ pub(crate) fn client(
                 .map_err(|error| unusable(&format!("client_certificate {}", key.display()), &error))?;
             config
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| unusable("client_certificate", &error))?
+                .map_err(|error| unusable(&format!("client_certificate {}", certificate.display()), &error))?
         }
     };
     let limits = &options.limits;

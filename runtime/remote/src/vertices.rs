@@ -174,7 +174,7 @@ impl Vertices {
             let mut known = self.lock();
             let entry = known.entry(*vertex).or_default();
             let own = entry.own.unwrap_or(*vertex);
-            tell(own, entry, &mut events);
+            tell(own, entry, Vec::new(), &mut events);
             flush(own, entry, &mut events);
             if entry.ended.is_none() {
                 entry.ended = Some(Ended::Failed);
@@ -207,9 +207,9 @@ impl Vertices {
     }
 }
 
-fn tell(vertex: Digest, known: &mut Known, events: &mut Vec<Event>) {
+fn tell(vertex: Digest, known: &mut Known, inputs: Vec<Digest>, events: &mut Vec<Event>) {
     if !std::mem::replace(&mut known.is_told, true) {
-        let kind = EventKind::Added { name: known.name.clone(), step: known.is_step() };
+        let kind = EventKind::Added { name: known.name.clone(), step: known.is_step(), inputs };
         events.push(Event { vertex, kind });
     }
 }
@@ -225,12 +225,15 @@ fn entry<'k>(known: &'k mut BTreeMap<Digest, Known>, digest: &str) -> Option<(Di
 }
 
 fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut Vec<Event>) {
-    let Vertex { digest, inputs: _, name, cached, started, completed, error } = vertex;
+    let Vertex { digest, inputs, name, cached, started, completed, error } = vertex;
+    // As the frontend calls them, where it knows them.
+    let own = |input: Digest| known.get(&input).and_then(|known| known.own).unwrap_or(input);
+    let inputs = inputs.iter().filter_map(|input| input.parse().ok().map(own)).collect();
     let Some((digest, entry)) = entry(known, &digest) else { return };
     if entry.name.is_empty() {
         entry.name = name.chars().filter(|letter| !letter.is_control()).take(500).collect();
     }
-    tell(digest, entry, events);
+    tell(digest, entry, inputs, events);
     if entry.ended.is_some() {
         return;
     }
@@ -282,7 +285,7 @@ fn hear_progress(known: &mut BTreeMap<Digest, Known>, status: VertexStatus, even
     if completed.is_some() || entry.ended.is_some() {
         return;
     }
-    tell(digest, entry, events);
+    tell(digest, entry, Vec::new(), events);
     let words = if name.is_empty() { id } else { name };
     let words: String =
         words.trim_end_matches(':').chars().filter(|letter| !letter.is_control()).take(100).collect();
@@ -297,7 +300,7 @@ fn hear_progress(known: &mut BTreeMap<Digest, Known>, status: VertexStatus, even
 
 fn hear_warning(known: &mut BTreeMap<Digest, Known>, warning: &VertexWarning, events: &mut Vec<Event>) {
     let Some((digest, entry)) = entry(known, &warning.vertex) else { return };
-    tell(digest, entry, events);
+    tell(digest, entry, Vec::new(), events);
     let text = format!("warning: {}\n", String::from_utf8_lossy(&warning.short));
     events.push(Event {
         vertex: digest,
@@ -316,7 +319,7 @@ fn hear_log(
     if entry.heard_in.get_or_insert_with(|| build.to_owned()) != build {
         return;
     }
-    tell(digest, entry, events);
+    tell(digest, entry, Vec::new(), events);
     let stream = if log.stream == 2 { LogStream::Stderr } else { LogStream::Stdout };
     let mut certain = Vec::new();
     let [out, err] = &mut entry.redactors;

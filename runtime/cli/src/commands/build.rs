@@ -20,6 +20,7 @@ use rb_session::Session;
 
 use super::exports::Wanted;
 use super::gateway::{BuildGateway, Settling};
+use super::struck;
 use super::workbench::Workbench;
 use crate::args::TargetCall;
 use crate::codes::PUSH;
@@ -152,8 +153,7 @@ impl<'a> Build<'a> {
         progress: &'b Progress,
         settling: Settling,
     ) -> Started<'b> {
-        let events = bench.heard(progress.sink());
-        self.start_heard(bench, progress, settling, events)
+        self.start_heard(bench, progress, settling, bench.heard(progress.sink()))
     }
 
     /// Opens its job, of which `events` alone hears.
@@ -164,6 +164,8 @@ impl<'a> Build<'a> {
         settling: Settling,
         events: EventSink,
     ) -> Started<'b> {
+        let given = self.targets.iter().map(|target| &target.args).chain([&self.settings.defaults]);
+        let events = struck::sink(struck::of_arguments(given), events);
         let job = open_job(self.settings, bench, Arc::clone(&self.session), Arc::clone(&events), self.course);
         let looks = self.course == Course::Look;
         let withheld: Arc<Withheld> = Arc::default();

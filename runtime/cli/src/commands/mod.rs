@@ -44,6 +44,7 @@ mod shell;
 mod solve;
 mod start;
 mod status;
+mod struck;
 mod table;
 mod targets;
 mod units;
@@ -118,6 +119,7 @@ pub(crate) fn main() -> u8 {
             {
                 ended = dispatch(args.noting(&argv), &environment);
             }
+            let ended = ended.map_err(Failure::without_secrets);
             match &ended {
                 Err(failure) if display.github => {
                     let text = failure.render(display, terminal_columns());

@@ -1,10 +1,13 @@
 //! `rb resume`: the build in which steps failed, once more, in which those go on with what they left.
 //!
-//! In: numbers of failed steps, targets and a command, as typed; and what a build keeps with its steps that fail ([`asked`]).
+//! In: numbers of failed steps, targets and a command, as typed; and what a build keeps with its steps that fail ([`asked`]), but for
+//! secret values ([`withheld`]).
 //! Out: a build as any other ([`super::targets`]), by an engine that was told which steps go on ([`LocalEngine::resume`]), and
 //! after it what was made so, loudly. Nothing of that is a result of any later build.
 //!
 //! [`LocalEngine::resume`]: rb_engine::LocalEngine::resume
+
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -284,7 +287,10 @@ struct Call {
 
 /// Returns what a step that fails keeps of the build that it is in: the folder, and the targets with their arguments.
 pub(super) fn asked(folder: &Path, calls: &[TargetCall]) -> String {
-    let call = |TargetCall { word, args }: &TargetCall| Call { word: word.clone(), args: args.clone() };
+    let call = |TargetCall { word, args }: &TargetCall| Call {
+        word: word.clone(),
+        args: withheld::struck_args(args),
+    };
     let folder = folder.to_string_lossy().into_owned();
     let again = Kept { folder, calls: calls.iter().map(call).collect(), ..Kept::default() };
     serde_json::to_string(&again).expect("plain data serialises")
@@ -293,14 +299,14 @@ pub(super) fn asked(folder: &Path, calls: &[TargetCall]) -> String {
 /// Returns what a step that fails keeps of the build of a Dockerfile: the folder, and what stood behind `rb build`.
 pub(super) fn asked_of_dockerfile(folder: &Path, words: &[String]) -> String {
     let folder = folder.to_string_lossy().into_owned();
-    let again = Kept { folder, words: words.to_vec(), ..Kept::default() };
+    let again = Kept { folder, words: withheld::struck_words(words), ..Kept::default() };
     serde_json::to_string(&again).expect("plain data serialises")
 }
 
 /// Returns what a step that fails keeps of a build of bake files: the folder, and what stood behind `rb bake`.
 pub(super) fn asked_of_bake(folder: &Path, words: &[String]) -> String {
     let folder = folder.to_string_lossy().into_owned();
-    let again = Kept { folder, bake: Some(words.to_vec()), ..Kept::default() };
+    let again = Kept { folder, bake: Some(withheld::struck_words(words)), ..Kept::default() };
     serde_json::to_string(&again).expect("plain data serialises")
 }
 
@@ -355,12 +361,13 @@ fn again(steps: &[&FailedStep], folder: &Path) -> Result<Meant, Failure> {
         return refused(message, format!("go there, or {named}"));
     }
     if let Some(words) = bake {
-        return Ok(Meant::Bake(words));
+        return withheld::whole_words(&words).map(Meant::Bake);
     }
     if !words.is_empty() {
-        return Ok(Meant::Dockerfile(words));
+        return withheld::whole_words(&words).map(Meant::Dockerfile);
     }
-    Ok(Meant::Targets(calls.into_iter().map(|Call { word, args }| TargetCall { word, args }).collect()))
+    let call = |Call { word, args }| Ok(TargetCall { word, args: withheld::whole_args(args)? });
+    calls.into_iter().map(call).collect::<Result<_, _>>().map(Meant::Targets)
 }
 
 impl Kept {

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn steps_at_once_are_groups_one_after_the_other() {
-        let added = |name: &str| EventKind::Added { name: name.to_owned(), step: true };
+        let added = |name: &str| EventKind::Added { name: name.to_owned(), step: true, inputs: Vec::new() };
         let log = |text: &str| EventKind::Log { stream: LogStream::Stdout, bytes: text.to_owned().into() };
         let done = || EventKind::Done { duration: Duration::from_secs(1) };
         let text = shown(&[

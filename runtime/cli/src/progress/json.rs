@@ -43,7 +43,7 @@ impl Json {
 impl Renderer for Json {
     fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
         let (name, more) = match &event.kind {
-            EventKind::Added { name, step } => ("added", json!({ "name": name, "step": step })),
+            EventKind::Added { name, step, inputs: _ } => ("added", json!({ "name": name, "step": step })),
             EventKind::Keyed { .. } => return,
             EventKind::Cached { key, from } => {
                 let mut more = json!({ "key": key });
@@ -98,7 +98,7 @@ mod tests {
         let mut out = Vec::new();
         let vertex = Digest::of("v");
         for kind in [
-            EventKind::Added { name: "+a | RUN x".to_owned(), step: true },
+            EventKind::Added { name: "+a | RUN x".to_owned(), step: true, inputs: Vec::new() },
             EventKind::Missed {
                 reason: CacheVerdict {
                     miss: Miss::Gone { because: None, at_unix: Some(7) },

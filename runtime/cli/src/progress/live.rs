@@ -250,7 +250,7 @@ mod tests {
             ("e", "+app | COPY . .", true),
             ("f", "+deps --MODE=release | COPY --dir src tests .", true),
         ] {
-            tell(vertex, EventKind::Added { name: name.to_owned(), step });
+            tell(vertex, EventKind::Added { name: name.to_owned(), step, inputs: Vec::new() });
         }
         tell("a", EventKind::Cached { key: CacheKey::Fast, from: None });
         for vertex in ["b", "c", "d", "f"] {
@@ -344,7 +344,7 @@ mod tests {
             live.lines(start, Size { columns: 80, rows: 24 }).join("\n")
         };
         let fetched = |bytes| EventKind::Progress(Progress::bytes("fetching\u{1b}[2J", bytes, Some(16)));
-        tell(EventKind::Added { name: "+app | RUN make".to_owned(), step: true });
+        tell(EventKind::Added { name: "+app | RUN make".to_owned(), step: true, inputs: Vec::new() });
         assert_eq!(tell(fetched(4)), "+app  0.00s  1 waiting\n  +app RUN make  0.00s  fetching: 4 B of 16 B");
         assert_eq!(tell(fetched(16)), "+app  0.00s  1 waiting\n  +app RUN make  0.00s");
         tell(fetched(5));
@@ -358,8 +358,11 @@ mod tests {
         let reason = CacheVerdict { miss: Miss::NeverSeen, text: "never built before".to_owned() };
         let name = "+app | RUN make".to_owned();
         let size = Size { columns: 80, rows: 24 };
-        for kind in [EventKind::Added { name, step: true }, EventKind::Missed { reason }, EventKind::Started]
-        {
+        for kind in [
+            EventKind::Added { name, step: true, inputs: Vec::new() },
+            EventKind::Missed { reason },
+            EventKind::Started,
+        ] {
             live.event(&Event { vertex: Digest::of("a"), kind }, start, &mut Vec::new());
         }
         let mut frames = [Vec::new(), Vec::new()];
@@ -376,7 +379,10 @@ mod tests {
             let vertex = Digest::of(format!("more {number}"));
             let name = format!("+more --NUMBER={number} | RUN step {number}");
             let duration = Duration::from_secs(seconds);
-            for kind in [EventKind::Added { name, step: number != 6 }, EventKind::Done { duration }] {
+            for kind in [
+                EventKind::Added { name, step: number != 6, inputs: Vec::new() },
+                EventKind::Done { duration },
+            ] {
                 live.event(&Event { vertex, kind }, now, &mut Vec::new());
             }
         }
@@ -393,7 +399,7 @@ mod tests {
             let vertex = Digest::of(number.to_string());
             let at = start + Duration::from_millis(100 - number);
             let name = format!("+all --N={number} | RUN work {number}");
-            for kind in [EventKind::Added { name, step: true }, EventKind::Started] {
+            for kind in [EventKind::Added { name, step: true, inputs: Vec::new() }, EventKind::Started] {
                 live.event(&Event { vertex, kind }, at, &mut Vec::new());
             }
         }

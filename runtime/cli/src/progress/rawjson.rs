@@ -2,7 +2,8 @@
 //!
 //! In: events. Out: lines of JSON, each a `SolveStatus`: `vertexes` (what is built), `statuses` (how far a vertex is with one
 //! thing), `logs` (bytes in base64), `warnings`; times are RFC 3339 in UTC. A vertex is told whole each time something of it
-//! changes: begun, found in the cache, done, failed. What readers do not need to show it is left out: `inputs`, `progressGroup`.
+//! changes: begun, found in the cache, done, failed; with the vertices that it needs. What readers do not need to show it is left
+//! out: `progressGroup`.
 //! **Invariant:** a vertex is told before anything else is said of it, and what began of it ends with it.
 //! Source: BuildKit, client/graph.go, and util/progress/progressui for what readers make of it.
 
@@ -35,6 +36,7 @@ pub(super) struct RawJson {
 #[derive(Debug, Default)]
 struct Vertex {
     name: String,
+    inputs: Vec<Digest>,
     started: Option<String>,
     completed: Option<String>,
     is_cached: bool,
@@ -47,6 +49,9 @@ impl Vertex {
     fn line(&self, digest: &Digest) -> Value {
         let mut line = Map::new();
         line.insert("digest".to_owned(), json!(digest));
+        if !self.inputs.is_empty() {
+            line.insert("inputs".to_owned(), json!(self.inputs));
+        }
         let texts = [
             ("name", Some(&self.name)),
             ("started", self.started.as_ref()),
@@ -130,9 +135,10 @@ impl Renderer for RawJson {
     fn event(&mut self, event: &Event, now: Instant, out: &mut Vec<u8>) {
         let (digest, now) = (&event.vertex, &*self.time(now));
         match &event.kind {
-            EventKind::Added { name, step: _ } => {
+            EventKind::Added { name, step: _, inputs } => {
                 let vertex = self.vertices.entry(*digest).or_default();
                 vertex.name.clone_from(name);
+                vertex.inputs.clone_from(inputs);
                 write(out, "vertexes", vertex.line(digest));
             }
             EventKind::Keyed { .. } | EventKind::Missed { .. } | EventKind::Shared { .. } => {}
@@ -249,7 +255,7 @@ mod tests {
     }
 
     fn added() -> EventKind {
-        EventKind::Added { name: "[a 1/2] RUN x".to_owned(), step: true }
+        EventKind::Added { name: "[a 1/2] RUN x".to_owned(), step: true, inputs: vec![Digest::of("base")] }
     }
 
     /// As `+0.007` of the second that tests begin in.
@@ -269,7 +275,8 @@ mod tests {
         ]);
         let vertex = json!(Digest::of("v"));
         let named = |more: Value| {
-            let mut line = json!({ "digest": vertex, "name": "[a 1/2] RUN x" });
+            let mut line =
+                json!({ "digest": vertex, "inputs": [Digest::of("base")], "name": "[a 1/2] RUN x" });
             line.as_object_mut().expect("is one").extend(more.as_object().expect("is one").clone());
             json!({ "vertexes": [line] })
         };

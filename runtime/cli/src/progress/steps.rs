@@ -173,7 +173,7 @@ impl Step {
             self.heard = now;
         }
         match kind {
-            EventKind::Added { name, step } => {
+            EventKind::Added { name, step, inputs: _ } => {
                 let name = clean(name, false);
                 let (target, what) = parts(&name);
                 (self.target, self.what, self.counted) = (target.to_owned(), what.to_owned(), *step);

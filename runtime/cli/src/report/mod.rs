@@ -10,6 +10,7 @@ pub(crate) mod github;
 mod narrow;
 mod place;
 mod several;
+mod struck;
 pub(crate) mod summary;
 
 use std::error::Error;
@@ -31,6 +32,7 @@ use crate::signals::Interrupt;
 pub(crate) use about::{About, FailedLog};
 use fancy::{Finding, Snippet};
 pub(crate) use place::callers_by_build;
+pub(crate) use struck::keep as keep_secret;
 
 /// Why `rb` ends without having done what was asked.
 #[derive(Debug)]

@@ -241,9 +241,16 @@ pub(crate) fn read_certificates(folder: &Path) -> std::io::Result<Certificates> 
     Ok(Certificates { authority, own, name: None })
 }
 
+/// How each piece of a PEM file begins.
+const PEM: &[u8] = b"-----BEGIN ";
+
 fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(bytes) if bytes.windows(PEM.len()).any(|piece| piece == PEM) => Ok(Some(bytes)),
+        Ok(_) => {
+            let reason = format!("`{}` holds nothing in PEM", path.display());
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }

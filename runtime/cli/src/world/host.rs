@@ -121,7 +121,7 @@ impl Step {
         kill: &KillSwitch,
     ) -> Result<HostOutcome, WorldError> {
         let began = Instant::now();
-        self.tell(EventKind::Added { name: self.label.clone(), step: true });
+        self.tell(EventKind::Added { name: self.label.clone(), step: true, inputs: Vec::new() });
         self.tell(EventKind::Started);
         let mut captured = Vec::new();
         let mut sink = |stream: Stream, bytes: &[u8]| {

@@ -80,7 +80,7 @@ impl Heard {
     }
 
     pub(super) fn take(&mut self, event: &Event, now: Instant) {
-        if let EventKind::Added { name, step } = &event.kind {
+        if let EventKind::Added { name, step, inputs: _ } = &event.kind {
             if self.by_vertex.contains_key(&event.vertex) {
                 return;
             }

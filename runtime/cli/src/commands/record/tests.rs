@@ -38,7 +38,7 @@ fn each_step_has_its_verdict() {
         ("g", vec![missed()]),
     ];
     for (name, kinds) in story {
-        let added = EventKind::Added { name: name.to_owned(), step: true };
+        let added = EventKind::Added { name: name.to_owned(), step: true, inputs: Vec::new() };
         for kind in [added].into_iter().chain(kinds) {
             sink(Event { vertex: Digest::of(name), kind });
         }
@@ -79,7 +79,7 @@ fn a_record_is_bounded() {
     let recorder = Recorder::new(Asked::of("build", "+app"), &store(root.path()));
     let sink = recorder.sink(Arc::new(|_| {}));
     for number in 0..=MOST_STEPS {
-        let kind = EventKind::Added { name: "n".repeat(10_000), step: true };
+        let kind = EventKind::Added { name: "n".repeat(10_000), step: true, inputs: Vec::new() };
         sink(Event { vertex: Digest::of(number.to_string()), kind });
     }
     let heard = recorder.heard.lock().expect("no holder of this lock panics");

@@ -22,7 +22,7 @@ fn shown(colours: bool, events: &[(&str, EventKind)]) -> String {
 }
 
 fn added(name: &str, step: bool) -> EventKind {
-    EventKind::Added { name: name.to_owned(), step }
+    EventKind::Added { name: name.to_owned(), step, inputs: Vec::new() }
 }
 
 fn log(text: &str) -> EventKind {

@@ -8,11 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rb_api::{AskedBuild, Detail, ProvenanceVersion};
 use rb_exporters::Subject;
+use rb_llb::STRUCK;
 use rb_oci::{Descriptor, Platform};
 use serde_json::{Map, Value, json};
 
 use super::Draft;
-use super::strike::{STRUCK, without_credentials};
+use super::strike::without_credentials;
 
 /// What kind of build it is, by version: one whose facts stand as BuildKit has them.
 const BUILD_TYPE_1: &str =
@@ -129,7 +130,7 @@ fn request(draft: &Draft, is_full: bool) -> (Value, Value, bool) {
             is_whole = false;
             continue;
         }
-        let is_secret = own.is_some_and(rb_api::is_secret);
+        let is_secret = own.is_some_and(rb_llb::is_secret);
         is_whole &= !is_secret;
         args.insert(name, if is_secret { STRUCK.to_owned() } else { without_credentials(value) });
     }

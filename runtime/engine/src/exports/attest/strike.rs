@@ -4,11 +4,10 @@
 //! addresses. Values of variables whose names say that they are secret are struck out where they are read ([`variable`]), for
 //! there the name is known.
 
+use rb_llb::STRUCK;
 use rb_session::Secret;
 use serde_json::Value;
 
-/// What stands in the place of a value.
-pub(super) const STRUCK: &str = "***";
 /// What stands in the place of a user or password.
 const MASKED: &str = "xxxxx";
 /// A shorter value is more likely part of something else.
@@ -61,7 +60,7 @@ impl Strike {
 /// Strikes the value of `NAME=value` out, where the name says that it is secret.
 pub(super) fn variable(line: &str) -> String {
     match line.split_once('=') {
-        Some((name, _)) if rb_api::is_secret(name) => format!("{name}={STRUCK}"),
+        Some((name, _)) if rb_llb::is_secret(name) => format!("{name}={STRUCK}"),
         _ => line.to_owned(),
     }
 }
