@@ -103,7 +103,11 @@ fn loops() {
     let (warm, first) = until(span / 10, WARM_UP);
     let before = Tally::at_rest(&env.state(), &groups);
     let (last, end) = until(span, warm + WARM_UP);
-    let after = Tally::back_to(&before, &env.state(), &groups);
+    let mut next = last;
+    let after = Tally::back_to(&before, &env.state(), &groups, || {
+        next += 1;
+        build(&env, limits, next);
+    });
     eprintln!(
         "steady: {} rounds in {:?} after {warm}; peak of one rb {} kB, then {} kB; before: {before}; after: {after}",
         last - warm,

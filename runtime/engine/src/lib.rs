@@ -58,6 +58,7 @@ pub use rb_solver::{Phase, Status, VertexStatus, WaitsFor};
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use rb_exec::{Isolation, Privileges, Rootless};
@@ -103,6 +104,8 @@ pub struct LocalEngine {
     allowed_binds: Vec<PathBuf>,
     copying: Option<Arc<str>>,
     solver: Arc<OnceLock<Solver<LlbOp>>>,
+    /// How many jobs have ended.
+    ended: Arc<AtomicUsize>,
 }
 
 impl LocalEngine {
@@ -149,6 +152,7 @@ impl LocalEngine {
             allowed_binds: options.allowed_binds,
             copying: copying.map(Arc::from),
             solver: Arc::default(),
+            ended: Arc::default(),
         })
     }
 

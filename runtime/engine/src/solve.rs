@@ -5,6 +5,7 @@
 //! under one lock.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
@@ -57,7 +58,8 @@ impl Engine for LocalEngine {
         let context = context.with_insecure(allow_insecure).with_host_network(allow_host_network);
         let context = context.with_devices(allowed_devices).with_pull(pull).on_course(course);
         context.nest(&nesting);
-        Arc::new(LocalJob { nesting, context: Arc::new(context), watch, seen, epoch: Epoch(epoch_seconds) })
+        let (context, epoch, ended) = (Arc::new(context), Epoch(epoch_seconds), Arc::clone(&self.ended));
+        Arc::new(LocalJob { nesting, context, watch, seen, epoch, ended })
     }
 
     async fn idle(&self) {
@@ -67,6 +69,9 @@ impl Engine for LocalEngine {
     }
 }
 
+/// After so many jobs memory is given back.
+const THRIFT_JOBS: usize = 16;
+
 /// A job of this process.
 struct LocalJob {
     nesting: Arc<Nesting>,
@@ -75,6 +80,7 @@ struct LocalJob {
     /// What sources stood for.
     seen: Arc<Seen>,
     epoch: Epoch,
+    ended: Arc<AtomicUsize>,
 }
 
 impl Drop for LocalJob {
@@ -82,6 +88,10 @@ impl Drop for LocalJob {
         self.context.packing.cancel();
         if let Some(admission) = &self.context.parts.admission {
             admission.save();
+        }
+        // A process of one build ends soon; one that goes on shall not keep what its builds have freed.
+        if (self.ended.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(THRIFT_JOBS) {
+            rb_sys::memory::give_back();
         }
     }
 }

@@ -5,7 +5,7 @@
 //! said by the caller (`rb-exec`).
 //!
 //! * [`child`]: a process made of prepared [steps](child::Step), which makes only system calls until it executes;
-//! * [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
+//! * [`memory`]: what was freed, given back; [`userns`]: moves this process into a user namespace; [`mount`]: attributes of detached mounts;
 //! * [`resolve`]: paths that stay within a directory; [`ranges`]: locks on places of a file;
 //! * [`landlock`]: rulesets that a process keeps to; [`rights`]: those of the user who is root in a namespace; [`caps`]: capability sets; [`seccomp`]: filter programs as data; [`process`]: threads, forks, namespaces;
 //! * [`netlink`]: questions and changes about networks; [`network`]: sockets for what is not addressed to us.
@@ -16,6 +16,7 @@
 pub mod caps;
 pub mod child;
 pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod network;

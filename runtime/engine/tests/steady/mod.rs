@@ -93,7 +93,7 @@ fn loops() {
         last = until(span / 4 * quarter, warm + WARM_UP);
         sizes.push(resident());
     }
-    let after = Tally::back_to(&before, &state, &groups);
+    let after = Tally::back_to(&before, &state, &groups, || {});
     let shown: Vec<String> = sizes.iter().map(|bytes| format!("{}", bytes >> 10)).collect();
     eprintln!(
         "steady: {} builds by one engine in {:?} after {warm}; resident kB {}; before: {before}; after: {after}",

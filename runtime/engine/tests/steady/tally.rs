@@ -17,6 +17,9 @@ const PASSING: [&str; 5] = ["tmp", "locks", "claims", "partial", "status"];
 /// What was ended is gone a little later; on a busy machine not so little.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long is waited before there is another process.
+const NEXT: Duration = Duration::from_secs(10);
+
 /// What does not change for so long is at rest.
 const AT_REST: Duration = Duration::from_secs(2);
 
@@ -69,9 +72,11 @@ impl Tally {
         tally
     }
 
-    /// Waits until there is no more of anything than there was `before`, and returns what there is then.
-    pub(crate) fn back_to(before: &Self, state: &Path, groups: &str) -> Self {
+    /// Waits until there is no more of anything than there was `before`, and returns what there is then. What a process that was
+    /// killed has left goes with the next one, once its last child is gone: `next` is made every [`NEXT`].
+    pub(crate) fn back_to(before: &Self, state: &Path, groups: &str, mut next: impl FnMut()) -> Self {
         let deadline = Instant::now() + PATIENCE;
+        let mut made = Instant::now();
         loop {
             let now = Self::now(state, groups);
             let more: Vec<String> = now.more_than(before).collect();
@@ -79,6 +84,10 @@ impl Tally {
                 return now;
             }
             assert!(Instant::now() < deadline, "there is more than there was: {}", more.join(", "));
+            if made.elapsed() > NEXT {
+                next();
+                made = Instant::now();
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
