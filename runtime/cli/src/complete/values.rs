@@ -73,7 +73,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (_, "image" | "images" | "pattern" | "tag" | "run_image" | "previous_image" | "builder_image") => {
             Wanted::Image
         }
-        (_, "buildpack" | "pre_buildpack" | "post_buildpack") => Wanted::Folder,
+        (_, "buildpack" | "extension" | "pre_buildpack" | "post_buildpack") => Wanted::Folder,
         // A place is an image of the store, or begins with a word and a colon.
         (Some("copy"), "from" | "to") => Wanted::Image,
         (_, "platform") => Wanted::Platform,
