@@ -63,6 +63,9 @@ COPY last /deep/last\n    SAVE ARTIFACT /* AS LOCAL out/\n    SAVE IMAGE linked\
     run.says("*cached* --> COPY --link --chown=7:8 file /deep/file").says("--> LINK COPY --link");
     assert_eq!((env.read("out/base"), env.read("out/deep/file")), ("2".to_owned(), "f".to_owned()));
     assert_eq!(env.read("out/deep/last"), "l");
+    // Whoever the file belongs to, what leads to it is root's, and can be passed through.
+    let metadata = std::fs::metadata(env.project().join("out/deep")).expect("is there");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777, 0o755);
     let after = layers();
     assert_eq!(before.len(), 3);
     assert!(before[0] != after[0] && before[1] == after[1], "{before:?} {after:?}");

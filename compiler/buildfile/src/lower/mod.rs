@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rb_frontend::{PinnedRepository, ProjectRef, Repository, ResolvedImage};
 use rb_llb::{
-    CopyAction, CopyMode, MkdirAction, NodeMeta, Owner, State, UserSpec, attr, extension, json_list,
+    CopyAction, CopyMode, FileBuilder, MkdirAction, NodeMeta, Owner, State, UserSpec, attr, extension,
+    json_list,
 };
 use rb_oci::{Digest, Platform};
 
@@ -230,7 +231,12 @@ pub(crate) fn copy(
     options: &CopyOptions,
     meta: NodeMeta,
 ) -> State {
-    let copied = sources.iter().fold(base.files(), |files, from| {
+    copies(base.files(), sources, dest, options).finish(meta)
+}
+
+/// Adds a copy of each thing to what is done in one vertex.
+fn copies(files: FileBuilder, sources: &[CopyFrom], dest: &str, options: &CopyOptions) -> FileBuilder {
+    sources.iter().fold(files, |files, from| {
         // With its folders it is a part of what is copied, and chosen by a pattern.
         let rest = from.base.as_ref().and_then(|base| from.path.strip_prefix(base.as_str()));
         let parts: Vec<String> = rest
@@ -262,11 +268,11 @@ pub(crate) fn copy(
             ..CopyAction::default()
         };
         files.copy(&from.state, action)
-    });
-    copied.finish(meta)
+    })
 }
 
 /// Copies onto nothing, and lays that over `base`: what is copied depends on nothing below it, and stays as it is when that changes.
+/// Folders on the way are root's, whatever owner and mode what is copied gets: they are laid over those of the base.
 /// Source: BuildKit's Dockerfile frontend, `COPY --link`.
 pub(crate) fn copy_linked(
     base: &State,
@@ -277,24 +283,19 @@ pub(crate) fn copy_linked(
 ) -> State {
     let name = meta.name.as_ref().map(|name| name.replacen(" | ", " | LINK ", 1));
     let lay = NodeMeta { name, ..meta.clone() };
-    // Folders on the way are root's, whatever owner and mode what is copied gets: they are laid over those of the base.
-    let folder =
-        if dest.ends_with('/') { dest } else { dest.rsplit_once('/').map_or("/", |(folder, _)| folder) };
-    let way = match folder.trim_end_matches('/') {
-        "" => State::scratch(),
-        folder => {
-            let way = MkdirAction {
-                path: folder.to_owned(),
-                mode: 0o755,
-                make_parents: true,
-                timestamp: options.timestamp,
-                ..MkdirAction::default()
-            };
-            State::scratch().mkdir(way, NodeMeta::named("[internal] folders on the way"))
-        }
+    let way = dest.rsplit_once('/').map_or("", |(folder, _)| folder).trim_end_matches('/');
+    let files = State::scratch().files();
+    let files = match way {
+        "" => files,
+        way => files.mkdir(MkdirAction {
+            path: way.to_owned(),
+            mode: 0o755,
+            make_parents: true,
+            timestamp: options.timestamp,
+            ..MkdirAction::default()
+        }),
     };
-    let copied = copy(&way, sources, dest, options, meta);
-    State::merge(vec![base.clone(), copied], None, lay)
+    State::merge(vec![base.clone(), copies(files, sources, dest, options).finish(meta)], None, lay)
 }
 
 /// Writes a path so that it may be missing: an engine lets only a pattern match nothing, so the first letter becomes
