@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use futures_util::stream;
 use prost::Message as _;
 use rb_api::{Event, EventKind, Export, ImageFormat, ImageName, PlatformImage};
 use rb_oci::{Digest, ImageConfig, Platform};
@@ -16,6 +18,8 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use crate::exports::{self, Taken};
+use crate::receive::{self, Part};
+use crate::session::Exchange;
 use crate::vertices::Vertices;
 use crate::{error, layout};
 
@@ -83,5 +87,24 @@ pub fn unpacked(mut bytes: &[u8], folder: &Path) {
     for blob in std::fs::read_dir(folder.join("blobs/sha256")).into_iter().flatten().flatten() {
         let content = std::fs::read(blob.path()).expect("is a file");
         assert_eq!(Digest::of(content).hex(), blob.file_name().to_string_lossy());
+    }
+}
+
+/// Takes packets as a tree of which everything is wanted, into an empty folder; nothing is written beside it, and nothing in it
+/// is a device, pipe or socket. Needs a runtime of tokio.
+pub async fn tree(packets: Vec<Bytes>, folder: &Path) {
+    let (outgoing, mut asked) = tokio::sync::mpsc::channel(1);
+    let exchange = Exchange { incoming: Box::pin(stream::iter(packets.into_iter().map(Ok))), outgoing };
+    let heard = async move { while asked.recv().await.is_some() {} };
+    // An error is an answer, too.
+    drop(tokio::join!(receive::tree(exchange, folder, Part { path: "/", optional: true }), heard).0);
+    let mut open = vec![folder.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            let kind = entry.file_type().expect("it is there");
+            assert!(kind.is_dir() || kind.is_file() || kind.is_symlink(), "{entry:?}");
+            // Links lead anywhere, and are not followed.
+            open.extend(kind.is_dir().then(|| entry.path()));
+        }
     }
 }
