@@ -111,6 +111,8 @@ pub struct LocalEngine {
 impl LocalEngine {
     /// Opens the state directory. Cheap where it exists; several processes may have it open.
     pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
+        // One for each of those that compute: the others wait for the disk and for what they started.
+        rb_sys::memory::share_heaps(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let store = Store::open(&options.root)?;
         if let Err(error) = store.drop_lapsed_failures() {
             tracing::warn!(error = rb_diag::chain(&error), "steps that failed are kept for longer");
