@@ -18,6 +18,9 @@ mod layers;
 mod lies;
 mod secured;
 
+#[path = "../../runtime/registry/tests/support/objects.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+pub(crate) mod objects;
 #[path = "../../runtime/registry/tests/support/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 pub(crate) mod support;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::dockerfile::BASE;
 use crate::env::{Run, TestEnv, ended};
+use crate::registry::objects::{AZURE_KEY, Objects, S3_KEY, TOKEN};
 use crate::registry::support::docker_registry::{DockerRegistry, Wants};
 
 /// Two stages. What a step gives differs each time it runs, so that it shows whether it ran.
@@ -253,12 +254,129 @@ fn a_cache_that_cannot_be_written_fails_unless_that_is_said() {
     env.write("mine/file", "mine");
     build_on(&env, "one", &["--cache-to=type=local,dest=mine", "app"]).expect(2);
     assert_eq!(env.read("mine/file"), "mine");
-    for (value, said) in
-        [("type=gha", "type=gha"), ("type=s3,bucket=b", "type=s3"), ("type=azblob", "type=azblob")]
-    {
-        build_on(&env, "one", &["--cache-to", value, "app"]).expect(2).says(said);
-        build_on(&env, "one", &["--cache-from", value, "app"]).expect(2).says(said);
+    for (value, said) in [
+        ("type=gha", "type=gha needs url_v2="),
+        ("type=gha,version=1", "type=gha speaks version 2 of the service alone"),
+        ("type=s3,bucket=b,secret_access_key=hunter2", "--cache-"),
+        ("type=azblob", "type=azblob needs account_url="),
+    ] {
+        build_on(&env, "one", &["--cache-to", value, "app"]).expect(2).says(said).hides("hunter2");
+        build_on(&env, "one", &["--cache-from", value, "app"]).expect(2).says(said).hides("hunter2");
     }
+}
+
+/// The values of a cache in each kind of bucket: what is typed, and what the environment has.
+fn buckets(server: &Objects) -> [(String, Vec<(&'static str, String)>); 3] {
+    let url = server.url();
+    let s3 = format!("type=s3,bucket=bucket,region=us-east-1,endpoint_url={url},name=main;other");
+    let azure = format!("type=azblob,account_url={url}/account,account_name=account,name=main");
+    [
+        (
+            s3,
+            vec![("AWS_ACCESS_KEY_ID", S3_KEY.0.to_owned()), ("AWS_SECRET_ACCESS_KEY", S3_KEY.1.to_owned())],
+        ),
+        (format!("{azure},secret_access_key={AZURE_KEY}"), Vec::new()),
+        (
+            "type=gha,scope=main".to_owned(),
+            vec![("ACTIONS_RESULTS_URL", url), ("ACTIONS_RUNTIME_TOKEN", TOKEN.to_owned())],
+        ),
+    ]
+}
+
+/// Builds with a cache in a bucket.
+fn build_with(env: &TestEnv, machine: &str, variables: &[(&'static str, String)], words: &[&str]) -> Run {
+    let mut command = env.command(["build"].iter().chain(&BASE).chain(words));
+    let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
+    ended(command.env("RB_ROOT", env.state().with_file_name(machine)).envs(variables))
+}
+
+#[test]
+fn a_cache_in_a_bucket_passes_from_machine_to_machine() {
+    let Some(env) = project() else { return };
+    for place in 0..3 {
+        let server = Objects::start();
+        let (value, variables) = &buckets(&server)[place];
+        env.write("app/main", "main\n");
+        let (from, to) = (format!("--cache-from={value}"), format!("--cache-to={value},mode=max"));
+        let machine = |name: &str| format!("{name}-{place}");
+        let build = |name: &str, words: &[&str]| build_with(&env, &machine(name), variables, words);
+        // There is none yet: that is told, and all is built.
+        let run = build("one", &[&from, &to, "-o", "first", "app"]).expect(0);
+        run.says("there is no cache yet").says("5 steps run").says("5 results in");
+        build("two", &[&from, "-o", "second", "app"]).expect(0).hides("steps run");
+        assert_eq!(out(&env, "first"), out(&env, "second"));
+        // What was brought is the machine's own from then on.
+        build("two", &["-o", "again", "app"]).expect(0).hides("steps run");
+        // A cache that is written anew has what was found in it and never fetched.
+        let run = build("three", &[&from, &to, "-t", "app", "app"]).expect(0).hides("steps run");
+        run.says("5 results in");
+        env.write("app/main", "changed\n");
+        build("four", &[&from, &to, "-o", "third", "app"]).expect(0).says("2 steps run");
+        build("five", &[&from, "-o", "fourth", "app"]).expect(0).hides("steps run");
+        assert_eq!(out(&env, "third"), out(&env, "fourth"));
+        // From there into a folder, and on from that.
+        build("six", &[&from, "--cache-to=type=local,dest=folder,mode=max", "app"]).expect(0);
+        build("seven", &["--cache-from=type=local,src=folder", "app"]).expect(0).hides("steps run");
+        assert!(server.kept.lock().unwrap().refused.is_empty());
+        // Bytes that are not what they should be, and objects that are gone.
+        let objects = ["/bucket/blobs/", "/account/buildkit-cache/blobs/", "/entry/"][place];
+        server.change(objects, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+        build("eight", &[&from, "-o", "fifth", "app"]).expect(0).says("steps run");
+        server.forget(["/blobs/", "/blobs/", "rb-blob-"][place]);
+        build("nine", &[&from, "-o", "fifth", "app"]).expect(0).says("steps run");
+        std::fs::remove_dir_all(env.project().join("folder")).expect("removes");
+    }
+}
+
+#[test]
+fn keys_to_buckets_are_told_to_nobody() {
+    let Some(env) = project() else { return };
+    let server = Objects::start();
+    for (value, mut variables) in buckets(&server) {
+        let value = match &mut variables[..] {
+            // Typed and wrong.
+            [] => value.replace("account_name=account", "account_name=other"),
+            [.., (_, secret)] => {
+                secret.push_str("-wrong-hunter2");
+                value
+            }
+        };
+        let (from, to) = (format!("--cache-from={value}"), format!("--cache-to={value}"));
+        let machine = "secretive";
+        // That it cannot be read is told, and all is built; that it cannot be written is an error.
+        let build = |words: &[&str]| build_with(&env, machine, &variables, words);
+        build(&[&from, "-o", "out", "app"])
+            .expect(0)
+            .says("HTTP status 403")
+            .says("it is not used")
+            .hides("hunter2");
+        let run = build(&[&to, "-o", "out", "app"]).expect(2).says("cannot write the cache").says("look at");
+        run.hides("hunter2").hides(AZURE_KEY).hides("sig=");
+        let to = format!("{to},ignore-error=true");
+        build(&[&to, "-o", "out", "app"]).expect(0).says("not written").hides("hunter2").hides(AZURE_KEY);
+    }
+    let state = env.state().with_file_name("secretive");
+    for folder in ["builds", "logs", "."] {
+        for entry in std::fs::read_dir(state.join(folder)).expect("lists") {
+            let path = entry.expect("lists").path();
+            let Ok(bytes) = std::fs::read(&path) else { continue };
+            for secret in ["hunter2", AZURE_KEY] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{} has {secret}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_buildkit_in_a_bucket_is_told_as_that() {
+    let Some(env) = project() else { return };
+    let server = Objects::start();
+    let [(value, variables), ..] = buckets(&server);
+    let theirs = json!({"layers": [], "records": [{"digest": "sha256:0"}]}).to_string();
+    server.kept.lock().unwrap().objects.insert("/bucket/manifests/main".to_owned(), theirs.into_bytes());
+    let from = format!("--cache-from={value}");
+    build_with(&env, "one", &variables, &[&from, "-o", "out", "app"]).expect(0).says("a cache of BuildKit's");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rb_oci::{Compression, Digest, Reference};
+use rb_session::Bucket;
 
 /// Where a cache lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum CachePlace {
         /// The manifest with this digest, whatever is called so.
         digest: Option<Digest>,
     },
+    /// In S3, in Azure's blob storage, in the cache of GitHub Actions.
+    Bucket(Arc<Bucket>),
 }
 
 impl fmt::Display for CachePlace {
@@ -30,6 +34,7 @@ impl fmt::Display for CachePlace {
             Self::Folder { path, tag: _, digest: Some(digest) } => {
                 write!(out, "{}@{}", path.display(), digest.short())
             }
+            Self::Bucket(bucket) => bucket.fmt(out),
         }
     }
 }

@@ -231,6 +231,16 @@ pub enum EngineError {
         /// Why not.
         source: rb_registry::RegistryError,
     },
+    /// A cache in a bucket cannot be read or written.
+    #[error("cannot {action} the cache {place}")]
+    Bucket {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Where it lies.
+        place: String,
+        /// Why not.
+        source: rb_registry::RegistryError,
+    },
     /// An image was to be pushed to a registry.
     #[error("cannot push {name}{}", match pushed.as_slice() {
         [] => String::new(),
@@ -339,9 +349,10 @@ impl EngineError {
             Self::Device(error) => error.kind(),
             Self::Emulation(error) => error.kind(),
             Self::Export(error) => error.kind(),
-            Self::Registry(error) | Self::Unasked { source: error, .. } | Self::Web { source: error, .. } => {
-                error.kind()
-            }
+            Self::Registry(error)
+            | Self::Unasked { source: error, .. }
+            | Self::Web { source: error, .. }
+            | Self::Bucket { source: error, .. } => error.kind(),
             Self::Push { source, .. } => source.kind(),
             Self::Worker { .. } => ErrorKind::Internal,
         }
@@ -403,6 +414,7 @@ impl EngineError {
             Self::Export(error) => error.help(),
             Self::Registry(error) => error.help(),
             Self::Web { host, source } => web_help(host, source),
+            Self::Bucket { source, .. } => source.help_to_push(),
             Self::Unasked { .. } => Some("`--pull=missing` takes what it was the last time".to_owned()),
             Self::NotKept { .. } => {
                 Some("`rb shell --list` tells which are; they are kept for an hour".to_owned())

@@ -67,6 +67,11 @@ impl Listener {
         Arc::new(Progress::new(self.clone(), 0))
     }
 
+    /// Returns what tells how much of so many bytes is sent.
+    pub(crate) fn upload_watch(&self, total: u64) -> Arc<dyn rb_registry::Watch> {
+        Arc::new(Progress { doing: "pushing", ..Progress::new(self.clone(), total) })
+    }
+
     /// Tells how far it is.
     pub(crate) fn tell(&self, progress: rb_solver::Progress) {
         (self.0)(Event::Progress(progress));
@@ -155,13 +160,14 @@ impl ToldLate {
 /// Adds up what of several blobs has come.
 struct Progress {
     listener: Listener,
+    doing: &'static str,
     total: u64,
     state: Mutex<(BTreeMap<Digest, u64>, Option<Instant>)>,
 }
 
 impl Progress {
     fn new(listener: Listener, total: u64) -> Self {
-        Self { listener, total, state: Mutex::default() }
+        Self { listener, doing: "fetching", total, state: Mutex::default() }
     }
 }
 
@@ -182,7 +188,7 @@ impl rb_registry::Watch for Progress {
             *told = Some(now);
             current
         };
-        let (doing, total_bytes) = ("fetching".into(), Some(self.total));
+        let (doing, total_bytes) = (self.doing.into(), Some(self.total));
         self.listener.tell(rb_solver::Progress { doing, bytes: current, total_bytes, files: None });
     }
 
@@ -297,7 +303,9 @@ fn highest(store: &Store, keys: &[ContentKey]) -> Result<(usize, Option<Snapshot
 /// Returns the layers of an image that bringing its tree would pull, with their sizes: those that are neither unpacked nor among
 /// the blobs. Asks nobody.
 pub(crate) fn absent(parts: &Parts, image: &PinnedImage) -> Result<BTreeMap<Digest, u64>, EngineError> {
-    let Origin::Registry(_) = image.origin else { return Ok(BTreeMap::new()) };
+    if matches!(image.origin, Origin::Layout(_) | Origin::Store) {
+        return Ok(BTreeMap::new());
+    }
     let missing = lacking(parts, image)?;
     Ok(missing.into_iter().map(|(digest, descriptor)| (digest, descriptor.size())).collect())
 }

@@ -1,9 +1,11 @@
 //! Images that are known but for their layers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rb_exec::Rootless;
 use rb_oci::{Descriptor, Digest, ImageConfig, Repository};
+use rb_session::Bucket;
 use rb_snapshot::ContentKey;
 use rb_sources::layout::LayoutImage;
 use rb_sources::unpack::{self, Ownership};
@@ -32,6 +34,8 @@ pub(crate) enum Origin {
     Layout(PathBuf),
     /// A registry.
     Registry(Repository),
+    /// A bucket that a cache lies in.
+    Bucket(Arc<Bucket>),
     /// Nowhere: they are in the store.
     Store,
 }
@@ -47,6 +51,7 @@ impl PinnedImage {
     pub(crate) fn name(&self) -> String {
         match &self.origin {
             Origin::Registry(repository) => format!("pull {}@{}", repository.familiar(), self.digest.short()),
+            Origin::Bucket(bucket) => format!("pull {bucket}@{}", self.digest.short()),
             Origin::Layout(folder) => format!("unpack {}@{}", folder.display(), self.digest.short()),
             Origin::Store => format!("unpack {}", self.digest.short()),
         }

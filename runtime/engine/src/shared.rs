@@ -11,6 +11,7 @@
 //! **Invariant:** nothing that is wrong with a place fails a build: it is told once, and what it might have had is made. A result is
 //! answered only while all layers are there that it lacks here.
 
+mod bucket;
 mod export;
 mod forest;
 mod load;
@@ -28,6 +29,7 @@ use rb_snapshot::ContentKey;
 use rb_sources::{SourceError, layout};
 use tokio::sync::OnceCell;
 
+pub(crate) use self::bucket::{client, unread};
 pub(crate) use self::export::{Caches, check, check_names};
 
 use self::load::LoadError;
@@ -291,6 +293,7 @@ async fn look_for(
             let joined = tokio::task::spawn_blocking(proof).await;
             joined.unwrap_or_else(|error| Err(EngineError::Worker { reason: error.to_string() }))
         }
+        Origin::Bucket(bucket) => Ok(client(parts, bucket)?.has_blob(digest).await?),
         Origin::Store => Ok(parts.store.has_blob(digest)?),
     }
 }

@@ -103,7 +103,7 @@ const OUTPUTS: &str = "writing outputs";
 impl Job for LocalJob {
     async fn solve(&self, mut request: SolveRequest) -> Result<SolveResult, SolveError> {
         exports::check(&request.exports, &request.attests).map_err(|error| engine_error(&error))?;
-        shared::check(&request.cache_to).map_err(|error| engine_error(&error))?;
+        shared::check(&self.context.parts, &request.cache_to).map_err(|error| engine_error(&error))?;
         // The keys are those of everybody, and the owners in its trees are not.
         if self.context.parts.privileges.mode == Rootless::SingleId && !request.cache_to.is_empty() {
             shared::tell_single_id(self.watch.events());

@@ -57,6 +57,20 @@ pub enum RegistryError {
         /// What it said.
         said: String,
     },
+    /// A service that keeps objects refuses.
+    #[error("{host} refuses {name}: HTTP status {status}{}; look at {attributes}", word(code))]
+    Object {
+        /// The service.
+        host: String,
+        /// The object.
+        name: String,
+        /// HTTP status.
+        status: u16,
+        /// The word that says why, or nothing.
+        code: String,
+        /// What of the options it may be about.
+        attributes: &'static str,
+    },
     /// The registry cannot now: it is overloaded, broken, or we asked too often.
     #[error("{host} {}{}{}", busy(*status), wants(*retry_after), quoted(said))]
     Busy {
@@ -133,7 +147,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Credentials(#[from] CredentialError),
     /// An option is of no use.
-    #[error("the registry option {option} cannot be used: {reason}")]
+    #[error("the option {option} cannot be used: {reason}")]
     Options {
         /// Which.
         option: String,
@@ -164,11 +178,14 @@ impl RegistryError {
             | Self::Content { .. }
             | Self::Misled { .. } => ErrorKind::Environment,
             Self::Credentials(error) => error.kind(),
-            Self::Refused { status, .. } if *status >= 500 => ErrorKind::Environment,
+            Self::Refused { status, .. } | Self::Object { status, .. } if *status >= 500 => {
+                ErrorKind::Environment
+            }
             Self::Unauthorized { .. }
             | Self::Denied { .. }
             | Self::NotFound { .. }
             | Self::Refused { .. }
+            | Self::Object { .. }
             | Self::Untrusted { .. }
             | Self::Changed { .. }
             | Self::Platform { .. }
@@ -260,6 +277,10 @@ pub(crate) fn clean(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
+}
+
+fn word(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!(" ({code})") }
 }
 
 fn quoted(said: &str) -> String {

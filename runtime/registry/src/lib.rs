@@ -8,6 +8,7 @@
 //! | `registry` | the client; mirrors before the registry itself |
 //! | `manifests`, `pull`, `push`, `lists` | what is asked: images, blobs, uploads, tags and referrers |
 //! | `web` | files that are no registry's: one URL, with its validators |
+//! | `bucket` | blobs and documents under names in S3, Azure, the cache of GitHub Actions |
 //! | `tries` | what is asked again, and when |
 //! | `transport`, `auth`, `challenge` | one request: redirects, errors, tokens |
 //! | `endpoint`, `tls` | one host: its scheme, its clients, whom we trust |
@@ -17,6 +18,7 @@
 //! bounded, and credentials reach the host they are for and the token service it names, and no other.
 
 mod auth;
+mod bucket;
 mod challenge;
 mod credentials;
 mod docker_config;
@@ -36,6 +38,7 @@ mod upload;
 mod watch;
 mod web;
 
+pub use bucket::BucketClient;
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
 pub use docker_config::{
     CredentialPlace, DockerConfig, DockerConfigError, Erased, HelperFailure, HelperOutput, HelperRunner,

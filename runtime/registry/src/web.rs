@@ -153,13 +153,7 @@ impl Registry {
     fn asked(&self, request: &WebRequest) -> Result<Asked, RegistryError> {
         let unusable = |reason: String| RegistryError::Options { option: "url".to_owned(), reason };
         let url: Url = request.url.parse().map_err(|error| unusable(format!("it is no URL: {error}")))?;
-        let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
-        let host = host.ok_or_else(|| unusable("it is neither http:// nor https://".to_owned()))?;
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        // Apart from the registry on the same host: that one knows who we are.
-        let endpoint = self.endpoint((false, format!("{}://{host}", url.scheme())), || {
-            Ok(Endpoint::registry(&self.inner.options, &host))
-        })?;
+        let endpoint = self.endpoint_of(&url)?;
         let shown = |secret: &Secret| {
             let value = secret.as_ref().trim_ascii();
             let mut value = HeaderValue::from_bytes(value).map_err(|_| {
@@ -178,6 +172,19 @@ impl Registry {
             headers.insert(name, value);
         }
         Ok(Asked { name: name_of(&url), url, endpoint, authorization, headers })
+    }
+
+    /// Returns the endpoint of a URL, which is apart from the registry on the same host: that one knows who we are.
+    pub(crate) fn endpoint_of(&self, url: &Url) -> Result<Arc<Endpoint>, RegistryError> {
+        let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
+        let host = host.ok_or_else(|| RegistryError::Options {
+            option: "url".to_owned(),
+            reason: "it is neither http:// nor https://".to_owned(),
+        })?;
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        self.endpoint((false, format!("{}://{host}", url.scheme())), || {
+            Ok(Endpoint::registry(&self.inner.options, &host))
+        })
     }
 
     /// Makes one request and follows where it leads.

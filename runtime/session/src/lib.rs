@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+mod bucket;
 mod git;
 mod redact;
 mod ssh;
 mod upload;
 
+pub use bucket::{ActionsCache, AzureContainer, AzureKey, Bucket, ObjectNames, S3Bucket};
 pub use git::GitAccess;
 pub use redact::Redactor;
 pub use ssh::{DEFAULT_SSH, LentAgent, SshAgent, SshKey, SshKeyError};

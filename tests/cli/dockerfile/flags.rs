@@ -9,7 +9,10 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     env.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     for (flag, said) in [
         ("--provenance=mode=middle", "min or max"),
-        ("--cache-from=type=gha", "--cache-from type=gha: type=gha is not part of this version of rb"),
+        (
+            "--cache-from=type=gha",
+            "--cache-from type=gha: type=gha needs url_v2=…, or ACTIONS_RESULTS_URL in the environment",
+        ),
         ("--cache-to=type=inline,mode=max", "type=inline holds the steps of the image alone"),
         ("--sbom=generator=A B", "--sbom"),
         ("--attest=type=vuln", "--attest"),

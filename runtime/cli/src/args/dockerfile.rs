@@ -243,14 +243,14 @@ pub(crate) struct DockerfileArgs {
     pub(crate) resource: Vec<Pair>,
     /// Look for results in a cache elsewhere, too
     ///
-    /// NAME or type=registry,ref=NAME; `type=local,src=DIR[,tag=TAG][,digest=DIGEST]`. The name may be that of an image made with
-    /// --cache-to=type=inline. One that is not there is told of, and left out.
+    /// NAME or type=registry,ref=NAME; `type=local,src=DIR[,tag=TAG][,digest=DIGEST]`; type=gha, type=s3 and type=azblob: `rb help
+    /// caching`. The name may be that of an image made with --cache-to=type=inline. One that is not there is told of, and left out.
     #[arg(long, value_name = "NAME|type=TYPE,…", help_heading = "Build")]
     pub(crate) cache_from: Vec<String>,
     /// Write results for other machines
     ///
-    /// NAME or type=registry,ref=NAME; `type=local,dest=DIR[,tag=TAG][,reset=true]`; type=inline, in the image itself. mode=max
-    /// writes all steps, mode=min (as is) those that the image's layers are of; compression=, compression-level=,
+    /// NAME or type=registry,ref=NAME; `type=local,dest=DIR[,tag=TAG][,reset=true]`; type=inline, in the image itself; type=gha,
+    /// type=s3 and type=azblob: `rb help caching`. mode=max writes all steps, mode=min (as is) those that the image's layers are of; compression=, compression-level=,
     /// force-compression= and ignore-error= as buildx has them.
     #[arg(long, value_name = "NAME|type=TYPE,…", help_heading = "Build")]
     pub(crate) cache_to: Vec<String>,

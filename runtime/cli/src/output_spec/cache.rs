@@ -1,7 +1,10 @@
 //! Values of `--cache-from` and `--cache-to`: caches elsewhere, as buildx has them.
 //!
-//! In: `type=registry,ref=NAME`, `type=local,src=DIR`, `type=inline`, or a name alone, which is one of a registry. Out: places, or
-//! an error that names the field. Types whose services are not spoken to are refused by name.
+//! In: `type=registry,ref=NAME`, `type=local,src=DIR`, `type=inline`, `type=gha|s3|azblob` (`bucket`), or a name alone, which is one of
+//! a registry; and the variables that stand for fields. Out: places, or an error that names the field.
+//! **Invariant:** what is secret in a value is in no error, and not in what [`without_secrets`] leaves of it.
+
+mod bucket;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,9 +15,10 @@ use rb_oci::{Digest, Reference};
 
 use super::fields::{Fields, value_error};
 use super::{OutputSpecError, image, split_csv};
+use crate::commands::dockerfile::words;
 
 /// Types that are known.
-const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
+pub(crate) const KINDS: [&str; 6] = ["registry", "local", "inline", "gha", "s3", "azblob"];
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,12 +29,25 @@ pub(crate) enum CacheSpecError {
         "it is empty: expected type=registry,ref=NAME, type=local,src=DIR (dest=DIR where it is written), or the name of an image"
     )]
     Empty,
-    #[error("type `{kind}` is unknown: expected registry, local or inline{}", super::near(nearest))]
-    Type { kind: String, nearest: Option<&'static str> },
     #[error(
-        "type={kind} is not part of this version of rb: caches lie in registries, in folders and in images"
+        "type `{kind}` is unknown: expected registry, local, inline, gha, s3 or azblob{}",
+        super::near(nearest)
     )]
-    Service { kind: String },
+    Type { kind: String, nearest: Option<&'static str> },
+    #[error("type={kind} needs {key}=…, or {variable} in the environment")]
+    Unsaid { kind: &'static str, key: &'static str, variable: &'static str },
+    #[error(
+        "type={kind}: {variable} is for the service's own addresses, or the one that the environment names: for another, type {key}="
+    )]
+    Elsewhere { kind: &'static str, key: &'static str, variable: &'static str },
+    #[error(
+        "type=gha speaks version 2 of the service alone, and {said} is version 1, which GitHub has switched off"
+    )]
+    ActionsVersion { said: &'static str },
+    #[error(
+        "type=azblob proves who asks by secret_access_key=…, AZURE_STORAGE_KEY, or a signature (SAS) in the query of account_url"
+    )]
+    AzureKey,
     #[error("ref={name}: {reason}")]
     Reference { name: String, reason: String },
     #[error("type=inline says where a cache is written: it is read as type=registry,ref=IMAGE")]
@@ -62,13 +79,32 @@ fn fields(text: &str) -> Result<Fields, CacheSpecError> {
     }
     let kind = map.remove("type").unwrap_or_else(|| "registry".to_owned());
     match kind.as_str() {
-        "registry" | "local" | "inline" => Ok(Fields::of(kind, map)),
-        "gha" | "s3" | "azblob" => Err(CacheSpecError::Service { kind }),
+        known if KINDS.contains(&known) => Ok(Fields::of(kind, map)),
         _ => {
             let nearest = nearest(&kind, KINDS);
             Err(CacheSpecError::Type { kind, nearest })
         }
     }
+}
+
+/// Looks a variable of the environment up.
+pub(crate) type Variables<'a> = &'a dyn Fn(&'static str) -> Option<String>;
+
+/// Returns a value without what is secret in it: such fields are left out, and so is the query of a URL.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let kept = split_csv(text).into_iter().filter_map(|field| {
+        let key = field.split('=').next().unwrap_or_default().trim().to_lowercase();
+        // By what it sounds like, since one that is misspelt is no less secret.
+        if rb_llb::is_secret(&key) {
+            return None;
+        }
+        let is_url = key == "account_url" || key == "endpoint_url" || key.starts_with("url");
+        let shown =
+            if is_url { field.split(['?', '#']).next().unwrap_or_default().to_owned() } else { field };
+        let shown = if is_url { words::without_password(&shown) } else { shown };
+        Some(if shown.contains([',', '"']) { format!("\"{}\"", shown.replace('"', "\"\"")) } else { shown })
+    });
+    kept.collect::<Vec<_>>().join(",")
 }
 
 fn registry(fields: &mut Fields) -> Result<CachePlace, CacheSpecError> {
@@ -95,8 +131,17 @@ fn folder(
 }
 
 /// Reads a value of `--cache-from`.
-pub(crate) fn read_from(text: &str, cwd: &Path) -> Result<CachePlace, CacheSpecError> {
+pub(crate) fn read_from(
+    text: &str,
+    cwd: &Path,
+    variables: Variables<'_>,
+) -> Result<CachePlace, CacheSpecError> {
     let mut fields = fields(text)?;
+    // Some write one value for both.
+    if matches!(fields.kind(), "gha" | "s3" | "azblob") {
+        fields.take("mode");
+        fields.take("ignore-error");
+    }
     let place = match fields.kind() {
         "inline" => return Err(CacheSpecError::Inline),
         "local" => {
@@ -105,21 +150,27 @@ pub(crate) fn read_from(text: &str, cwd: &Path) -> Result<CachePlace, CacheSpecE
                 fields.take("digest").map(|text| text.parse().map_err(|_| wrong(text))).transpose()?;
             folder(&mut fields, "src", cwd, digest)?
         }
-        _ => registry(&mut fields)?,
+        "registry" => registry(&mut fields)?,
+        _ => bucket::read(&mut fields, variables)?,
     };
     fields.end()?;
     Ok(place)
 }
 
 /// Reads a value of `--cache-to`. Its roots are not known yet. Returns what is to be told of it, too.
-pub(crate) fn read_to(text: &str, cwd: &Path) -> Result<(CacheExport, Vec<String>), CacheSpecError> {
+pub(crate) fn read_to(
+    text: &str,
+    cwd: &Path,
+    variables: Variables<'_>,
+) -> Result<(CacheExport, Vec<String>), CacheSpecError> {
     let mut fields = fields(text)?;
     let extent = fields.choice("mode", &[("min", CacheExtent::Min), ("max", CacheExtent::Max)])?;
     let target = match fields.kind() {
         "inline" if extent == Some(CacheExtent::Max) => return Err(CacheSpecError::InlineMax),
         "inline" => CacheTarget::Inline,
         "local" => CacheTarget::Place(folder(&mut fields, "dest", cwd, None)?),
-        _ => CacheTarget::Place(registry(&mut fields)?),
+        "registry" => CacheTarget::Place(registry(&mut fields)?),
+        _ => CacheTarget::Place(bucket::read(&mut fields, variables)?),
     };
     let mut told = Vec::new();
     for key in ["image-manifest", "oci-mediatypes"] {
@@ -151,11 +202,13 @@ mod tests {
     use super::*;
 
     fn from(text: &str) -> Result<String, String> {
-        read_from(text, Path::new("/w")).map(|place| place.to_string()).map_err(|error| error.to_string())
+        read_from(text, Path::new("/w"), &|_| None)
+            .map(|place| place.to_string())
+            .map_err(|error| error.to_string())
     }
 
     fn to(text: &str) -> Result<(CacheExport, Vec<String>), String> {
-        read_to(text, Path::new("/w")).map_err(|error| error.to_string())
+        read_to(text, Path::new("/w"), &|_| None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -172,7 +225,7 @@ mod tests {
             assert_eq!(from(text).as_deref(), Ok(place), "{text}");
         }
         let digest = Digest::of("x");
-        let found = read_from(&format!("type=local,src=/c,digest={digest}"), Path::new("/w"));
+        let found = read_from(&format!("type=local,src=/c,digest={digest}"), Path::new("/w"), &|_| None);
         assert!(matches!(found, Ok(CachePlace::Folder { digest: Some(found), .. }) if found == digest));
     }
 
@@ -195,8 +248,6 @@ mod tests {
     fn what_is_wrong_is_told_by_name() {
         for (text, said) in [
             ("", "it is empty"),
-            ("type=gha", "type=gha is not part of this version of rb"),
-            ("type=s3,bucket=b", "type=s3 is not part of this version of rb"),
             ("type=regisrty,ref=a", "did you mean `registry`?"),
             ("type=registry", "type=registry needs ref=…"),
             ("type=local,dest=c", "type=local needs src=…"),

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use rb_oci::{Descriptor, Digest, Repository};
+use rb_oci::{Descriptor, Digest};
 use rb_registry::{BlobSink, RegistryError};
 use rb_solver::OpError;
 use rb_sources::{SourceError, unpack};
@@ -90,6 +90,10 @@ fn blamed(error: EngineError, origin: &Origin) -> EngineError {
             let (host, what) = (repository.host().to_owned(), format!("manifest that names blob {digest}"));
             RegistryError::Content { host, what, reason }.into()
         }
+        (EngineError::Source(SourceError::Blob { digest, reason }), Origin::Bucket(bucket)) => {
+            let (host, what) = (bucket.to_string(), format!("manifest that names blob {digest}"));
+            RegistryError::Content { host, what, reason }.into()
+        }
         (error, _) => error,
     }
 }
@@ -108,7 +112,7 @@ async fn bring(
     let folder = match origin {
         Origin::Layout(folder) => Some(folder.clone()),
         Origin::Store => Some(store.root().to_owned()),
-        Origin::Registry(_) => None,
+        Origin::Registry(_) | Origin::Bucket(_) => None,
     };
     let known = {
         let descriptor = descriptor.clone();
@@ -121,35 +125,44 @@ async fn bring(
         })
         .await?
     };
-    if let (false, Origin::Registry(repository)) = (known, origin) {
-        pull(parts, repository, descriptor, told, arrival).await?;
+    match origin {
+        Origin::Registry(_) | Origin::Bucket(_) if known => {}
+        Origin::Registry(repository) => {
+            let registry = parts.registry.watched(told);
+            let blob = async |sink| Ok(registry.blob(repository, descriptor, sink).await?);
+            let digest = pull(parts, descriptor, blob, arrival).await?;
+            let (store, from) = (parts.store.clone(), repository.to_string());
+            // Where it is pushed to may take it over from there.
+            crate::blocking(move || Ok(store.put_origin(&digest, &from)?)).await?;
+        }
+        Origin::Bucket(bucket) => {
+            let client = crate::shared::client(parts, bucket).map_err(crate::op_error)?.watched(told);
+            let blob = async |sink| {
+                client.blob(descriptor, sink).await.map_err(|source| crate::shared::unread(bucket, source))
+            };
+            pull(parts, descriptor, blob, arrival).await?;
+        }
+        Origin::Layout(_) | Origin::Store => {}
     }
     drop(claimed);
     Ok(())
 }
 
-/// Pulls one blob into the store.
+/// Pulls one blob into the store: `blob` reads it, and proves it.
 async fn pull(
     parts: &Parts,
-    repository: &Repository,
     descriptor: &Descriptor,
-    told: Arc<dyn rb_registry::Watch>,
+    blob: impl AsyncFnOnce(StoreSink) -> Result<StoreSink, EngineError>,
     arrival: &Arc<watch::Sender<Arrival>>,
-) -> Result<(), OpError> {
+) -> Result<Digest, OpError> {
     let digest = digest_of(descriptor)?;
     let sink = {
         let (store, size, arrival) = (parts.store.clone(), descriptor.size(), Arc::clone(arrival));
         crate::blocking(move || StoreSink::new(&store, &digest, size, arrival)).await?
     };
-    let pulled = parts.registry.watched(told).blob(repository, descriptor, sink).await;
-    let sink = pulled.map_err(|error| crate::op_error(error.into()))?;
-    let (store, from) = (parts.store.clone(), repository.to_string());
-    crate::blocking(move || {
-        sink.end(&digest)?;
-        // Where it is pushed to may take it over from there.
-        Ok(store.put_origin(&digest, &from)?)
-    })
-    .await
+    let sink = blob(sink).await.map_err(crate::op_error)?;
+    crate::blocking(move || sink.end(&digest)).await?;
+    Ok(digest)
 }
 
 /// A blob of the store as the client of registries writes it.

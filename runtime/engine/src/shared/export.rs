@@ -14,10 +14,12 @@ use rb_exporters::Epoch;
 use rb_llb::Definition;
 use rb_oci::cache::{CACHE_FIELD, CacheTable};
 use rb_oci::{Descriptor, Digest};
+use rb_session::Bucket;
 use rb_snapshot::Tally;
 use rb_solver::{JobHandle, OpError};
 use serde_json::json;
 
+use super::bucket;
 use super::forest::{Forest, Format, Held};
 use super::survey::{Survey, Surveyed};
 use crate::error::EngineError;
@@ -45,10 +47,12 @@ pub(crate) struct Caches<'a> {
 type Inline = Result<Option<CacheWritten>, OpError>;
 
 /// Refuses places that cannot be written to, before anything is done.
-pub(crate) fn check(exports: &[CacheExport]) -> Result<(), EngineError> {
+pub(crate) fn check(parts: &Parts, exports: &[CacheExport]) -> Result<(), EngineError> {
     for export in exports {
-        if let CacheTarget::Place(CachePlace::Folder { path, .. }) = &export.target {
-            rb_exporters::check_oci_layout(path)?;
+        match &export.target {
+            CacheTarget::Place(CachePlace::Folder { path, .. }) => rb_exporters::check_oci_layout(path)?,
+            CacheTarget::Place(CachePlace::Bucket(bucket)) => drop(super::client(parts, bucket)?),
+            CacheTarget::Place(CachePlace::Registry(_)) | CacheTarget::Inline => {}
         }
     }
     Ok(())
@@ -234,6 +238,13 @@ impl<'a> Caches<'a> {
                 });
                 progress::told(listener, &gauge, || true, added).await?;
             }
+            CachePlace::Bucket(place) => {
+                let never_here =
+                    layers.iter().filter(|held| held.origin.as_ref().is_some_and(|from| is_in(from, place)));
+                let never_here = never_here.map(|held| held.descriptor.clone()).collect();
+                let written = bucket::write(self.parts, place, &manifest, never_here, listener);
+                written.await.map_err(crate::op_error)?;
+            }
         }
         Ok(CacheWritten {
             place: place.to_string(),
@@ -305,8 +316,14 @@ fn settled(parts: &Parts, layer: &Descriptor, from: &Origin, to: &CachePlace) ->
             Ok(true)
         }
         (_, CachePlace::Folder { path, .. }) => Ok(rb_exporters::layout_has(Path::new(path), layer)?),
-        (Origin::Layout(_) | Origin::Store, CachePlace::Registry(_)) => Ok(false),
+        (from, CachePlace::Bucket(place)) => Ok(is_in(from, place)),
+        (Origin::Layout(_) | Origin::Bucket(_) | Origin::Store, CachePlace::Registry(_)) => Ok(false),
     }
+}
+
+/// Says whether what comes from there is in a bucket already.
+fn is_in(from: &Origin, place: &Arc<Bucket>) -> bool {
+    matches!(from, Origin::Bucket(bucket) if bucket == place)
 }
 
 /// Writes the manifest of a cache.

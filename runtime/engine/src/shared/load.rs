@@ -19,7 +19,7 @@ use rb_sources::{SourceError, layout};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Loaded;
+use super::{Loaded, bucket};
 use crate::error::EngineError;
 use crate::fetch::Listener;
 use crate::images::content::{Content, InLayout, InRegistry, What, digest_of, run_blocking};
@@ -90,6 +90,22 @@ pub(super) async fn load(
                 run_blocking(move || root_of(&path, &tag, digest)).await?
             };
             read(&InLayout { folder: path.clone() }, &root, &Origin::Layout(path.clone()), epoch).await
+        }
+        CachePlace::Bucket(bucket) => {
+            let found = bucket::documents(parts, bucket, listener).await?;
+            let origin = Origin::Bucket(Arc::clone(bucket));
+            let (mut caches, mut why) = (Vec::new(), LoadError::Nothing);
+            for root in &found.roots {
+                if found.is_of_buildkit(root) {
+                    why = LoadError::BuildKit;
+                    continue;
+                }
+                match read(&found, root, &origin, epoch).await {
+                    Ok(more) => caches.extend(more),
+                    Err(error) => why = error,
+                }
+            }
+            if caches.is_empty() { Err(why) } else { Ok(caches) }
         }
     }
 }

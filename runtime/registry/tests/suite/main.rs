@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 mod auth;
+mod buckets;
 mod client;
 mod hostile;
 mod images;
 mod lists;
+#[path = "../support/objects.rs"]
+#[allow(dead_code, reason = "tests of others use the rest")]
+mod objects;
 mod pull;
 mod push;
 mod real;

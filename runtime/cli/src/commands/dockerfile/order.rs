@@ -148,7 +148,7 @@ impl Order {
         let names = names.collect();
         let shown = args.tag.first().cloned().unwrap_or_else(|| words::without_password(&context));
         let called = args.called();
-        let (cache_from, cache_to, told_of_caches) = caches(&args, &settings)?;
+        let (cache_from, cache_to, told_of_caches) = caches(&args, &settings, environment)?;
         settings.cache_from = cache_from;
         let forgotten = StepVolume::forgotten(&args.volume).into_iter().collect();
         let warnings = [settings.warnings.clone(), told_of_caches, forgotten].concat();
@@ -374,18 +374,23 @@ fn frontend(args: &DockerfileArgs, settings: &Settings) -> BTreeMap<String, Stri
 /// Where caches are looked for and written, and what is to be told of them.
 type Caches = (Vec<CachePlace>, Vec<CacheExport>, Vec<String>);
 
-fn caches(args: &DockerfileArgs, settings: &Settings) -> Result<Caches, Failure> {
+fn caches(args: &DockerfileArgs, settings: &Settings, environment: &Environment) -> Result<Caches, Failure> {
     let wrong = |flag: &str, text: &str, error: &cache::CacheSpecError| {
+        let text = cache::without_secrets(text);
         let said = if text.trim().is_empty() { flag.to_owned() } else { format!("{flag} {text}") };
         Failure::input(format!("{said}: {error}"), None)
     };
+    let variables = |name| {
+        let value = environment.get(name)?.1.to_str()?.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    };
     let (mut from, mut to, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for text in &args.cache_from {
-        let place = cache::read_from(text, &settings.cwd);
+        let place = cache::read_from(text, &settings.cwd, &variables);
         from.push(place.map_err(|error| wrong("--cache-from", text, &error))?);
     }
     for text in &args.cache_to {
-        let export = cache::read_to(text, &settings.cwd);
+        let export = cache::read_to(text, &settings.cwd, &variables);
         let (export, notes) = export.map_err(|error| wrong("--cache-to", text, &error))?;
         to.push(export);
         told.extend(notes);

@@ -4,6 +4,7 @@
 
 use crate::args::DockerfileArgs;
 use crate::commands::past::DOCKERFILE;
+use crate::output_spec::cache;
 
 /// Returns the names by which builds of a Dockerfile are found again: one for the stage that is built, "" for the last, and one for
 /// the file.
@@ -36,6 +37,13 @@ pub(super) fn without_secrets(words: &[String]) -> Vec<String> {
                 kept.push(word.clone());
                 kept.extend(words.next().map(|value| shown(value)));
             }
+            ("--cache-from" | "--cache-to", Some(value)) => {
+                kept.push(format!("{option}={}", cache::without_secrets(&value)));
+            }
+            ("--cache-from" | "--cache-to", None) => {
+                kept.push(word.clone());
+                kept.extend(words.next().map(|value| cache::without_secrets(value)));
+            }
             _ => kept.push(without_password(word)),
         }
     }
@@ -43,7 +51,7 @@ pub(super) fn without_secrets(words: &[String]) -> Vec<String> {
 }
 
 /// Returns a word without the password of an address in it.
-pub(super) fn without_password(word: &str) -> String {
+pub(crate) fn without_password(word: &str) -> String {
     let whole = || word.to_owned();
     let Some((before, rest)) = word.split_once("://") else { return whole() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -76,6 +84,8 @@ mod tests {
             ("--build-arg=API_KEY=x --build-arg B .", "--build-arg=API_KEY --build-arg B ."),
             ("--build-arg HTTP_PROXY=http://me:pw@h:80 .", "--build-arg HTTP_PROXY=http://me@h:80 ."),
             ("--secret id=a,src=b --secret=id=c .", "."),
+            ("--cache-to=type=gha,token=x,mode=max .", "--cache-to=type=gha,mode=max ."),
+            ("--cache-from type=s3,secret_access_key=x,bucket=b .", "--cache-from type=s3,bucket=b ."),
             ("https://me:pw@h.io/a@b.git#x:y@z", "https://me@h.io/a@b.git#x:y@z"),
             (
                 "--build-context=a=https://me:p@w@h.io https://h.io/a:b@c",

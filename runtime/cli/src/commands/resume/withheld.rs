@@ -1,4 +1,5 @@
-//! What is not kept with a failed step of the words of its build: values of arguments whose names say that they are secret.
+//! What is not kept with a failed step of the words of its build: values of arguments whose names say that they are secret, and keys
+//! to caches elsewhere.
 //!
 //! In: arguments of targets, and what stood behind `rb build` or `rb bake`. Out: the same with [`STRUCK`] in the place of such
 //! values, and later the same with values of the environment there ([`Environment::pass_on`]).
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rb_llb::{STRUCK, is_secret};
 
 use crate::environment::Environment;
+use crate::output_spec::cache;
 use crate::report::Failure;
 
 /// Options whose value is an argument: `NAME=value`, or `TARGET.args.NAME=value`.
@@ -23,7 +25,37 @@ pub(super) fn struck_args(args: &BTreeMap<String, String>) -> BTreeMap<String, S
 /// Strikes values out of words.
 pub(super) fn struck_words(words: &[String]) -> Vec<String> {
     let strike = |_: &str, _: &str| Ok::<_, std::convert::Infallible>(Some(STRUCK.to_owned()));
-    changed(words, strike).unwrap_or_else(|never| match never {})
+    changed(&without_keys(words), strike).unwrap_or_else(|never| match never {})
+}
+
+/// Leaves keys to caches out; they are looked for in the environment again.
+fn without_keys(words: &[String]) -> Vec<String> {
+    let mut before = "";
+    let mut kept = Vec::with_capacity(words.len());
+    for word in words {
+        let (option, value) = match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => (option, Some((option, value))),
+            _ => (word.as_str(), Some((before, word.as_str()))),
+        };
+        let typed = value.is_some_and(|(option, _)| option == before);
+        let shown = value.and_then(|(option, value)| match option {
+            "--cache-from" | "--cache-to" => Some(cache::without_secrets(value)),
+            "--set" => {
+                let (key, value) = value.split_once('=')?;
+                let is_cache = key.trim_end_matches('+').ends_with(".cache-to")
+                    || key.trim_end_matches('+').ends_with(".cache-from");
+                is_cache.then(|| format!("{key}={}", cache::without_secrets(value)))
+            }
+            _ => None,
+        });
+        kept.push(match shown {
+            Some(shown) if typed => shown,
+            Some(shown) => format!("{option}={shown}"),
+            None => word.clone(),
+        });
+        before = word;
+    }
+    kept
 }
 
 /// Puts values of the environment back into the arguments of a target.
@@ -113,6 +145,19 @@ mod tests {
         assert_eq!(
             line(&["--set", "app.args.DB_PASSWORD=x", "--set=*.args.V=1", "--var", "TOKEN=x", "app"]),
             "--set app.args.DB_PASSWORD=*** --set=*.args.V=1 --var TOKEN=*** app"
+        );
+        assert_eq!(
+            line(&[
+                "--cache-to",
+                "type=gha,token=x",
+                "--cache-from=type=s3,bucket=b,secret_access_key=x",
+                "."
+            ]),
+            "--cache-to type=gha --cache-from=type=s3,bucket=b ."
+        );
+        assert_eq!(
+            line(&["--set=*.cache-to=type=gha,token=x", "--set", "a.cache-from+=type=gha,token=x", "a"]),
+            "--set=*.cache-to=type=gha --set a.cache-from+=type=gha a"
         );
         let args = BTreeMap::from([("TOKEN".to_owned(), "x".to_owned()), ("V".to_owned(), "1".to_owned())]);
         let kept = struck_args(&args);
