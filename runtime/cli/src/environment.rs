@@ -94,6 +94,21 @@ pub(crate) const VARIABLES: &[Variable] = &[
     common("NO_PROXY", "no_proxy", "hosts that are reached without a proxy"),
     plain("DOCKER_CONFIG", "folder of docker's config.json, for credentials [default: $HOME/.docker]"),
     plain("REGISTRY_AUTH_FILE", "podman's credentials [default: containers/auth.json in $XDG_RUNTIME_DIR]"),
+    plain("ACTIONS_RESULTS_URL", "service of caches of type=gha; as url_v2="),
+    plain("ACTIONS_RUNTIME_TOKEN", "token for caches of type=gha; as token="),
+    plain("ACTIONS_CACHE_SERVICE_V2", "whether that service is of version 2; the older one is refused"),
+    plain("AWS_BUCKET", "bucket of caches of type=s3; as bucket="),
+    common("AWS_REGION", "AWS_DEFAULT_REGION", "its region; as region="),
+    common("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "another S3 than Amazon's; as endpoint_url="),
+    plain("AWS_ACCESS_KEY_ID", "who asks there; as access_key_id="),
+    plain("AWS_SECRET_ACCESS_KEY", "what proves it; as secret_access_key="),
+    plain("AWS_SESSION_TOKEN", "what comes with keys that end soon; as session_token="),
+    plain("BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", "account of caches of type=azblob; as account_url="),
+    common("BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT", "its name; as account_name="),
+    plain("BUILDKIT_AZURE_STORAGE_CONTAINER", "its container; as container="),
+    plain("BUILDKIT_AZURE_STORAGE_PREFIX", "what names of objects begin with there; as prefix="),
+    plain("AZURE_STORAGE_KEY", "key of the account; as secret_access_key="),
+    plain("AZURE_STORAGE_SAS_TOKEN", "signature in the place of a key; as the query of account_url="),
     plain(
         "GITHUB_ACTIONS",
         "groups, annotations and a summary for GitHub, if true and no --progress is given",
@@ -290,6 +305,30 @@ fn is_ours(name: &str) -> bool {
 
 fn relative(name: &'static str, path: &Path) -> SettingsError {
     SettingsError::Relative { name, value: path.display().to_string() }
+}
+
+/// What BuildKit tells a frontend that it has started.
+pub(crate) struct Called {
+    /// Options of the build.
+    pub(crate) options: BTreeMap<String, String>,
+    /// The session of the build's client.
+    pub(crate) session: Option<String>,
+}
+
+impl Called {
+    /// Reads it; none where BuildKit has started nothing.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
+    pub(crate) fn read() -> Option<Self> {
+        let session = std::env::var("BUILDKIT_SESSION_ID").ok();
+        let option = |(name, value): (OsString, OsString)| {
+            name.to_str()?.strip_prefix("BUILDKIT_FRONTEND_OPT_")?;
+            let (key, value) = value.to_str()?.split_once('=')?;
+            Some((key.to_owned(), value.to_owned()))
+        };
+        let options: BTreeMap<String, String> = std::env::vars_os().filter_map(option).collect();
+        (session.is_some() || !options.is_empty())
+            .then_some(Self { options, session: session.filter(|session| !session.is_empty()) })
+    }
 }
 
 #[cfg(test)]

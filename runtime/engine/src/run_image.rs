@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rb_api::{EventSink, PullPolicy};
 use rb_exec::{
-    ExitStatus, ExtraMount, Forward, Isolation, KillSwitch, Output, Spec, Stdin, Stdio, Terminal, UserSpec,
+    ExitStatus, ExtraMount, Forward, Isolation, KillSwitch, OpenFile, Output, Spec, Stdin, Stdio, Stream,
+    Terminal, UserSpec,
 };
 use rb_llb::NetworkMode;
 use rb_oci::{ImageConfig, Platform, Reference};
@@ -63,11 +64,21 @@ pub struct RunGiven {
     pub init: bool,
 }
 
+/// Who hears what a command writes.
+type Hears<'h> = &'h mut dyn FnMut(Stream, &[u8]);
+
 /// An image whose files are here.
 #[derive(Debug, Clone)]
 pub struct Runnable {
     config: ImageConfig,
     tree: Tree,
+}
+
+impl Runnable {
+    /// Returns what its containers run with.
+    pub fn config(&self) -> &ImageConfig {
+        &self.config
+    }
 }
 
 impl LocalEngine {
@@ -101,7 +112,29 @@ impl LocalEngine {
         kill: KillSwitch,
     ) -> Result<ExitStatus, EngineError> {
         let engine = self.clone();
-        let task = tokio::task::spawn_blocking(move || engine.run_tree(&request, &image, &kill));
+        let task = tokio::task::spawn_blocking(move || {
+            let stdin = if request.given.stdin { Stdin::Inherit } else { Stdin::Null };
+            let stdio = Stdio { stdin, output: Output::Inherit };
+            engine.run_tree(&request, &image, &kill, (stdio, &mut |_, _| {}))
+        });
+        task.await.map_err(|error| EngineError::Worker { reason: error.to_string() })?
+    }
+
+    /// Runs a command of an image that speaks with this process: it reads `stdin`, and `hear` hears what it writes, from a thread of its
+    /// own. Else as [`Self::run_image`].
+    pub async fn run_image_heard(
+        &self,
+        request: RunRequest,
+        image: Runnable,
+        kill: KillSwitch,
+        stdin: OpenFile,
+        mut hear: impl FnMut(Stream, &[u8]) + Send + 'static,
+    ) -> Result<ExitStatus, EngineError> {
+        let engine = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let stdio = Stdio { stdin: Stdin::From(stdin), output: Output::Pipes };
+            engine.run_tree(&request, &image, &kill, (stdio, &mut hear))
+        });
         task.await.map_err(|error| EngineError::Worker { reason: error.to_string() })?
     }
 
@@ -130,6 +163,7 @@ impl LocalEngine {
         request: &RunRequest,
         image: &Runnable,
         kill: &KillSwitch,
+        (stdio, hear): (Stdio, Hears<'_>),
     ) -> Result<ExitStatus, EngineError> {
         let (config, tree) = (&image.config.config, &image.tree);
         let given = &request.given;
@@ -159,8 +193,7 @@ impl LocalEngine {
             Isolation::Chroot => parts.network.mode(request.network),
         };
         spec.network = parts.networks.make(network).map_err(rb_exec::ExecError::from)?;
-        let stdin = if given.stdin { Stdin::Inherit } else { Stdin::Null };
-        spec.stdio = Stdio { stdin, output: Output::Inherit };
+        spec.stdio = stdio;
         spec.terminal = given.terminal.clone();
         spec.mounts = given.mounts.clone();
         spec.forwards = given.forwards.clone();
@@ -185,7 +218,7 @@ impl LocalEngine {
                 authorities.name_in(&mut spec.env);
             }
         }
-        let outcome = rb_exec::run(&spec, kill, &mut |_, _| {})?;
+        let outcome = rb_exec::run(&spec, kill, hear)?;
         Ok(outcome.status)
     }
 }

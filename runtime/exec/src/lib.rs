@@ -65,7 +65,7 @@ pub use run::{ExecOutcome, ExitStatus, Stream, run};
 pub use runtime::{Privileges, Rootless, enter_runtime, privileges};
 pub use socket::Socket;
 pub use spec::{
-    Bind, ExtraMount, FileMount, Forward, Hidden, Hook, Isolation, Moment, Network, Output, OverlayMount,
-    Rlimit, RootDriver, RootMount, SocketMount, Spec, Stdin, Stdio, Upper, UserSpec,
+    Bind, ExtraMount, FileMount, Forward, Hidden, Hook, Isolation, Moment, Network, OpenFile, Output,
+    OverlayMount, Rlimit, RootDriver, RootMount, SocketMount, Spec, Stdin, Stdio, Upper, UserSpec,
 };
 pub use terminal::{RawMode, Size, Terminal};

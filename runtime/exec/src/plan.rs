@@ -333,6 +333,9 @@ fn connect(
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         connect(null.map_err(|error| open_error(Path::new("/dev/null"))(error.into()))?, 0);
     }
+    if let Stdin::From(file) = &spec.stdio.stdin {
+        connect(clone(&file.0)?, 0);
+    }
     if spec.stdio.output == Output::Inherit {
         return Ok(Source::Inherited);
     }

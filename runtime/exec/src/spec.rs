@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -388,14 +389,36 @@ pub struct Stdio {
 }
 
 /// Standard input of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Stdin {
     /// Empty.
     #[default]
     Null,
     /// That of this process.
     Inherit,
+    /// What comes from an open file.
+    From(OpenFile),
 }
+
+/// An open file that a command is given.
+#[derive(Clone, Debug)]
+pub struct OpenFile(pub(crate) Arc<OwnedFd>);
+
+impl OpenFile {
+    /// Gives it away.
+    pub fn new(file: OwnedFd) -> Self {
+        Self(Arc::new(file))
+    }
+}
+
+/// The same file is the same one.
+impl PartialEq for OpenFile {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for OpenFile {}
 
 /// Standard output and error of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

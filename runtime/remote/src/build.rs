@@ -110,6 +110,17 @@ impl Build {
         Ok(build)
     }
 
+    /// Returns the build whose frontend this process is: the connection is its own, and nobody else tells of its end.
+    pub(crate) fn of_frontend(daemon: Daemon) -> Self {
+        let (told, outcome) = watch::channel(None);
+        let solving = tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(told);
+        });
+        let hearing = tokio::spawn(async {});
+        Self { daemon, name: String::new(), outcome, solving, hearing, broke: AtomicBool::new(false) }
+    }
+
     /// Asks what the daemon is able to do; a build that could not be opened says so.
     pub(crate) async fn ping(&self) -> Result<PongResponse, Status> {
         let request = self.about(PingRequest {});
@@ -119,7 +130,9 @@ impl Build {
     /// Marks a question with the build that it is about.
     pub(crate) fn about<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Ok(name) = MetadataValue::try_from(&self.name) {
+        if !self.name.is_empty()
+            && let Ok(name) = MetadataValue::try_from(&self.name)
+        {
             request.metadata_mut().insert(BUILD_ID, name);
         }
         request

@@ -18,7 +18,7 @@ use rb_api::{
 };
 use rb_diag::ErrorKind;
 use rb_exporters::{Precious, TreeOptions};
-use rb_oci::{Compression, Descriptor, Digest, MediaTypes, Platform, Reference};
+use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform, Reference};
 use rb_snapshot::View;
 use rb_wire::control::Exporter;
 use rb_wire::gateway;
@@ -188,23 +188,48 @@ pub(crate) fn result(
     let images = export.images();
     if images.len() < 2 {
         if let Some(image) = images.first() {
-            describe(&mut metadata, image, "", epoch)?;
+            describe(&mut metadata, &image.config, "", Some(epoch))?;
         }
         let tree = trees.first().map(tree).unwrap_or_default();
         return Ok(gateway::Result { result: Some(gateway::result::Result::Ref(tree)), metadata });
     }
+    let platforms: Vec<Platform> = images.iter().map(platform_of).collect();
+    let parts = images.iter().zip(&platforms).zip(trees);
+    index(parts.map(|((image, platform), id)| (platform, &image.config, id)).collect(), Some(epoch))
+}
+
+/// Returns a result of images for these platforms, whose trees have these names at the daemon: an index, or one alone.
+pub(crate) fn of_platforms(
+    parts: Vec<(&Platform, &ImageConfig, &String)>,
+    is_index: bool,
+) -> Result<gateway::Result, SolveError> {
+    match parts.as_slice() {
+        [(_, config, tree)] if !is_index => {
+            let mut metadata = BTreeMap::new();
+            describe(&mut metadata, config, "", None)?;
+            let tree = gateway::Ref { id: (*tree).clone(), def: None };
+            Ok(gateway::Result { result: Some(gateway::result::Result::Ref(tree)), metadata })
+        }
+        _ => index(parts, None),
+    }
+}
+
+fn index(
+    parts: Vec<(&Platform, &ImageConfig, &String)>,
+    epoch_seconds: Option<i64>,
+) -> Result<gateway::Result, SolveError> {
+    let mut metadata = BTreeMap::new();
     let mut refs = BTreeMap::new();
     let mut platforms = Vec::new();
-    for (image, id) in images.iter().zip(trees) {
-        let platform = platform_of(image);
+    for (platform, config, id) in parts {
         let key = platform.to_string();
-        if refs.insert(key.clone(), tree(id)).is_some() {
+        if refs.insert(key.clone(), gateway::Ref { id: id.clone(), def: None }).is_some() {
             return Err(input(
                 format!("two images of one index are for {key}"),
                 "build one for each platform",
             ));
         }
-        describe(&mut metadata, image, &format!("/{key}"), epoch)?;
+        describe(&mut metadata, config, &format!("/{key}"), epoch_seconds)?;
         platforms.push(serde_json::json!({ "ID": key, "Platform": platform }));
     }
     let list = serde_json::json!({ "Platforms": platforms }).to_string();
@@ -225,22 +250,25 @@ fn platform_of(image: &PlatformImage) -> Platform {
 /// Says what an image is, and what of it is its base's: the config lists the layers that were there before any step.
 fn describe(
     metadata: &mut BTreeMap<String, Bytes>,
-    image: &PlatformImage,
+    image: &ImageConfig,
     of_platform: &str,
-    epoch_seconds: i64,
+    epoch_seconds: Option<i64>,
 ) -> Result<(), SolveError> {
     let config = config(image, epoch_seconds)?;
-    if !image.config.rootfs.diff_ids.is_empty() {
+    if !image.rootfs.diff_ids.is_empty() {
         metadata.insert(format!("{BASE}{of_platform}"), config.clone());
     }
     metadata.insert(format!("{CONFIG}{of_platform}"), config);
     Ok(())
 }
 
-fn config(image: &PlatformImage, epoch_seconds: i64) -> Result<Bytes, SolveError> {
-    let mut config = image.config.clone();
-    let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch_seconds).unwrap_or_default());
-    config.created = Some(humantime::format_rfc3339_seconds(made).to_string());
+/// Writes a config; without a time it is the exporter's to say when it was made.
+fn config(image: &ImageConfig, epoch_seconds: Option<i64>) -> Result<Bytes, SolveError> {
+    let mut config = image.clone();
+    config.created = epoch_seconds.map(|seconds| {
+        let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        humantime::format_rfc3339_seconds(made).to_string()
+    });
     let bytes = serde_json::to_vec(&config).map_err(|error| RemoteError::answer(error.to_string()))?;
     Ok(bytes.into())
 }

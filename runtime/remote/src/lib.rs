@@ -17,6 +17,8 @@ pub mod decoders;
 mod docker;
 mod error;
 mod exports;
+pub mod guest;
+pub mod inside;
 mod job;
 mod known;
 mod layout;

@@ -44,18 +44,18 @@ impl Prepared {
 
 /// The last op of a definition, which only names its root.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Head {
+pub(crate) struct Head {
     #[prost(message, repeated, tag = "1")]
-    inputs: Vec<Input>,
+    pub(crate) inputs: Vec<Input>,
 }
 
 /// An input of an op.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Input {
+pub(crate) struct Input {
     #[prost(string, tag = "1")]
-    digest: String,
+    pub(crate) digest: String,
     #[prost(int64, tag = "2")]
-    index: i64,
+    pub(crate) index: i64,
 }
 
 /// What a job changes of a definition on its way.
@@ -122,7 +122,7 @@ fn renamed(edge: &Edge, sent: &BTreeMap<Digest, Digest>) -> Edge {
     Edge { vertex: sent.get(&edge.vertex).copied().unwrap_or(edge.vertex), index: edge.index }
 }
 
-fn refused(op: &Op, name: &str) -> RemoteError {
+pub(crate) fn refused(op: &Op, name: &str) -> RemoteError {
     let scheme = match op {
         Op::Source(source) => source.scheme().0.to_owned(),
         Op::Exec(_) | Op::File(_) | Op::Build(_) | Op::Merge(_) | Op::Diff(_) => String::new(),

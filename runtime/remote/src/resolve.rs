@@ -157,7 +157,7 @@ async fn lent(
     })
 }
 
-async fn named(
+pub(crate) async fn named(
     build: &Build,
     reference: &Reference,
     pull: PullPolicy,

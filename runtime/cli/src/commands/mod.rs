@@ -18,12 +18,13 @@ mod config;
 mod describe;
 mod doc;
 mod docker;
-mod dockerfile;
+pub(crate) mod dockerfile;
 mod doctor;
 mod elsewhere;
 mod engines;
 mod exports;
 mod foresight;
+mod frontend;
 mod gateway;
 mod help;
 mod history;
@@ -80,7 +81,7 @@ const FALLBACK: Display =
 /// Does what argv says and returns the exit code.
 pub(crate) fn main() -> u8 {
     let argv = std::env::args_os().collect::<Vec<_>>();
-    let served = apart::serve(&argv).or_else(|| complete::serve(&argv));
+    let served = apart::serve(&argv).or_else(|| frontend::serve(&argv)).or_else(|| complete::serve(&argv));
     if let Some(code) = served.or_else(|| kaniko::serve(&argv)) {
         return code;
     }

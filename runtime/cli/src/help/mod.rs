@@ -87,6 +87,11 @@ pub(crate) const TOPICS: &[Topic] = &[
         about: "Builds on BuildKit daemons: names, addresses, certificates",
         text: Text::Written(include_str!("topics/engines.txt")),
     },
+    Topic {
+        name: "frontend",
+        about: "Buildfiles for anybody's Docker, and other languages here",
+        text: Text::Written(include_str!("topics/frontend.txt")),
+    },
     Topic { name: "kaniko", about: "What becomes of kaniko's flags", text: Text::Made(kaniko::help) },
     Topic {
         name: "config",

@@ -11,6 +11,7 @@ mod disk;
 mod elsewhere;
 mod git;
 mod host;
+mod lent;
 mod origin;
 mod place;
 mod read;
@@ -29,6 +30,7 @@ use rb_llb::State;
 
 pub(crate) use disk::DiskWorkspace;
 pub(crate) use host::Host;
+pub(crate) use lent::{LentWorkspace, LentWorld, RootFile, RootTree};
 pub(crate) use origin::scrub;
 pub(crate) use place::{Place, bound, inside, normalise};
 pub(crate) use read::{ReadError, read_regular};

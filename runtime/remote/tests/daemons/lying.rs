@@ -396,6 +396,27 @@ impl LlbBridge for Daemon {
         Err(Status::unknown("lstat /x: no such file or directory"))
     }
 
+    async fn evaluate(
+        &self,
+        _request: Request<gateway::EvaluateRequest>,
+    ) -> Result<Response<gateway::EvaluateResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    async fn inputs(
+        &self,
+        _request: Request<gateway::InputsRequest>,
+    ) -> Result<Response<gateway::InputsResponse>, Status> {
+        Ok(Response::new(gateway::InputsResponse::default()))
+    }
+
+    async fn warn(
+        &self,
+        _request: Request<gateway::WarnRequest>,
+    ) -> Result<Response<gateway::WarnResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
     async fn r#return(
         &self,
         _request: Request<gateway::ReturnRequest>,

@@ -12,6 +12,7 @@
 //! | `outputs` | where the result goes |
 //! | `attest` | what is said of the image beside it |
 //! | `planning` | the frontend asked, and what it found told |
+//! | `foreign` | another language: the frontend that `# syntax=` names, run |
 //! | `requests` | `--check` and `--call`: answers in place of an image |
 //! | `foresee` | what would run: `--dry-run`, `--expect-cached`, `rb plan`, `rb why` |
 //! | `finish` | what is done to an image after the Dockerfile |
@@ -23,6 +24,7 @@ mod attest;
 mod context;
 mod contexts;
 mod finish;
+mod foreign;
 mod foresee;
 mod help;
 mod limits;
@@ -32,7 +34,7 @@ mod planning;
 mod requests;
 pub(super) mod several;
 mod volumes;
-mod words;
+pub(crate) mod words;
 
 use std::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rb_api::{Course, EventSink, Job};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap};
@@ -14,7 +14,8 @@ use rb_session::Session;
 
 use super::attest::{Listening, Ready, Wishes};
 use super::context::ARCHIVE;
-use super::order::Order;
+use super::foreign::{self, Foreign, Host};
+use super::order::{Order, Reach};
 use crate::commands::build;
 use crate::commands::gateway::{BuildGateway, Naming, Settling};
 use crate::commands::struck;
@@ -38,6 +39,10 @@ pub(super) struct Planning<'a> {
     inputs: BTreeMap<String, Input>,
     /// Words for what was not run for an answer.
     withheld: Arc<Withheld>,
+    /// Where frontends of images run; none where several builds share the job.
+    host: Option<Host>,
+    /// What a frontend of an image found unusual.
+    unusual: Mutex<Vec<String>>,
 }
 
 impl<'a> Planning<'a> {
@@ -55,8 +60,9 @@ impl<'a> Planning<'a> {
     ) -> Self {
         let session: Arc<dyn Session> = Arc::new(order.session());
         let events = struck::sink(struck::of_arguments([&order.options]), events);
-        let job = build::open_job(&order.settings, bench, session, events, course);
-        Self::on(order, job, SourceMap::default(), None)
+        let job = build::open_job(&order.settings, bench, session, Arc::clone(&events), course);
+        let host = Host { engine: Arc::clone(&bench.engine), events };
+        Self { host: Some(host), ..Self::on(order, job, SourceMap::default(), None) }
     }
 
     /// Plans it on a job that others may share, whose texts are in `sources`.
@@ -71,7 +77,8 @@ impl<'a> Planning<'a> {
         let gateway = BuildGateway::new(Arc::clone(&job), sources.clone(), root, Settling::Nothing)
             .withholding(Arc::clone(&withheld))
             .naming(naming);
-        Self { order, job, gateway, sources, inputs: BTreeMap::new(), withheld }
+        let (inputs, unusual) = (BTreeMap::new(), Mutex::default());
+        Self { order, job, gateway, sources, inputs, withheld, host: None, unusual }
     }
 
     /// Hands it states that `input:NAME` stands for.
@@ -109,7 +116,27 @@ impl<'a> Planning<'a> {
         self.prepare().await?;
         let options = self.options()?;
         let gateway = Listening { gateway: &self.gateway, heard: &self.order.attests.heard };
-        Ok(rb_dockerfile::plan_telling(&gateway, &options, &self.sources, findings).await)
+        let planned = rb_dockerfile::plan_telling(&gateway, &options, &self.sources, findings).await;
+        let image = planned.as_ref().err().and_then(|items| self.foreign(items));
+        let (Some(image), Some(host)) = (image, &self.host) else { return Ok(planned) };
+        let Foreign { images, warnings } =
+            foreign::plan(self.order, host, &self.job, &self.sources, &image).await?;
+        self.unusual.lock().expect("no holder of this lock panics").extend(warnings);
+        Ok(Ok(images))
+    }
+
+    /// Returns the image of the frontend that a file asks for, where that is to be run.
+    fn foreign(&self, items: &[Diagnostic]) -> Option<String> {
+        let [item] = items else { return None };
+        if item.code != foreign::CODE || !matches!(self.order.reach, Reach::Whole | Reach::Shell) {
+            return None;
+        }
+        let given = self.order.options.get(foreign::GIVEN).and_then(|given| given.split_whitespace().next());
+        let written = || {
+            let span = item.labels.first()?.span;
+            Some(self.sources.get(span.source)?.slice(span).to_owned())
+        };
+        given.map(ToOwned::to_owned).or_else(written).filter(|image| !image.is_empty())
     }
 
     /// Brings what has to be here before the frontend is asked.
@@ -194,6 +221,23 @@ impl<'a> Planning<'a> {
 
     /// Returns what the build checks found, as it is told beside a build: a line each, of which `--check` says more.
     pub(super) fn told(&self, findings: &[Finding]) -> String {
+        let display = self.order.settings.display;
+        let unusual = self.unusual.lock().expect("no holder of this lock panics");
+        let unusual = unusual.iter().map(|words| match display.mode {
+            ProgressMode::Quiet => String::new(),
+            ProgressMode::RawJson => {
+                RawWarning { short: clean(words, false), detail: None, url: None, place: None }.line()
+            }
+            ProgressMode::Json | ProgressMode::Plain | ProgressMode::Live => {
+                report::warning(words, display, terminal_columns())
+            }
+        });
+        let unusual: String = unusual.collect();
+        let found = self.told_of(findings);
+        format!("{unusual}{found}")
+    }
+
+    fn told_of(&self, findings: &[Finding]) -> String {
         let display = self.order.settings.display;
         match display.mode {
             ProgressMode::Quiet => String::new(),

@@ -1,0 +1,190 @@
+//! Another language than Dockerfiles: the frontend that `# syntax=` names, run in a sandbox as BuildKit runs it.
+//!
+//! In: the image, and what was asked for. It is pulled, its program is started with BuildKit's variables, and what it asks on its
+//! standard streams is answered by the job of the build ([`rb_remote::guest`]). Out: images as a Dockerfile gives them. Images
+//! of the Dockerfile frontend are never run: `rb-dockerfile` is in their place. **Invariant:** the program sees its image and nothing of
+//! this machine; it has no network where its label says so; it ends with the build.
+//! Source: BuildKit's `frontend/gateway`.
+
+mod rebuilt;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rb_api::{Event, EventKind, EventSink, Job, LogStream};
+use rb_diag::{ErrorKind, SourceMap, chain};
+use rb_dockerfile::PlannedImage;
+use rb_engine::{LocalEngine, RunRequest};
+use rb_exec::{KillSwitch, OpenFile, Stream};
+use rb_llb::NetworkMode;
+use rb_oci::{Digest, ImageConfig, Platform};
+use rb_remote::guest::{Failed, Guest, Returned, ReturnedTree};
+
+use super::order::Order;
+use crate::commands::run::KillOnDrop;
+use crate::report::Failure;
+
+/// What the compiler says of a file whose frontend is an image.
+pub(super) const CODE: &str = "rb::dockerfile::unknown_frontend";
+/// The option that names one in the place of the file.
+pub(super) const GIVEN: &str = "build-arg:BUILDKIT_SYNTAX";
+
+/// By what an image says that its frontend needs no network.
+const NO_NETWORK: &str = "moby.buildkit.frontend.network.none";
+/// What folders are looked at for; the job has one session.
+const SESSION: &str = "rb";
+/// So much of what a frontend says beside its answers is kept.
+const SAID_BYTES: usize = 2_000;
+
+/// Where frontends run.
+pub(super) struct Host {
+    pub(super) engine: Arc<LocalEngine>,
+    pub(super) events: EventSink,
+}
+
+impl Host {
+    /// Returns what tells of the program as of a step, with what it says.
+    fn teller(&self, image: &str) -> impl Fn(EventKind) + Clone + Send + Sync + use<> {
+        let (events, vertex) = (Arc::clone(&self.events), Digest::of(format!("frontend {image}")));
+        move |kind| events(Event { vertex, kind })
+    }
+}
+
+/// What a frontend gave.
+pub(super) struct Foreign {
+    pub(super) images: Vec<PlannedImage>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Has the frontend of an image decide the graph.
+pub(super) async fn plan(
+    order: &Order,
+    host: &Host,
+    job: &Arc<dyn Job>,
+    sources: &SourceMap,
+    image: &str,
+) -> Result<Foreign, Failure> {
+    if order.lent.archive || order.lent.fetched.is_some() {
+        let help = "name a folder as the context".to_owned();
+        return Err(Failure::input(
+            format!("the frontend `{image}` cannot be given a tar or a file of the web"),
+            Some(help),
+        ));
+    }
+    let native = Platform::host();
+    let request = RunRequest {
+        image: image.to_owned(),
+        env: variables(order, image, &native),
+        user: Some("0".to_owned()),
+        pull: order.settings.pull,
+        ..RunRequest::default()
+    };
+    let program = host.engine.fetch_to_run(&request, &host.events).await?;
+    let labels = &program.config().config.labels;
+    let is_alone = labels
+        .get(NO_NETWORK)
+        .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True"));
+    let network = if is_alone { NetworkMode::None } else { NetworkMode::Sandbox };
+    let request = RunRequest { network, ..request };
+
+    let unable = |error: rb_remote::RemoteError| Failure::Said {
+        kind: error.kind(),
+        message: chain(&error),
+        help: None,
+    };
+    let (guest, serving, theirs) = Guest::open(Arc::clone(job), native).map_err(unable)?;
+    let socket = |error: std::io::Error| Failure::environment("a pair of sockets", &error);
+    let stdin = OpenFile::new(theirs.try_clone().map_err(socket)?.into());
+    let (tell, began) = (host.teller(image), Instant::now());
+    tell(EventKind::Added { name: format!("frontend {image}"), step: false, inputs: Vec::new() });
+    tell(EventKind::Started);
+    let said: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let (kept, says) = (Arc::clone(&said), tell.clone());
+    let mut to_us = theirs;
+    let hear = move |stream: Stream, bytes: &[u8]| match stream {
+        // Who no longer listens has an answer already.
+        Stream::Stdout => drop(to_us.write_all(bytes)),
+        Stream::Stderr => {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = SAID_BYTES.saturating_sub(kept.len());
+            let bytes = &bytes[..bytes.len().min(room)];
+            kept.extend_from_slice(bytes);
+            if !bytes.is_empty() {
+                says(EventKind::Log { stream: LogStream::Stderr, bytes: bytes.to_vec().into() });
+            }
+        }
+    };
+    let kill = KillSwitch::new();
+    let _guard = KillOnDrop::new(&kill);
+    let running = host.engine.run_image_heard(request, program, kill.clone(), stdin, hear);
+    let ended = tokio::select! {
+        ended = running => ended?,
+        served = serving => {
+            let why = served.err().map(|error| chain(&error)).unwrap_or_default();
+            return Err(Failure::Said { kind: ErrorKind::Internal, message: format!("nobody answers the frontend: {why}"), help: None });
+        }
+    };
+    let result = guest.result(ended.code());
+    tell(match &result {
+        Ok(_) => EventKind::Done { duration: began.elapsed() },
+        Err(Failed::Step(_)) => EventKind::Failed { message: "a step that it asked for failed".to_owned() },
+        Err(Failed::Said { message, .. }) => EventKind::Failed { message: message.clone() },
+    });
+    let Returned { trees, warnings } = result.map_err(|failed| failure(failed, image, &said))?;
+    let epoch = order.options.get("build-arg:SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+    let images = trees.into_iter().map(|tree| planned(tree, epoch, sources));
+    Ok(Foreign { images: images.collect::<Result<_, _>>()?, warnings })
+}
+
+fn failure(failed: Failed, image: &str, said: &Mutex<Vec<u8>>) -> Failure {
+    match failed {
+        Failed::Step(failed) => {
+            let (error, definition) = *failed;
+            Failure::several(Failure::of_solve(error, &[definition]))
+        }
+        Failed::Said { kind, message } => {
+            let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let words: String = String::from_utf8_lossy(&said)
+                .chars()
+                .filter(|letter| !letter.is_control() || *letter == '\n')
+                .collect();
+            let words = words.trim();
+            // Where it answers, that is what counts.
+            let help = (kind == ErrorKind::Environment && !words.is_empty())
+                .then(|| format!("it has said: {words}"));
+            Failure::Said { kind, message: format!("the frontend `{image}`: {message}"), help }
+        }
+    }
+}
+
+/// Returns what the program is told, as BuildKit tells it.
+fn variables(order: &Order, image: &str, native: &Platform) -> Vec<String> {
+    let mut options: BTreeMap<&str, &str> =
+        order.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    options.insert("source", image);
+    options.insert("cmdline", image);
+    // That is why it runs.
+    options.remove(GIVEN);
+    let worker = serde_json::json!([{
+        "id": "rb", "labels": {}, "platforms": [native], "gcPolicy": null, "buildkitVersion": {}, "cdiDevices": null,
+    }]);
+    let told = options
+        .iter()
+        .enumerate()
+        .map(|(at, (name, value))| format!("BUILDKIT_FRONTEND_OPT_{at}={name}={value}"));
+    told.chain([
+        format!("BUILDKIT_SESSION_ID={SESSION}"),
+        format!("BUILDKIT_WORKERS={worker}"),
+        "BUILDKIT_EXPORTEDPRODUCT=rb".to_owned(),
+    ])
+    .collect()
+}
+
+fn planned(tree: ReturnedTree, epoch: Option<i64>, sources: &SourceMap) -> Result<PlannedImage, Failure> {
+    let ReturnedTree { platform, definition, config, base } = tree;
+    let state = rebuilt::state(&definition, sources)?;
+    let config = config.unwrap_or_else(|| ImageConfig::scratch(&platform));
+    Ok(PlannedImage { platform, state, config, base, epoch, scans: BTreeMap::new() })
+}

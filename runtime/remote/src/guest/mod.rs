@@ -1,0 +1,137 @@
+//! A frontend that is somebody else's program: the daemon's side of what it asks, answered by a job of this process.
+//!
+//! The program is the client on the standard streams that it was started with; [`crate::inside`] is such a program. In: a [`Job`], and the
+//! other ends of those streams. Out: what the program returns at its end ([`Returned`]): trees as definitions, and configs. What it asks
+//! for is made on the same job as all else, so that it is cached, told of and cancelled with it.
+//! What is not there is refused with BuildKit's own code for that: containers of a frontend, other frontends, patterns of folders; of files
+//! it is told what they are, not their sizes and modes. **Invariant:** what comes is bounded: messages, definitions, how many trees
+//! there are, what is read of one file. A program that ends without a word is an error.
+
+mod caps;
+mod served;
+
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rb_api::{Job, SolveError};
+use rb_diag::ErrorKind;
+use rb_llb::Definition;
+use rb_oci::{ImageConfig, Platform};
+use rb_wire::MAX_MESSAGE_BYTES;
+use rb_wire::gateway::llb_bridge_server::LlbBridgeServer;
+use tokio::net::UnixStream;
+
+use crate::error::RemoteError;
+use served::Served;
+
+/// One tree of a result.
+#[derive(Clone, Debug)]
+pub struct ReturnedTree {
+    /// What it is for.
+    pub platform: Platform,
+    /// Its graph; one without ops is the empty tree.
+    pub definition: Definition,
+    /// What its containers run with; none of a tree that is no image.
+    pub config: Option<ImageConfig>,
+    /// The config of its base as it came.
+    pub base: Option<ImageConfig>,
+}
+
+/// What a frontend has returned.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// Its trees.
+    pub trees: Vec<ReturnedTree>,
+    /// What was unusual.
+    pub warnings: Vec<String>,
+}
+
+/// Why a frontend has returned nothing.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// A step that it had made failed; its graph has the lines that it is about.
+    Step(Box<(SolveError, Definition)>),
+    /// It says what is wrong, or has said nothing.
+    Said {
+        /// Who has to act.
+        kind: ErrorKind,
+        /// Its words.
+        message: String,
+    },
+}
+
+/// What is answered to one program.
+pub struct Guest {
+    state: Arc<Mutex<State>>,
+}
+
+/// What is known of one program so far.
+#[derive(Default)]
+struct State {
+    /// Trees, by the numbers that are their names.
+    trees: Vec<Definition>,
+    /// Bytes of their ops.
+    bytes: usize,
+    ended: Option<Result<Vec<ReturnedTree>, String>>,
+    /// The first step that failed.
+    failed: Option<(SolveError, Definition)>,
+    warnings: Vec<String>,
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guest {
+    /// Begins to answer; `native` is what steps run on. Returns what serves until it is dropped, and the program's end of the connection.
+    pub fn open(
+        job: Arc<dyn Job>,
+        native: Platform,
+    ) -> Result<(Self, impl Future<Output = Result<(), RemoteError>>, BlockingStream), RemoteError> {
+        let failed = |source| RemoteError::Disk { what: "a pair of sockets".to_owned(), source };
+        let (ours, theirs) = BlockingStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let streams = UnixStream::from_std(ours).map_err(failed)?;
+        let state: Arc<Mutex<State>> = Arc::default();
+        let served = Served { job, native, state: Arc::clone(&state) };
+        let service = LlbBridgeServer::new(served)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        // One connection, and no end of the list: the server is ended from outside.
+        let one = stream::once(async { Ok::<_, std::io::Error>(streams) }).chain(stream::pending());
+        let serving = async move {
+            let served = tonic::transport::Server::builder()
+                .initial_stream_window_size(4 << 20)
+                .initial_connection_window_size(16 << 20)
+                .add_service(service)
+                .serve_with_incoming(one)
+                .await;
+            served.map_err(|error| RemoteError::answer(rb_diag::chain(&error)))
+        };
+        Ok((Self { state }, serving, theirs))
+    }
+
+    /// Returns what came of it, once the program has ended with this code.
+    pub fn result(self, exit_code: i32) -> Result<Returned, Failed> {
+        let mut state = lock(&self.state);
+        let warnings = std::mem::take(&mut state.warnings);
+        match state.ended.take() {
+            Some(Ok(trees)) if exit_code == 0 => Ok(Returned { trees, warnings }),
+            Some(Err(message)) => Err(match state.failed.take() {
+                // Of a step that failed the engine tells better.
+                Some(failed) if message.contains(&failed.0.to_string()) => Failed::Step(Box::new(failed)),
+                Some(_) | None => Failed::Said { kind: ErrorKind::Input, message },
+            }),
+            Some(Ok(_)) | None => Err(match state.failed.take() {
+                // That is why it gave up.
+                Some(failed) => Failed::Step(Box::new(failed)),
+                None => Failed::Said {
+                    kind: ErrorKind::Environment,
+                    message: format!("it ended with code {exit_code}, and returned no result"),
+                },
+            }),
+        }
+    }
+}
