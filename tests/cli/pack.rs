@@ -371,9 +371,9 @@ fn buildpacks_of_the_users_own() {
     for (words, message) in [
         (&["-b", "test/none"][..], "the builder has no buildpack `test/none`"),
         (&["-b", "test/one@9"], "the builder has no version 9 of buildpack `test/one`, but 1.0"),
-        (&["-b", "urn:cnb:registry:a/b@1"], "registries of buildpacks are not part of this version"),
+        (&["-b", "urn:cnb:registry:a/b@1"], "no registry of buildpacks is known here"),
         (&["-D", "nothing"], "no process is of type `nothing`"),
-        (&["--cache-image", "x"], "`--cache-image` is not part of this version of rb"),
+        (&["--sparse"], "`--sparse` is not part of this version of rb"),
         (&["--workspace", "/layers/x"], "--workspace `/layers/x` lies in /layers"),
         (&["--creation-time", "soon"], "--creation-time `soon` is no time"),
     ] {

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::env::TestEnv;
 use crate::pack::{PASS, Packed};
+use crate::pack_creator::with_creator;
 
 /// All that a layer can hold, and all that can be said of one.
 const BUILD_ALL: &str = r#"#!/bin/sh
 set -e
+rm -rf "$1/all" "$1/unused"
 mkdir -p "$1/all/bin" "$1/all/empty" "$1/all/env" "$1/all/env.launch/web" "$1/all/env.build" "$1/all/profile.d" "$1/all/exec.d/web"
 cd "$1/all"
 echo program > bin/program
@@ -156,7 +158,7 @@ fn without(text: &str, key: &str) -> String {
 }
 
 /// Returns what an image has above its base.
-fn above(config: &Value, base: &Value) -> Value {
+pub(crate) fn above(config: &Value, base: &Value) -> Value {
     let after = |image: &Value, place: &str| -> Vec<Value> {
         let all = |image: &Value| image.pointer(place).and_then(Value::as_array).cloned().unwrap_or_default();
         all(image).split_off(all(base).len())
@@ -197,4 +199,50 @@ fn an_image_is_what_the_lifecycle_makes() {
         std::fs::write(&recorded, text + "\n").expect("writes");
     }
     assert_eq!(ours, theirs, "ours: {ours:#}\ntheirs: {theirs:#}");
+}
+
+#[test]
+fn the_builders_own_lifecycle_makes_the_same_image() {
+    let program = std::env::vars_os().find(|(name, _)| name == "LIFECYCLE");
+    let Some((_, program)) = program else {
+        eprintln!("not run: --lifecycle=builder with the reference; LIFECYCLE names a folder with it");
+        return;
+    };
+    let Some(packed) = packed() else { return };
+    std::fs::copy(Path::new(&program).join("lifecycle"), packed.0.project().join("creator")).expect("copies");
+    with_creator(&packed);
+    let base = packed.image("run:1");
+    let build = |image: &str, more: &[&str]| {
+        let words = ["pack", "build", "-B", "own:1", "-p", "app", "--progress=plain", image, "-e"];
+        packed.0.rb(words.iter().chain(&["OF_USER=said by the user"]).chain(more)).expect(0)
+    };
+    build("ours:1", &["--sbom-output-dir", "ours"]);
+    build(
+        "theirs:1",
+        &["--lifecycle=builder", "--sbom-output-dir", "theirs", "--report-output-dir", "theirs"],
+    )
+    .says("===> EXPORTING");
+    let compare = || {
+        let (ours, theirs) = (packed.image("ours:1"), packed.image("theirs:1"));
+        assert_eq!(above(&ours, &base), above(&theirs, &base));
+        let label = "io.buildpacks.lifecycle.metadata";
+        assert_eq!(ours["config"]["Labels"][label], theirs["config"]["Labels"][label]);
+        assert_eq!(ours["rootfs"], theirs["rootfs"]);
+    };
+    compare();
+    let sbom = "sbom/launch/test_all/all/sbom.spdx.json";
+    assert_eq!(packed.0.read(&format!("ours/{sbom}")), packed.0.read(&format!("theirs/{sbom}")));
+    assert!(packed.0.read("theirs/report.toml").contains("digest = \"sha256:"));
+    build("theirs:1", &["--lifecycle=builder"]).says("nothing to do: all");
+    // The app changes: what was kept comes back.
+    packed.0.write("app/readme.md", "anew");
+    let more = ["--creation-time", "86400", "-D", "worker.long-name_1"];
+    build("ours:1", &more);
+    build("theirs:1", &[&more[..], &["--lifecycle=builder"]].concat())
+        .says("Restoring data for \"test/all:all\"");
+    compare();
+    // Nothing kept, and nothing at hand.
+    build("theirs:1", &[&more[..], &["--lifecycle=builder", "--clear-cache", "--network", "none"]].concat())
+        .hides("Restoring data for");
+    compare();
 }

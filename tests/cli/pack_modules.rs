@@ -146,7 +146,7 @@ fn mistakes_in_a_file_have_their_place() {
     env.write("builder.toml", BUILDER.replace("test/build:1", "test/run:1"));
     std::fs::remove_file(env.project().join("cycle/lifecycle/creator")).expect("removes");
     create(&env, &[]).expect(2).says("`creator`");
-    env.rb(["pack", "config", "default-builder"]).expect(2).says("there is no command `rb pack config`");
+    env.rb(["pack", "manifest", "create"]).expect(2).says("there is no command `rb pack manifest`");
 }
 
 #[test]

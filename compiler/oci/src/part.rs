@@ -48,6 +48,13 @@ pub enum LayerPart<T> {
         /// Content.
         text: String,
     },
+    /// A whole layer that is packed already, plain or by gzip or zstd: the only part of its layer.
+    Packed {
+        /// The tree that its file is in.
+        tree: T,
+        /// Absolute path in the tree.
+        from: String,
+    },
     /// A symbolic link of root's.
     Link {
         /// Absolute name.
@@ -74,7 +81,7 @@ impl<T> LayerPart<T> {
     /// Returns the tree that it is of.
     pub fn tree(&self) -> Option<&T> {
         match self {
-            Self::Tree { tree, .. } | Self::File { tree, .. } => Some(tree),
+            Self::Tree { tree, .. } | Self::File { tree, .. } | Self::Packed { tree, .. } => Some(tree),
             Self::Folder { .. } | Self::Text { .. } | Self::Link { .. } => None,
         }
     }
@@ -90,6 +97,7 @@ impl<T> LayerPart<T> {
                 LayerPart::Tree { tree: tree(of)?, from, to, owner, choice }
             }
             Self::File { tree: of, from, to, mode } => LayerPart::File { tree: tree(of)?, from, to, mode },
+            Self::Packed { tree: of, from } => LayerPart::Packed { tree: tree(of)?, from },
             Self::Text { path, owner, text } => LayerPart::Text { path, owner, text },
             Self::Link { path, target } => LayerPart::Link { path, target },
         })

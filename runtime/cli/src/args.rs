@@ -69,9 +69,11 @@ pub(crate) use look::{
 };
 pub(crate) use output::{LoadChoice, OutputOptions};
 pub(crate) use pack::{
-    BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuild,
-    PackBuilder, PackBuildpack, PackChoices, PackCommand, PackDetect, PackExtension, PackFormat, PackInspect,
-    PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat,
+    AddRegistry, BuilderCreate, BuilderInspect, DefaultBuilder, DefaultRegistry, Experimental, Mirrors,
+    ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuild, PackBuilder, PackBuildpack, PackCache,
+    PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect, PackLifecycle,
+    PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat, PullPolicy,
+    Registries, RegistryType, RunImageMirrors, TrustedBuilders,
 };
 pub(crate) use plan::PlanArgs;
 pub(crate) use resume::ResumeArgs;

@@ -256,7 +256,6 @@ const BELOW: &[(&str, &[&str], &str)] = &[
     ),
     ("image", &["import"], "did you mean `rb image load`?"),
     ("image", &["export"], "did you mean `rb image save`?"),
-    ("pack", &["config"], "settings stand in `config.toml`: `rb help config`; the rest is said by options"),
     ("pack", &["completion"], "`rb completion SHELL` completes the words of `rb pack`, too"),
     ("pack", &["version"], "did you mean `rb --version`?"),
     ("pack", &["report"], "did you mean `rb doctor`?"),
@@ -269,7 +268,7 @@ const BELOW: &[(&str, &[&str], &str)] = &[
     (
         "buildpack",
         REGISTRY_WORDS,
-        "registries of buildpacks are not part of this version of rb; packages are images",
+        "rb reads registries of buildpacks and writes to none; packages are images",
     ),
 ];
 

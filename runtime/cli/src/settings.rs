@@ -18,6 +18,7 @@ pub(crate) mod keys;
 pub(crate) mod lent;
 mod memory;
 mod network;
+pub(crate) mod pack;
 pub(crate) mod registry;
 pub(crate) mod snapshotter;
 mod space;

@@ -2,14 +2,15 @@
 //!
 //! In: parts in the order of their entries; a key that stands for all that is in them. Out: a blob, its descriptor and its DiffID,
 //! remembered under the key. A name begins with `/` and has no `/` at its end; there are no names of users, no attributes and no
-//! hard links: each name of a file carries its content. The time of everything is 1980-01-01T00:00:01Z. Sockets are left out.
+//! hard links (a layer that was packed elsewhere keeps the bytes of its tar): each name of a file carries its content. The time of everything is 1980-01-01T00:00:01Z. Sockets are left out.
 //! **Invariant:** equal parts give the bytes, and so the DiffID, that the lifecycle's tar has ([`GoTar`]).
 //! Source: the lifecycle's layers.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 
+use flate2::read::MultiGzDecoder;
 use rb_oci::{Choice, Digest, LayerPart};
 use rb_snapshot::{Entry, FileType, Follow, View};
 use rb_store::{LayerRow, Store};
@@ -20,6 +21,8 @@ use crate::{ExportError, Result};
 
 /// Changes whenever the same parts would be packed into other bytes.
 const PACKING: u32 = 1;
+/// How large a layer may be that was packed elsewhere.
+const UNPACKED_BYTES: u64 = 256 << 30;
 
 /// Packs parts, unless that was done before under this key.
 pub fn pack_parts(
@@ -33,11 +36,49 @@ pub fn pack_parts(
     if let Some(LayerRow { diff_id, descriptor }) = store.layer(&key)? {
         return Ok(Layer { descriptor, diff_id });
     }
-    let mut written = Parts { tar: GoTar::new(sink(store, packing, threads())?) };
-    parts.iter().try_for_each(|part| written.part(part))?;
-    let layer = settle(written.tar.finish()?, packing)?;
+    let layer = match parts {
+        [LayerPart::Packed { tree, from }] => repacked(store, tree, from, packing)?,
+        parts => {
+            let mut written = Parts { tar: GoTar::new(sink(store, packing, threads())?) };
+            parts.iter().try_for_each(|part| written.part(part))?;
+            settle(written.tar.finish()?, packing)?
+        }
+    };
     store.put_layer(&key, &LayerRow { diff_id: layer.diff_id, descriptor: layer.descriptor.clone() })?;
     Ok(layer)
+}
+
+/// Takes the tar of a layer that is packed already, byte for byte, and packs that as all layers are packed here.
+fn repacked(store: &Store, view: &View, from: &str, packing: Packing<'_>) -> Result<Layer> {
+    let entry = found(view, from, Follow::No)?;
+    let mut start = Vec::new();
+    let failed = |source| ExportError::Io { action: "unpack", path: from.into(), source };
+    let file = view.open(&entry)?;
+    (&file).take(4).read_to_end(&mut start).map_err(failed)?;
+    let whole = io::Cursor::new(start.clone()).chain(file);
+    let plain: Box<dyn Read> = match start.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(whole)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(::zstd::Decoder::new(whole).map_err(failed)?),
+        _ => Box::new(whole),
+    };
+    let mut out = sink(store, packing, threads())?;
+    let mut plain = plain.take(UNPACKED_BYTES + 1);
+    // What cannot be read is the layer's fault; what cannot be written, the store's.
+    let mut buffer = vec![0; 128 << 10];
+    let mut size_bytes = 0;
+    loop {
+        let count = plain.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            break;
+        }
+        size_bytes += count as u64;
+        out.write_all(&buffer[..count]).map_err(ExportError::Write)?;
+    }
+    if size_bytes > UNPACKED_BYTES {
+        let what = "it unpacks to more than 256 GiB";
+        return Err(ExportError::Unrepresentable { path: from.into(), what });
+    }
+    settle(out, packing)
 }
 
 /// Writes parts as entries.
@@ -53,6 +94,10 @@ impl<W: Write> Parts<W> {
             }
             LayerPart::Link { path, target } => {
                 self.tar.entry(&GoEntry::new(path, GoKind::Symlink(target.into()), 0o755))
+            }
+            LayerPart::Packed { from, .. } => {
+                let what = "it is packed already, and is to be one of several parts";
+                Err(ExportError::Unrepresentable { path: from.into(), what })
             }
             LayerPart::Text { path, owner, text } => {
                 let kind = GoKind::File(text.len() as u64);

@@ -18,6 +18,13 @@ const ARCHIVE: &str = "buildpack.tgz";
 pub enum BuildpackWord {
     /// All of it.
     Choice(BuildpackChoice),
+    /// An id in a registry of buildpacks.
+    Registered {
+        /// The id, `NAMESPACE/NAME`.
+        id: String,
+        /// The version; the newest if none is said.
+        version: Option<String>,
+    },
     /// A path, if something is there, or it can be nothing else; else an id.
     Path {
         /// The path.
@@ -48,15 +55,36 @@ impl WordError {
     }
 }
 
+impl WordError {
+    /// Says that a package in a file cannot be had from there.
+    pub fn package_file(word: &str) -> Self {
+        Self {
+            word: word.to_owned(),
+            why: "a .cnb file is taken from this machine alone, and by `rb pack build`",
+            help: "download it, and name the file: `-b FILE.cnb`; or name an image: `docker://IMAGE`",
+        }
+    }
+
+    /// Says that there are no registries of buildpacks.
+    pub fn no_registry(word: &str) -> Self {
+        Self {
+            word: word.to_owned(),
+            why: "no registry of buildpacks is known here",
+            help: "`rb pack config registries add NAME URL --default`, for `rb pack build`; or name its image: `docker://IMAGE`",
+        }
+    }
+}
+
 impl BuildpackWord {
     /// Reads a word.
     pub fn read(word: &str) -> Result<Self, WordError> {
-        if word.starts_with("urn:cnb:registry:") {
-            return Err(WordError {
-                word: word.to_owned(),
-                why: "registries of buildpacks are not part of this version of rb",
-                help: "name its image: `docker://IMAGE`",
-            });
+        if let Some(id) = word.strip_prefix("urn:cnb:registry:") {
+            let (id, version) = id.split_once('@').map_or((id, None), |(id, version)| (id, Some(version)));
+            return Ok(Self::Registered { id: id.to_owned(), version: version.map(ToOwned::to_owned) });
+        }
+        let is_web = word.starts_with("http://") || word.starts_with("https://");
+        if is_web && word.ends_with(".cnb") {
+            return Err(WordError::package_file(word));
         }
         Ok(Self::Choice(if word == "from=builder" {
             BuildpackChoice::FromBuilder
@@ -64,16 +92,10 @@ impl BuildpackWord {
             BuildpackChoice::by_id(id)
         } else if let Some(image) = word.strip_prefix("docker://") {
             BuildpackChoice::Package(image.trim_start_matches('/').to_owned())
-        } else if word.starts_with("http://") || word.starts_with("https://") {
+        } else if is_web {
             let attrs = BTreeMap::from([(attr::HTTP_FILENAME.to_owned(), ARCHIVE.to_owned())]);
             let tar = State::source(word, attrs, None, NodeMeta::named(format!("load {word}")));
             BuildpackChoice::unpacked(&tar, &format!("/{ARCHIVE}"), word)
-        } else if word.ends_with(".cnb") {
-            return Err(WordError {
-                word: word.to_owned(),
-                why: "a .cnb file cannot be read by this version of rb",
-                help: "push it as an image, and name that: `docker://IMAGE`",
-            });
         } else {
             let path = word.strip_prefix("file://").unwrap_or(word);
             let only = word.starts_with(['.', '/']) || path.len() < word.len();
@@ -144,9 +166,14 @@ mod tests {
             let Ok(BuildpackWord::Path { path, only }) = read(word) else { panic!("{word}") };
             assert_eq!((path.as_str(), only), (expected, is_path));
         }
-        for word in ["urn:cnb:registry:a/b@1", "./a.cnb"] {
-            assert!(read(word).is_err(), "{word}");
-        }
+        assert!(matches!(read("./a.cnb"), Ok(BuildpackWord::Path { only: true, .. })));
+        read("https://example.com/a.cnb").expect_err("is not taken from there");
+        let registered = |word: &str| match read(word) {
+            Ok(BuildpackWord::Registered { id, version }) => (id, version),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(registered("urn:cnb:registry:a/b@1"), ("a/b".to_owned(), Some("1".to_owned())));
+        assert_eq!(registered("urn:cnb:registry:a/b"), ("a/b".to_owned(), None));
     }
 
     #[test]

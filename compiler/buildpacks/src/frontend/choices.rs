@@ -3,11 +3,14 @@
 //! In: the builder's order and names of bases, and a [`PackRequest`]. Out: one order; one name. What the user names takes the place of
 //! the builder's; what is said to come before and after lies around each group. Source: what pack does.
 
+use rb_oci::Reference;
+
 use super::PackRequest;
 use super::error::FrontendError;
 use super::gate::Gate;
 use super::modules::{Candidates, Chosen};
 use crate::builder::Builder;
+use crate::labels::RunImageNames;
 use crate::{ModuleKey, ModuleKind, Order, OrderElement, OrderFile, OrderGroup, RunFile};
 
 /// Returns the names of the base in the order in which they are tried, and the names that are recorded.
@@ -22,11 +25,19 @@ pub(super) fn base_names(
     let Some(first) = file.images.first() else {
         return Err(FrontendError::NoRunImage(request.builder.clone()));
     };
-    let names: Vec<String> = match &request.target {
-        Some(target) => first.best_first(target).into_iter().map(ToOwned::to_owned).collect(),
-        None => std::iter::once(&first.image).chain(&first.mirrors).cloned().collect(),
-    };
-    Ok((names, file))
+    let preferred = request.run_mirrors.get(&first.image).cloned().unwrap_or_default();
+    Ok((best_first(first, preferred, request.target.as_ref()), file))
+}
+
+/// Returns the names of a base as they are tried: those on the target's registry, then those that are preferred, then its own.
+fn best_first(names: &RunImageNames, preferred: Vec<String>, target: Option<&Reference>) -> Vec<String> {
+    let mut all = preferred;
+    all.extend(std::iter::once(&names.image).chain(&names.mirrors).cloned());
+    let all = RunImageNames { image: all.remove(0), mirrors: all };
+    match target {
+        Some(target) => all.best_first(target).into_iter().map(ToOwned::to_owned).collect(),
+        None => std::iter::once(all.image).chain(all.mirrors).collect(),
+    }
 }
 
 /// Returns the order that is tried: the builder's, or what the user chose.
@@ -87,6 +98,20 @@ mod tests {
 
     fn group(ids: &[&str]) -> OrderGroup {
         OrderGroup { group: ids.iter().map(|id| element(ModuleKey::buildpack(*id, "1"))).collect() }
+    }
+
+    #[test]
+    fn which_base_is_tried_first() {
+        let names = RunImageNames { image: "run".to_owned(), mirrors: vec!["a.example.com/run".to_owned()] };
+        let of = |preferred: &[&str], target: Option<&str>| {
+            let target = target.map(|target| target.parse().expect("a name"));
+            best_first(&names, preferred.iter().map(|&name| name.to_owned()).collect(), target.as_ref())
+        };
+        assert_eq!(of(&[], None), ["run", "a.example.com/run"]);
+        assert_eq!(of(&["b.example.com/run"], None)[0], "b.example.com/run");
+        assert_eq!(of(&["b.example.com/run"], Some("a.example.com/app"))[0], "a.example.com/run");
+        let names = of(&["b.example.com/run", "a.example.com/own"], Some("a.example.com/app"));
+        assert_eq!(names, ["a.example.com/own", "a.example.com/run", "b.example.com/run", "run"]);
     }
 
     #[test]

@@ -72,7 +72,6 @@ impl Ground {
         let parts = Parts {
             site: &self.site,
             builder_tree: &self.builder_tree,
-            builder_image: &self.builder_image,
             base: self.base,
             metadata,
             launcher: self.launcher.clone(),

@@ -41,7 +41,15 @@ pub(super) struct Gate<'a>(pub(super) &'a dyn Gateway);
 impl Gate<'_> {
     /// Pins an image.
     pub(super) async fn image(&self, name: &str, platform: &Platform) -> Result<ResolvedImage, WorldError> {
-        let location = ImageLocation::Registry(name.to_owned());
+        self.image_at(ImageLocation::Registry(name.to_owned()), platform).await
+    }
+
+    /// Pins an image, wherever it is.
+    pub(super) async fn image_at(
+        &self,
+        location: ImageLocation,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, WorldError> {
         self.0.resolve_image(&ImageRequest { location, platform: platform.clone() }).await
     }
 

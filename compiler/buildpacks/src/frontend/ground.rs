@@ -19,6 +19,7 @@ use super::walk::Chosen;
 use super::{PackRequest, Teller, Told};
 use crate::builder::Builder;
 use crate::detect::{DetectRequest, DetectRun, Detection, detect};
+use crate::environment::LIFECYCLE_FOLDER;
 use crate::trials::TrialLimits;
 use crate::{
     LauncherMetadata, ModuleKey, ModuleKind, Order, OrderFile, OrderGroup, PlatformApi, RunFile, System,
@@ -37,7 +38,7 @@ pub(super) struct Ground {
     /// The whole builder, with its modules.
     pub(super) builder_tree: State,
     pub(super) candidates: Candidates,
-    order: OrderFile,
+    pub(super) order: OrderFile,
     system: System,
     pub(super) platform: PlatformApi,
     pub(super) launcher: LauncherMetadata,
@@ -78,6 +79,10 @@ impl Ground {
         if !gate.exists(&Folder::new(root.clone(), "/"), "bin/sh").await? {
             return Err(FrontendError::Lacks { image: name.clone(), path: "/bin/sh" });
         }
+        let lifecycle = whole.below(LIFECYCLE_FOLDER.trim_start_matches('/'));
+        if !gate.exists(&lifecycle, "launcher").await? {
+            return Err(FrontendError::Lacks { image: name.clone(), path: "/cnb/lifecycle/launcher" });
+        }
         let builder_files = gate.variables(&whole.below("cnb/build-config/env")).await?;
 
         let (base_names, run_file) = base_names(&builder, request)?;
@@ -85,7 +90,7 @@ impl Ground {
         base.names = run_file.recorded(&base.name, false);
         let site = Site {
             root,
-            user: builder.user,
+            user: (request.user.0.unwrap_or(builder.user.0), request.user.1.unwrap_or(builder.user.1)),
             container: image.config.config.env.clone(),
             platform: on.clone(),
             platform_files: request.environment.clone(),

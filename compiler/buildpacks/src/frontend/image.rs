@@ -155,7 +155,6 @@ impl Unfinished {
 pub(super) struct Parts<'a> {
     pub(super) site: &'a Site,
     pub(super) builder_tree: &'a State,
-    pub(super) builder_image: &'a str,
     pub(super) base: RunBase,
     pub(super) metadata: BuildMetadata,
     pub(super) launcher: LauncherMetadata,
@@ -175,10 +174,6 @@ impl Parts<'_> {
     pub(super) async fn image(self, gate: Gate<'_>) -> Result<AppImage, FrontendError> {
         export::entrypoint(&self.metadata, &self.process)?;
         let launcher = Folder::new(self.builder_tree.clone(), LIFECYCLE_FOLDER);
-        if !gate.exists(&launcher, "launcher").await? {
-            let image = self.builder_image.to_owned();
-            return Err(FrontendError::Lacks { image, path: "/cnb/lifecycle/launcher" });
-        }
         let sboms = self.sboms(gate, &launcher).await?;
         let slices = self.slices(gate).await?;
         let has_layers = gate.exists(&Folder::new(self.builder_tree.clone(), "/"), "layers").await?;

@@ -6,6 +6,7 @@
 //! How, in order: `modules` (who may take part), `base` → a detection of each that [`crate::detect`] asks for, as steps that know
 //! nothing of one another (`ground`, `steps`) → the images as extensions have them (`extensions`) → buildpacks one after the other,
 //! each a step whose files decide the next (`course`) → `image`, what the layers consist of.
+//! `creator` has the builder's own lifecycle do all of it in one step, where that is asked for.
 //! **Invariant:** the same answers lead to the same image; no clock, no environment, no disk.
 //! Deliberately unlike the lifecycle: a buildpack does not see what earlier ones wrote outside of the app and of layers that are for
 //! builds, and launch layers alone are not shown to later ones.
@@ -15,23 +16,28 @@ mod asked;
 mod base;
 mod choices;
 mod course;
+mod creator;
 mod error;
 mod extensions;
 mod gate;
 mod ground;
 mod image;
 mod modules;
+mod registry;
 mod steps;
 mod tree;
 mod walk;
 
 pub use app::{AppFilter, AppSource};
 pub use asked::{BuildpackWord, WordError, user_variables};
+pub use creator::{Created, CreatedConfig, create};
 pub use error::FrontendError;
 pub use image::{AppImage, PlannedLayer, Unfinished};
 pub use modules::BuildpackChoice;
 pub use steps::Volume;
 pub use walk::{Chosen, Planned, detect_only, plan};
+
+use std::collections::BTreeMap;
 
 use rb_diag::Span;
 use rb_llb::NetworkMode;
@@ -47,6 +53,10 @@ pub struct PackRequest {
     pub builder: String,
     /// Name of the base; the builder's own if none.
     pub run_image: Option<String>,
+    /// Names of a base that are tried before its own, by the name that builders have for it.
+    pub run_mirrors: BTreeMap<String, Vec<String>>,
+    /// User and group that programs run as; the builder's where none is said.
+    pub user: (Option<u32>, Option<u32>),
     /// The app as it is lent.
     pub app: AppSource,
     /// Where it is asked for, if a build file does.

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rb_frontend::ImageLocation;
 use rb_llb::{MkfileAction, NodeMeta, State};
-use rb_oci::Platform;
+use rb_oci::{Platform, names_host};
 
 use super::error::FrontendError;
 use super::gate::{Folder, Gate, tree_of};
+use super::registry::registered;
 use crate::builder::{Builder, Buildpackage};
 use crate::detect::Modules;
 use crate::export::EPOCH_SECONDS;
@@ -69,6 +71,22 @@ pub enum BuildpackChoice {
     },
     /// An image of packages.
     Package(String),
+    /// A package that lies in a layout, which is lent.
+    Lent {
+        /// Where.
+        location: ImageLocation,
+        /// What people call it.
+        shown: String,
+    },
+    /// What a registry of buildpacks says of an id.
+    Registered {
+        /// The files of the registry.
+        index: State,
+        /// The id, `NAMESPACE/NAME`.
+        id: String,
+        /// The version; the newest if none is said.
+        version: Option<String>,
+    },
     /// A script, which always takes part.
     Inline {
         /// Its id.
@@ -120,25 +138,53 @@ impl Candidates {
     ) -> Result<Chosen, FrontendError> {
         Ok(Chosen::One(match choice {
             BuildpackChoice::FromBuilder => return Ok(Chosen::Builder),
-            BuildpackChoice::Id { id, version } => self.named(kind, id, version.as_deref())?,
+            BuildpackChoice::Id { id, version } => match self.named(kind, id, version.as_deref()) {
+                // What begins with the name of a host can be no id of a module that is not there.
+                Err(FrontendError::NoModule { .. }) if version.is_none() && names_host(id) => {
+                    let location = ImageLocation::Registry(id.clone());
+                    self.package(gate, location, id, kind, platform).await?
+                }
+                found => found?,
+            },
             BuildpackChoice::Folder { state, path, shown } => {
                 let place = Folder::new(state.clone(), path.clone());
                 let candidate = read(gate, place, kind, shown).await?;
                 self.bring(candidate)
             }
             BuildpackChoice::Package(image) => {
-                let found = gate.image(image, platform).await?;
-                let package = Buildpackage::of_image(&found.config)
-                    .map_err(|source| FrontendError::Package { image: image.clone(), source })?;
-                let tree = tree_of(&found, None, platform, &format!("package {image}"));
-                self.add(package.modules.keys(), &tree);
-                ModuleKey { kind, id: package.info.id, version: package.info.version }
+                let location = ImageLocation::Registry(image.clone());
+                self.package(gate, location, image, kind, platform).await?
+            }
+            BuildpackChoice::Lent { location, shown } => {
+                self.package(gate, location.clone(), shown, kind, platform).await?
+            }
+            BuildpackChoice::Registered { index, id, version } => {
+                let image = registered(gate, index, id, version.as_deref()).await?;
+                let location = ImageLocation::Registry(image.clone());
+                self.package(gate, location, &image, kind, platform).await?
             }
             BuildpackChoice::Inline { id, api, script, shell } => {
                 let candidate = read(gate, inline(id, api, script, shell), ModuleKind::Buildpack, id).await?;
                 self.bring(candidate)
             }
         }))
+    }
+
+    /// Takes the modules of a package, and returns the one that it is for.
+    async fn package(
+        &mut self,
+        gate: Gate<'_>,
+        location: ImageLocation,
+        shown: &str,
+        kind: ModuleKind,
+        platform: &Platform,
+    ) -> Result<ModuleKey, FrontendError> {
+        let found = gate.image_at(location, platform).await?;
+        let package = Buildpackage::of_image(&found.config)
+            .map_err(|source| FrontendError::Package { image: shown.to_owned(), source })?;
+        let tree = tree_of(&found, None, platform, &format!("package {shown}"));
+        self.add(package.modules.keys(), &tree);
+        Ok(ModuleKey { kind, id: package.info.id, version: package.info.version })
     }
 
     fn bring(&mut self, candidate: Candidate) -> ModuleKey {
@@ -226,10 +272,18 @@ async fn read(
     kind: ModuleKind,
     shown: &str,
 ) -> Result<Candidate, FrontendError> {
+    let (file, other) = match kind {
+        ModuleKind::Buildpack => ("buildpack.toml", ModuleKind::Extension),
+        ModuleKind::Extension => ("extension.toml", ModuleKind::Buildpack),
+    };
+    if !gate.exists(&place, file).await? && gate.exists(&place, &format!("{other}.toml")).await? {
+        let reason = format!("`{shown}` is no {kind}: it is for `--{other}`");
+        return Err(FrontendError::Choice(reason));
+    }
     let programs: BTreeSet<String> = gate.list(&place.below("bin")).await?.into_keys().collect();
     let read = match kind {
-        ModuleKind::Buildpack => Module::buildpack(&gate.read(&place, "buildpack.toml").await?, &programs),
-        ModuleKind::Extension => Module::extension(&gate.read(&place, "extension.toml").await?, &programs),
+        ModuleKind::Buildpack => Module::buildpack(&gate.read(&place, file).await?, &programs),
+        ModuleKind::Extension => Module::extension(&gate.read(&place, file).await?, &programs),
     };
     let module = read.map_err(|source| FrontendError::Module { place: shown.to_owned(), source })?;
     Ok(Candidate { module, place })

@@ -27,7 +27,7 @@ use crate::{BaseTarget, escape_id};
 /// Where layers lie.
 pub(super) const LAYERS: &str = "/layers";
 /// Where the platform's files lie.
-const PLATFORM: &str = "/platform";
+pub(super) const PLATFORM: &str = "/platform";
 /// Where extensions write what they generate.
 const GENERATED: &str = "/layers/generated";
 /// Where a detection writes its plan, and its exit code is written.
@@ -35,7 +35,7 @@ const ANSWER: &str = "/cnb/answer";
 /// Where the plan of a build lies.
 const PLAN: &str = "/cnb/plan";
 /// Where a cache is mounted.
-const HINT: &str = "/cnb/hint";
+pub(super) const HINT: &str = "/cnb/hint";
 /// Where what a build left is mounted for the cache to be filled.
 const LEFT: &str = "/cnb/left";
 /// Where texts for the cache are mounted.
@@ -45,7 +45,7 @@ const NOTES: &str = "/cnb/notes";
 pub(super) const APP: &str = "/app";
 pub(super) const OWN_LAYERS: &str = "/layers";
 pub(super) const OWN_NOTES: &str = "/notes";
-const SEED: &str = "/hint";
+pub(super) const SEED: &str = "/hint";
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
@@ -55,7 +55,7 @@ echo $? > /cnb/answer/code"#;
 
 /// What the shell's texts have in common: programs of the build image, whatever variables buildpacks set; and how a folder goes
 /// of which parts may not be written to.
-const TOOLS: &str = r#"tool() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LD_LIBRARY_PATH= command "$@"; }
+pub(super) const TOOLS: &str = r#"tool() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LD_LIBRARY_PATH= command "$@"; }
 wipe() {
   for path; do
     if [ -e "$path" ]; then
@@ -312,9 +312,13 @@ impl Site {
     }
 
     fn hint_id(&self, module: &Candidate) -> String {
+        self.hint_of(&module.key().id)
+    }
+
+    /// Returns what a cache is called.
+    pub(super) fn hint_of(&self, id: &str) -> String {
         let Self { namespace, platform, execution_environment, .. } = self;
-        let (start, id) = (extension::HINT_CACHE, module.key().id);
-        format!("{start}{namespace}/{platform}/{execution_environment}/{id}")
+        format!("{}{namespace}/{platform}/{execution_environment}/{id}", extension::HINT_CACHE)
     }
 
     fn variables(
@@ -338,7 +342,7 @@ impl Site {
     }
 
     /// `words` are a shell's text, its name, and what it is given.
-    fn meta(&self, words: &[&str], environment: &Variables) -> ExecMeta {
+    pub(super) fn meta(&self, words: &[&str], environment: &Variables) -> ExecMeta {
         let words = ["/bin/sh", "-c"].iter().chain(words).map(|word| (*word).to_owned());
         ExecMeta {
             args: words.collect(),
@@ -350,7 +354,7 @@ impl Site {
     }
 
     /// The same for what tends a cache: the app is not there.
-    fn tending(&self, words: &[&str], environment: &Variables) -> ExecMeta {
+    pub(super) fn tending(&self, words: &[&str], environment: &Variables) -> ExecMeta {
         ExecMeta { cwd: "/".to_owned(), ..self.meta(words, environment) }
     }
 
@@ -362,13 +366,18 @@ impl Site {
             &folder.state,
             at(&folder.path, true),
         );
+        self.with_volumes(exec)
+    }
+
+    /// Mounts what the user has programs see, and lets them at the network that they may see.
+    pub(super) fn with_volumes(&self, exec: ExecBuilder) -> ExecBuilder {
         self.volumes.iter().fold(exec.network(self.network), |exec, volume| {
             exec.mount(&volume.target, &volume.state, at(&volume.path, volume.readonly))
         })
     }
 
     /// The platform's files. What is mounted below them needs a place to stand on.
-    fn platform_tree(&self) -> State {
+    pub(super) fn platform_tree(&self) -> State {
         let root = |path: String| MkdirAction { owner: None, ..self.folder(&path) };
         let mut files = State::scratch().files().mkdir(root("/env".to_owned()));
         for (name, content) in self.platform_files.files() {
@@ -393,17 +402,17 @@ impl Site {
         NodeMeta { ignore_cache: self.afresh, span: self.place, ..NodeMeta::named(name) }
     }
 
-    fn finish(&self, exec: ExecBuilder, name: String) -> ExecState {
+    pub(super) fn finish(&self, exec: ExecBuilder, name: String) -> ExecState {
         exec.finish(Some(&self.platform), self.named(name))
     }
 }
 
 /// Mounts a folder of a tree.
-fn at(path: &str, readonly: bool) -> MountOptions {
+pub(super) fn at(path: &str, readonly: bool) -> MountOptions {
     let selector = if path == "/" { String::new() } else { path.to_owned() };
     MountOptions { selector, readonly, no_output: false, content_cache: ContentCache::Default }
 }
 
-fn whole(readonly: bool) -> MountOptions {
+pub(super) fn whole(readonly: bool) -> MountOptions {
     at("/", readonly)
 }

@@ -94,6 +94,11 @@ fn laid(files: FileBuilder, part: LayerPart<State>) -> FileBuilder {
             owner: Some(owned_by(owner)),
             timestamp: TIME,
         }),
+        LayerPart::Packed { tree, from } => {
+            let copy =
+                CopyAction { src: from, dest: "/".to_owned(), attempt_unpack: true, ..CopyAction::default() };
+            files.copy(&tree, copy)
+        }
         LayerPart::Link { path, target } => {
             files.symlink(SymlinkAction { target, path, owner: None, timestamp: TIME })
         }

@@ -3,6 +3,7 @@
 //! One enum of commands; each group has a file of its own below.
 
 mod build;
+mod config;
 mod image;
 mod module;
 
@@ -10,7 +11,11 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::{BuildOptions, RegistryArgs};
 
-pub(crate) use build::{PackBuild, PackChoices, PackDetect, PackNetwork};
+pub(crate) use build::{PackBuild, PackCache, PackChoices, PackDetect, PackLifecycle, PackNetwork};
+pub(crate) use config::{
+    AddRegistry, DefaultBuilder, DefaultRegistry, Experimental, Mirrors, PackConfig, PullPolicy, Registries,
+    RegistryType, RunImageMirrors, TrustedBuilders,
+};
 pub(crate) use image::{PackInspect, PackRebase, PackSbom, PackSbomDownload};
 pub(crate) use module::{
     BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuilder,
@@ -24,6 +29,9 @@ pub(crate) enum PackCommand {
     Build(Box<PackBuild>),
     /// Tell which buildpacks would build an app
     Detect(Box<PackDetect>),
+    /// Set what holds for commands of pack that do not say otherwise
+    #[command(subcommand)]
+    Config(PackConfig),
     /// Put the app of an image on a newer base, without building it
     Rebase(Box<PackRebase>),
     /// Show what an app's image is made of
@@ -59,7 +67,8 @@ impl PackCommand {
                 | Self::Extension(PackExtension::Package(args)) => &args.registry,
                 Self::Buildpack(PackBuildpack::Inspect(args))
                 | Self::Extension(PackExtension::Inspect(args)) => &args.registry,
-                Self::Builder(PackBuilder::Suggest)
+                Self::Config(_)
+                | Self::Builder(PackBuilder::Suggest)
                 | Self::Buildpack(PackBuildpack::New(_))
                 | Self::Extension(PackExtension::New(_)) => &nobody,
             };
@@ -68,7 +77,8 @@ impl PackCommand {
 }
 
 /// When a registry is asked for an image that is here, as pack writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum PackPull {
     /// Each time.
     Always,

@@ -263,7 +263,7 @@ impl From<EditError> for Failure {
             EditError::NoPlace => {
                 Self::input(error.to_string(), Some("set RB_CONFIG to a file, or HOME".to_owned()))
             }
-            EditError::Toml { .. } => Self::input(rb_diag::chain(&error), None),
+            EditError::Toml { .. } | EditError::Pack(_) => Self::input(rb_diag::chain(&error), None),
             EditError::File { ref file, ref source } => {
                 Self::environment(&format!("`{}` cannot be changed", file.display()), source)
             }

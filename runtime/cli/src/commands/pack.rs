@@ -6,13 +6,15 @@
 //! | --- | --- |
 //! | `build`, `detect` | an app is built, or what would build it is told; `order` is what is asked for, `phases` what is said |
 //! | `builder`, `module` | what is made of `builder.toml` and `package.toml` |
-//! | `modules`, `layers` | modules found, and packed |
+//! | `config` | what is kept of what pack is told |
+//! | `modules`, `layers`, `package` | modules found, and packed; packages in files lent |
 //! | `images`, `document` | images taken and delivered; files read |
 //! | `inspect`, `show` | what is in images, in several forms |
 //! | `rebase`, `sbom` | what is done with images of apps |
 
 mod build;
 mod builder;
+mod config;
 mod detect;
 mod document;
 mod images;
@@ -21,6 +23,7 @@ mod layers;
 mod module;
 mod modules;
 mod order;
+mod package;
 mod phases;
 mod rebase;
 mod sbom;
@@ -54,9 +57,10 @@ pub(super) fn execute(
     let options = command.options().over(build);
     let settings = || settings::settle(&options, &output, Given::default(), environment);
     let (buildpack, extension) = (ModuleKind::Buildpack, ModuleKind::Extension);
-    match command {
+    let done = match command {
         PackCommand::Build(args) => build::execute(environment, &settings()?, args),
-        PackCommand::Detect(args) => detect::execute(&settings()?, args),
+        PackCommand::Detect(args) => detect::execute(environment, &settings()?, args),
+        PackCommand::Config(command) => config::execute(environment, command),
         PackCommand::Rebase(args) => rebase::execute(settings()?, args),
         PackCommand::Inspect(args) => inspect::image(&settings()?, args),
         PackCommand::Sbom(PackSbom::Download(args)) => sbom::download(&settings()?, args),
@@ -73,7 +77,8 @@ pub(super) fn execute(
         }
         PackCommand::Buildpack(PackBuildpack::New(args)) => module::new(environment, args, buildpack),
         PackCommand::Extension(PackExtension::New(args)) => module::new(environment, args, extension),
-    }
+    };
+    done.map_err(phases::in_words_of_pack)
 }
 
 /// Returns the systems that something is made for. The store takes one: this machine's, if that is among them.

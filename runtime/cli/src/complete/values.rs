@@ -8,7 +8,7 @@ use super::{Answer, Candidate, first_line};
 use crate::args::TargetCall;
 use crate::environment::Environment;
 use crate::help::{TOPICS, first_words};
-use crate::output_spec::TYPES;
+use crate::output_spec::{TYPES, cache};
 use crate::settings;
 use crate::settings::engine::{HERE, KnownEngine, KnownNode};
 use crate::settings::keys;
@@ -46,6 +46,8 @@ pub(super) enum Wanted {
     Topic,
     /// `type=…,dest=…`.
     Output,
+    /// `type=…,ref=…`.
+    Cache,
     /// A key of `config.toml`.
     Key,
     /// An engine by name.
@@ -63,6 +65,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
     }
     match (command, arg.get_id().as_str()) {
         (Some("rb" | "solve"), "output") | (None, "output") if !is_path(arg) => Wanted::Output,
+        (_, "cache_from" | "cache_to") => Wanted::Cache,
         (Some("compile" | "logs" | "plan" | "resume" | "shell" | "why"), "words") => Wanted::Target,
         (Some("run"), "words") => Wanted::TargetOrImage,
         (Some("doc"), _) => Wanted::Documented,
@@ -152,6 +155,7 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
             )
         }
         Wanted::Output => output(text),
+        Wanted::Cache => cache(text),
         Wanted::Key => words(keys::KEYS.iter().map(|key| Candidate::new(key.path(), key.meaning)).collect()),
         Wanted::Engine => words(engines(environment)),
         Wanted::Node => words(nodes(environment)),
@@ -224,20 +228,51 @@ const OUTPUT_KEYS: [(&str, &str); 5] = [
     ("push=", "on to the registry"),
 ];
 
+/// Keys of caches that several kinds share, or that are needed.
+const CACHE_KEYS: [(&str, &str); 12] = [
+    ("ref=", "name in a registry"),
+    ("dest=", "folder that is written"),
+    ("src=", "folder that is read"),
+    ("mode=", "max writes all steps"),
+    ("ignore-error=", "go on where it cannot be written"),
+    ("compression=", "of layers"),
+    ("scope=", "of gha: caches apart"),
+    ("name=", "of s3, azblob: name of the cache"),
+    ("bucket=", "of s3"),
+    ("region=", "of s3"),
+    ("account_url=", "of azblob"),
+    ("container=", "of azblob"),
+];
+
 fn output(text: &str) -> Answer {
+    fields(text, "what is written", &OUTPUT_KEYS, &TYPES)
+}
+
+fn cache(text: &str) -> Answer {
+    fields(text, "where it lies", &CACHE_KEYS, &cache::KINDS)
+}
+
+/// Fields between commas, of which the last is being typed.
+fn fields(
+    text: &str,
+    kind: &'static str,
+    keys: &[(&'static str, &'static str)],
+    kinds: &[&'static str],
+) -> Answer {
     let start = text.rfind(',').map_or(0, |comma| comma + 1);
     let (before, field) = text.split_at(start);
     let Some((key, value)) = field.split_once('=') else {
-        let all = std::iter::once(("type=", "what is written")).chain(OUTPUT_KEYS);
+        let all = std::iter::once(("type=", kind)).chain(keys.iter().copied());
         let free = all.filter(|(key, _)| key.starts_with(field) && (before.is_empty() == (*key == "type=")));
         return Answer::Words(free.map(|(key, help)| Candidate::new(key, help)).collect()).behind(before);
     };
     let before = format!("{before}{key}=");
     let values: &[&str] = match key {
-        "type" => &TYPES,
+        "type" => kinds,
+        "mode" => &["max", "min"],
         "compression" => &["gzip", "zstd", "uncompressed"],
-        "tar" | "push" | "force-compression" | "oci-mediatypes" => &["true", "false"],
-        "dest" => return Answer::Files(before),
+        "tar" | "push" | "force-compression" | "oci-mediatypes" | "ignore-error" => &["true", "false"],
+        "dest" | "src" => return Answer::Files(before),
         _ => &[],
     };
     let fitting = values.iter().filter(|known| known.starts_with(value));
@@ -345,8 +380,6 @@ mod tests {
         "cpu_quota",
         "cpuset_mems",
         "resource",
-        "cache_from",
-        "cache_to",
         "attest",
         "retry",
         "retry_delay",
@@ -363,6 +396,14 @@ mod tests {
         "default_process",
         "creation_time",
         "workspace",
+        "buildpack_registry",
+        "uid",
+        "gid",
+        "cache",
+        "cache_image",
+        "mirror",
+        "url",
+        "words",
         // Of engines.
         "node",
         "weight",
@@ -399,5 +440,13 @@ mod tests {
         assert_eq!(told("type=oci,de"), "type=oci,dest=");
         assert_eq!(told("type=oci,dest=./x"), "files type=oci,dest=");
         assert_eq!(told("type=oci,compression=z"), "type=oci,compression=zstd");
+        let told = |text: &str| match cache(text) {
+            Answer::Words(found) => found.into_iter().map(|found| found.word).collect::<Vec<_>>().join(" "),
+            Answer::Files(before) => format!("files {before}"),
+            Answer::Folders(before) => format!("folders {before}"),
+        };
+        assert_eq!(told("type=az"), "type=azblob");
+        assert_eq!(told("type=s3,bu"), "type=s3,bucket=");
+        assert_eq!(told("type=gha,mode="), "type=gha,mode=max type=gha,mode=min");
     }
 }

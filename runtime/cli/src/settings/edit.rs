@@ -22,6 +22,8 @@ pub(crate) enum EditError {
     NoPlace,
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Pack(#[from] super::pack::PackSettingsError),
     #[error("`{file}` cannot be changed", file = .file.display())]
     File {
         file: PathBuf,
@@ -42,6 +44,17 @@ pub(crate) fn edit<T>(
     change: impl FnOnce(&mut DocumentMut) -> T,
 ) -> Result<(PathBuf, T), EditError> {
     let file = config::own_file(environment).0.ok_or(EditError::NoPlace)?;
+    let given = edit_file(&file, |_| Ok(super::read_config(environment).map(drop)?), change)?;
+    Ok((file, given))
+}
+
+/// The same for a file of another kind, which `check` reads.
+pub(super) fn edit_file<T>(
+    file: &Path,
+    check: impl FnOnce(&str) -> Result<(), EditError>,
+    change: impl FnOnce(&mut DocumentMut) -> T,
+) -> Result<T, EditError> {
+    let file = file.to_owned();
     let failed = |source| EditError::File { file: file.clone(), source };
     // A link to a file of dotfiles kept elsewhere stays.
     let target = match std::fs::canonicalize(&file) {
@@ -59,7 +72,7 @@ pub(crate) fn edit<T>(
         Err(error) => return Err(failed(error)),
     };
     if !text.is_empty() {
-        super::read_config(environment)?;
+        check(&text)?;
     }
     let mut document: DocumentMut =
         text.parse().map_err(|source| EditError::Toml { file: file.clone(), source })?;
@@ -68,7 +81,7 @@ pub(crate) fn edit<T>(
     if changed != text {
         write(&target, &folder, &changed).map_err(failed)?;
     }
-    Ok((file, given))
+    Ok(given)
 }
 
 fn write(target: &Path, folder: &Path, text: &str) -> io::Result<()> {

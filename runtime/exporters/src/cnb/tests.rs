@@ -112,3 +112,34 @@ fn others_read_it() {
     assert_eq!(names.len() + sockets, expected.len());
     assert!(names.iter().all(|name| expected.contains(name)));
 }
+
+#[test]
+fn a_packed_layer_keeps_its_tar() {
+    let tar = [b"no tar, and nobody looks".repeat(1000), vec![0; 512]].concat();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&tar).and_then(|()| gz.try_finish()).expect("packs");
+    let gz = gz.finish().expect("packs");
+    let zstd = ::zstd::encode_all(tar.as_slice(), 1).expect("packs");
+    let fixture = Fixture::new(DriverKind::Copy);
+    let id = fixture.commit(None, |root| {
+        for (name, bytes) in
+            [("plain", &tar), ("gz", &gz), ("zstd", &zstd), ("torn", &gz[..gz.len() / 2].to_vec())]
+        {
+            std::fs::write(root.join(name), bytes).expect("writes");
+        }
+        std::os::unix::fs::symlink("plain", root.join("link")).expect("links");
+    });
+    let view = fixture.snapshots.view(Some(id)).expect("a view");
+    let part = |name: &str| LayerPart::Packed { tree: view.clone(), from: format!("/{name}") };
+    for name in ["plain", "gz", "zstd"] {
+        let (layer, bytes) = packed(&fixture, name, &[part(name)]);
+        assert_eq!((layer.diff_id, bytes), (Digest::of(&tar), tar.clone()), "{name}");
+    }
+    let packing = Packing { compression: Compression::Uncompressed, ..Packing::default() };
+    for parts in
+        [vec![part("torn")], vec![part("none")], vec![part("link")], vec![part("plain"), part("plain")]]
+    {
+        let key = Digest::of(format!("{parts:?}"));
+        pack_parts(&fixture.store, &key, &parts, packing).expect_err("cannot be one");
+    }
+}

@@ -138,6 +138,8 @@ impl Evaluator<'_> {
         let request = PackRequest {
             builder,
             run_image,
+            run_mirrors: BTreeMap::new(),
+            user: (None, None),
             app: AppSource { state: lent.state, path: lent.path, filter: lent.filter },
             place: Some(stmt.span),
             target: None,
@@ -333,6 +335,10 @@ impl Evaluator<'_> {
                 let name = known_as(&choice).unwrap_or(text);
                 return Ok((choice, name));
             }
+            BuildpackWord::Registered { .. } => return Err(bad_word(&WordError::no_registry(&text), at)),
+            BuildpackWord::Path { path, .. } if path.ends_with(".cnb") => {
+                return Err(bad_word(&WordError::package_file(&text), at));
+            }
             BuildpackWord::Path { path, only } => (path, only),
         };
         let (project, path) = frame.path_of(&path);
@@ -408,6 +414,12 @@ impl Evaluator<'_> {
                 BuildpackSource::Uri(uri) => {
                     match BuildpackWord::read(uri).map_err(|error| bad_word(&error, at))? {
                         BuildpackWord::Choice(choice) => choice,
+                        BuildpackWord::Registered { .. } => {
+                            return Err(bad_word(&WordError::no_registry(uri), at));
+                        }
+                        BuildpackWord::Path { path, .. } if path.ends_with(".cnb") => {
+                            return Err(bad_word(&WordError::package_file(uri), at));
+                        }
                         BuildpackWord::Path { path, only: _ } => {
                             let found = self.buildpack_at(app, &path, uri, at).await?;
                             found.ok_or_else(|| bad_word(&WordError::nowhere(uri), at))?
@@ -455,7 +467,8 @@ fn known_as(choice: &BuildpackChoice) -> Option<String> {
     match choice {
         BuildpackChoice::Id { id, .. } | BuildpackChoice::Inline { id, .. } => Some(id.clone()),
         BuildpackChoice::Package(image) => Some(image.clone()),
-        BuildpackChoice::Folder { shown, .. } => Some(shown.clone()),
+        BuildpackChoice::Folder { shown, .. } | BuildpackChoice::Lent { shown, .. } => Some(shown.clone()),
+        BuildpackChoice::Registered { id, .. } => Some(id.clone()),
         BuildpackChoice::FromBuilder => None,
     }
 }

@@ -25,18 +25,71 @@ pub(crate) enum PackNetwork {
     None,
 }
 
+/// Whose lifecycle builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PackLifecycle {
+    /// Ours: each buildpack is a step of its own.
+    #[default]
+    Rb,
+    /// The builder's: its `creator` is one step.
+    Builder,
+}
+
+/// A value of `--cache`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PackCache {
+    /// What is kept under a name; its own if there is none.
+    Volume(Option<String>),
+    /// A folder of this machine.
+    Bind(PathBuf),
+    /// An image of a registry.
+    Image(String),
+    /// What says nothing here.
+    Launch,
+}
+
+impl std::str::FromStr for PackCache {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mut kind, mut format, mut name) = ("build", "volume", None);
+        for field in text.split(';').filter(|field| !field.is_empty()) {
+            let (key, value) =
+                field.split_once('=').ok_or_else(|| format!("`{field}` is to be KEY=VALUE"))?;
+            match key.to_ascii_lowercase().as_str() {
+                "type" => kind = value,
+                "format" => format = value,
+                "name" | "source" => name = Some(value).filter(|value| !value.is_empty()),
+                _ => return Err(format!("`{key}` is none of type, format, name and source")),
+            }
+        }
+        let needed = |what: &str| name.map(ToOwned::to_owned).ok_or_else(|| format!("`{what}=…` is missing"));
+        match (kind, format) {
+            ("launch", "volume" | "bind" | "image") => Ok(Self::Launch),
+            ("build", "volume") => Ok(Self::Volume(name.map(ToOwned::to_owned))),
+            ("build", "bind") => Ok(Self::Bind(needed("source")?.into())),
+            ("build", "image") => Ok(Self::Image(needed("name")?)),
+            ("build" | "launch", _) => Err(format!("`{format}` is none of volume, image and bind")),
+            _ => Err(format!("`{kind}` is none of build and launch")),
+        }
+    }
+}
+
 /// What is built, and by whom: what building and detecting have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
 pub(crate) struct PackChoices {
     /// Folder of the app
     #[arg(long, short, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) path: PathBuf,
-    /// Builder image [default: the one of project.toml]
+    /// Builder image [default: project.toml's]
+    ///
+    /// Where neither names one, the one of `rb pack config default-builder`.
     #[arg(id = "builder_image", long = "builder", short = 'B', value_name = "IMAGE")]
     pub(crate) builder: Option<String>,
     /// Buildpack, instead of the builder's order
     ///
-    /// `ID[@VERSION]` of the builder, a folder, a .tgz, its address, `docker://IMAGE`, or `from=builder`: its order.
+    /// `ID[@VERSION]` of the builder, a folder, a .tgz, its address, a .cnb file, `docker://IMAGE`, `urn:cnb:registry:ID[@VERSION]`, or
+    /// `from=builder`: its order.
     #[arg(long, short, value_name = "BUILDPACK", value_delimiter = ',')]
     pub(crate) buildpack: Vec<String>,
     /// Buildpack before each group
@@ -48,6 +101,17 @@ pub(crate) struct PackChoices {
     /// Image extension, instead of the builder's
     #[arg(long, value_name = "EXTENSION", value_delimiter = ',')]
     pub(crate) extension: Vec<String>,
+    /// Registry of buildpacks, by its name
+    ///
+    /// `rb pack config registries` knows them.
+    #[arg(long, short = 'r', value_name = "NAME")]
+    pub(crate) buildpack_registry: Option<String>,
+    /// User that buildpacks run as [default: the builder's]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..u32::MAX.into()))]
+    pub(crate) uid: Option<u32>,
+    /// Its group [default: the builder's]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..u32::MAX.into()))]
+    pub(crate) gid: Option<u32>,
     /// Leave out what the builder adds to each group
     #[arg(long)]
     pub(crate) disable_system_buildpacks: bool,
@@ -123,6 +187,15 @@ pub(crate) struct PackBuild {
     /// Push the image, rather than keep it in the store
     #[arg(long)]
     pub(crate) publish: bool,
+    /// Where steps are found again: `type=build;format=…`
+    ///
+    /// `format=volume;name=NAME` names whose kept layers are used, `format=bind;source=DIR` a folder, `format=image;name=IMAGE` an image of
+    /// a registry, as --cache-image. `type=launch` says nothing here.
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache: Vec<PackCache>,
+    /// Image that steps are found in again; with --publish
+    #[arg(long, value_name = "IMAGE", requires = "publish", conflicts_with = "cache")]
+    pub(crate) cache_image: Option<String>,
     /// Image whose kept layers are used [default: NAME]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) previous_image: Option<String>,
@@ -132,6 +205,11 @@ pub(crate) struct PackBuild {
     /// Where the app lies in the image
     #[arg(long, value_name = "PATH", default_value = "/workspace")]
     pub(crate) workspace: String,
+    /// Whose lifecycle builds: rb's, or the builder's own
+    ///
+    /// The builder's is one step, its `creator`: all runs again when anything changes. It applies no extensions.
+    #[arg(long, value_name = "WHOSE", value_enum, default_value = "rb")]
+    pub(crate) lifecycle: PackLifecycle,
     /// Write bills of materials into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) sbom_output_dir: Option<PathBuf>,
@@ -148,21 +226,11 @@ pub(crate) struct PackBuild {
 #[derive(Clone, Debug, Default, ClapArgs)]
 struct Later {
     #[arg(long, hide = true)]
-    cache: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_image: Option<String>,
-    #[arg(long, hide = true)]
     lifecycle_image: Option<String>,
     #[arg(long, hide = true)]
     docker_host: Option<String>,
     #[arg(long, hide = true)]
     userns_host: Option<String>,
-    #[arg(long, hide = true)]
-    uid: Option<String>,
-    #[arg(long, hide = true)]
-    gid: Option<String>,
-    #[arg(long, short = 'r', hide = true)]
-    buildpack_registry: Option<String>,
     #[arg(long, hide = true)]
     interactive: bool,
     #[arg(long, hide = true)]
@@ -213,35 +281,15 @@ impl PackBuild {
 
     /// Returns the first option that this version does not do, and what to do instead.
     pub(crate) fn refused(&self) -> Option<(&'static str, &'static str)> {
-        let Later {
-            cache,
-            cache_image,
-            lifecycle_image,
-            docker_host,
-            userns_host,
-            uid,
-            gid,
-            buildpack_registry,
-            interactive,
-            sparse,
-        } = &self.later;
+        let Later { lifecycle_image, docker_host, userns_host, interactive, sparse } = &self.later;
         let all = [
-            (!cache.is_empty(), "--cache", "layers are kept in the state directory of rb"),
-            (cache_image.is_some(), "--cache-image", "layers are kept in the state directory of rb"),
             (
                 lifecycle_image.is_some(),
                 "--lifecycle-image",
-                "rb is the lifecycle; the launcher is the builder's",
+                "rb is the lifecycle; `--lifecycle=builder` takes the builder's own",
             ),
             (docker_host.is_some(), "--docker-host", "rb needs no daemon"),
             (userns_host.is_some(), "--userns-host", "rb needs no daemon"),
-            (uid.is_some(), "--uid", "the builder's CNB_USER_ID says whose files are"),
-            (gid.is_some(), "--gid", "the builder's CNB_GROUP_ID says whose files are"),
-            (
-                buildpack_registry.is_some(),
-                "--buildpack-registry",
-                "name the buildpack's image: `-b docker://IMAGE`",
-            ),
             (*interactive, "--interactive", "`rb status` tells what a build is at"),
             (*sparse, "--sparse", "`rb image save` writes layouts"),
         ];
@@ -253,5 +301,29 @@ impl PackDetect {
     /// Returns what of its options builds have, too.
     pub(super) fn options(&self) -> BuildOptions {
         self.choices.options()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cache_is() {
+        let read = |text: &str| text.parse::<PackCache>();
+        for (text, cache) in [
+            ("type=build;format=volume;name=x", PackCache::Volume(Some("x".to_owned()))),
+            ("format=volume", PackCache::Volume(None)),
+            ("type=build;format=bind;source=a/b", PackCache::Bind("a/b".into())),
+            ("format=image;name=example.com/c;type=build;", PackCache::Image("example.com/c".to_owned())),
+            ("type=launch;format=volume;name=x", PackCache::Launch),
+        ] {
+            assert_eq!(read(text), Ok(cache), "{text}");
+        }
+        for text in
+            ["x", "type=kaniko", "format=tar", "format=bind", "type=build;format=image;name=", "size=1"]
+        {
+            read(text).expect_err(text);
+        }
     }
 }

@@ -7,15 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::{Course, ExportResult, Finish, ImageName, Layered, Push, SolveResult};
-use rb_buildpacks::frontend::{self, AppImage, Planned};
+use rb_api::{
+    CacheExport, CacheExtent, CachePlace, CacheTarget, Course, ExportResult, Finish, ImageName, Layered,
+    Push, SolveResult,
+};
+use rb_buildpacks::frontend::{self, AppImage, Created, Planned};
 use rb_diag::SourceMap;
 use rb_oci::Reference;
 use rb_store::{Clock as _, SystemClock};
 
 use super::order::Order;
-use super::phases;
-use crate::args::PackBuild;
+use super::{config, phases};
+use crate::args::{PackBuild, PackCache, PackLifecycle};
 use crate::commands::exports::{Asked as Wants, Wanted};
 use crate::commands::gateway::{BuildGateway, Settling};
 use crate::commands::record::Asked;
@@ -40,13 +43,16 @@ pub(super) fn execute(
     elsewhere::only_here(settings, "rb pack build")?;
     let names = [std::slice::from_ref(&args.image), &args.tag].concat();
     let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
-    let mut order = Order::read(settings, &args.choices, references.first().cloned())?;
+    let known = config::read(environment)?;
+    let mut order = Order::read(settings, &known, &args.choices, references.first().cloned())?;
     order.request.process = args.default_process.clone().unwrap_or_default();
     order.request.workspace = workspace(&args.workspace)?;
-    order.request.created = created(environment, settings, args.creation_time.as_deref())?;
+    let made_at = made_at(environment, settings, args.creation_time.as_deref())?;
+    order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
     if let Some(previous) = &args.previous_image {
         order.request.namespace = reference(previous)?.repository().familiar();
     }
+    let cache_to = caches(&mut order, args)?;
     // Not only once everything is built.
     if let Some(folder) = &args.report_output_dir {
         std::fs::create_dir_all(settings.cwd.join(folder))
@@ -64,9 +70,20 @@ pub(super) fn execute(
         let gateway =
             BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
-        let planned = frontend::plan(&gateway, &order.request, &sources, &tell).await;
-        let planned = planned.map_err(|error| phases::failed(error, &gateway, &sources, settings.display))?;
-        let wants = wanted(settings, planned, &names, args, &sources)?;
+        let failed = |error| phases::failed(error, &gateway, &sources, settings.display);
+        let mut wants = match args.lifecycle {
+            PackLifecycle::Rb => {
+                let planned = frontend::plan(&gateway, &order.request, &sources, &tell).await;
+                wanted(settings, planned.map_err(failed)?, &names, args, &sources)?
+            }
+            PackLifecycle::Builder => {
+                let created = frontend::create(&gateway, &order.request, made_at, &tell).await;
+                wanted_of_lifecycle(settings, created.map_err(failed)?, &names, args, &sources)?
+            }
+        };
+        let roots: Vec<usize> = (0..wants.request.roots.len()).collect();
+        wants.request.cache_to =
+            cache_to.iter().map(|cache| CacheExport { roots: roots.clone(), ..cache.clone() }).collect();
         build::solve(job.as_ref(), wants.request).await
     });
     progress.finish();
@@ -80,6 +97,51 @@ pub(super) fn execute(
         report::tell(&format!("Successfully built image {}\n", args.image));
     }
     Ok(0)
+}
+
+/// Settles where steps are found again, and returns where they are written.
+fn caches(order: &mut Order, args: &PackBuild) -> Result<Vec<CacheExport>, Failure> {
+    let image = args.cache_image.iter().map(|name| PackCache::Image(name.clone()));
+    let all: Vec<PackCache> = args.cache.iter().cloned().chain(image).collect();
+    let mut caches = Vec::new();
+    for cache in all {
+        let place = match cache {
+            PackCache::Launch => {
+                order
+                    .warnings
+                    .push("--cache type=launch says nothing here: layers are stored once".to_owned());
+                continue;
+            }
+            PackCache::Volume(None) => continue,
+            PackCache::Volume(Some(name)) => {
+                order.request.namespace = format!("volume {name}");
+                continue;
+            }
+            PackCache::Image(_) if !args.publish => {
+                let help =
+                    Some("a cache in a registry is for images there; `format=bind` is a folder".to_owned());
+                return Err(Failure::input("--cache format=image goes with --publish", help));
+            }
+            PackCache::Image(name) => CachePlace::Registry(reference(&name)?),
+            PackCache::Bind(folder) => CachePlace::Folder {
+                path: order.settings.cwd.join(folder),
+                tag: CachePlace::TAG.to_owned(),
+                digest: None,
+            },
+        };
+        order.settings.cache_from.push(place.clone());
+        caches.push(CacheExport {
+            roots: Vec::new(),
+            target: CacheTarget::Place(place),
+            extent: CacheExtent::Max,
+            compression: None,
+            force_compression: false,
+            // As for pack: what is built counts.
+            ignore_error: true,
+            reset: false,
+        });
+    }
+    Ok(caches)
 }
 
 /// Tells what there is to be told before anything begins.
@@ -121,9 +183,13 @@ fn workspace(path: &str) -> Result<String, Failure> {
     }
 }
 
-/// Says when the image was made: what is typed, SOURCE_DATE_EPOCH, else 1980.
-fn created(environment: &Environment, settings: &Settings, typed: Option<&str>) -> Result<String, Failure> {
-    let seconds = match typed {
+/// Says when the image was made, in seconds since 1970: what is typed, else SOURCE_DATE_EPOCH.
+fn made_at(
+    environment: &Environment,
+    settings: &Settings,
+    typed: Option<&str>,
+) -> Result<Option<u64>, Failure> {
+    Ok(Some(match typed {
         Some("now") => SystemClock.now().as_secs(),
         Some(text) => text.parse().ok().filter(|seconds| *seconds <= LATEST).ok_or_else(|| {
             let help = Some("`now`, or a number of seconds since 1970".to_owned());
@@ -132,10 +198,14 @@ fn created(environment: &Environment, settings: &Settings, typed: Option<&str>) 
         None if environment.get("SOURCE_DATE_EPOCH").is_some() => {
             u64::try_from(settings.epoch_seconds).unwrap_or_default()
         }
-        None => return Ok(rb_buildpacks::export::EPOCH.to_owned()),
-    };
+        None => return Ok(None),
+    }))
+}
+
+/// Writes a time as images have it.
+fn created(seconds: u64) -> String {
     let made = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    Ok(humantime::format_rfc3339_seconds(made).to_string())
+    humantime::format_rfc3339_seconds(made).to_string()
 }
 
 /// The end of the year 9999: no format holds a later one.
@@ -162,9 +232,7 @@ fn wanted(
     }
     let finish =
         Finish::new(move |base, own| unfinished.finish(base, own).map_err(|error| error.to_string()));
-    let names = names.iter().cloned().map(ImageName::Plain).collect();
-    let push = args.publish.then(|| Push { only: true, ..Push::default() });
-    wanted.app((root, base_config), Layered { layers: packed, finish }, names, push);
+    wanted.app((root, base_config), Layered { layers: packed, finish }, plain(names), push(args));
     for (label, state) in keeps {
         wanted.root(&label, &state, sources)?;
     }
@@ -173,6 +241,38 @@ fn wanted(
         wanted.folder(root, "/sbom", settings.cwd.join(folder));
     }
     Ok(wanted.asked())
+}
+
+/// Returns what the engine is asked for of an image that the builder's lifecycle has made.
+fn wanted_of_lifecycle(
+    settings: &Settings,
+    created: Created,
+    names: &[String],
+    args: &PackBuild,
+    sources: &SourceMap,
+) -> Result<Wants, Failure> {
+    let mut wanted = Wanted::annotated(&[]);
+    let Created { base, base_config, layers, config, sboms, run_image } = created;
+    let root = wanted.root(&format!("run image {run_image}"), &base, sources)?;
+    let mut packed = Vec::with_capacity(layers.len());
+    for (label, part) in layers {
+        packed.push(vec![part.try_map(|state| wanted.root(&label, &state, sources))?]);
+    }
+    let finish = Finish::new(move |base, own| config.finish(base, own));
+    wanted.app((root, base_config), Layered { layers: packed, finish }, plain(names), push(args));
+    if let Some((folder, sboms)) = args.sbom_output_dir.as_ref().zip(sboms) {
+        let root = wanted.root("bills of materials", &sboms, sources)?;
+        wanted.folder(root, "/layers/sbom", settings.cwd.join(folder));
+    }
+    Ok(wanted.asked())
+}
+
+fn plain(names: &[String]) -> Vec<ImageName> {
+    names.iter().cloned().map(ImageName::Plain).collect()
+}
+
+fn push(args: &PackBuild) -> Option<Push> {
+    args.publish.then(|| Push { only: true, ..Push::default() })
 }
 
 fn report_trouble(folder: &Path) -> String {

@@ -7,21 +7,26 @@ use rb_buildpacks::frontend::{self, FrontendError};
 use rb_diag::SourceMap;
 
 use super::order::Order;
-use super::{build, phases};
+use super::{build, config, phases};
 use crate::args::PackDetect;
 use crate::commands::build::open_job;
 use crate::commands::elsewhere;
 use crate::commands::gateway::{BuildGateway, Settling};
 use crate::commands::record::Asked;
 use crate::commands::workbench::Workbench;
+use crate::environment::Environment;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
 use crate::settings::Settings;
 
 /// Detects, and prints the group: an id and a version per line; or all that was tried.
-pub(super) fn execute(settings: &Settings, args: &PackDetect) -> Result<u8, Failure> {
+pub(super) fn execute(
+    environment: &Environment,
+    settings: &Settings,
+    args: &PackDetect,
+) -> Result<u8, Failure> {
     elsewhere::only_here(settings, "rb pack detect")?;
-    let order = Order::read(settings, &args.choices, None)?;
+    let order = Order::read(settings, &config::read(environment)?, &args.choices, None)?;
     build::warn(&order);
     let settings = &order.settings;
     let bench = Workbench::open(settings, Asked::of("build", "pack detect"), Some(&order.folder))?;

@@ -7,20 +7,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rb_api::PullPolicy;
 use rb_buildpacks::environment::EnvironmentFiles;
 use rb_buildpacks::frontend::{
     AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, Volume, WordError, user_variables,
 };
 use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
+use rb_frontend::ImageLocation;
 use rb_llb::{NetworkMode, NodeMeta, State, attr, json_list};
 use rb_oci::{Digest, Platform, Reference};
 use rb_session::{LocalDir, LocalSession};
 
+use super::super::scratch::Scratch;
 use super::images::allow_insecure;
-use crate::args::{PackChoices, PackNetwork, StepVolume};
+use super::package;
+use crate::args::{PackChoices, PackNetwork, PackPull, StepVolume};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings::Settings;
+use crate::settings::pack::{PackSettings, Registry};
 use crate::world::{ReadError, read_regular};
 
 /// Largest descriptor and file of variables.
@@ -38,12 +43,15 @@ pub(super) struct Order {
     pub(super) folder: PathBuf,
     /// What is to be told before anything begins.
     pub(super) warnings: Vec<String>,
+    /// Packages that were unpacked, for as long as they are lent.
+    _packages: Option<Scratch>,
 }
 
 impl Order {
     /// Settles it. `target` is what the image will be called.
     pub(super) fn read(
         settings: &Settings,
+        known: &PackSettings,
         choices: &PackChoices,
         target: Option<Reference>,
     ) -> Result<Self, Failure> {
@@ -72,11 +80,31 @@ impl Order {
         let execution_environment = choices.exec_env.clone().unwrap_or_default();
         let builder =
             choices.builder.clone().or_else(|| Some(project.builder.clone()).filter(|name| !name.is_empty()));
+        let builder = builder.or_else(|| known.default_builder.clone().filter(|name| !name.is_empty()));
         let builder = builder.ok_or_else(|| {
-            let help = "name one: `rb pack build -B IMAGE NAME`, or `builder = \"IMAGE\"` in project.toml";
+            let help = "name one: `rb pack build -B IMAGE NAME`, `builder = \"IMAGE\"` in project.toml, or `rb pack config default-builder IMAGE`";
             Failure::input("there is no builder", Some(help.to_owned()))
         })?;
-        let mut lent = Lent { cwd: settings.cwd.clone(), session: LocalSession::default(), count: 0 };
+        if let Some(pull) = known.pull_policy.filter(|_| choices.pulls.pull_policy.is_none()) {
+            settings.pull = match pull {
+                PackPull::Always => PullPolicy::Always,
+                PackPull::IfNotPresent => PullPolicy::Missing,
+                PackPull::Never => PullPolicy::Never,
+            };
+        }
+        let registry = known.registry(choices.buildpack_registry.as_deref());
+        if let Some(name) = choices.buildpack_registry.as_deref().filter(|_| registry.is_none()) {
+            let help = Some("`rb pack config registries add NAME URL` adds one".to_owned());
+            return Err(Failure::input(format!("there is no registry of buildpacks `{name}`"), help));
+        }
+        let mut lent = Lent {
+            cwd: settings.cwd.clone(),
+            session: LocalSession::default(),
+            count: 0,
+            platform: platform.clone(),
+            registry: registry.map(index).transpose()?,
+            packages: None,
+        };
         let app = lent.app(&folder, &AppFilter::of(&project));
         let in_time = |one: &&ProjectBuildpack| {
             one.exec_env.is_empty() || one.exec_env.contains(&execution_environment)
@@ -111,6 +139,8 @@ impl Order {
         let request = PackRequest {
             builder,
             run_image: choices.run_image.clone(),
+            run_mirrors: known.mirrors(),
+            user: (choices.uid, choices.gid),
             app: AppSource::whole(app),
             place: None,
             target,
@@ -132,7 +162,7 @@ impl Order {
         };
         // One for all folders, as caches go by the image's name; no path's digest is this, so no build file reaches them.
         let session = lent.session.with_cache_scope(Digest::of("rb pack").hex());
-        Ok(Self { session, request, settings, folder, warnings })
+        Ok(Self { session, request, settings, folder, warnings, _packages: lent.packages })
     }
 }
 
@@ -141,6 +171,11 @@ struct Lent {
     cwd: PathBuf,
     session: LocalSession,
     count: usize,
+    platform: Platform,
+    /// The files of the registry of buildpacks.
+    registry: Option<State>,
+    /// Packages that were unpacked.
+    packages: Option<Scratch>,
 }
 
 impl Lent {
@@ -197,12 +232,19 @@ impl Lent {
         let refused = |error: WordError| Failure::input(error.to_string(), Some(error.help.to_owned()));
         let (path, only) = match BuildpackWord::read(word).map_err(refused)? {
             BuildpackWord::Choice(choice) => return Ok(choice),
+            BuildpackWord::Registered { id, version } => {
+                let index = self.registry.clone().ok_or_else(|| refused(WordError::no_registry(word)))?;
+                return Ok(BuildpackChoice::Registered { index, id, version });
+            }
             BuildpackWord::Path { path, only } => (PathBuf::from(path), only),
         };
         let place = self.cwd.join(&path);
         if place.is_dir() {
             let (state, path) = self.place(&path, "--buildpack")?;
             return Ok(BuildpackChoice::Folder { state, path, shown: word.to_owned() });
+        }
+        if place.is_file() && package::is_package(&place)? {
+            return self.package(&place, word);
         }
         if place.is_file() {
             let (state, path) = self.place(&path, "--buildpack")?;
@@ -212,6 +254,22 @@ impl Lent {
             return Err(refused(WordError::nowhere(word)));
         }
         Ok(BuildpackChoice::by_id(word))
+    }
+
+    /// Lends a package that lies in a file.
+    fn package(&mut self, file: &Path, word: &str) -> Result<BuildpackChoice, Failure> {
+        let packages = match self.packages.take() {
+            Some(packages) => packages,
+            None => Scratch::new()?,
+        };
+        let store = format!("package-{}", self.count);
+        self.count += 1;
+        let folder = packages.path().join(&store);
+        self.packages = Some(packages);
+        let digest = package::unpack(file, &folder, &self.platform)?;
+        self.session = std::mem::take(&mut self.session).with_oci_layout(&store, folder);
+        let location = ImageLocation::OciStore { store, digest };
+        Ok(BuildpackChoice::Lent { location, shown: word.to_owned() })
     }
 
     /// Places in a descriptor are as seen from its folder.
@@ -234,6 +292,30 @@ impl Lent {
             }),
         }
     }
+}
+
+/// Returns the files of a registry of buildpacks.
+fn index(registry: &Registry) -> Result<State, Failure> {
+    let Registry { name, url, .. } = registry;
+    let wrong = || {
+        let help = Some("http(s)://HOST/PATH, ssh://… and git://… are addresses of repositories".to_owned());
+        Failure::input(format!("registry of buildpacks `{name}`: `{url}` is no address"), help)
+    };
+    let (scheme, place) = url.split_once("://").ok_or_else(wrong)?;
+    if !["http", "https", "git", "ssh"].contains(&scheme) || !place.contains('/') {
+        return Err(wrong());
+    }
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    let mut attrs = BTreeMap::from([
+        (attr::GIT_FULL_URL.to_owned(), url.clone()),
+        (attr::GIT_AUTH_TOKEN_SECRET.to_owned(), "GIT_AUTH_TOKEN".to_owned()),
+        (attr::GIT_AUTH_HEADER_SECRET.to_owned(), "GIT_AUTH_HEADER".to_owned()),
+    ]);
+    if scheme == "ssh" {
+        attrs.insert(attr::GIT_MOUNT_SSH_SOCK.to_owned(), "default".to_owned());
+    }
+    let meta = NodeMeta::named(format!("load the registry of buildpacks {name}"));
+    Ok(State::source(format!("git://{}", place.trim_end_matches('/')), attrs, None, meta))
 }
 
 fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
@@ -263,7 +345,12 @@ fn descriptor(cwd: &Path, folder: &Path, named: Option<&Path>) -> Result<Project
             ));
         }
     };
-    Project::parse(&bytes).map_err(|error| Failure::input(error.to_string(), None))
+    Project::parse(&bytes).map_err(|error| {
+        // Its words name what it is called in the folder of an app.
+        let said = error.to_string();
+        let said = said.strip_prefix("project.toml").map_or(said.clone(), |rest| format!("{shown}{rest}"));
+        Failure::input(said, None)
+    })
 }
 
 /// Collects the variables of the build.
@@ -312,7 +399,14 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("mine/bin")).expect("makes");
         std::fs::write(folder.path().join("a.tgz"), b"").expect("writes");
         std::fs::write(folder.path().join("a.cnb"), b"").expect("writes");
-        let lent = Lent { cwd: folder.path().to_owned(), session: LocalSession::default(), count: 0 };
+        let lent = Lent {
+            cwd: folder.path().to_owned(),
+            session: LocalSession::default(),
+            count: 0,
+            platform: Platform::host(),
+            registry: None,
+            packages: None,
+        };
         (folder, lent)
     }
 
@@ -332,8 +426,24 @@ mod tests {
         for word in ["mine", "./mine", "a.tgz", "https://example.com/bp.tgz"] {
             assert!(matches!(named(word), Ok(BuildpackChoice::Folder { .. })), "{word}");
         }
-        for word in ["./none", "/none", "a.cnb", "urn:cnb:registry:a/b@1"] {
+        for word in ["./none", "/none", "a.cnb", "urn:cnb:registry:a/b@1", "https://example.com/b.cnb"] {
             assert!(named(word).is_err(), "{word}");
+        }
+        lent.registry = Some(State::scratch());
+        let found = lent.buildpack("urn:cnb:registry:a/b@1");
+        assert!(
+            matches!(found, Ok(BuildpackChoice::Registered { version: Some(version), .. }) if version == "1")
+        );
+    }
+
+    #[test]
+    fn addresses_of_registries() {
+        let of = |url: &str| index(&Registry { url: url.to_owned(), ..Registry::default() });
+        for url in ["https://example.com/index", "ssh://git@example.com/index.git", "git://localhost:1/r"] {
+            assert!(of(url).is_ok(), "{url}");
+        }
+        for url in ["example.com/index", "file:///index", "https://example.com", ""] {
+            assert!(of(url).is_err(), "{url}");
         }
     }
 

@@ -67,6 +67,38 @@ pub(super) fn failed(
     Failure::Said { kind: error.kind(), message: error.to_string(), help: error.help() }
 }
 
+/// Says a failure in pack's words: options of `rb build` have other names here.
+pub(super) fn in_words_of_pack(failure: Failure) -> Failure {
+    match failure {
+        Failure::Said { kind, message, help } => {
+            Failure::Said { kind, message: reworded(&message), help: help.map(|help| reworded(&help)) }
+        }
+        Failure::Diagnostics { items, sources } => {
+            let one = |item: Diagnostic| Diagnostic {
+                message: reworded(&item.message),
+                help: item.help.as_deref().map(reworded),
+                ..item
+            };
+            Failure::Diagnostics { items: items.into_iter().map(one).collect(), sources }
+        }
+        Failure::With { failure, about } => {
+            Failure::With { failure: Box::new(in_words_of_pack(*failure)), about }
+        }
+        Failure::Several(all) => Failure::Several(all.into_iter().map(in_words_of_pack).collect()),
+        // A step that failed is told by what it is.
+        other @ (Failure::Solve { .. } | Failure::Interrupted(_) | Failure::Unheard) => other,
+    }
+}
+
+fn reworded(text: &str) -> String {
+    let pairs = [
+        ("--pull=missing", "--pull-policy if-not-present"),
+        ("--pull=never", "--pull-policy never"),
+        ("--pull=always", "--pull-policy always"),
+    ];
+    pairs.into_iter().fold(text.to_owned(), |text, (of_build, of_pack)| text.replace(of_build, of_pack))
+}
+
 /// Returns what strangers wrote as a terminal may have it, line by line.
 pub(super) fn cleaned(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", clean(line, false))).collect()
@@ -79,4 +111,30 @@ pub(super) fn outputs(outputs: &[(ModuleKey, String)]) -> String {
         format!("======== Output: {kind}{key} ========\n{}\n", cleaned(text).trim_end())
     };
     outputs.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rb_diag::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn options_have_the_names_of_pack() {
+        let said = Failure::Said {
+            kind: ErrorKind::Input,
+            message: "a is not here, and --pull=never asks no registry".to_owned(),
+            help: Some("`--pull=missing`".to_owned()),
+        };
+        match in_words_of_pack(Failure::Several(vec![said])) {
+            Failure::Several(all) => match all.as_slice() {
+                [Failure::Said { message, help, .. }] => {
+                    assert_eq!(message, "a is not here, and --pull-policy never asks no registry");
+                    assert_eq!(help.as_deref(), Some("`--pull-policy if-not-present`"));
+                }
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
 }
