@@ -303,8 +303,10 @@ pub(crate) fn set_owner(file: BorrowedFd<'_>, owner: (u32, u32)) -> io::Result<(
     Ok(rustix::fs::fchown(file, uid, gid)?)
 }
 
+/// The highest number is no id: to chown(2) it says that the owner stays, which a stranger's archive may have it say.
 fn ids((uid, gid): (u32, u32)) -> (Option<Uid>, Option<Gid>) {
-    (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+    let is_id = |id: &u32| *id != u32::MAX;
+    (Some(uid).filter(is_id).map(Uid::from_raw), Some(gid).filter(is_id).map(Gid::from_raw))
 }
 
 /// Sets the 12 mode bits of what is open.

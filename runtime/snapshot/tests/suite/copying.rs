@@ -177,6 +177,20 @@ fn include_and_exclude() {
 }
 
 #[test]
+fn the_highest_number_is_no_owner() {
+    // As to chown(2), and so to BuildKit.
+    let (_directory, from) = source(&[("d/f", "x")]);
+    editing(&[], |editor| {
+        let options = CopyOptions { owner: Some((u32::MAX, 7)), ..create() };
+        editor.copy(&from, "d", "/n", &options).unwrap();
+        for path in ["n", "n/f"] {
+            let metadata = editor.view().lookup(path, Follow::No).unwrap().expect("is there").metadata;
+            assert_eq!((metadata.uid, metadata.gid), (0, 7), "{path}");
+        }
+    });
+}
+
+#[test]
 fn modes_owners_and_times() {
     let (directory, from) = source(&[("d/run", "x"), ("d/s/data", "y"), ("d/l", "->run")]);
     let set = |path: &str, mode| {
