@@ -159,11 +159,13 @@ fn changes(
 ) -> Result<Changes, Diagnostic> {
     let mut changes = Changes::new();
     for text in set {
-        let wrong = |why: String| refused(codes::SET, format!("--set {text}: {why}"));
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (text.as_str(), None),
         };
+        // Without its value, which may be one that nobody is to see.
+        let shown = key;
+        let wrong = |why: String| refused(codes::SET, format!("--set {shown}: {why}"));
         let (key, append) = key.strip_suffix('+').map_or((key, false), |key| (key, true));
         let mut parts = key.splitn(3, '.');
         let (Some(pattern), Some(field)) = (parts.next(), parts.next()) else {
@@ -180,7 +182,7 @@ fn changes(
             config.targets.iter().map(|(name, _)| name.clone()).filter(|name| fits(name)).collect()
         };
         if targets.is_empty() {
-            return Err(unknown(config, pattern).with_trail(format!("for --set {text}")));
+            return Err(unknown(config, pattern).with_trail(format!("for --set {shown}")));
         }
         for target in targets {
             let key = (field.to_owned(), name.map(str::to_owned));
