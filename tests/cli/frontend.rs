@@ -205,7 +205,10 @@ fn rb_runs_the_frontend_that_a_file_names() {
     );
     env.rb(["./silent+image"]).expect(0);
     env.write("silence", "# syntax=silent:1\n");
-    env.rb(["build", "-f", "silence", "."]).expect(3).tells("returned no result").tells("frontend silent:1");
+    env.rb(["build", "-f", "silence", "."])
+        .expect(3)
+        .tells("returned no result")
+        .tells("--> frontend silent:1");
     // Where none is run, the file is what it was.
     env.rb(["build", "-f", "Buildfile", "--check", "."]).expect(2).tells("is not part of rb");
 }

@@ -98,7 +98,7 @@ pub(super) async fn plan(
     let socket = |error: std::io::Error| Failure::environment("a pair of sockets", &error);
     let stdin = OpenFile::new(theirs.try_clone().map_err(socket)?.into());
     let (tell, began) = (host.teller(image), Instant::now());
-    tell(EventKind::Added { name: format!("frontend {image}"), step: false, inputs: Vec::new() });
+    tell(EventKind::Added { name: format!("frontend {image}"), step: true, inputs: Vec::new() });
     tell(EventKind::Started);
     let said: Arc<Mutex<Vec<u8>>> = Arc::default();
     let (kept, says) = (Arc::clone(&said), tell.clone());
