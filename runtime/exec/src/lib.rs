@@ -31,6 +31,7 @@ mod limits;
 mod memory;
 mod net;
 mod oci;
+mod output;
 mod outside;
 mod plan;
 mod probe;

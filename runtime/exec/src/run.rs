@@ -1,19 +1,17 @@
 //! Runs a prepared sandbox: starts it, carries its output, waits for its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rb_sys::child::{Child, Ended, Failure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rb_sys::child::{Ended, Failure};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::cgroup::{self, Group};
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
-use crate::memory::Watch;
+use crate::output::{Clock, carry};
 use crate::plan::{self, Label, Plan, Source};
 use crate::spec::{Isolation, Network, Spec};
 use crate::{chroot, forward, room, terminal};
@@ -60,8 +58,6 @@ pub struct ExecOutcome {
 }
 
 pub(crate) const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
-const BUFFER_BYTES: usize = 64 << 10;
-
 /// The code that stands for an end by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
@@ -164,54 +160,7 @@ pub fn run(
         },
         Ended::Signaled(signal) => ExitStatus::Signaled(ended_by.map_or(signal, Signal::as_raw)),
     };
-    Ok(ExecOutcome { status, duration: started.elapsed(), timed_out: clock.is_up, out_of_memory })
-}
-
-/// When something is to be done while a command runs.
-pub(crate) struct Clock {
-    /// It is to end at the latest.
-    end: Option<Instant>,
-    is_up: bool,
-    /// The line to a keeper, by which all that it keeps is ended.
-    line: Option<Arc<OwnedFd>>,
-    /// Its memory is looked at.
-    watch: Option<Watch>,
-}
-
-impl Clock {
-    /// Begins with this moment.
-    pub(crate) fn of(spec: &Spec, line: Option<Arc<OwnedFd>>) -> Self {
-        let end = spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { end, is_up: false, line, watch: spec.memory.as_ref().and_then(Watch::new) }
-    }
-
-    /// Whether the time was up before the command had ended.
-    pub(crate) fn is_up(&self) -> bool {
-        self.is_up
-    }
-
-    /// Returns how long to wait at most; looks at `child` when it is time to, and ends it when its time is up.
-    fn left(&mut self, child: &Child) -> Option<Timespec> {
-        let next = self.watch.as_mut().map(|watch| watch.look(child));
-        let left = next.into_iter().chain(self.left_to_run(child)).min()?;
-        // A time too long for the kernel is none.
-        Timespec::try_from(left).ok()
-    }
-
-    fn left_to_run(&mut self, child: &Child) -> Option<Duration> {
-        let left = self.end?.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            self.is_up = true;
-            self.end = None;
-            match &self.line {
-                // It may have ended by itself.
-                Some(line) => drop(rustix::net::shutdown(line, rustix::net::Shutdown::Write)),
-                None => child.kill(),
-            }
-            return None;
-        }
-        Some(left)
-    }
+    Ok(ExecOutcome { status, duration: started.elapsed(), timed_out: clock.is_up(), out_of_memory })
 }
 
 pub(crate) fn waiting(source: io::Error) -> ExecError {
@@ -233,57 +182,5 @@ pub(crate) fn not_executed(program: &str, errno: i32, found: bool) -> ExecError 
         Errno::NOENT | Errno::NOTDIR if found => ExecError::InterpreterNotFound { program },
         Errno::NOENT | Errno::NOTDIR => ExecError::NotFound { program },
         error => ExecError::NotExecutable { program, source: error.into() },
-    }
-}
-
-/// Hands on output until the process ended, then what is left in the pipes.
-///
-/// All writers are processes of the sandbox and end with it, so what is left is complete; should a writer have been
-/// handed out of the sandbox, it is not waited for.
-pub(crate) fn carry(
-    child: &Child,
-    mut pipes: Vec<(Stream, OwnedFd)>,
-    clock: &mut Clock,
-    log: &mut dyn FnMut(Stream, &[u8]),
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let pidfd = Arc::clone(child.pidfd());
-    loop {
-        let mut waited = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        waited.extend(pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
-        match poll(&mut waited, clock.left(child).as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut ready = waited.iter().map(|polled| !polled.revents().is_empty());
-        let ended = ready.next().unwrap_or(false);
-        let ready: Vec<bool> = ready.collect();
-        let mut at = ready.into_iter();
-        let mut failure: io::Result<()> = Ok(());
-        pipes.retain(|(stream, pipe)| {
-            if !at.next().unwrap_or(false) {
-                return true;
-            }
-            // Once ended, everything; before, one buffer each, so that both streams move.
-            loop {
-                match rustix::io::read(pipe, &mut buffer) {
-                    Ok(0) => return false,
-                    Ok(length) => log(*stream, buffer.get(..length).unwrap_or_default()),
-                    Err(Errno::AGAIN) => return true,
-                    Err(Errno::INTR) => continue,
-                    Err(error) => {
-                        failure = Err(error.into());
-                        return false;
-                    }
-                }
-                if !ended {
-                    return true;
-                }
-            }
-        });
-        failure?;
-        if ended {
-            return Ok(());
-        }
     }
 }

@@ -14,11 +14,10 @@ use rustix::process::{Pid, Signal};
 use super::refuse;
 use crate::error::ExecError;
 use crate::kill::{KillSwitch, Reach};
+use crate::output::{Clock, carry};
 use crate::plan::{self, ChrootPlan, Source};
 use crate::room;
-use crate::run::{
-    Clock, ExecOutcome, ExitStatus, STREAMS, Stream, carry, failed_step, not_executed, waiting,
-};
+use crate::run::{ExecOutcome, ExitStatus, STREAMS, Stream, failed_step, not_executed, waiting};
 use crate::spec::Spec;
 
 /// As [`run`](crate::run()), in a chroot.

@@ -70,6 +70,7 @@ fn many_runs() {
         });
         try_spec(&spec).unwrap_err();
     }
+    assert_eq!(before, count(scratch.path()));
     // A log that panics ends the sandbox.
     let panicked = std::panic::catch_unwind(|| {
         let spec = shell(work(0), "echo x; sleep 1000");
@@ -77,8 +78,12 @@ fn many_runs() {
     });
     assert!(panicked.is_err());
     assert_eq!(listing(&scratch.path().join("upper0")), ["result"]);
-    let after = count(scratch.path());
-    assert_eq!(before, after);
+    // The thread that read the output closes its pipes a moment later.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    while count(scratch.path()) != before && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(before, count(scratch.path()));
 }
 
 #[test]
@@ -128,5 +133,69 @@ fn a_killed_parent_takes_the_sandbox_along() {
     while alive() {
         assert!(std::time::Instant::now() < deadline, "the sandbox outlived its parent");
         std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// Copies the machine's perl, and what it is linked with, into a root.
+fn install_perl(root: &Path) {
+    let linked = std::process::Command::new("ldd").arg("/usr/bin/perl").output().unwrap();
+    let linked = String::from_utf8(linked.stdout).unwrap();
+    let files = linked.split_whitespace().filter(|word| word.starts_with('/')).chain(["/usr/bin/perl"]);
+    for file in files {
+        let to = root.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        // By another process: a test that forks meanwhile would inherit the copy open for writing ("text file busy").
+        assert!(std::process::Command::new("cp").args(["-L", file]).arg(&to).status().unwrap().success());
+    }
+}
+
+/// Says a word half a second after it said it was ready, then keeps the lock of the pipe while it waits for bytes that never come.
+const KEEP_THE_LOCK: &str = r#"
+    socketpair(my $from, my $to, 1, 1, 0) or die;
+    syswrite(STDOUT, "ready\n");
+    select(undef, undef, undef, 0.5);
+    syswrite(STDOUT, "locked\n");
+    syscall($ARGV[0] + 0, fileno($from), 0, 1, 0, 4096, 0);
+"#;
+
+#[test]
+fn a_killed_parent_ends_though_its_sandbox_keeps_the_lock_of_a_pipe() {
+    use std::time::{Duration, Instant};
+    if stepping_aside() {
+        return;
+    }
+    if !Path::new("/usr/bin/perl").exists() {
+        eprintln!("stepping aside: this needs perl");
+        return;
+    }
+    let splice = if cfg!(target_arch = "x86_64") { "275" } else { "76" };
+    let scratch = Scratch::new();
+    let root = scratch.busybox("root");
+    install_perl(&root);
+    let mut child = std::process::Command::new(crate::support::example())
+        .arg(&root)
+        .args(["/usr/bin/perl", "-e", KEEP_THE_LOCK, splice])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let signal = |signal| {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    // Stopped, it cannot read what comes before the lock is taken.
+    signal(rustix::process::Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1000));
+    signal(rustix::process::Signal::CONT);
+    std::thread::sleep(Duration::from_millis(200));
+    signal(rustix::process::Signal::KILL);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it cannot be killed: its sandbox keeps it");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
