@@ -7,26 +7,27 @@
 //! absolute paths. A digest belongs to the bytes that lay under the stamp next to it: what changes while it is read is
 //! an error. Sockets are passed over, as BuildKit does; other special files are an error.
 
+mod walk;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rb_snapshot::patterns::PatternMatcher;
-use rb_snapshot::{ContentDigest, ContentKey, Counted, Listing, Metadata, Tally, compare_paths};
+use rb_snapshot::{ContentDigest, ContentKey, Counted, Listing, Metadata, Tally};
 use rb_store::{FileStamp, StatCache, StatChange, Store};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 
+use self::walk::{Found, Look, Walk, failure, open_folder, stamp};
 use crate::SourceError;
 use crate::files;
-use crate::filter::{Above, Filter};
+use crate::filter::Filter;
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -80,22 +81,6 @@ pub enum LocalEntry {
     },
 }
 
-/// Something that the walk found.
-struct Found {
-    path: PathBuf,
-    metadata: Metadata,
-    look: Look,
-}
-
-enum Look {
-    /// A folder; whether the patterns name it, or only led through it.
-    Directory { mode: u32, kept: bool },
-    /// A file whose digest is not known yet.
-    File { mode: u32, stamp: FileStamp },
-    /// A symbolic link.
-    Symlink { target: PathBuf },
-}
-
 /// A digest, and how it came about.
 #[derive(Debug, PartialEq, Eq)]
 enum Digested {
@@ -114,8 +99,6 @@ const FEW_FILES: usize = 64;
 const FEW_BYTES: u64 = 1 << 20;
 /// How much of a key is hashed at once.
 const PIECE_BYTES: usize = 64 << 10;
-/// What the kernel takes of a path, without its NUL.
-const PATH_BYTES: usize = 4095;
 
 /// Names a folder in the stat cache. Unlike a lossy conversion, this keeps different folders apart.
 fn cache_key(folder: &Path) -> String {
@@ -354,168 +337,6 @@ fn wanted(found: &[Found]) -> Vec<bool> {
         }
     }
     wanted
-}
-
-fn open_folder(path: &Path) -> Result<OwnedFd, SourceError> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| SourceError::Read { path: path.to_owned(), source: error.into() })
-}
-
-/// A walk through all folders, each a task of its own, so that depth costs no stack.
-struct Walk<'a> {
-    request: &'a LocalRequest,
-    filter: &'a Filter,
-    found: Mutex<Vec<Found>>,
-    failed: Mutex<Option<SourceError>>,
-}
-
-/// A folder to be listed.
-struct Task {
-    within: Arc<OwnedFd>,
-    name: CString,
-    path: PathBuf,
-    above: Above,
-}
-
-impl<'a> Walk<'a> {
-    fn new(request: &'a LocalRequest, filter: &'a Filter) -> Self {
-        Self { request, filter, found: Mutex::default(), failed: Mutex::default() }
-    }
-
-    /// Returns what there is, sorted as paths are.
-    fn run(self, folder: &OwnedFd) -> Result<Vec<Found>, SourceError> {
-        let read = |source| SourceError::Read { path: self.request.folder.clone(), source };
-        let top = Task {
-            within: Arc::new(folder.try_clone().map_err(read)?),
-            name: c".".to_owned(),
-            path: PathBuf::new(),
-            above: Above::default(),
-        };
-        rayon::in_place_scope(|scope| self.spawn(scope, top));
-        if let Some(error) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.par_sort_unstable_by(|left, right| compare_paths(&left.path, &right.path));
-        Ok(found)
-    }
-
-    fn spawn<'s>(&'s self, scope: &rayon::Scope<'s>, task: Task) {
-        scope.spawn(move |scope| {
-            let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            if failed().is_some() {
-                return;
-            }
-            match self.list(task) {
-                Ok(inside) => inside.into_iter().for_each(|task| self.spawn(scope, task)),
-                Err(error) => {
-                    failed().get_or_insert(error);
-                }
-            }
-        });
-    }
-
-    /// Lists one folder; returns those in it.
-    fn list(&self, task: Task) -> Result<Vec<Task>, SourceError> {
-        if task.path.as_os_str().len() > PATH_BYTES {
-            return Err(self.failure(&task.path, Errno::NAMETOOLONG));
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&task.within, &task.name, flags, Mode::empty());
-        let folder = Arc::new(opened.map_err(|error| self.failure(&task.path, error))?);
-        drop(task.within);
-        let (mut found, mut inside) = (Vec::new(), Vec::new());
-        let mut buffer = Vec::with_capacity(32 << 10);
-        let mut listing = RawDir::new(&folder, buffer.spare_capacity_mut());
-        while let Some(entry) = listing.next() {
-            let entry = entry.map_err(|error| self.failure(&task.path, error))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let path = task.path.join(OsStr::from_bytes(name.to_bytes()));
-            let verdict = self.filter.ask(&path, &task.above);
-            let may_be_folder = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
-            if !(verdict.kept || may_be_folder && verdict.look_inside) {
-                continue;
-            }
-            let stat = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                // As if it had been removed before the listing.
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(self.failure(&path, error)),
-            };
-            let metadata = Metadata::of(&stat);
-            let look = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => {
-                    if verdict.look_inside {
-                        let (within, path) = (Arc::clone(&folder), path.clone());
-                        inside.push(Task { within, name: name.to_owned(), path, above: verdict.above });
-                    }
-                    let mode = normalise(self.request, stat.st_mode, true);
-                    Look::Directory { mode, kept: verdict.kept }
-                }
-                _ if !verdict.kept => continue,
-                FileType::RegularFile => {
-                    let mode = normalise(self.request, stat.st_mode, false);
-                    Look::File { mode, stamp: stamp(&metadata) }
-                }
-                FileType::Symlink => {
-                    let target = rustix::fs::readlinkat(&folder, name, Vec::new());
-                    let target = target.map_err(|error| self.failure(&path, error))?;
-                    Look::Symlink { target: PathBuf::from(OsStr::from_bytes(target.to_bytes())) }
-                }
-                FileType::Socket => continue,
-                _ => return Err(SourceError::SpecialFile { path }),
-            };
-            found.push(Found { path, metadata, look });
-        }
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut found);
-        Ok(inside)
-    }
-
-    fn failure(&self, path: &Path, error: Errno) -> SourceError {
-        failure(self.request, path, error.into())
-    }
-}
-
-/// What was listed and is gone, or something else, changed meanwhile; else it cannot be read.
-fn failure(request: &LocalRequest, path: &Path, source: io::Error) -> SourceError {
-    match Errno::from_io_error(&source) {
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::INVAL | Errno::STALE) => {
-            SourceError::Changed { path: path.to_owned() }
-        }
-        _ => SourceError::Read { path: request.folder.join(path), source },
-    }
-}
-
-impl Found {
-    fn listed(&self) -> Listed {
-        let (mode, kind) = match &self.look {
-            Look::Directory { mode, .. } => (*mode, ListedKind::Directory),
-            Look::File { mode, stamp } => (*mode, ListedKind::File(stamp.size_bytes)),
-            Look::Symlink { target } => (0o777, ListedKind::Symlink(target.clone())),
-        };
-        Listed { path: self.path.clone(), mode, modified_ns: self.metadata.modified_ns, kind }
-    }
-
-    fn size_bytes(&self) -> u64 {
-        if let Look::File { stamp, .. } = &self.look { stamp.size_bytes } else { 0 }
-    }
-}
-
-/// Permission bits as they enter the key and the tree.
-fn normalise(request: &LocalRequest, mode: u32, folder: bool) -> u32 {
-    match (request.normalise_modes, folder || mode & 0o100 != 0) {
-        (false, _) => mode & 0o7777,
-        (true, true) => 0o755,
-        (true, false) => 0o644,
-    }
-}
-
-fn stamp(metadata: &Metadata) -> FileStamp {
-    let Metadata { device, inode, size_bytes, modified_ns, changed_ns, .. } = *metadata;
-    FileStamp { device, inode, size_bytes, modified_ns, changed_ns }
 }
 
 /// Returns a file's digest, from the cache or by reading it.

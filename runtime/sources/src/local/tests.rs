@@ -61,7 +61,7 @@ fn what_changes_between_walk_and_reading_is_an_error() {
         ("a pipe", &|| {
             remove();
             let mode = Mode::from_raw_mode(0o600);
-            rustix::fs::mknodat(rustix::fs::CWD, &file, FileType::Fifo, mode, 0).expect("makes");
+            rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).expect("makes");
         }),
         ("a folder", &|| {
             remove();
