@@ -66,4 +66,5 @@ pub use contexts::{Elsewhere, below, elsewhere};
 pub use options::{CacheImport, Given, Input, LentContext, NoCache, Options, ResolveMode, Volume};
 pub use parse::{Parsed, is_heredoc, parse, parse_trigger};
 pub use plan::{Checked, Planned, PlannedImage, check, plan, plan_telling};
+pub use platform::parse as parse_platform;
 pub use request::{Outline, Parameter, Place, Required, TargetList, TargetStage, outline, targets};

@@ -27,7 +27,7 @@ const SYSTEMS: [&str; 15] = [
 ];
 
 /// Reads a platform; one word alone is a system or an architecture, and the rest is the host's.
-pub(crate) fn parse(text: &str, host: &Platform) -> Result<Platform, PlatformError> {
+pub fn parse(text: &str, host: &Platform) -> Result<Platform, PlatformError> {
     match text {
         single if single.contains('/') || single.is_empty() => single.parse(),
         system if SYSTEMS.contains(&system.to_lowercase().as_str()) => {

@@ -21,7 +21,7 @@ pub use event::{
 pub use layered::{Finish, Layered};
 pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind};
 pub use request::{
-    AllowedDevices, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions, LayoutPlace,
-    Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest, SolveResult, Stream,
-    Summary,
+    AllowedDevices, Annotations, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions,
+    LayoutPlace, Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest,
+    SolveResult, Stream, Summary,
 };

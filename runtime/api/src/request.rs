@@ -203,6 +203,15 @@ pub enum ImageName {
     Digest(String),
 }
 
+/// Annotations of a manifest, and of the descriptor that names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// Those in the manifest.
+    pub manifest: BTreeMap<String, String>,
+    /// Those beside its digest.
+    pub descriptor: BTreeMap<String, String>,
+}
+
 /// How an image is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageFormat {
@@ -218,6 +227,8 @@ pub struct ImageFormat {
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest's descriptor.
     pub descriptor_annotations: BTreeMap<String, String>,
+    /// Annotations of one platform's manifest and descriptor, over those of all.
+    pub of_platform: BTreeMap<Platform, Annotations>,
     /// How what is said of the image goes with it.
     pub attached: Attached,
     /// Annotations of the index; an image of one platform has none, unless something is said of it.

@@ -102,7 +102,7 @@ const OF_BUILD: &[(&[&str], &str)] = &[
     (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
     (&["--policy", "--source-policy-file"], "leave it out: this version of rb knows no policies"),
     (
-        &["--security-opt", "--cap-add", "--cap-drop"],
+        &["--cap-add", "--cap-drop"],
         "leave it out: `RUN --security=insecure` has all rights, with --allow security.insecure",
     ),
     (&["--device"], "`RUN --device=NAME` asks for one, `--allow device=NAME` gives it"),
@@ -133,9 +133,10 @@ const OF_BUILD: &[(&[&str], &str)] = &[
         "leave it out: steps run apart from all others",
     ),
     (&["--runtime-flag"], "leave it out; `rb --runtime NAME build …` names another runtime"),
+    (&["--stream"], "leave it out: there is no daemon that a context would be sent to"),
     (
-        &["--stream", "--disable-content-trust"],
-        "leave it out: there is no daemon that a context would be sent to",
+        &["--disable-content-trust"],
+        "leave it out: rb asks no notary; `FROM NAME@sha256:…` pins what a name stands for",
     ),
     (&["--squash-all"], "`--squash` makes one layer of all"),
 ];

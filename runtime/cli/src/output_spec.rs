@@ -88,7 +88,9 @@ pub(crate) enum OutputSpecError {
     SameDest { dest: String },
     #[error("`{word}` is a target: this option takes type=TYPE,dest=PATH, and the target stands behind it")]
     Target { word: String },
-    #[error("`{word}`: expected KEY=VALUE, or manifest:KEY=VALUE or manifest-descriptor:KEY=VALUE")]
+    #[error(
+        "`{word}`: expected KEY=VALUE, or what is annotated before it: manifest:, manifest[OS/ARCH]:, manifest-descriptor:, index:, index-descriptor:, several with commas"
+    )]
     Annotation { word: String },
 }
 

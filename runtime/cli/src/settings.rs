@@ -204,7 +204,9 @@ impl SettingsError {
             Self::WorkingDirectory { .. } => Some("change into a folder that exists".to_owned()),
             Self::NoHome => Some("set RB_ROOT=/some/dir".to_owned()),
             Self::Variable { name, value } => Some(match *name {
-                "RB_PROGRESS" => "one of auto, plain, tty, json, quiet".to_owned(),
+                "RB_PROGRESS" | "BUILDKIT_PROGRESS" => {
+                    "one of auto, plain, tty, json, rawjson, quiet".to_owned()
+                }
                 "RB_ENGINE" => engine::help(value),
                 "RB_ISOLATION" => "one of sandbox, chroot".to_owned(),
                 "RB_SNAPSHOTTER" => "one of auto, overlayfs, native".to_owned(),

@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use rb_api::{
-    Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage, Push, PushedImage,
-    SolveError, Stream,
+    Annotations, Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage, Push,
+    PushedImage, SolveError, Stream,
 };
 use rb_diag::ErrorKind;
 use rb_exporters::{Precious, TreeOptions};
@@ -144,6 +144,7 @@ fn image_attrs(
         descriptor_annotations,
         index_annotations,
         index_descriptor_annotations,
+        of_platform,
         // What is said of a root is refused before.
         attached: _,
     } = format;
@@ -169,6 +170,14 @@ fn image_attrs(
     ];
     let manifest =
         [("annotation-manifest.", annotations), ("annotation-manifest-descriptor.", descriptor_annotations)];
+    for (platform, Annotations { manifest, descriptor }) in of_platform {
+        for (key, value) in manifest {
+            set(&format!("annotation-manifest[{platform}].{key}"), value.clone());
+        }
+        for (key, value) in descriptor {
+            set(&format!("annotation-manifest-descriptor[{platform}].{key}"), value.clone());
+        }
+    }
     for (prefix, texts) in manifest.into_iter().chain(index.into_iter().filter(|_| images.len() > 1)) {
         for (key, value) in texts {
             set(&format!("{prefix}{key}"), value.clone());

@@ -44,6 +44,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         env.rb(["build", flag, "."]).expect(0);
     }
     env.rb(["build", "--cache-to=type=inline,image-manifest=false", "."]).expect(0).says("--cache-to");
+    env.rb(["build", "--security-opt=seccomp=x", "."]).expect(0).says("changes nothing");
+    env.rb(["build", "--secret=id=T,env=RB_NO_SUCH", "."]).expect(2).says("--secret");
     env.rb(["build"]).expect(2).says("needs a context");
     env.rb(["build", ".", "x"]).expect(2).says("one context");
     env.rb(["build", "+app"]).expect(2).says("`rb +app`");
@@ -91,12 +93,12 @@ fn steps_see_what_flags_give_them() {
 fn rights_are_given_by_name() {
     let Some(env) = project() else { return };
     env.write("app/Dockerfile", "FROM base\nRUN --network=host true\n");
-    build(&env, &["app"]).expect(2).says("network");
+    build(&env, &["app"]).expect(2).says("`--allow network.host`");
     build(&env, &["--allow", "network.host", "app"]).expect(0);
     env.write("app/Dockerfile", "FROM base\nRUN true\n");
     build(&env, &["--network", "host", "app"]).expect(0);
     env.write("app/Dockerfile", "FROM base\nRUN --security=insecure true\n");
-    build(&env, &["app"]).expect(2).says("insecure");
+    build(&env, &["app"]).expect(2).says("`--allow security.insecure`");
     build(&env, &["--allow", "security.insecure", "app"]).expect(0);
 }
 

@@ -162,6 +162,62 @@ fn platforms_make_an_index_and_what_does_not_depend_on_them_runs_once() {
 }
 
 #[test]
+fn a_platform_is_one_word_or_the_one_of_the_environment() {
+    let env = scratch();
+    let architecture = |name: &str| config(&env, name)["architecture"].as_str().map(ToOwned::to_owned);
+    env.rb(["build", "--platform", "riscv64", "-t", "word", "."]).expect(0);
+    assert_eq!(architecture("word").as_deref(), Some("riscv64"));
+    let of = |text| [("DOCKER_DEFAULT_PLATFORM", text)];
+    env.rb_with(&of("linux/riscv64"), ["build", "-t", "default", "."]).expect(0);
+    env.rb_with(&of("linux/riscv64"), ["build", "--platform", "s390x", "-t", "typed", "."]).expect(0);
+    assert_eq!(architecture("default").as_deref(), Some("riscv64"));
+    assert_eq!(architecture("typed").as_deref(), Some("s390x"));
+    env.rb_with(&of("a/b/c/d"), ["build", "."]).expect(2).says("DOCKER_DEFAULT_PLATFORM=a/b/c/d");
+}
+
+#[test]
+fn an_image_needs_no_name_unless_it_is_pushed() {
+    let env = scratch();
+    env.rb(["build", "-o", "type=image,compression=zstd", "."]).expect(0);
+    env.rb(["build", "-o", "type=image,push=true", "."]).expect(2).says("name");
+}
+
+#[test]
+fn annotations_are_of_one_platform_or_of_several_things() {
+    let env = scratch();
+    let words = [
+        "--annotation",
+        "manifest[linux/arm64]:of=arm",
+        "--annotation",
+        "index,manifest:all=yes",
+        "-o",
+        "type=oci,dest=out,tar=false,annotation[linux/amd64].of=amd",
+        "--platform=linux/amd64,linux/arm64",
+    ];
+    env.rb([&["build"], &words[..], &["."]].concat()).expect(0);
+    let blob = |descriptor: &Value| {
+        let digest =
+            descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:")).expect("one");
+        json(&env.read(&format!("out/blobs/sha256/{digest}")))
+    };
+    let index = blob(&json(&env.read("out/index.json"))["manifests"][0]);
+    assert_eq!(index["annotations"], serde_json::json!({"all": "yes"}));
+    let said: Vec<Value> = index["manifests"]
+        .as_array()
+        .expect("some")
+        .iter()
+        .map(|one| blob(one)["annotations"].clone())
+        .collect();
+    assert_eq!(
+        said,
+        [serde_json::json!({"all": "yes", "of": "amd"}), serde_json::json!({"all": "yes", "of": "arm"})]
+    );
+    let other = ["build", "--annotation", "manifest[linux/s390x]:of=none", "-o", "type=oci,dest=o.tar", "."];
+    env.rb(other).expect(2).says("an annotation of linux/s390x");
+    env.rb(["build", "--annotation", "index[linux/amd64]:a=b", "."]).expect(2).says("manifest[OS/ARCH]:");
+}
+
+#[test]
 fn an_archive_has_the_names_of_t() {
     let env = scratch();
     env.rb(["build", "-t", "a:1", "-o", "type=oci,dest=a.tar", "."]).expect(0);

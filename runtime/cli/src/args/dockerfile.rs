@@ -277,6 +277,9 @@ pub(crate) struct DockerfileArgs {
     /// Taken, and true of every build: `rb` keeps no containers of steps, and copies no context
     #[arg(long, visible_aliases = ["force-rm", "compress", "layers"], value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true, action = clap::ArgAction::Append)]
     pub(crate) rm: Vec<bool>,
+    /// Taken with a word, as buildx does: what a step may do does not depend on it
+    #[arg(long, value_name = "OPTION", hide = true)]
+    pub(crate) security_opt: Vec<String>,
     /// The result goes nowhere: what needs it has it in the same build. No flag.
     #[arg(skip)]
     pub(crate) nowhere: bool,

@@ -16,18 +16,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_api::{
-    Attached, Attest, CacheExport, Export, ImageFormat, ImageName, Layered, PlatformImage, Push, Root,
-    SolveRequest,
+    Annotations, Attached, Attest, CacheExport, Export, ImageFormat, ImageName, Layered, PlatformImage, Push,
+    Root, SolveRequest,
 };
 use rb_diag::{SourceMap, chain};
 use rb_frontend::{PlannedOutput, SavedImage, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
+use rb_oci::index::config_platform;
 use rb_oci::{ImageConfig, MediaTypes};
 
 use self::names::{Group, Names};
 use crate::output_spec::Annotation;
 use crate::report::Failure;
 use crate::world::bound;
+
+/// Adds annotations that hold for every image; what one has of its own stays.
+fn under(own: &mut BTreeMap<String, String>, all: &BTreeMap<String, String>) {
+    for (key, value) in all {
+        own.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+}
 
 /// What an engine is to be asked for.
 #[derive(Debug, Default)]
@@ -116,20 +124,23 @@ impl Wanted {
     fn format(&self, of_its_own: &ImageFormat, images: &[PlatformImage]) -> ImageFormat {
         let mut format = of_its_own.clone();
         let all = &self.format;
-        let mut maps = vec![
-            (&mut format.annotations, &all.annotations),
-            (&mut format.descriptor_annotations, &all.descriptor_annotations),
-        ];
+        under(&mut format.annotations, &all.annotations);
+        under(&mut format.descriptor_annotations, &all.descriptor_annotations);
         if images.len() > 1 || self.is_said(images) {
-            maps.push((&mut format.index_annotations, &all.index_annotations));
-            maps.push((&mut format.index_descriptor_annotations, &all.index_descriptor_annotations));
+            under(&mut format.index_annotations, &all.index_annotations);
+            under(&mut format.index_descriptor_annotations, &all.index_descriptor_annotations);
         }
-        for (own, all) in maps {
-            for (key, value) in all {
-                own.entry(key.clone()).or_insert_with(|| value.clone());
+        for platform in images.iter().filter_map(|image| config_platform(&image.config)) {
+            if let Some(Annotations { manifest, descriptor }) = all.of_platform.get(&platform) {
+                let own = format.of_platform.entry(platform).or_default();
+                under(&mut own.manifest, manifest);
+                under(&mut own.descriptor, descriptor);
             }
         }
-        if !format.annotations.is_empty() || !format.index_annotations.is_empty() {
+        if !(format.annotations.is_empty()
+            && format.index_annotations.is_empty()
+            && format.of_platform.is_empty())
+        {
             // Docker's own manifests have no annotations.
             format.types = MediaTypes::Oci;
         }

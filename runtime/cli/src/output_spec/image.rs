@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use rb_api::{Attached, ImageFormat, ImageName, Push};
-use rb_oci::{Compression, MediaTypes};
+use rb_api::{Annotations, Attached, ImageFormat, ImageName, Push};
+use rb_oci::{Compression, MediaTypes, Platform};
 
 use super::fields::{Fields, check_name, value_error};
 use super::{OutputSpec, OutputSpecError};
@@ -19,12 +19,9 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         let what = "rewrite-timestamp=false".to_owned();
         return Err(OutputSpecError::Unsupported { what, why: "times are never later than the epoch" });
     }
-    for (key, why) in [
-        ("prefer-nondist-layers", "every layer is a blob of its own"),
-        ("attestation-inline", "attestations are in every image of which something is to be said"),
-    ] {
-        fields.refuse(key, why)?;
-    }
+    // No layer is one that may not be handed on, and what is said of an image is always in it.
+    fields.flag("prefer-nondist-layers")?;
+    fields.flag("attestation-inline")?;
     let is_artifact = fields.flag("oci-artifact")?.unwrap_or(false);
     let attached = if is_artifact { Attached::Artifact } else { Attached::Manifest };
     let epoch_seconds = fields.epoch()?;
@@ -33,8 +30,21 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
     let descriptor_annotations = fields.take_all("annotation-manifest-descriptor.");
     let index_annotations = fields.take_all("annotation-index.");
     let index_descriptor_annotations = fields.take_all("annotation-index-descriptor.");
+    let mut of_platform = BTreeMap::<Platform, Annotations>::new();
+    for (prefix, is_descriptor) in
+        [("annotation[", false), ("annotation-manifest[", false), ("annotation-manifest-descriptor[", true)]
+    {
+        for (field, value) in fields.take_all(prefix) {
+            let wrong = || OutputSpecError::Annotation { word: format!("{prefix}{field}") };
+            let (platform, key) = field.split_once("].").ok_or_else(wrong)?;
+            let own = of_platform.entry(platform.parse().map_err(|_| wrong())?).or_default();
+            let own = if is_descriptor { &mut own.descriptor } else { &mut own.manifest };
+            own.insert(key.to_owned(), value);
+        }
+    }
     // Nobody asked for Docker's types where the type of the output alone brings them.
-    let types = match (said, annotations.is_empty() && index_annotations.is_empty()) {
+    let has_none = annotations.is_empty() && index_annotations.is_empty() && of_platform.is_empty();
+    let types = match (said, has_none) {
         (None, false) => MediaTypes::Oci,
         (Some(false), false) => {
             let what = format!("type={}", fields.kind());
@@ -52,6 +62,7 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         descriptor_annotations,
         index_annotations,
         index_descriptor_annotations,
+        of_platform,
     })
 }
 
@@ -97,16 +108,19 @@ pub(super) fn of_store(fields: &mut Fields) -> Result<OutputSpec, OutputSpecErro
         let what = "store=false".to_owned();
         return Err(OutputSpecError::Unsupported { what, why: "an image that is not pushed is kept" });
     }
-    fields.refuse("unpack", "images are unpacked when something is built on them or they are run")?;
+    // Images are unpacked when something is built on them or they are run.
+    fields.flag("unpack")?;
     fields.refuse("registry.insecure", "rb.toml and the user's settings say how a registry is reached")?;
     let format = format(fields, true)?;
     let mut all: Vec<ImageName> = names.iter().cloned().map(ImageName::Plain).collect();
     if canonical {
         all.extend(names.iter().map(|name| ImageName::Digest(without_tag(name).to_owned())));
     }
-    if names.is_empty() {
-        let prefix = prefix.ok_or_else(|| fields.missing("name"))?;
-        all.push(ImageName::Digest(prefix));
+    match prefix {
+        Some(prefix) if names.is_empty() => all.push(ImageName::Digest(prefix)),
+        // Under its digest alone; there is no registry of such.
+        None if names.is_empty() && push => return Err(fields.missing("name")),
+        Some(_) | None => {}
     }
     Ok(OutputSpec::Image { names: all, format, push: push.then_some(Push { by_digest, ..Push::default() }) })
 }
@@ -129,10 +143,10 @@ enum AnnotationOf {
     IndexDescriptor,
 }
 
-/// One `--annotation`.
+/// One `--annotation`: what it is put on, of all platforms or of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Annotation {
-    of: AnnotationOf,
+    of: Vec<(AnnotationOf, Option<Platform>)>,
     key: String,
     value: String,
 }
@@ -144,12 +158,11 @@ impl FromStr for Annotation {
         let malformed = || OutputSpecError::Annotation { word: text.to_owned() };
         let (key, value) = text.split_once('=').ok_or_else(malformed)?;
         let (of, key) = match key.split_once(':') {
-            None => (AnnotationOf::Manifest, key),
-            Some(("manifest", key)) => (AnnotationOf::Manifest, key),
-            Some(("manifest-descriptor", key)) => (AnnotationOf::Descriptor, key),
-            Some(("index", key)) => (AnnotationOf::Index, key),
-            Some(("index-descriptor", key)) => (AnnotationOf::IndexDescriptor, key),
-            Some(_) => return Err(malformed()),
+            None => (vec![(AnnotationOf::Manifest, None)], key),
+            Some((of, key)) => {
+                let of = of.split(',').map(|of| annotated(of).ok_or_else(malformed));
+                (of.collect::<Result<_, _>>()?, key)
+            }
         };
         if key.is_empty() {
             return Err(malformed());
@@ -158,15 +171,39 @@ impl FromStr for Annotation {
     }
 }
 
+/// Reads what is annotated: `manifest`, `manifest[linux/amd64]`; an index is of no one platform.
+fn annotated(text: &str) -> Option<(AnnotationOf, Option<Platform>)> {
+    let (of, platform) = match text.split_once('[') {
+        Some((of, rest)) => (of, Some(rest.strip_suffix(']')?.parse().ok()?)),
+        None => (text, None),
+    };
+    let of = match of {
+        "manifest" => AnnotationOf::Manifest,
+        "manifest-descriptor" => AnnotationOf::Descriptor,
+        "index" if platform.is_none() => AnnotationOf::Index,
+        "index-descriptor" if platform.is_none() => AnnotationOf::IndexDescriptor,
+        _ => return None,
+    };
+    Some((of, platform))
+}
+
 impl Annotation {
     /// Adds it to what an image is written with; what the output itself says stays.
     pub(crate) fn add_to(&self, format: &mut ImageFormat) {
-        let map: &mut BTreeMap<String, String> = match self.of {
-            AnnotationOf::Manifest => &mut format.annotations,
-            AnnotationOf::Descriptor => &mut format.descriptor_annotations,
-            AnnotationOf::Index => &mut format.index_annotations,
-            AnnotationOf::IndexDescriptor => &mut format.index_descriptor_annotations,
-        };
-        map.entry(self.key.clone()).or_insert_with(|| self.value.clone());
+        for (of, platform) in &self.of {
+            let map: &mut BTreeMap<String, String> = match (of, platform) {
+                (AnnotationOf::Manifest, Some(platform)) => {
+                    &mut format.of_platform.entry(platform.clone()).or_default().manifest
+                }
+                (AnnotationOf::Descriptor, Some(platform)) => {
+                    &mut format.of_platform.entry(platform.clone()).or_default().descriptor
+                }
+                (AnnotationOf::Manifest, None) => &mut format.annotations,
+                (AnnotationOf::Descriptor, None) => &mut format.descriptor_annotations,
+                (AnnotationOf::Index, _) => &mut format.index_annotations,
+                (AnnotationOf::IndexDescriptor, _) => &mut format.index_descriptor_annotations,
+            };
+            map.entry(self.key.clone()).or_insert_with(|| self.value.clone());
+        }
     }
 }

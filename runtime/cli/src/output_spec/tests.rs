@@ -42,7 +42,8 @@ fn reads_what_docker_reads() {
         ("type=local,dest=out,platform-split=false", local(false, Some(false))),
         ("out", local(false, None)),
         ("type=image,name=a:b", image(vec![plain("a:b")], None)),
-        ("type=image,\"name=a,b\",unpack=false,store=true", image(vec![plain("a"), plain("b")], None)),
+        ("type=image,\"name=a,b\",unpack=true,store=true", image(vec![plain("a"), plain("b")], None)),
+        ("type=image,prefer-nondist-layers=true,attestation-inline=true", image(Vec::new(), None)),
         (
             "type=image,name=h:5/a:b,name-canonical=true",
             image(vec![plain("h:5/a:b"), ImageName::Digest("h:5/a".to_owned())], None),
@@ -161,7 +162,7 @@ fn names_what_is_wrong() {
             "type `imagr` is unknown: expected oci, docker, tar, local, image or registry (did you mean `image`?)",
         ),
         ("type=oci", "type=oci needs dest=…"),
-        ("type=image", "type=image needs name=…"),
+        ("type=image,push=true", "type=image needs name=…"),
         ("type=docker,tar=false", "type=docker needs dest=…"),
         (
             "dest=x",
@@ -187,10 +188,6 @@ fn names_what_is_wrong() {
         (
             "type=image,dangling-name-prefix=ä",
             "not the name of an image: it contains 'ä'\n  dangling-name-prefix=ä\n                       ^",
-        ),
-        (
-            "type=image,name=a,unpack=true",
-            "`unpack=true` is not part of this version of rb: images are unpacked when something is built on them or they are run",
         ),
         (
             "type=image,name=a,store=false",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rb_api::{Attached, Attest, Export, ExportResult, ImageFormat, PlatformImage};
+use rb_api::{Annotations, Attached, Attest, Export, ExportResult, ImageFormat, PlatformImage};
 use rb_exporters::{Epoch, ExportError, ImageOptions, IndexOptions};
 use rb_oci::index::{JSON_LIMIT_BYTES, config_platform};
 use rb_oci::{Descriptor, Digest, ImageConfig, ImageManifest, MediaTypes, Platform};
@@ -54,6 +54,14 @@ pub(crate) fn check(exports: &[Export], wishes: &BTreeMap<usize, Attest>) -> Res
             }
             Some(_) | None => {}
         }
+        let made: Vec<Platform> = export.images().iter().map(|image| platform_of(&image.config)).collect();
+        if let Some(platform) = format.of_platform.keys().find(|platform| !made.contains(platform)) {
+            return Err(EngineError::Image {
+                what: format!("an annotation of {platform}"),
+                reason: "has no place: no image of that platform is made".to_owned(),
+                help: Some(format!("build it, too (`--platform={platform}`), or leave the annotation out")),
+            });
+        }
     }
     Ok(())
 }
@@ -75,12 +83,13 @@ pub(super) fn make(
     let mut made = Vec::with_capacity(images.len());
     let mut attached = BTreeMap::new();
     for image in images {
+        let platform = platform_of(&image.config);
+        let options = options_of(&options, format.of_platform.get(&platform));
         let manifest = match layered.get(&image.root) {
             Some(how) => super::layered::manifest(parts, roots, (image.root, how), &options, epoch)?,
             None => manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?,
         };
         made.push(described(parts, &manifest)?);
-        let platform = platform_of(&image.config);
         let about = (&platform, &manifest);
         if let Some(found) = attests.about_image(parts, roots, (place, image.root), about, format)? {
             attached.insert(platform.clone(), found);
@@ -174,6 +183,16 @@ fn manifest(
     }
 }
 
+/// Adds the annotations of one platform, which win over those of all.
+fn options_of(options: &ImageOptions, own: Option<&Annotations>) -> ImageOptions {
+    let mut options = options.clone();
+    if let Some(Annotations { manifest, descriptor }) = own {
+        options.annotations.extend(manifest.clone());
+        options.descriptor_annotations.extend(descriptor.clone());
+    }
+    options
+}
+
 /// Returns how the exporter is to write an image; `tally` hears how far it is.
 fn options(format: &ImageFormat, tally: Arc<Tally>) -> ImageOptions {
     let ImageFormat {
@@ -182,6 +201,7 @@ fn options(format: &ImageFormat, tally: Arc<Tally>) -> ImageOptions {
         types,
         attached: _,
         epoch_seconds: _,
+        of_platform: _,
         annotations,
         descriptor_annotations,
         index_annotations: _,

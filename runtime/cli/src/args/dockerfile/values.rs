@@ -41,7 +41,7 @@ impl FromStr for Platforms {
     fn from_str(text: &str) -> Result<Self, String> {
         let one = |word: &str| match word.trim() {
             "local" => Ok(Platform::host()),
-            word => word.parse().map_err(|error: rb_oci::PlatformError| error.to_string()),
+            word => rb_dockerfile::parse_platform(word, &Platform::host()).map_err(|error| error.to_string()),
         };
         text.split(',').map(one).collect::<Result<_, _>>().map(Self)
     }
@@ -236,16 +236,19 @@ impl FromStr for NamedContext {
 }
 
 /// `--call`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Called {
     pub(crate) method: CallChoice,
     pub(crate) format: CallFormat,
+    /// What is found does not decide how rb ends.
+    pub(crate) ignore_status: bool,
 }
 
 /// What is to be done with a Dockerfile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CallChoice {
     /// It is built.
+    #[default]
     Build,
     /// What is unusual in it is told.
     Check,
@@ -256,9 +259,10 @@ pub(crate) enum CallChoice {
 }
 
 /// How that is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CallFormat {
     /// For people.
+    #[default]
     Text,
     /// For programs.
     Json,
@@ -280,20 +284,22 @@ impl FromStr for Called {
             "targets" => CallChoice::Targets,
             _ => return Err("expected build, check, outline or targets".to_owned()),
         };
-        let mut format = CallFormat::Text;
+        let mut called = Self { method, ..Self::default() };
         for field in rest {
-            format = match field.as_str() {
-                "format=text" | "format=default" => CallFormat::Text,
-                "format=json" | "json" => CallFormat::Json,
-                "format=sarif" if method == CallChoice::Check => CallFormat::Sarif,
+            match field.as_str() {
+                "format=text" | "format=default" => called.format = CallFormat::Text,
+                "format=json" | "json" => called.format = CallFormat::Json,
+                "format=sarif" if method == CallChoice::Check => called.format = CallFormat::Sarif,
+                "ignorestatus" | "ignorestatus=true" | "ignorestatus=1" => called.ignore_status = true,
+                "ignorestatus=false" | "ignorestatus=0" => called.ignore_status = false,
                 _ => {
                     return Err(format!(
-                        "`{field}`: expected format=text or format=json (of check format=sarif, too)"
+                        "`{field}`: expected format=text, format=json (of check format=sarif, too) or ignorestatus=true"
                     ));
                 }
-            };
+            }
         }
-        Ok(Self { method, format })
+        Ok(called)
     }
 }
 

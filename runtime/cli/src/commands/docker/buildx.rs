@@ -8,7 +8,6 @@ use rb_oci::Platform;
 
 use super::builders::{self, Builders};
 use super::plugin::{Turned, loading};
-use crate::environment::Environment;
 use crate::report::{self, Failure};
 
 const HELP: &str = "\
@@ -31,10 +30,10 @@ pub(super) const STANDS_FOR: &str = "v0.30.0";
 
 /// Turns them.
 pub(super) fn turn(words: Vec<OsString>) -> Turned {
-    turn_for(&Builders::here(), words, Environment::pass_on("BUILDKIT_PROGRESS"))
+    turn_for(&Builders::here(), words)
 }
 
-fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString>) -> Turned {
+fn turn_for(builders: &Builders, words: Vec<OsString>) -> Turned {
     let done = |text: &str| Turned::Done(report::print(text.as_bytes()).map(|()| 0));
     let (mut words, builder) = builders::named(words);
     let Some(first) = words.first().map(|word| word.to_string_lossy().into_owned()) else {
@@ -82,12 +81,6 @@ fn turn_for(builders: &Builders, words: Vec<OsString>, progress: Option<OsString
     let mut words = loading(words);
     if let Some(name) = engine {
         words.splice(1..1, [OsString::from("--builder"), name.into()]);
-    }
-    if let Some(how) = progress
-        .filter(|how| !how.is_empty() && words.first().is_some_and(|word| word == "build" || word == "bake"))
-    {
-        // What is typed stands behind it, and counts.
-        words.splice(1..1, [OsString::from("--progress"), how]);
     }
     Turned::Words(words)
 }
@@ -160,23 +153,19 @@ fn inspected(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn turned_with(line: &str, progress: Option<&str>) -> Result<String, String> {
+    fn turned(line: &str) -> Result<String, String> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir_all(dir.path().join("rb/builders")).expect("makes");
         std::fs::write(dir.path().join("rb/builders/mine"), "").expect("writes");
         let builders = Builders::of(dir.path());
         let words = line.split_whitespace().map(OsString::from).collect();
-        match turn_for(&builders, words, progress.map(OsString::from)) {
+        match turn_for(&builders, words) {
             Turned::Words(words) => {
                 Ok(words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
             }
             Turned::Done(Err(failure)) => Err(failure.message()),
             Turned::Done(Ok(code)) => Ok(code.to_string()),
         }
-    }
-
-    fn turned(line: &str) -> Result<String, String> {
-        turned_with(line, None)
     }
 
     #[test]
@@ -206,14 +195,6 @@ mod tests {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert_eq!(names_engine(&words), is_named, "{line}");
         }
-    }
-
-    #[test]
-    fn progress_is_as_the_environment_says_unless_it_is_typed() {
-        let with = |line: &str| turned_with(line, Some("rawjson")).expect("are words");
-        assert_eq!(with("build ."), "build --progress rawjson --default-load .");
-        assert_eq!(with("bake --progress plain"), "bake --progress rawjson --default-load --progress plain");
-        assert_eq!(with("du"), "cache du");
     }
 
     #[test]

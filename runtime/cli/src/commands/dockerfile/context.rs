@@ -124,6 +124,11 @@ pub(super) fn is_address(word: &str) -> bool {
     schemes.iter().any(|scheme| word.starts_with(scheme))
 }
 
+/// Tells whether a word names a repository that is reached by ssh.
+pub(super) fn is_by_ssh(word: &str) -> bool {
+    word.starts_with("ssh://") || word.starts_with("git@")
+}
+
 fn is_web(word: &str) -> bool {
     word.starts_with("http://") || word.starts_with("https://")
 }

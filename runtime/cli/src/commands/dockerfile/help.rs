@@ -43,8 +43,15 @@ fn of_solve(error: &mut SolveError) {
     }
 }
 
-/// Writes `--secret NAME=value` as docker has it. A token is mostly there as a variable of that name, which an id alone lends.
+/// What allows something, as help has it, and as docker has it.
+const ALLOWED: [(&str, &str); 2] = [
+    ("`--allow-privileged` (`-P`)", "`--allow security.insecure`"),
+    ("`--allow-host-network`", "`--allow network.host`"),
+];
+
+/// Writes `--secret NAME=value` as docker has it, and what allows something. A token is mostly there as a variable of that name, which an id alone lends.
 fn told(text: &str) -> String {
+    let text = ALLOWED.iter().fold(text.to_owned(), |text, (ours, docker)| text.replace(ours, docker));
     let mut pieces = text.split(OF_TARGETS);
     let mut out = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -73,6 +80,7 @@ mod tests {
             ("give it one: `--secret npm=value`", "give it one: `--secret id=npm,src=FILE`"),
             ("write `--secret id=NAME,src=FILE`", "write `--secret id=NAME,src=FILE`"),
             ("`--ssh default`", "`--ssh default`"),
+            ("allow it: `--allow-privileged` (`-P`)", "allow it: `--allow security.insecure`"),
         ] {
             assert_eq!(told(text), expected);
         }

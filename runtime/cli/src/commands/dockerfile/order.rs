@@ -14,10 +14,10 @@ use rb_session::LocalSession;
 use super::attest::Wishes;
 use super::context::{self, Lent};
 use super::outputs::{self, Outputs};
-use super::{contexts, limits, volumes, words};
+use super::{contexts, help, limits, volumes, words};
 use crate::args::{
-    Allowed, BuildOptions, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, OutputOptions,
-    StepVolume, TargetCall,
+    Allowed, BuildOptions, CallChoice, Called, DockerNetwork, DockerfileArgs, OutputOptions, StepVolume,
+    TargetCall,
 };
 use crate::commands::engines;
 use crate::commands::record::Asked;
@@ -87,12 +87,33 @@ pub(super) struct Changes {
 }
 
 impl Order {
-    /// Settles it.
+    /// Settles what was asked of `rb build`, for the platform of docker's `DOCKER_DEFAULT_PLATFORM` unless another is named.
     pub(in crate::commands) fn read(
         environment: &Environment,
         outer: BuildOptions,
-        args: DockerfileArgs,
+        mut args: DockerfileArgs,
     ) -> Result<Self, Failure> {
+        if args.platform.is_empty()
+            && outer.platform.is_empty()
+            && let Some((name, text)) = environment.get(DEFAULT_PLATFORM)
+        {
+            let text = text.to_string_lossy();
+            let wrong = |error| Failure::input(format!("{name}={text}: {error}"), None);
+            args.platform.push(text.parse().map_err(wrong)?);
+        }
+        Self::settle(environment, outer, args).map_err(help::as_docker_has_it)
+    }
+
+    /// Settles it.
+    pub(super) fn settle(
+        environment: &Environment,
+        outer: BuildOptions,
+        mut args: DockerfileArgs,
+    ) -> Result<Self, Failure> {
+        let by_ssh = args.context.first().and_then(|word| word.to_str()).is_some_and(context::is_by_ssh);
+        if by_ssh && args.ssh.is_empty() && environment.get(AGENT).is_some() {
+            args.ssh.push("default".to_owned());
+        }
         refuse(&outer, &args)?;
         let reach = match &args {
             DockerfileArgs { dry_run: true, .. } => Reach::Look,
@@ -151,7 +172,11 @@ impl Order {
         let (cache_from, cache_to, told_of_caches) = caches(&args, &settings, environment)?;
         settings.cache_from = cache_from;
         let forgotten = StepVolume::forgotten(&args.volume).into_iter().collect();
-        let warnings = [settings.warnings.clone(), told_of_caches, forgotten].concat();
+        let unused = args.security_opt.iter().map(|option| {
+            format!("--security-opt {option} changes nothing: `RUN --security=insecure` has all rights, with --allow security.insecure")
+        });
+        let unused = unused.collect();
+        let warnings = [settings.warnings.clone(), told_of_caches, forgotten, unused].concat();
         let changes = Changes {
             squash: args.squash == Some(true),
             unset_env: args.unsetenv,
@@ -246,14 +271,19 @@ impl Order {
 /// Largest ignore file that is read.
 const IGNORE_LIMIT_BYTES: u64 = 16 << 20;
 
+/// The variable that names the platform to build for, as docker has it.
+const DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
+
+/// The variable that names the socket of this user's ssh agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
 /// The argument that says what time it is.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl DockerfileArgs {
     fn called(&self) -> Called {
-        let check = Called { method: CallChoice::Check, format: CallFormat::Text };
-        let build = Called { method: CallChoice::Build, ..check };
-        if self.check == Some(true) { check } else { self.call.unwrap_or(build) }
+        let check = Called { method: CallChoice::Check, ..Called::default() };
+        if self.check == Some(true) { check } else { self.call.unwrap_or_default() }
     }
 }
 

@@ -203,7 +203,7 @@ fn settled(
     before: &[Build],
 ) -> Result<Build, Failure> {
     let Part { name, description, args, links, is_context, no_cache } = part;
-    let read = Order::read(environment, outer.clone(), args);
+    let read = Order::settle(environment, outer.clone(), args);
     let mut order = read.map_err(|failure| failure.of_part(&name))?;
     if no_cache {
         // Of every stage, and of no other part's.
