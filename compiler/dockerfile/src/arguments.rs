@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rb_diag::{Diagnostic, Diagnostics, Span};
 
 use crate::environment::Environment;
-use crate::words::{Lexer, WordError};
-use crate::{Instruction, Step, codes};
+use crate::lost::Lost;
+use crate::words::{Lexer, Variables, WordError};
+use crate::{Instruction, Step, Word, codes};
 
 /// The arguments of a file.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub(crate) struct GlobalArguments {
     pub(crate) values: Environment,
     /// Those that the file declares, with or without a value.
     pub(crate) declared: BTreeMap<String, Declared>,
+    /// Those whose values are not known.
+    pub(crate) lost: Lost,
 }
 
 /// An argument that an `ARG` declares.
@@ -39,22 +42,25 @@ impl GlobalArguments {
         given: &BTreeMap<String, String>,
         lexer: Lexer,
     ) -> (Self, Diagnostics) {
-        let mut arguments = Self { values: predefined, declared: BTreeMap::new() };
+        let mut arguments = Self { values: predefined, ..Self::default() };
         let mut wrong = Diagnostics::new();
         for step in steps {
             let Instruction::Arg(definitions) = &step.instruction else { continue };
             for definition in definitions {
                 let name = &definition.name.value;
-                let mut needs = BTreeSet::new();
+                let (mut needs, mut is_lost) = (BTreeSet::new(), false);
                 let value = match (given.get(name), &definition.default) {
                     (Some(value), _) => Some(value.clone()),
                     (None, Some(default)) => match lexer.expand(&default.value, &arguments.values) {
                         Ok(expanded) => {
+                            is_lost = arguments.lost.touches(&expanded);
                             needs = expanded.matched;
                             Some(expanded.text)
                         }
                         Err(error) => {
-                            wrong.push(expansion(&error, default.span));
+                            is_lost = true;
+                            let all = expansions(error, default, lexer, &arguments.values, &arguments.lost);
+                            wrong.extend(all);
                             None
                         }
                     },
@@ -64,6 +70,7 @@ impl GlobalArguments {
                 if needs.remove(name) {
                     needs.extend(arguments.declared.get(name).into_iter().flat_map(|old| old.needs.clone()));
                 }
+                arguments.lost.set(name, is_lost);
                 value.iter().for_each(|value| arguments.values.set(name, value));
                 let (value, description) = (value.unwrap_or_default(), definition.description.clone());
                 let declared = Declared { value, description, span: step.span, needs };
@@ -77,6 +84,46 @@ impl GlobalArguments {
     pub(crate) fn names(&self) -> Vec<&str> {
         self.values.names().chain(self.declared.keys().map(String::as_str)).collect()
     }
+}
+
+/// How many variables of one word are told to be missing.
+const MAX_MISSING: usize = 16;
+
+/// Gives one value to variables that have none, and was told of.
+struct Supposing<'a> {
+    variables: &'a dyn Variables,
+    told: BTreeSet<String>,
+}
+
+impl Variables for Supposing<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        if self.told.contains(name) { Some("x".to_owned()) } else { self.variables.get(name) }
+    }
+}
+
+/// Tells all that is wrong with a word, of which `first` was found: behind a variable that has to have a value, there may be
+/// more of them. What variables that are lost explain is left out.
+pub(crate) fn expansions(
+    first: WordError,
+    word: &Word,
+    lexer: Lexer,
+    variables: &dyn Variables,
+    lost: &Lost,
+) -> Diagnostics {
+    let mut supposing = Supposing { variables, told: BTreeSet::new() };
+    let (mut all, mut next) = (Diagnostics::new(), Some(first));
+    while let Some(error) = next.take() {
+        if !lost.explains(&error) {
+            all.push(expansion(&error, word.span));
+        }
+        if let WordError::Required { name, .. } = error
+            && supposing.told.len() < MAX_MISSING
+            && supposing.told.insert(name)
+        {
+            next = lexer.expand(&word.value, &supposing).err();
+        }
+    }
+    all
 }
 
 /// Tells that a word cannot be expanded.

@@ -54,6 +54,12 @@ pub struct Stage {
     /// What a comment `# check=` right above says of build checks here.
     #[serde(skip)]
     pub check: Option<Control>,
+    /// Its FROM is wrong: what it starts from is not known.
+    #[serde(skip)]
+    pub(crate) is_wrong: bool,
+    /// Where the first line of it begins that is wrong and might have set variables.
+    #[serde(skip)]
+    pub(crate) torn_at: Option<u32>,
     /// Its instructions, in order.
     pub steps: Vec<Step>,
 }

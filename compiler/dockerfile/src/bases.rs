@@ -15,7 +15,7 @@ use crate::failure::{self, Fallible};
 use crate::filesystem::Filesystem;
 use crate::options::{Options, ResolveMode};
 use crate::stages::{Graph, Node, NodeId, SCRATCH};
-use crate::{codes, concurrent, image};
+use crate::{codes, concurrent, image, platform};
 
 /// What a stage begins as.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Finding<'_> {
             let found = match loaded {
                 Ok(Some(loaded)) => Ok(self.of_context(node, loaded)),
                 Ok(None) if node.base_name == SCRATCH => Ok(self.of_nothing()),
-                Ok(None) => match reference(graph, node) {
+                Ok(None) => match self.known_platform(node).and_then(|()| reference(graph, node)) {
                     Ok(reference) => {
                         pulled.push((id, reference));
                         continue;
@@ -108,6 +108,14 @@ impl Finding<'_> {
 
     fn platform(&self, node: &Node) -> Platform {
         node.platform.clone().unwrap_or_else(|| self.target.clone())
+    }
+
+    /// Checks that an image can be made for what is asked for at all; registries only say that there is none.
+    fn known_platform(&self, node: &Node) -> Fallible<()> {
+        let wanted = self.platform(node);
+        // What is built for is one mistake, however many images are named.
+        let at = node.platform_at.filter(|_| wanted != *self.target);
+        platform::Unknown::of(&wanted).map_or(Ok(()), |unknown| Err(unknown.diagnostic(&wanted, at)))
     }
 
     /// Returns the context that stands in the place of a node or of its base.

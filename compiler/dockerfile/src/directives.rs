@@ -21,29 +21,35 @@ pub(crate) struct Head {
     /// Where instructions and comments may start.
     pub(crate) end: usize,
     pub(crate) errors: Diagnostics,
+    /// Which sign escapes cannot be told.
+    pub(crate) hides_escape: bool,
 }
 
 /// Reads the directives of a file.
 pub(crate) fn read(file: &SourceFile) -> Head {
     let start = if file.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let directives = Directives { syntax: None, escape: ESCAPE, check: None };
-    let mut head = Head { directives, end: start, errors: Diagnostics::new() };
+    let mut head = Head { directives, end: start, errors: Diagnostics::new(), hides_escape: false };
     let mut reader = Reader::new(file, start, ESCAPE);
     let has_shebang = file.text.get(start..).is_some_and(|text| text.starts_with("#!"));
     if has_shebang {
         reader.next_line();
     }
-    let mut escape_seen = false;
+    let mut seen = Vec::new();
+    // Behind blanks `escape` counts alone, as with BuildKit, which looks for the others in lines as they stand.
+    let mut as_they_stand = true;
     while let Some(line) = reader.next_line() {
         let Some((name, value)) = directive(&line, "#", file) else { break };
+        as_they_stand &= !line.text.starts_with(char::is_whitespace);
         // Behind `#!` they are comments, too.
         head.end = if has_shebang { start } else { line.start + line.text.len() };
-        let seen = match name.as_str() {
-            "syntax" => head.directives.syntax.replace(first_word(&value)).is_some(),
-            "check" => head.directives.check.replace(first_word(&value)).is_some(),
-            _ => std::mem::replace(&mut escape_seen, true),
-        };
-        if seen {
+        match name.as_str() {
+            "syntax" if as_they_stand => head.directives.syntax = Some(first_word(&value)),
+            "check" if as_they_stand => head.directives.check = Some(first_word(&value)),
+            _ => {}
+        }
+        if seen.contains(&name) {
+            head.hides_escape |= name == "escape";
             let message = format!("only one {name} parser directive can be used");
             let error =
                 Diagnostic::error(codes::BAD_DIRECTIVE, message).with_label(value.span, "the second one");
@@ -51,6 +57,7 @@ pub(crate) fn read(file: &SourceFile) -> Head {
         } else if name == "escape" && !has_shebang {
             head.read_escape(&value);
         }
+        seen.push(name);
     }
     head
 }
@@ -61,6 +68,7 @@ impl Head {
             "\\" => self.directives.escape = '\\',
             "`" => self.directives.escape = '`',
             other => {
+                self.hides_escape = true;
                 let message = format!("invalid escape token '{other}' does not match ` or \\");
                 let error = Diagnostic::error(codes::BAD_DIRECTIVE, message)
                     .with_label(value.span, "not a sign that escapes");
@@ -108,6 +116,7 @@ fn slashes(file: &SourceFile) -> Option<Word> {
     let mut reader = Reader::new(file, 0, ESCAPE);
     std::iter::from_fn(|| reader.next_line())
         .skip_while(|line| line.start == 0 && line.text.starts_with("#!"))
+        .take_while(|line| !line.text.starts_with(char::is_whitespace))
         .map_while(|line| directive(&line, "//", file))
         .find(|(name, _)| name == "syntax")
         .map(|(_, value)| first_word(&value))
@@ -116,7 +125,10 @@ fn slashes(file: &SourceFile) -> Option<Word> {
 fn json(file: &SourceFile) -> Option<Word> {
     let value: serde_json::Value = serde_json::from_str(file.text.trim_start_matches('\u{feff}')).ok()?;
     let syntax = value.get("syntax")?.as_str()?;
-    Some(Word::new(syntax.to_owned(), Span { end: 0, ..file.span() }))
+    // A name has no sign that JSON would write in another way.
+    let start = file.text.find(&format!("\"{syntax}\""))? + 1;
+    let span = Span { start: start as u32, end: (start + syntax.len()) as u32, ..file.span() };
+    Some(Word::new(syntax.to_owned(), span))
 }
 
 /// Reads `# name=value`, if the line is one and the name is known; the name is given in lower case.
@@ -161,6 +173,8 @@ mod tests {
             "# syntax=localhost:5000/hub/docker/dockerfile:1\n",
             "# syntax=dockerfile.v0\n",
             "# a comment\n# syntax=other/language\n",
+            "  # syntax=other/language\nFROM a\n",
+            " # escape=`\n# syntax=other/language\nFROM a\n",
         ] {
             assert_eq!(check(text, None), Ok(()), "{text}");
         }
@@ -171,6 +185,9 @@ mod tests {
             "{\"syntax\": \"other/language\"}",
         ] {
             assert_eq!(check(text, None), refused, "{text}");
+            let file = SourceFile::new(SourceId(0), "Dockerfile", text);
+            let found = detect_syntax(&file).map(|word| file.slice(word.span).to_owned());
+            assert_eq!(found.as_deref(), Some("other/language"), "{text}");
             assert_eq!(check(text, Some("dockerfile.v0")), Ok(()), "{text}");
         }
         assert_eq!(check("FROM a\n", Some("other/language x")), refused);

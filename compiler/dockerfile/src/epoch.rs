@@ -1,17 +1,19 @@
 //! `SOURCE_DATE_EPOCH`: when everything is said to have been made.
 //!
 //! A number counts seconds since 1970. `context` is when the commit was made that the build context is; the name of a further
-//! context, or of a stage that is one ADD upon nothing, stands for the commit of that repository. A folder of the client and an
-//! image have no such moment, and then there is none; when a file of the web was changed is not known here, and is an error.
+//! context, or of a stage that is one ADD upon nothing, stands for the commit of that repository. Of a file of the web it is when its
+//! server says that it was changed, or else the time of the newest file in the archive that it is. A folder of the client and an
+//! image have no such moment, and then there is none.
 //! Source: BuildKit's `frontend/dockerfile/dockerfile2llb`, how it resolves the value.
 
 use std::collections::BTreeMap;
 
 use rb_diag::{Diagnostic, Span};
-use rb_frontend::Gateway;
+use rb_frontend::{Answer, Gateway, Query};
+use rb_llb::{NodeMeta, State};
 
 use crate::arguments::{self, GlobalArguments};
-use crate::contexts::{Context, NamedContexts, is_web};
+use crate::contexts::{Context, NamedContexts, internal, is_web, remote_file, remote_path, unpacked};
 use crate::environment::Environment;
 use crate::failure::{self, Fallible};
 use crate::git_reference::GitReference;
@@ -69,21 +71,24 @@ impl Moments<'_> {
         if name == "context" {
             return match &self.context.repository {
                 Some(repository) => self.of_commit(repository).await,
-                None if self.context.is_web => Err(of_web(name)),
-                None => Ok(None),
+                None => match &self.context.web {
+                    Some(address) => self.of_web(address).await,
+                    None => Ok(None),
+                },
             };
         }
         if let Some(source) = self.contexts.source(name) {
-            return self.of_address(name, source).await;
+            return self.of_address(source).await;
         }
         let stage = self.stages.iter().find(|stage| {
             stage.name.as_ref().is_some_and(|(_, known)| known.value.eq_ignore_ascii_case(name))
         });
         let stage = stage.ok_or_else(|| unknown(name))?;
         let (source, span) = self.added(stage, given, values)?;
-        let found = self.of_address(name, &source).await;
+        let found = self.of_address(&source).await;
         match found.map_err(|error| error.with_label(span, ""))? {
             Some(moment) => Ok(Some(moment)),
+            None if is_web(&source) => Ok(None),
             None => Err(unfit(span, "its source is neither a repository nor a file of the web")),
         }
     }
@@ -135,12 +140,28 @@ impl Moments<'_> {
         found.ok_or_else(|| unfit(stage.span, "it has no ADD"))
     }
 
-    async fn of_address(&self, name: &str, address: &str) -> Fallible<Option<i64>> {
+    async fn of_address(&self, address: &str) -> Fallible<Option<i64>> {
         let wrong = |message: String| Diagnostic::error(codes::CONTEXT, message);
         match GitReference::parse_context(address).map_err(wrong)? {
             Some(repository) => self.of_commit(&repository).await,
-            None if is_web(address) => Err(of_web(name)),
+            None if is_web(address) => self.of_web(address).await,
             None => Ok(None),
+        }
+    }
+
+    /// Asks when a file was changed, and of an archive without such a time for its newest file.
+    async fn of_web(&self, address: &str) -> Fallible<Option<i64>> {
+        let file = remote_file(address, NodeMeta::named(internal("when a file of the web was changed")));
+        let newest = async |state: &State, path: String| {
+            let answer = self.gateway.query(state, Query::Newest { path }).await;
+            match answer.map_err(|error| failure::world(codes::CONTEXT, &error, None))? {
+                Answer::Moment(moment) => Ok(moment),
+                _ => Ok(None),
+            }
+        };
+        match newest(&file, remote_path()).await? {
+            Some(moment) => Ok(Some(moment)),
+            None => newest(&unpacked(&file), "/".to_owned()).await,
         }
     }
 
@@ -153,18 +174,12 @@ impl Moments<'_> {
 
 fn unknown(value: &str) -> Diagnostic {
     Diagnostic::error(codes::BAD_OPTION, format!("invalid SOURCE_DATE_EPOCH: {value}")).with_help(
-        "write seconds since 1970, `context` for the time of the context's commit, or the name of a further context or a stage",
+        "write seconds since 1970, `context` for the time of the context, or the name of a further context or a stage",
     )
 }
 
 fn unfit(at: Span, reason: &str) -> Diagnostic {
     Diagnostic::error(codes::BAD_OPTION, format!("SOURCE_DATE_EPOCH cannot be that of this stage: {reason}"))
         .with_label(at, "")
-        .with_help("a stage that has a time is FROM scratch and one ADD of a repository")
-}
-
-fn of_web(name: &str) -> Diagnostic {
-    let message =
-        format!("SOURCE_DATE_EPOCH={name} is a file of the web, and when that was changed is not known here");
-    Diagnostic::error(codes::BAD_OPTION, message).with_help("write seconds since 1970")
+        .with_help("a stage that has a time is FROM scratch and one ADD of a repository or a file of the web")
 }

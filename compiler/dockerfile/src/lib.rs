@@ -9,7 +9,7 @@
 //!
 //! | what | here | BuildKit |
 //! | --- | --- | --- |
-//! | `# syntax=` | `docker/dockerfile` is this crate; another one is an error | runs the image that it names |
+//! | `# syntax=` | `docker/dockerfile` is this crate; another one is an error here, and run by `cli` | runs the image that it names |
 //! | places of operations | one range per instruction, with columns | one range per line |
 //! | ids of progress groups | platform, stage and number | random |
 //! | steps `[n/m]` of triggers | counted as they are shown, the base among them | ENV and other triggers count, too |
@@ -17,7 +17,7 @@
 //! | a stage that a named context replaces | needs nothing | images of its COPY lines are still looked up |
 //! | what is left of a local context as an image | an empty config for its platform | one without a platform |
 //! | addresses of ssh repositories | the engine knows hosts' keys | asks the host for them while it plans |
-//! | `SOURCE_DATE_EPOCH` of a file of the web | an error | when it was changed |
+//! | `SOURCE_DATE_EPOCH` of a file of the web | when it was changed, as it was said when these bytes first came | as it is said now |
 //! | `required` of a mount | stands anywhere | only behind `type` |
 //! | an archive of the web as a context | zstd, too | not zstd |
 //! | Windows | shells and defaults only | drive letters, backslashes |
@@ -45,6 +45,7 @@ mod git_reference;
 mod go;
 mod image;
 mod lines;
+mod lost;
 mod options;
 mod parse;
 mod paths;

@@ -2,7 +2,7 @@
 //!
 //! Each platform is planned by itself; what is the same for two of them comes out as the same operations. Findings are
 //! those of the first platform. What is wrong is gathered all the way: a step of the walk stands in for what it could not
-//! find out, and what is only wrong because of that is not told (`is_uncertain`, `is_unknown`).
+//! find out, and what is only wrong because of that is not told (`lost`, `is_unknown`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -123,13 +123,21 @@ pub(crate) async fn walk(
     let mut context = Context::find(gateway, options).await.map_err(one)?;
     let texts = context.read(gateway, options, sources).await.map_err(one)?;
     let parsed = parse_for(&texts.dockerfile, &options.build_args);
+    let (control, wrong) = Control::of(&parsed.dockerfile.directives, options.check.as_deref());
+    let asked_for = || {
+        let mut checks = Checks::new(control.clone());
+        checks.add(None, parsed.findings.iter().cloned());
+        checks.into_findings()
+    };
     if parsed.hides_stages {
-        findings.extend(parsed.findings);
+        findings.extend(asked_for());
         return Err(in_order(parsed.errors));
     }
-    let file = parsed.dockerfile;
     let is_torn = !parsed.errors.is_empty();
-    let control = Control::of(&file.directives, options.check.as_deref()).map_err(one)?;
+    if is_torn {
+        *findings = asked_for();
+    }
+    let file = parsed.dockerfile;
     let mut walk = Walk {
         gateway,
         options,
@@ -142,19 +150,22 @@ pub(crate) async fn walk(
         ignore: Some(options.ignore.clone().or(texts.ignore)),
         ignored: Ignored::default(),
         is_torn,
+        hides_names: parsed.hides_names,
+        tears_arguments: parsed.tears_arguments,
     };
     let platforms: Vec<Option<&Platform>> = match options.platforms.as_slice() {
         [] => vec![None],
         several => several.iter().map(Some).collect(),
     };
     let (mut outcomes, mut errors) = (Vec::new(), parsed.errors);
+    errors.extend(wrong);
     for (number, platform) in platforms.into_iter().enumerate() {
         let mut checks = Checks::new(walk.control.clone());
         checks.add(None, parsed.findings.iter().cloned());
         outcomes.extend(walk.image(&mut context, platform, &mut checks).await);
         errors.append(&mut checks.take_errors());
-        if number == 0 {
-            *findings = if is_torn { parsed.findings.clone() } else { checks.into_findings() };
+        if number == 0 && !is_torn {
+            *findings = checks.into_findings();
         }
     }
     if errors.is_empty() { Ok(outcomes) } else { Err(in_order(errors)) }
@@ -176,7 +187,8 @@ fn in_order(mut errors: Diagnostics) -> Diagnostics {
     let place = |error: &Diagnostic| {
         error.labels.first().map_or((true, 0, 0), |label| (false, label.span.source.0, label.span.start))
     };
-    errors.sort_by_key(place);
+    // Platforms tell the same, one after the other.
+    errors.sort_by(|one, other| place(one).cmp(&place(other)).then_with(|| one.message.cmp(&other.message)));
     errors.dedup();
     if errors.len() > MAX_LISTED {
         let message = format!("and {} more errors", errors.len() - MAX_LISTED);
@@ -205,6 +217,10 @@ struct Walk<'a> {
     ignored: Ignored,
     /// Lines of the file are wrong and were left out.
     is_torn: bool,
+    /// A stage may have a name that is not known, since its FROM is wrong.
+    hides_names: bool,
+    /// Arguments before the first FROM may be missing, since a line there is wrong.
+    tears_arguments: bool,
 }
 
 /// A graph of which everything is known that is needed.
@@ -244,7 +260,7 @@ impl Walk<'_> {
         let mut given = options.build_args.clone();
         let steps = &self.file.global_args;
         let (mut arguments, wrong) = GlobalArguments::read(predefined, steps, &given, lexer);
-        let is_uncertain = self.is_torn || !wrong.is_empty();
+        arguments.lost.all = self.tears_arguments;
         wrong.into_iter().for_each(|error| checks.tell(error));
         let moments = Moments {
             gateway: self.gateway,
@@ -257,7 +273,7 @@ impl Walk<'_> {
             checks.tell(error);
             None
         });
-        let resolved = self.resolve(asked, &arguments, lexer, is_uncertain, checks).await?;
+        let resolved = self.resolve(asked, &arguments, lexer, checks).await?;
         let Some(resolved) = resolved else { return Ok(None) };
         if let Some(ignore) = self.ignore.take() {
             self.ignored = context.exclude(self.gateway, options, ignore).await?;
@@ -275,7 +291,7 @@ impl Walk<'_> {
             proxy: proxy(&given),
             context,
             taken,
-            is_uncertain,
+            lost: &arguments.lost,
         };
         let Resolved { needed, target, .. } = &resolved;
         // Once to learn what is taken of the client's folders, and then with just that.
@@ -335,7 +351,6 @@ impl Walk<'_> {
         asked: Option<&Platform>,
         arguments: &GlobalArguments,
         lexer: Lexer,
-        is_uncertain: bool,
         checks: &mut Checks,
     ) -> Fallible<Option<Resolved>> {
         let reading = Reading {
@@ -344,10 +359,14 @@ impl Walk<'_> {
             contexts: &self.contexts,
             lexer,
             target_platform: asked,
-            is_uncertain,
+            hides_names: self.hides_names,
         };
         let mut graph = Graph::new(self.file, &reading, checks);
-        let target = graph.target(self.options)?;
+        let target = match graph.target(self.options) {
+            // It may be the name that is not known.
+            Err(_) if self.hides_names => return Ok(None),
+            target => target?,
+        };
         let finding = bases::Finding {
             gateway: self.gateway,
             options: self.options,

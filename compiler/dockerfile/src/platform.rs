@@ -3,8 +3,10 @@
 //! `linux` and `arm64` alone are platforms, too: what is missing is taken from the machine that steps run on.
 //! Source: containerd's `platforms.Parse`; BuildKit's predefined arguments.
 
+use rb_diag::{Diagnostic, Span, nearest};
 use rb_oci::{Platform, PlatformError};
 
+use crate::codes;
 use crate::environment::Environment;
 
 /// Operating systems that Go knows.
@@ -25,6 +27,79 @@ const SYSTEMS: [&str; 15] = [
     "plan9",
     "windows",
 ];
+
+/// Operating systems that images are made for besides those: WebAssembly's, and what says that there is none.
+const MORE_SYSTEMS: [&str; 6] = ["solaris", "unknown", "wasi", "wasip1", "wasip2", "zos"];
+
+/// Architectures that Go knows, and those that images are made for besides.
+const ARCHITECTURES: [&str; 28] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv32",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "unknown",
+    "wasm",
+    "wasm32",
+    "wasm64",
+];
+
+/// What of a platform nobody knows, and what was likely meant.
+pub(crate) struct Unknown {
+    what: &'static str,
+    name: String,
+    near: Option<String>,
+}
+
+impl Unknown {
+    /// Looks whether an image can be made for a platform at all.
+    pub(crate) fn of(platform: &Platform) -> Option<Self> {
+        let Platform { os, architecture, variant } = platform;
+        let variant = variant.iter().map(|variant| format!("/{variant}")).collect::<String>();
+        let systems = SYSTEMS.into_iter().chain(MORE_SYSTEMS);
+        if !systems.clone().any(|known| known == os) {
+            let near = nearest(os, systems).map(|near| format!("{near}/{architecture}{variant}"));
+            return Some(Self { what: "operating system", name: os.clone(), near });
+        }
+        if ARCHITECTURES.contains(&architecture.as_str()) {
+            return None;
+        }
+        let near = nearest(architecture, ARCHITECTURES).map(|near| format!("{os}/{near}{variant}"));
+        Some(Self { what: "architecture", name: architecture.clone(), near })
+    }
+
+    /// Tells it of a platform that was asked for; `at` is where, if that is in the file.
+    pub(crate) fn diagnostic(&self, platform: &Platform, at: Option<Span>) -> Diagnostic {
+        let message = format!("there are no images for {platform}: `{}` is no {}", self.name, self.what);
+        let found = Diagnostic::error(codes::BAD_PLATFORM, message);
+        let found = at.into_iter().fold(found, |found, at| found.with_label(at, ""));
+        match &self.near {
+            Some(near) => found.with_nearest(Some(near)),
+            None => {
+                found.with_help("platforms are such as linux/amd64, linux/arm64, linux/arm/v7, linux/riscv64")
+            }
+        }
+    }
+}
 
 /// Reads a platform; one word alone is a system or an architecture, and the rest is the host's.
 pub fn parse(text: &str, host: &Platform) -> Result<Platform, PlatformError> {
@@ -113,6 +188,22 @@ mod tests {
             assert_eq!(parse(text, &host).expect(text).to_string(), expected);
         }
         assert!(parse("", &host).is_err() && parse("a b", &host).is_err());
+    }
+
+    #[test]
+    fn what_no_image_is_made_for_has_a_near_name() {
+        for (text, near) in [
+            ("linux/amd46", Some("linux/amd64")),
+            ("linxu/arm64", Some("linux/arm64")),
+            ("linux/amr/v6", Some("linux/arm/v6")),
+            ("beos/amd64", None),
+        ] {
+            let unknown = Unknown::of(&platform(text)).expect(text);
+            assert_eq!(unknown.near.as_deref(), near, "{text}");
+        }
+        for text in ["linux/x86_64", "linux/riscv64", "wasi/wasm", "windows/amd64", "unknown/unknown"] {
+            assert!(Unknown::of(&platform(text)).is_none(), "{text}");
+        }
     }
 
     #[test]

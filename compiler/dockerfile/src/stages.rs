@@ -10,13 +10,14 @@ use std::sync::Arc;
 use rb_diag::{Diagnostic, Diagnostics, Span, nearest};
 use rb_oci::Platform;
 
-use crate::arguments::{GlobalArguments, expansion};
+use crate::arguments::{GlobalArguments, expansions};
 use crate::checks::{Checks, Control, values};
 use crate::contexts::NamedContexts;
 use crate::failure::Fallible;
 use crate::options::Options;
+use crate::parse::{has_variable, is_plain};
 use crate::words::{Expanded, Lexer};
-use crate::{Dockerfile, Instruction, RunMount, Stage, Step, Transfer, codes, platform};
+use crate::{Dockerfile, Instruction, RunMount, Stage, Step, Transfer, Word, codes, platform};
 
 /// Number of a node.
 pub(crate) type NodeId = usize;
@@ -33,6 +34,8 @@ pub(crate) struct Graph {
     stages: usize,
     /// A mount takes nothing from anywhere, which counts as one more node where names are chosen.
     has_empty_mounts: bool,
+    /// A stage may have a name that is not known, since its FROM is wrong.
+    hides_names: bool,
 }
 
 /// A stage, or what only a `--from` names.
@@ -66,6 +69,10 @@ pub(crate) struct Node {
     pub(crate) arguments: BTreeSet<String>,
     /// What a comment above the FROM says of it.
     pub(crate) description: Option<String>,
+    /// Where the first line of it begins that is wrong and might have set variables.
+    pub(crate) torn_at: Option<u32>,
+    /// Where its `--platform` stands.
+    pub(crate) platform_at: Option<Span>,
     /// Its instructions.
     pub(crate) commands: Vec<Command>,
 }
@@ -91,14 +98,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) lexer: Lexer,
     /// What is built for, if the user said so.
     pub(crate) target_platform: Option<&'a Platform>,
-    /// Values of arguments may be missing, since something above is wrong.
-    pub(crate) is_uncertain: bool,
+    /// A stage may have a name that is not known.
+    pub(crate) hides_names: bool,
 }
 
 impl Graph {
     /// Makes the nodes of a file, and tells all that is wrong with how they name each other.
     pub(crate) fn new(file: &Dockerfile, reading: &Reading<'_>, checks: &mut Checks) -> Self {
-        let mut graph = Self::default();
+        let mut graph = Self { hides_names: reading.hides_names, ..Self::default() };
         for stage in &file.stages {
             let node = graph.node(stage, reading, checks);
             if !node.name.is_empty() {
@@ -117,30 +124,34 @@ impl Graph {
 
     fn node(&self, stage: &Stage, reading: &Reading<'_>, checks: &mut Checks) -> Node {
         let name = stage.name.as_ref().map(|(_, name)| name.value.to_lowercase()).unwrap_or_default();
-        let (mut is_unknown, mut arguments) = (false, BTreeSet::new());
-        let mut tell = |error, checks: &mut Checks| {
+        let (mut is_unknown, mut arguments) = (stage.is_wrong, BTreeSet::new());
+        let mut tell = |wrong: Diagnostics, checks: &mut Checks| {
             is_unknown = true;
-            if !(reading.is_uncertain && stage.code.contains('$')) {
-                checks.tell(error);
-            }
+            wrong.into_iter().for_each(|error| checks.tell(error));
         };
-        let base_name = match reading.base_of(stage, checks) {
+        let base = match stage.base.value.is_empty() && stage.is_wrong {
+            true => Ok(Expanded::default()),
+            false => reading.base_of(stage, checks),
+        };
+        let base_name = match base {
             Ok(expanded) => {
                 arguments = expanded.matched;
                 expanded.text
             }
-            Err(error) => {
-                tell(error, checks);
+            Err(wrong) => {
+                tell(wrong, checks);
                 String::new()
             }
         };
         let platform = match reading.platform_of(stage, &name, &mut arguments, checks) {
             Ok(platform) => platform,
-            Err(error) => {
-                tell(error, checks);
+            Err(wrong) => {
+                tell(wrong, checks);
                 None
             }
         };
+        // It may be the stage whose name is not known.
+        is_unknown |= self.hides_names && !self.names.contains_key(&base_name) && base_name != SCRATCH;
         let wanted = platform.as_ref().or(reading.target_platform);
         let is_replaced = !name.is_empty() && reading.contexts.has(&name, wanted);
         Node {
@@ -158,6 +169,8 @@ impl Graph {
             check: stage.check.clone(),
             arguments,
             description: stage.description.clone(),
+            torn_at: stage.torn_at,
+            platform_at: stage.platform.as_ref().map(|platform| platform.span),
             commands: Vec::new(),
         }
     }
@@ -193,7 +206,8 @@ impl Graph {
         trigger_of: Option<Span>,
         at: Span,
     ) -> Fallible<Option<NodeId>> {
-        let Some(from) = &transfer.from else { return Ok(None) };
+        // One with a variable in it was told as that.
+        let Some(from) = transfer.from.as_ref().filter(|from| is_plain(&from.value)) else { return Ok(None) };
         let Ok(number) = from.value.parse::<usize>() else {
             return Ok(Some(self.named(&from.value, at, trigger_of.unwrap_or(from.span))));
         };
@@ -210,7 +224,9 @@ impl Graph {
 
     fn source_of_mount(&mut self, mount: &RunMount, trigger_of: Option<Span>, at: Span) -> Option<NodeId> {
         let from = mount.options.iter().rev().find(|(key, _)| key.value == "from");
-        let from = from.and_then(|(_, value)| value.as_ref()).filter(|value| !value.value.is_empty());
+        let from = from.and_then(|(_, value)| value.as_ref());
+        // One with a variable in it was told as that.
+        let from = from.filter(|value| !value.value.is_empty() && !has_variable(&value.value));
         match from {
             Some(from) => Some(self.named(&from.value, at, trigger_of.unwrap_or(from.span))),
             None => {
@@ -235,7 +251,7 @@ impl Graph {
             base_name: name.to_owned(),
             span: at,
             named_at: vec![named_at],
-            is_unknown: false,
+            is_unknown: self.hides_names,
             code: String::new(),
             name: String::new(),
             number: None,
@@ -246,6 +262,8 @@ impl Graph {
             check: None,
             arguments: BTreeSet::new(),
             description: None,
+            torn_at: None,
+            platform_at: None,
             commands: Vec::new(),
         });
         self.nodes.len() - 1
@@ -369,6 +387,13 @@ impl Graph {
     }
 }
 
+impl Node {
+    /// Tells whether variables may be missing for an instruction, since a line above it is wrong.
+    pub(crate) fn is_torn_above(&self, command: &Command) -> bool {
+        !command.is_trigger && self.torn_at.is_some_and(|torn| torn < command.step.span.start)
+    }
+}
+
 impl Command {
     /// Tells whether a line of progress is its own.
     fn is_shown(&self) -> bool {
@@ -382,9 +407,12 @@ impl Command {
 
 impl Reading<'_> {
     /// Says what a stage starts from.
-    fn base_of(&self, stage: &Stage, checks: &mut Checks) -> Fallible<Expanded> {
+    fn base_of(&self, stage: &Stage, checks: &mut Checks) -> Result<Expanded, Diagnostics> {
         let base = &stage.base;
-        let expanded = self.expand(&base.value, base.span)?;
+        let expanded = self.expand(base)?;
+        if self.arguments.lost.touches(&expanded) {
+            return Err(Diagnostics::new());
+        }
         let undeclared = values::undefined_in_from(stage.span, &expanded.unmatched, &self.arguments.names());
         checks.add(stage.check.as_ref(), undeclared);
         if !expanded.text.is_empty() {
@@ -399,11 +427,14 @@ impl Reading<'_> {
                 names.join(" and ")
             ),
         };
-        Err(Diagnostic::error(codes::BAD_BASE, message).with_label(base.span, "").with_help(help))
+        Err(vec![Diagnostic::error(codes::BAD_BASE, message).with_label(base.span, "").with_help(help)])
     }
 
-    fn expand(&self, word: &str, at: Span) -> Fallible<Expanded> {
-        self.lexer.expand(word, &self.arguments.values).map_err(|error| expansion(&error, at))
+    /// Fills a word's variables in.
+    fn expand(&self, word: &Word) -> Result<Expanded, Diagnostics> {
+        let GlobalArguments { values, lost, .. } = self.arguments;
+        let expanded = self.lexer.expand(&word.value, values);
+        expanded.map_err(|error| expansions(error, word, self.lexer, values, lost))
     }
 
     fn platform_of(
@@ -412,9 +443,12 @@ impl Reading<'_> {
         name: &str,
         arguments: &mut BTreeSet<String>,
         checks: &mut Checks,
-    ) -> Fallible<Option<Platform>> {
+    ) -> Result<Option<Platform>, Diagnostics> {
         let Some(flag) = &stage.platform else { return Ok(None) };
-        let value = self.expand(&flag.value, flag.span)?;
+        let value = self.expand(flag)?;
+        if self.arguments.lost.touches(&value) {
+            return Err(Diagnostics::new());
+        }
         let local = stage.check.as_ref();
         let names = self.arguments.names();
         checks.add(local, values::undefined_in_from(stage.span, &value.unmatched, &names));
@@ -428,12 +462,12 @@ impl Reading<'_> {
         };
         let platform = found.map_err(|message| {
             let found = Diagnostic::error(codes::BAD_PLATFORM, message).with_label(flag.span, "");
-            match near {
+            vec![match near {
                 Some(near) => found.with_nearest(Some(near)),
                 None => {
                     found.with_help("write such as `--platform=linux/arm64`, or `--platform=$BUILDPLATFORM`")
                 }
-            }
+            }]
         })?;
         checks.add(local, values::constant_platform(stage.span, name, &value, &platform));
         arguments.extend(value.matched);

@@ -10,7 +10,6 @@ use rb_diag::{Diagnostic, SourceMap};
 
 use crate::bases::Base;
 use crate::checks::Checks;
-use crate::failure::Fallible;
 use crate::stages::{Command, Graph, NodeId};
 use crate::{Instruction, Step, codes, parse_trigger};
 
@@ -31,10 +30,7 @@ pub(crate) fn add(
         }
         let steps = match node.base {
             Some(base) => of_stage(graph, base),
-            None => of_image(&bases[id], &node.base_name, sources).unwrap_or_else(|error| {
-                checks.tell(error);
-                Vec::new()
-            }),
+            None => of_image(&bases[id], &node.base_name, sources, checks),
         };
         let from = node.span;
         let mut commands: Vec<Command> =
@@ -55,17 +51,21 @@ fn of_stage(graph: &Graph, base: NodeId) -> Vec<Arc<Step>> {
     commands.filter_map(|command| trigger(&command.step)).collect()
 }
 
-fn of_image(base: &Base, name: &str, sources: &SourceMap) -> Fallible<Vec<Arc<Step>>> {
-    let read = |text: &String| {
+fn of_image(base: &Base, name: &str, sources: &SourceMap, checks: &mut Checks) -> Vec<Arc<Step>> {
+    let mut steps = Vec::new();
+    for text in &base.image.config.on_build {
         let file = sources.add(format!("ONBUILD of {name}"), text.as_str());
-        let step = parse_trigger(&file).map_err(|errors| first(errors, name))?;
-        Ok(Arc::new(step))
-    };
-    base.image.config.on_build.iter().map(read).collect()
-}
-
-fn first(errors: Vec<Diagnostic>, name: &str) -> Diagnostic {
-    let unread =
-        || Diagnostic::error(codes::BAD_TRIGGER, format!("an ONBUILD trigger of {name} cannot be read"));
-    errors.into_iter().next().unwrap_or_else(unread).with_trail(format!("ONBUILD of {name}"))
+        match parse_trigger(&file) {
+            Ok(step) => steps.push(Arc::new(step)),
+            Err(errors) if errors.is_empty() => {
+                let message = format!("an ONBUILD trigger of {name} cannot be read");
+                checks.tell(Diagnostic::error(codes::BAD_TRIGGER, message));
+            }
+            Err(errors) => {
+                let trail = format!("ONBUILD of {name}");
+                errors.into_iter().for_each(|error| checks.tell(error.with_trail(trail.clone())));
+            }
+        }
+    }
+    steps
 }

@@ -100,8 +100,6 @@ pub struct BuildOptions {
     pub strict: bool,
     /// `--allow-privileged`: steps may ask for all privileges.
     pub allow_privileged: bool,
-    /// An engine elsewhere runs the steps.
-    pub elsewhere: bool,
     /// What targets save is not written: that two of them have one name or one place says nothing.
     pub withhold_outputs: bool,
     /// The folder that the user stands in, relative to the workspace's root: where targets of repositories elsewhere write

@@ -26,6 +26,7 @@ pub struct RecordingGateway {
     read: FileReader,
     configs: BTreeMap<String, ImageConfig>,
     missing: BTreeSet<String>,
+    moments: BTreeMap<String, i64>,
     asked: Mutex<Asked>,
 }
 
@@ -41,7 +42,14 @@ pub struct Asked {
 impl RecordingGateway {
     /// Makes a gateway; `sources` are those that spans of states point into.
     pub fn new(sources: SourceMap, read: FileReader) -> Self {
-        Self { sources, read, configs: BTreeMap::new(), missing: BTreeSet::new(), asked: Mutex::default() }
+        Self {
+            sources,
+            read,
+            configs: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            moments: BTreeMap::new(),
+            asked: Mutex::default(),
+        }
     }
 
     /// Gives an image another config, by its full reference: `docker.io/library/busybox:latest`.
@@ -55,6 +63,13 @@ impl RecordingGateway {
     #[must_use]
     pub fn without_image(mut self, reference: &str) -> Self {
         self.missing.insert(reference.to_owned());
+        self
+    }
+
+    /// Says when the files of a source were changed, in seconds since 1970.
+    #[must_use]
+    pub fn with_moment(mut self, identifier: &str, seconds: i64) -> Self {
+        self.moments.insert(identifier.to_owned(), seconds);
         self
     }
 
@@ -141,6 +156,7 @@ impl Gateway for RecordingGateway {
             Query::ReadStart { path, length_bytes } => {
                 (path, usize::try_from(length_bytes).unwrap_or(usize::MAX))
             }
+            Query::Newest { .. } => return Ok(Answer::Moment(self.moments.get(&identifier).copied())),
             other => return Err(failed(format!("a recording cannot answer {other:?}"))),
         };
         let found = (self.read)(&identifier, path.trim_start_matches('/'));

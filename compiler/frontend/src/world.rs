@@ -157,6 +157,11 @@ pub enum Query {
         /// Absolute path.
         path: String,
     },
+    /// When the newest file at or below a path was changed (a symlink at its end is followed).
+    Newest {
+        /// Absolute path.
+        path: String,
+    },
 }
 
 /// What came out.
@@ -170,6 +175,8 @@ pub enum Answer {
     Stat(Option<WorkspaceEntry>),
     /// Names in the folder, sorted.
     List(Vec<WorkspaceEntry>),
+    /// Seconds since 1970; none where there is no file, or nobody said when.
+    Moment(Option<i64>),
 }
 
 /// The outside could not answer.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use rb_diag::{Diagnostic, Span, nearest};
+use rb_diag::{Diagnostic, Diagnostics, Span, nearest};
 
 use super::Rule;
 use crate::directives::assignment;
@@ -43,32 +43,39 @@ pub struct Control {
 
 impl Control {
     /// Reads the options of a file, or those of a build, which replace them.
-    pub fn of(directives: &Directives, build_argument: Option<&str>) -> Result<Self, Diagnostic> {
-        match (build_argument, &directives.check) {
-            (Some(options), _) => Self::parse(options).map_err(|reason| bad(None, &reason)),
-            (None, Some(check)) => Self::parse(&check.value).map_err(|reason| bad(Some(check.span), &reason)),
-            (None, None) => Ok(Self::default()),
-        }
+    pub fn of(directives: &Directives, build_argument: Option<&str>) -> (Self, Diagnostics) {
+        let (options, place) = match (build_argument, &directives.check) {
+            (Some(options), _) => (options, None),
+            (None, Some(check)) => (check.value.as_str(), Some(check.span)),
+            (None, None) => return Default::default(),
+        };
+        let (control, wrong) = Self::read(options);
+        (control, wrong.iter().map(|reason| bad(place, reason)).collect())
     }
 
-    /// Reads options; an error is in words.
+    /// Reads options; an error is in words, the first one.
     pub fn parse(options: &str) -> Result<Self, String> {
-        let mut control = Self::default();
+        let (control, wrong) = Self::read(options);
+        wrong.into_iter().next().map_or(Ok(control), Err)
+    }
+
+    /// Reads options, and says of each that is wrong why.
+    fn read(options: &str) -> (Self, Vec<String>) {
+        let (mut control, mut wrong) = (Self::default(), Vec::new());
         let options = options.trim();
         for part in options.splitn(3, ';').filter(|_| !options.is_empty()) {
-            let (key, value) =
-                part.split_once('=').ok_or_else(|| format!("invalid check option {}", go::quote(part)))?;
-            match key.trim() {
-                "skip" => control.skipped = Rules::read(value),
-                "experimental" => control.experimental = Rules::read(value),
-                "error" => {
-                    control.strict = go::parse_bool(value.trim())
-                        .ok_or_else(|| format!("failed to parse check option {}", go::quote(part)))?;
-                }
-                other => return Err(format!("invalid check option {}", go::quote(other))),
+            match part.split_once('=').map(|(key, value)| (key.trim(), value)) {
+                Some(("skip", value)) => control.skipped = Rules::read(value),
+                Some(("experimental", value)) => control.experimental = Rules::read(value),
+                Some(("error", value)) => match go::parse_bool(value.trim()) {
+                    Some(strict) => control.strict = strict,
+                    None => wrong.push(format!("failed to parse check option {}", go::quote(part))),
+                },
+                Some((other, _)) => wrong.push(format!("invalid check option {}", go::quote(other))),
+                None => wrong.push(format!("invalid check option {}", go::quote(part))),
             }
         }
-        Ok(control)
+        (control, wrong)
     }
 
     /// Reads the comments above an instruction; the first `check=` counts, and one that is wrong is a comment.

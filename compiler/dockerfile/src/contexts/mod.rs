@@ -47,8 +47,8 @@ pub(crate) struct Context {
     shown: Option<String>,
     /// The repository that the context is.
     pub(crate) repository: Option<GitReference>,
-    /// It is a file of the web.
-    pub(crate) is_web: bool,
+    /// The address of the file of the web that it is.
+    pub(crate) web: Option<String>,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Context {
             filename: options.filename.clone(),
             shown: options.shown.clone(),
             repository: None,
-            is_web: false,
+            web: None,
         };
         let elsewhere = context.find_elsewhere(gateway, options).await?;
         let handed = options.inputs.get("dockerfile").map(|input| input.state.clone());
@@ -126,21 +126,13 @@ impl Context {
                 "a build context is a folder, `-`, or an address of a repository, a Dockerfile or an archive";
             return Err(wrong(format!("`{address}` is not the address of a context")).with_help(help));
         }
-        self.is_web = true;
+        self.web = Some(address.to_owned());
         let file = remote_file(address, NodeMeta::named(internal("load remote build context")));
-        let path = format!("/{REMOTE_FILE}");
-        let query = Query::ReadStart { path: path.clone(), length_bytes: archive::HEAD_BYTES };
+        let path = remote_path();
+        let query = Query::ReadStart { path, length_bytes: archive::HEAD_BYTES };
         let answer = gateway.query(&file, query).await;
         match answer.map_err(|error| failure::world(codes::CONTEXT, &error, None))? {
-            Answer::File(head) if archive::is_archive(&head) => {
-                let unpack = CopyAction {
-                    src: path,
-                    dest: "/".to_owned(),
-                    attempt_unpack: true,
-                    ..CopyAction::default()
-                };
-                Ok(Some(State::scratch().copy(&file, unpack, NodeMeta::default())))
-            }
+            Answer::File(head) if archive::is_archive(&head) => Ok(Some(unpacked(&file))),
             _ => {
                 REMOTE_FILE.clone_into(&mut self.filename);
                 Ok(Some(file))
@@ -270,9 +262,25 @@ fn sub_folder(state: State, options: &Options) -> State {
 }
 
 /// Returns a file of the web, which lies in its tree as [`REMOTE_FILE`].
-fn remote_file(address: &str, meta: NodeMeta) -> State {
+pub(crate) fn remote_file(address: &str, meta: NodeMeta) -> State {
     let attrs = [(attr::HTTP_FILENAME.to_owned(), REMOTE_FILE.to_owned())].into();
     State::source(address, attrs, None, meta)
+}
+
+/// Returns the path of a file of the web in its tree.
+pub(crate) fn remote_path() -> String {
+    format!("/{REMOTE_FILE}")
+}
+
+/// Returns what is in an archive of the web.
+pub(crate) fn unpacked(file: &State) -> State {
+    let unpack = CopyAction {
+        src: remote_path(),
+        dest: "/".to_owned(),
+        attempt_unpack: true,
+        ..CopyAction::default()
+    };
+    State::scratch().copy(file, unpack, NodeMeta::default())
 }
 
 pub(crate) fn is_web(address: &str) -> bool {

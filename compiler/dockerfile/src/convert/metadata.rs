@@ -79,9 +79,11 @@ impl Work<'_> {
     }
 
     pub(super) fn label(&mut self, pairs: &[Pair]) -> Fallible<()> {
-        let expanded = self.pairs(pairs)?;
+        let filled = self.pairs(pairs);
+        self.settled()?;
         let mut told = String::from("LABEL");
-        for (pair, (name, value)) in pairs.iter().zip(expanded) {
+        for (pair, name, value) in filled {
+            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
             if pair.legacy {
                 self.check([steps::legacy_pair(self.at(), &self.command.step.keyword.value)]);
             }
@@ -131,16 +133,18 @@ impl Work<'_> {
     pub(super) fn volume(&mut self, volumes: &[Word]) -> Fallible<()> {
         let mut paths = Vec::new();
         for volume in volumes {
-            let path = self.word(volume)?;
+            let Some(path) = self.heard_word(volume) else { continue };
             if path.is_empty() {
                 let message = "VOLUME specified can not be an empty string";
                 let help = "name a folder of the image, such as `VOLUME /data`";
                 let found = Diagnostic::error(codes::BAD_VALUE, message).with_label(volume.span, "");
-                return Err(found.with_help(help));
+                self.wrong.push(found.with_help(help));
+                continue;
             }
             self.state.image.config.volumes.insert(path.clone(), Empty {});
             paths.push(path);
         }
+        self.settled()?;
         self.record(format!("VOLUME {}", go::list(&paths)), Layer::None);
         Ok(())
     }

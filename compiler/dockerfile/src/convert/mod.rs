@@ -20,7 +20,7 @@ mod workdir;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rb_diag::Span;
+use rb_diag::{Diagnostics, Label, Span};
 use rb_llb::{NodeMeta, ProxyEnv, State};
 use rb_oci::Platform;
 
@@ -30,10 +30,11 @@ use crate::contexts::{Ignored, Taken};
 use crate::environment::{Environment, Shown};
 use crate::failure::Fallible;
 use crate::filesystem::Filesystem;
+use crate::lost::Lost;
 use crate::options::Options;
 use crate::stages::{Command, Graph, NodeId};
 use crate::words::{Expanded, Lexer};
-use crate::{Instruction, Word, arguments, image};
+use crate::{Instruction, Word, arguments, codes, image};
 
 pub(crate) use state::{Parameters, StageState};
 
@@ -57,8 +58,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) context: State,
     /// Which paths are taken of the folders that stages begin as.
     pub(crate) taken: &'a TakenPaths,
-    /// Values of arguments may be missing, since something above is wrong.
-    pub(crate) is_uncertain: bool,
+    /// Global arguments whose values are not known.
+    pub(crate) lost: &'a Lost,
 }
 
 /// Which paths are taken of what.
@@ -109,11 +110,16 @@ impl Shared<'_> {
         state.begin(self.options);
         for command in &node.commands {
             state.names.set_trigger(command.is_trigger);
-            let mut work = Work { shared: self, id, state: &mut state, converted, checks, command };
+            state.lost.all |= node.is_torn_above(command);
+            let (wrong, varying) = (Vec::new(), Vec::new());
+            let mut work =
+                Work { shared: self, id, state: &mut state, converted, checks, command, wrong, varying };
             if let Err(error) = work.convert() {
-                state.told(error, command, checks);
+                work.wrong.push(error);
             }
+            work.tell();
         }
+        state.lost.all |= node.torn_at.is_some();
         state
     }
 
@@ -143,7 +149,7 @@ impl Shared<'_> {
         let mut state =
             StageState::new(files, base.image.clone(), base.original.clone(), base.platform.clone());
         state.names.shown = shown;
-        state.is_uncertain = self.is_uncertain || base.is_unknown;
+        state.lost.all = self.lost.all || base.is_unknown;
         state
     }
 }
@@ -171,6 +177,10 @@ struct Work<'a> {
     converted: &'a mut Converted,
     checks: &'a mut Checks,
     command: &'a Command,
+    /// What is wrong so far with words that say nothing of each other.
+    wrong: Diagnostics,
+    /// Words that might have come out otherwise, were all variables known.
+    varying: Vec<Span>,
 }
 
 impl Work<'_> {
@@ -210,21 +220,73 @@ impl Work<'_> {
         self.expanded(word, self.shared.lexer).map(|expanded| expanded.text)
     }
 
-    fn optional(&mut self, word: Option<&Word>) -> Fallible<Option<String>> {
-        word.map(|word| self.word(word)).transpose()
+    /// Says what a word stands for; if that cannot be said, the words behind it are still looked at.
+    fn heard_word(&mut self, word: &Word) -> Option<String> {
+        let found = self.word(word);
+        self.heard(found)
     }
 
+    /// Keeps what is wrong with a part of the instruction, so that its other parts are still looked at.
+    fn heard<T>(&mut self, found: Fallible<T>) -> Option<T> {
+        found.map_err(|error| self.wrong.push(error)).ok()
+    }
+
+    /// Tells what was wrong, unless it may be only a variable that is missing because of something else.
+    fn tell(self) {
+        let varies = |label: &Label| {
+            let at = label.span;
+            let meets = |word: &Span| word.source == at.source && word.start < at.end && at.start < word.end;
+            self.varying.iter().any(meets)
+        };
+        for error in self.wrong {
+            if error.code == codes::EXPANSION || !error.labels.iter().any(varies) {
+                self.checks.tell(error);
+            }
+        }
+    }
+
+    /// Ends the instruction if a part of it was wrong.
+    fn settled(&mut self) -> Fallible<()> {
+        self.wrong.pop().map_or(Ok(()), Err)
+    }
+
+    /// Says what a word stands for, and finds variables in it that nobody declared.
     fn expanded(&mut self, word: &Word, lexer: Lexer) -> Fallible<Expanded> {
-        let variables = &self.state.files.environment;
-        let expanded = lexer.expand(&word.value, variables);
-        let expanded = expanded.map_err(|error| arguments::expansion(&error, word.span))?;
-        if !expanded.unmatched.is_empty() && !self.state.is_uncertain {
-            let names: Vec<&str> = variables.names().collect();
+        let expanded = self.filled(word, lexer)?;
+        if !expanded.unmatched.is_empty() && !self.state.lost.touches(&expanded) {
+            let names: Vec<&str> = self.state.files.environment.names().collect();
             let declared = |name: &str| self.state.build_args.iter().any(|(known, _)| known == name);
             let found = values::undefined_variables(self.at(), &expanded.unmatched, declared, &names);
             self.check(found);
         }
         Ok(expanded)
+    }
+
+    /// Fills the variables of a word in.
+    fn filled(&mut self, word: &Word, lexer: Lexer) -> Fallible<Expanded> {
+        let variables = &self.state.files.environment;
+        match lexer.expand(&word.value, variables) {
+            Ok(expanded) => {
+                if self.state.lost.touches(&expanded) {
+                    self.varying.push(word.span);
+                }
+                Ok(expanded)
+            }
+            Err(error) => {
+                let told = arguments::expansions(error, word, lexer, variables, &self.state.lost);
+                let mut told = told.into_iter();
+                let first = told.next();
+                self.wrong.extend(told);
+                self.varying.push(word.span);
+                first.map_or_else(|| Ok(Expanded::default()), Err)
+            }
+        }
+    }
+
+    /// Notes of a variable that a word was to set whether its value is known.
+    fn note_lost(&mut self, name: &str, value: Option<&Word>, is_wrong: bool) {
+        let varies = value.is_some_and(|word| self.varying.contains(&word.span));
+        self.state.lost.set(name, is_wrong || varies);
     }
 
     fn check(&mut self, found: impl IntoIterator<Item = Finding>) {

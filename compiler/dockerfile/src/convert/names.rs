@@ -21,6 +21,9 @@ pub(crate) struct Names {
 impl Names {
     pub(super) fn new(shared: &Shared<'_>, id: NodeId, shown: usize) -> Self {
         let (stage, total) = (shared.graph.shown_name(id), shared.graph.total(id));
+        let of = shared.options.owner.iter().map(String::as_str);
+        let stage =
+            of.chain(Some(stage.as_str()).filter(|stage| !stage.is_empty())).collect::<Vec<_>>().join(" ");
         Self { stage, total, shown, is_trigger: false }
     }
 

@@ -8,7 +8,8 @@ use super::Work;
 use crate::checks::steps;
 use crate::failure::Fallible;
 use crate::image::Layer;
-use crate::{Word, arguments, codes, go};
+use crate::words::Expanded;
+use crate::{Word, codes, go};
 
 impl Work<'_> {
     pub(super) fn expose(&mut self, words: &[Word]) -> Fallible<()> {
@@ -16,12 +17,15 @@ impl Work<'_> {
         sorted.sort_by(|a, b| a.value.cmp(&b.value));
         let mut exposed = Vec::new();
         for word in sorted {
-            let ports = self.shared.lexer.split(&word.value, &self.state.files.environment);
-            for port in ports.map_err(|error| arguments::expansion(&error, word.span))? {
+            let found = self.filled(word, self.shared.lexer);
+            let Some(Expanded { words: ports, .. }) = self.heard(found) else { continue };
+            for port in ports {
                 self.check(steps::exposed_port(self.at(), &port));
-                exposed.extend(ports_of(&port).map_err(|reason| wrong(&reason, word.span))?);
+                let found = self.heard(ports_of(&port).map_err(|reason| wrong(&reason, word.span)));
+                exposed.extend(found.into_iter().flatten());
             }
         }
+        self.settled()?;
         for port in &exposed {
             self.state.image.config.exposed_ports.insert(port.clone(), Empty {});
         }

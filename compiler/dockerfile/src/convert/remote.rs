@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 use rb_diag::Span;
-use rb_llb::{FileBuilder, NodeMeta, State, attr};
+use rb_llb::{CopyAction, NodeMeta, State, attr};
 use rb_oci::Digest;
 
 use super::transfer::{Common, Expanded, wrong};
@@ -14,15 +14,14 @@ use crate::git_reference::GitReference;
 use crate::paths;
 
 impl Work<'_> {
-    /// Adds the action that copies a repository.
+    /// Returns a repository's tree, and how it is copied from there.
     pub(super) fn repository(
         &self,
-        actions: FileBuilder,
         expanded: &Expanded<'_>,
         common: &Common,
         mut repository: GitReference,
         at: Span,
-    ) -> Fallible<FileBuilder> {
+    ) -> Fallible<(State, CopyAction)> {
         let told = |reason: &str, help: &str| wrong(reason.to_owned(), at).with_help(help);
         if !expanded.is_add {
             return Err(told("source can't be a git ref for COPY", "ADD takes repositories"));
@@ -48,18 +47,17 @@ impl Work<'_> {
         // Times are for build contexts.
         repository.times = None;
         let tree = repository.state(NodeMeta::named(&common.name));
-        Ok(actions.copy(&tree, common.copy("/")))
+        Ok((tree, common.copy("/")))
     }
 
-    /// Adds the action that copies a file of the web; it is unpacked only if that is asked for.
+    /// Returns the tree of a file of the web, and how it is copied; it is unpacked only if that is asked for.
     pub(super) fn web_file(
         &self,
-        actions: FileBuilder,
         expanded: &Expanded<'_>,
         common: &Common,
         address: &str,
         at: Span,
-    ) -> Fallible<FileBuilder> {
+    ) -> Fallible<(State, CopyAction)> {
         if !expanded.is_add {
             let found = wrong("source can't be a URL for COPY".to_owned(), at);
             return Err(found.with_help("ADD takes files of the web"));
@@ -74,7 +72,7 @@ impl Work<'_> {
         let tree = State::source(address, attrs, None, described(common.name.clone(), ""));
         let mut copy = common.copy(&rb_llb::absolute_path("/", &name, false));
         copy.attempt_unpack = expanded.transfer.unpack.as_ref().is_some_and(|unpack| unpack.value);
-        Ok(actions.copy(&tree, copy))
+        Ok((tree, copy))
     }
 }
 

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rb_diag::{Diagnostic, Span};
+use rb_diag::Span;
 use rb_oci::{ImageConfig, Platform};
 
 use super::names::Names;
 use crate::arguments::Declared;
-use crate::checks::Checks;
 use crate::filesystem::Filesystem;
 use crate::image::{self, env_pair};
+use crate::lost::Lost;
 use crate::options::Options;
-use crate::stages::Command;
-use crate::{Instruction, codes, paths};
+use crate::paths;
 
 /// A stage: its files, what commands in them run with, and its config.
 #[derive(Clone, Debug)]
@@ -34,8 +33,8 @@ pub(crate) struct StageState {
     pub(super) last: Last,
     /// What the stage's own instructions take from outside.
     pub(crate) parameters: Parameters,
-    /// Variables may be missing, since something above is wrong.
-    pub(super) is_uncertain: bool,
+    /// Variables whose values are not known, since something above is wrong.
+    pub(super) lost: Lost,
 }
 
 /// What instructions take from outside.
@@ -77,18 +76,7 @@ impl StageState {
             names: Names::default(),
             last: Last::default(),
             parameters: Parameters::default(),
-            is_uncertain: false,
-        }
-    }
-
-    /// Tells what is wrong with an instruction, unless it may be only a variable that is missing because of something else.
-    pub(super) fn told(&mut self, error: Diagnostic, command: &Command, checks: &mut Checks) {
-        let needs_variables = error.code == codes::EXPANSION || command.step.code.contains('$');
-        if !(self.is_uncertain && needs_variables) {
-            checks.tell(error);
-        }
-        if matches!(command.step.instruction, Instruction::Arg(_) | Instruction::Env(_)) {
-            self.is_uncertain = true;
+            lost: Lost::default(),
         }
     }
 

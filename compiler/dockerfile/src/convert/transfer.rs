@@ -59,10 +59,14 @@ impl Common {
 
 impl Work<'_> {
     pub(super) fn transfer(&mut self, transfer: &Transfer, is_add: bool) -> Fallible<()> {
-        let expanded = self.expand_transfer(transfer, is_add)?;
+        let mut expanded = self.expand_transfer(transfer, is_add);
         let mode = chmod::mode(expanded.chmod.as_deref().unwrap_or_default())
-            .map_err(|reason| wrong(reason, transfer.chmod.as_ref().map_or(self.at(), |chmod| chmod.span)))?;
-        expanded.check_checksum()?;
+            .map_err(|reason| wrong(reason, transfer.chmod.as_ref().map_or(self.at(), |chmod| chmod.span)));
+        let mode = self.heard(mode).unwrap_or_default();
+        let is_whole = expanded.sources.len() + expanded.texts.len() == transfer.sources.len();
+        if !is_whole || self.heard(expanded.check_checksum()).is_none() {
+            expanded.checksum = None;
+        }
         let text = self.shown_code(self.shared.lexer);
         let common = Common {
             dest: paths::destination(&self.state.files.folder, &expanded.destination),
@@ -76,8 +80,12 @@ impl Work<'_> {
         let base = if is_linked { State::scratch() } else { self.state.files.tree.clone() };
         let mut actions = base.files();
         for (word, source) in &expanded.sources {
-            actions = self.source(actions, &expanded, &common, word, source)?;
+            let found = self.source(&expanded, &common, word, source);
+            if let Some((tree, copy)) = self.heard(found) {
+                actions = actions.copy(&tree, copy);
+            }
         }
+        self.settled()?;
         for (heredoc, content) in &expanded.texts {
             actions = inline(actions, &common, heredoc, content);
         }
@@ -91,47 +99,49 @@ impl Work<'_> {
     }
 
     /// Fills variables in: first those of flags, then of sources, of the destination, of texts.
-    fn expand_transfer<'t>(&mut self, transfer: &'t Transfer, is_add: bool) -> Fallible<Expanded<'t>> {
-        let chown = self.optional(transfer.chown.as_ref())?;
-        let chmod = self.optional(transfer.chmod.as_ref())?;
-        let checksum = self.optional(transfer.checksum.as_ref())?;
+    fn expand_transfer<'t>(&mut self, transfer: &'t Transfer, is_add: bool) -> Expanded<'t> {
+        let mut optional = |word: &Option<Word>| word.as_ref().and_then(|word| self.heard_word(word));
+        let (chown, chmod) = (optional(&transfer.chown), optional(&transfer.chmod));
+        let checksum = optional(&transfer.checksum);
         let (mut sources, mut heredocs) = (Vec::new(), Vec::new());
         for source in &transfer.sources {
             match source {
-                TransferSource::Path(word) => sources.push((word, self.word(word)?)),
+                TransferSource::Path(word) => {
+                    sources.extend(self.heard_word(word).map(|source| (word, source)));
+                }
                 TransferSource::Heredoc(heredoc) => heredocs.push(heredoc),
             }
         }
-        let destination = self.word(&transfer.destination)?;
+        let destination = self.heard_word(&transfer.destination).unwrap_or_default();
         let mut texts = Vec::new();
         for heredoc in heredocs {
             let content = match heredoc.expands {
                 true => {
                     let text = Word::new(heredoc.content.clone(), heredoc.span);
-                    self.expanded(&text, Lexer::heredoc())?.text
+                    let found = self.expanded(&text, Lexer::heredoc());
+                    self.heard(found).unwrap_or_default().text
                 }
                 false => heredoc.content.clone(),
             };
             texts.push((heredoc, content));
         }
-        Ok(Expanded { transfer, is_add, sources, texts, destination, chown, chmod, checksum })
+        Expanded { transfer, is_add, sources, texts, destination, chown, chmod, checksum }
     }
 
-    /// Adds the action that copies one source.
+    /// Returns a source's tree, and how it is copied from there.
     fn source(
         &mut self,
-        actions: FileBuilder,
         expanded: &Expanded<'_>,
         common: &Common,
         word: &Word,
         source: &str,
-    ) -> Fallible<FileBuilder> {
+    ) -> Fallible<(State, CopyAction)> {
         let repository = GitReference::parse(source).map_err(|reason| wrong(reason, word.span))?;
         if let Some(repository) = repository {
-            return self.repository(actions, expanded, common, repository, word.span);
+            return self.repository(expanded, common, repository, word.span);
         }
         if is_web(source) {
-            return self.web_file(actions, expanded, common, source, word.span);
+            return self.web_file(expanded, common, source, word.span);
         }
         let from = self.command.sources.first().copied().flatten();
         let tree = match from {
@@ -146,7 +156,7 @@ impl Work<'_> {
                 self.shared.context.clone()
             }
         };
-        Ok(actions.copy(&tree, expanded.local(common, source)))
+        Ok((tree, expanded.local(common, source)))
     }
 
     /// Lays what was copied over the tree, which it does not depend on.

@@ -24,9 +24,13 @@ impl Work<'_> {
             let is_own = given.is_some() || definition.default.is_some();
             let value = match (given, &definition.default) {
                 (Some(value), _) => Some(value),
-                (None, Some(default)) => Some(self.word(default)?),
+                (None, Some(default)) => self.heard_word(default),
                 (None, None) => self.shared.arguments.value(name).map(ToOwned::to_owned),
             };
+            match (is_own, &definition.default) {
+                (true, default) => self.note_lost(name, default.as_ref(), value.is_none()),
+                (false, _) => self.note_lost(name, None, self.shared.lost.has(name)),
+            }
             told.push(' ');
             told.push_str(name);
             if let Some(value) = &value {
@@ -42,6 +46,7 @@ impl Work<'_> {
             self.state.parameters.arguments.insert(name.clone());
             self.state.build_args.push((name.clone(), value));
         }
+        self.settled()?;
         self.record(told, Layer::None);
         Ok(())
     }
@@ -59,9 +64,15 @@ impl Work<'_> {
 
     /// Sets variables, all with the values from before the instruction.
     pub(super) fn env(&mut self, pairs: &[Pair]) -> Fallible<()> {
-        let expanded = self.pairs(pairs)?;
         let mut told = String::from("ENV");
-        for (pair, (name, value)) in pairs.iter().zip(expanded) {
+        for (pair, name, value) in self.pairs(pairs) {
+            let Some(name) = name.filter(|_| !self.varying.contains(&pair.key.span)) else {
+                // It may set any variable.
+                self.state.lost.all = true;
+                continue;
+            };
+            self.note_lost(&name, Some(&pair.value), value.is_none());
+            let Some(value) = value else { continue };
             if pair.legacy {
                 self.check([steps::legacy_pair(self.at(), &self.command.step.keyword.value)]);
             }
@@ -70,12 +81,14 @@ impl Work<'_> {
             self.state.set_env(&name, &value);
             self.state.files.environment.set(&name, value);
         }
+        self.settled()?;
         self.record(told, Layer::None);
         Ok(())
     }
 
-    /// Says what keys and values stand for.
-    pub(super) fn pairs(&mut self, pairs: &[Pair]) -> Fallible<Vec<(String, String)>> {
-        pairs.iter().map(|pair| Ok((self.word(&pair.key)?, self.word(&pair.value)?))).collect()
+    /// Says what keys and values stand for; what is wrong is kept.
+    pub(super) fn pairs<'p>(&mut self, pairs: &'p [Pair]) -> Vec<(&'p Pair, Option<String>, Option<String>)> {
+        let mut fill = |pair: &'p Pair| (pair, self.heard_word(&pair.key), self.heard_word(&pair.value));
+        pairs.iter().map(&mut fill).collect()
     }
 }

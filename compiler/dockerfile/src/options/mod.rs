@@ -80,6 +80,8 @@ pub struct Options {
     pub lent_context: Option<LentContext>,
     /// The Dockerfile, where the caller has read it. Not an option.
     pub given: Option<Given>,
+    /// Whose file it is: titles of its steps begin with that. Not an option.
+    pub owner: Option<String>,
     /// `build-arg:BUILDKIT_CACHE_MOUNT_NS`: what the names of cache mounts begin with.
     pub cache_namespace: String,
     /// `build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR`: the context keeps its `.git`.
@@ -146,6 +148,7 @@ impl Default for Options {
             inputs: BTreeMap::new(),
             lent_context: None,
             given: None,
+            owner: None,
             cache_namespace: String::new(),
             keep_git_dir: false,
             check: None,

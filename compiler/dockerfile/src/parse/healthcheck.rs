@@ -15,6 +15,10 @@ use crate::{CommandLine, Healthcheck, Word, codes, go};
 const MILLISECOND: i128 = 1_000_000;
 
 pub(super) fn read(line: Words<'_>, flags: &Flags, report: &mut Report) -> Option<Healthcheck> {
+    let mut time = |name: &str| flags.value(name).inspect(|value| check_time(name, value, report));
+    let (interval, timeout) = (time("interval"), time("timeout"));
+    let (start_period, start_interval) = (time("start-period"), time("start-interval"));
+    let retries = flags.value("retries").inspect(|value| check_retries(value, report));
     let (kind, rest) = line.rest.split_blank();
     let rest = rest.unwrap_or_else(|| kind.from(kind.text().len()));
     match kind.text().to_uppercase().as_str() {
@@ -30,7 +34,14 @@ pub(super) fn read(line: Words<'_>, flags: &Flags, report: &mut Report) -> Optio
             );
             None
         }
-        "CMD" => read_command(kind, rest, flags, report),
+        "CMD" => read_command(kind, rest, report).map(|command| Healthcheck::Command {
+            command,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+        }),
         other => {
             let message = format!("Unknown type {} in HEALTHCHECK (try CMD)", go::quote(&shown(other)));
             let error =
@@ -41,7 +52,7 @@ pub(super) fn read(line: Words<'_>, flags: &Flags, report: &mut Report) -> Optio
     }
 }
 
-fn read_command(kind: Part<'_>, rest: Part<'_>, flags: &Flags, report: &mut Report) -> Option<Healthcheck> {
+fn read_command(kind: Part<'_>, rest: Part<'_>, report: &mut Report) -> Option<CommandLine> {
     let command = command_line(rest, report)?;
     let empty = match &command {
         CommandLine::Exec(words) => words.is_empty(),
@@ -56,11 +67,7 @@ fn read_command(kind: Part<'_>, rest: Part<'_>, flags: &Flags, report: &mut Repo
         );
         return None;
     }
-    let mut time = |name: &str| flags.value(name).inspect(|value| check_time(name, value, report));
-    let (interval, timeout) = (time("interval"), time("timeout"));
-    let (start_period, start_interval) = (time("start-period"), time("start-interval"));
-    let retries = flags.value("retries").inspect(|value| check_retries(value, report));
-    Some(Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries })
+    Some(command)
 }
 
 fn check_time(name: &str, value: &Word, report: &mut Report) {

@@ -90,6 +90,7 @@ fn read_body(mark: Mark, place: Span, reader: &mut Reader<'_>, report: &mut Repo
         raw.push_str(line.text);
     };
     if !closed {
+        report.swallows = true;
         report.add(unterminated(&mark, place, indented));
     }
     let content = if mark.strips_tabs { without_tabs(&raw) } else { raw.clone() };

@@ -51,8 +51,8 @@ pub(super) fn command_line(rest: Part<'_>, report: &mut Report) -> Option<Comman
     match form(rest) {
         Form::List(words) => Some(CommandLine::Exec(words)),
         Form::Plain => Some(CommandLine::Shell(rest.word())),
-        Form::NotStrings(item) => {
-            report.add(not_strings(item));
+        Form::NotStrings(items) => {
+            tell_items(&items, report);
             None
         }
     }
@@ -99,8 +99,8 @@ impl Words<'_> {
         match form(self.rest) {
             Form::List(words) => Some(words),
             Form::Plain => Some(self.rest.fields().into_iter().map(Part::word).collect()),
-            Form::NotStrings(item) => {
-                report.add(not_strings(item));
+            Form::NotStrings(items) => {
+                tell_items(&items, report);
                 None
             }
         }
@@ -124,7 +124,7 @@ impl Words<'_> {
     fn shell(self, report: &mut Report) -> Option<Vec<Word>> {
         match form(self.rest) {
             Form::List(words) if !words.is_empty() => return Some(words),
-            Form::NotStrings(item) => report.add(not_strings(item)),
+            Form::NotStrings(items) => tell_items(&items, report),
             Form::Plain if !self.rest.is_empty() => report.add(no_list(self.rest)),
             Form::List(_) | Form::Plain => self.tell_missing(report),
         }
@@ -133,6 +133,7 @@ impl Words<'_> {
 
     fn transfer(self, flags: &Flags, heredocs: &[Heredoc], report: &mut Report) -> Option<Transfer> {
         let Self { keyword, place, .. } = self;
+        let from = flags.value("from").inspect(|from| check_from(from, report));
         let mut words = self.list(report)?;
         let destination = words.pop();
         let (Some(destination), false) = (&destination, words.is_empty()) else {
@@ -149,7 +150,6 @@ impl Words<'_> {
             let error = Diagnostic::error(codes::HEREDOC, message).with_label(destination.span, "");
             report.add(error.with_help(help));
         }
-        let from = flags.value("from").inspect(|from| check_from(from, report));
         Some(Transfer {
             sources: words.into_iter().map(|word| source(word, heredocs, report)).collect(),
             destination: destination.clone(),
@@ -217,16 +217,23 @@ fn source(word: Word, heredocs: &[Heredoc], report: &mut Report) -> TransferSour
     TransferSource::Path(word)
 }
 
+/// Tells whether what `--from=` says is the same whatever variables hold.
+pub(crate) fn is_plain(from: &str) -> bool {
+    Lexer::new('\\').expand(from, &NoVariables).is_ok_and(|found| found.text == from)
+}
+
 /// Checks that no variable decides from where something is copied: stages are known before variables are.
 fn check_from(from: &Word, report: &mut Report) {
-    let plain =
-        Lexer::new('\\').expand(&from.value, &NoVariables).is_ok_and(|found| found.text == from.value);
-    if !plain {
+    if !is_plain(&from.value) {
         let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
         let error = Diagnostic::error(codes::BAD_FLAG, message)
             .with_label(from.span, "a stage or an image, as it is");
         report.add(error.with_help("write `FROM $IMAGE AS name` above, and `--from=name` here"));
     }
+}
+
+fn tell_items(items: &[Part<'_>], report: &mut Report) {
+    items.iter().for_each(|item| report.add_with(|| not_strings(*item)));
 }
 
 fn not_strings(item: Part<'_>) -> Diagnostic {

@@ -12,8 +12,8 @@ use crate::lines::Part;
 pub(crate) enum Form<'a> {
     /// A list of strings.
     List(Vec<Word>),
-    /// A list with something else in it.
-    NotStrings(Part<'a>),
+    /// A list with something else in it: these.
+    NotStrings(Vec<Part<'a>>),
     /// No list.
     Plain,
 }
@@ -25,7 +25,7 @@ pub(crate) fn form(part: Part<'_>) -> Form<'_> {
         return Form::Plain;
     }
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) else { return Form::Plain };
-    let mut words = Vec::new();
+    let (mut words, mut others) = (Vec::new(), Vec::new());
     for item in items {
         // A raw value is a piece of the text it was read from.
         let start = item.get().as_ptr() as usize - text.as_ptr() as usize;
@@ -34,8 +34,8 @@ pub(crate) fn form(part: Part<'_>) -> Form<'_> {
             Ok(word) => words.push(Word::new(word, place.span())),
             // Half of a character of two halves: a string, but no text.
             Err(_) if item.get().starts_with('"') => return Form::Plain,
-            Err(_) => return Form::NotStrings(place),
+            Err(_) => others.push(place),
         }
     }
-    Form::List(words)
+    if others.is_empty() { Form::List(words) } else { Form::NotStrings(others) }
 }

@@ -19,7 +19,7 @@ macro_rules! keywords {
         pub(crate) enum Keyword { $($keyword),+ }
 
         impl Keyword {
-            const ALL: &[Self] = &[$(Self::$keyword),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$keyword),+];
 
             /// Returns it in capitals.
             pub(crate) fn name(self) -> &'static str {

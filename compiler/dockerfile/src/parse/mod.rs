@@ -34,6 +34,8 @@ mod statement;
 mod tests;
 
 pub use heredocs::is_heredoc;
+pub(crate) use instructions::is_plain;
+pub(crate) use mounts::has_variable;
 
 use keyword::Keyword;
 use report::Report;
@@ -49,8 +51,12 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Every error of the text, in its order.
     pub errors: Diagnostics,
-    /// Something is wrong of which the stages depend: a FROM, or what swallows lines.
+    /// Something is wrong of which the stages depend: what swallows lines.
     pub(crate) hides_stages: bool,
+    /// A stage may have a name that cannot be told, since its FROM is wrong.
+    pub(crate) hides_names: bool,
+    /// A line before the first FROM is wrong that might have set arguments.
+    pub(crate) tears_arguments: bool,
     /// What build checks find without values of variables, in their order. What comments turn off is left out, what
     /// options turn off is not: see [`crate::checks::Checks`].
     pub findings: Vec<Finding>,
@@ -60,8 +66,14 @@ pub struct Parsed {
 pub fn parse(source: &SourceFile) -> Parsed {
     let head = directives::read(source);
     let dockerfile = Dockerfile { directives: head.directives, global_args: Vec::new(), stages: Vec::new() };
-    let mut builder =
-        Builder { dockerfile, report: Report::default(), from_seen: false, told: false, hides_stages: false };
+    let mut builder = Builder {
+        dockerfile,
+        report: Report::default(),
+        told: false,
+        hides_names: false,
+        tears_arguments: false,
+    };
+    builder.report.swallows |= head.hides_escape;
     head.errors.into_iter().for_each(|error| builder.report.add(error));
     if source.text.len() > MAX_FILE_BYTES {
         let message = format!("the Dockerfile is longer than {} MiB", MAX_FILE_BYTES >> 20);
@@ -89,7 +101,14 @@ pub(crate) fn parse_for(source: &SourceFile, build_args: &BTreeMap<String, Strin
         Err(error) => {
             let directives = directives::read(source).directives;
             let dockerfile = Dockerfile { directives, global_args: Vec::new(), stages: Vec::new() };
-            Parsed { dockerfile, errors: vec![error], hides_stages: true, findings: Vec::new() }
+            Parsed {
+                dockerfile,
+                errors: vec![error],
+                hides_stages: true,
+                hides_names: true,
+                tears_arguments: true,
+                findings: Vec::new(),
+            }
         }
     }
 }
@@ -116,12 +135,12 @@ pub fn parse_trigger(source: &SourceFile) -> Result<Step, Diagnostics> {
 struct Builder {
     dockerfile: Dockerfile,
     report: Report,
-    /// There was a `FROM`, be it right or wrong.
-    from_seen: bool,
     /// It was said that something stands before `FROM`.
     told: bool,
-    /// A FROM was not read, or what may have been one.
-    hides_stages: bool,
+    /// A stage's name cannot be told.
+    hides_names: bool,
+    /// What arguments stand before the first FROM cannot be told.
+    tears_arguments: bool,
 }
 
 impl Builder {
@@ -130,32 +149,58 @@ impl Builder {
         let escape = self.dockerfile.directives.escape;
         let statement = Statement::read(line, reader, escape, &mut self.report);
         let Some(keyword) = Keyword::read_or_tell(statement.word, &mut self.report) else {
-            let word = statement.word.text();
-            self.hides_stages |= word.len() < 8 && nearest(word, [Keyword::From.name()]).is_some();
+            self.add_unknown(statement);
             return;
         };
         if keyword == Keyword::From {
             self.add_stage(statement, line);
-        } else if let Some(step) = read_step(keyword, statement, &mut self.report) {
+            return;
+        }
+        let (before, start) = (self.report.count(), statement.span.start);
+        if let Some(step) = read_step(keyword, statement, &mut self.report) {
             self.add_step(keyword, step, line);
+        }
+        if self.report.count() > before && matches!(keyword, Keyword::Arg | Keyword::Env) {
+            self.tear(start);
         }
     }
 
     fn add_stage(&mut self, statement: Statement<'_>, line: &Joined) {
-        self.from_seen = true;
-        let Some((stage, typed)) = from::read(statement, &mut self.report) else {
-            self.hides_stages = true;
-            return;
-        };
-        findings::of_stage(&stage, typed.as_deref(), line, &mut self.report);
-        self.dockerfile.stages.push(stage);
+        let from = from::read(statement, &mut self.report);
+        self.hides_names |= from.hides_name;
+        findings::of_stage(&from.stage, from.typed.as_deref(), line, &mut self.report);
+        self.dockerfile.stages.push(from.stage);
+    }
+
+    /// Goes on behind what is no instruction, as if it were the one that it is near to.
+    fn add_unknown(&mut self, statement: Statement<'_>) {
+        let (word, start) = (statement.word.text(), statement.span.start);
+        let names = Keyword::ALL.iter().map(|keyword| keyword.name());
+        let near = if word.len() < 16 { nearest(word, names) } else { None };
+        match near {
+            Some(near) if near == Keyword::From.name() => {
+                // What else may be wrong with it is not told: it may be no FROM after all.
+                let from = from::read(statement, &mut Report::default());
+                self.hides_names |= from.hides_name;
+                self.dockerfile.stages.push(from.stage);
+            }
+            Some(near) if near != Keyword::Arg.name() && near != Keyword::Env.name() => {}
+            _ => self.tear(start),
+        }
+    }
+
+    /// Notes that a line that begins there might have set variables.
+    fn tear(&mut self, start: u32) {
+        match self.dockerfile.stages.last_mut() {
+            Some(stage) => drop(stage.torn_at.get_or_insert(start)),
+            None => self.tears_arguments = true,
+        }
     }
 
     fn add_step(&mut self, keyword: Keyword, step: Step, line: &Joined) {
         findings::of_step(&step, line, &mut self.report);
         match self.dockerfile.stages.last_mut() {
             Some(stage) => stage.steps.push(step),
-            None if self.from_seen => {}
             None if keyword == Keyword::Arg => self.dockerfile.global_args.push(step),
             None if !self.told => {
                 self.told = true;
@@ -170,7 +215,7 @@ impl Builder {
 
     /// Checks that there is something to build.
     fn check_stages(&mut self, source: &SourceFile, any: bool) {
-        if self.from_seen || self.told || self.report.count() > 0 {
+        if !self.dockerfile.stages.is_empty() || self.told || self.report.count() > 0 {
             return;
         }
         let message = match (source.text.is_empty(), any) {
@@ -185,12 +230,11 @@ impl Builder {
 
     fn finish(mut self) -> Parsed {
         findings::of_file(&self.dockerfile, &mut self.report);
+        let hides_stages = self.report.swallows || self.dockerfile.stages.is_empty();
+        let (hides_names, tears_arguments) = (self.hides_names, self.tears_arguments || self.told);
         let (errors, findings) = self.report.finish();
-        let swallows = [codes::HEREDOC, codes::BAD_DIRECTIVE, codes::TOO_MANY_ERRORS];
-        let hides_stages = self.hides_stages
-            || self.dockerfile.stages.is_empty()
-            || errors.iter().any(|error| swallows.contains(&error.code));
-        Parsed { dockerfile: self.dockerfile, errors, hides_stages, findings }
+        let hides_stages = hides_stages || errors.iter().any(|error| error.code == codes::TOO_MANY_ERRORS);
+        Parsed { dockerfile: self.dockerfile, errors, hides_stages, hides_names, tears_arguments, findings }
     }
 }
 

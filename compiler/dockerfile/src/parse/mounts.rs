@@ -107,11 +107,16 @@ fn option(field: &Word) -> Result<(Word, Option<Word>), Diagnostic> {
     Ok((key, value))
 }
 
+/// Tells whether there is a variable in the value of an option.
+pub(crate) fn has_variable(text: &str) -> bool {
+    text.find('$').is_some_and(|at| at + 1 < text.len())
+}
+
 /// Checks a value in which there is no variable.
 fn check_value(key: &str, value: &Word) -> Result<(), Diagnostic> {
     let text = value.value.as_str();
-    if let Some(at) = text.find('$') {
-        if key == "from" && at + 1 < text.len() {
+    if text.contains('$') {
+        if key == "from" && has_variable(text) {
             let message = "'from' doesn't support variable expansion, define alias stage instead";
             let error = Diagnostic::error(codes::BAD_MOUNT, message).with_label(value.span, "");
             return Err(error.with_help("write `FROM $IMAGE AS name` above, and `from=name` here"));

@@ -11,7 +11,7 @@ use super::report::{Report, shown};
 use crate::lines::{Comment, Part};
 use crate::{ArgDefinition, Pair, codes, go};
 
-/// Reads `KEY=value …`, or `KEY value` as it was written before.
+/// Reads `KEY=value …`, or `KEY value` as it was written before. What is right is returned also where a part is wrong.
 pub(super) fn read(line: Words<'_>, escape: char, report: &mut Report) -> Option<Vec<Pair>> {
     let words = words(line.rest, escape);
     let Some(first) = words.first() else {
@@ -21,7 +21,6 @@ pub(super) fn read(line: Words<'_>, escape: char, report: &mut Report) -> Option
     if !first.text().contains('=') {
         return old_pair(line, report).map(|pair| vec![pair]);
     }
-    let before = report.count();
     let mut pairs = Vec::new();
     for word in words {
         match word.text().find('=') {
@@ -42,7 +41,7 @@ pub(super) fn read(line: Words<'_>, escape: char, report: &mut Report) -> Option
             }
         }
     }
-    (report.count() == before).then_some(pairs)
+    (!pairs.is_empty()).then_some(pairs)
 }
 
 fn old_pair(line: Words<'_>, report: &mut Report) -> Option<Pair> {
@@ -69,7 +68,6 @@ pub(super) fn definitions(
         line.tell_missing(report);
         return None;
     }
-    let before = report.count();
     let mut definitions = Vec::new();
     for word in words {
         let (name, default) = match word.text().find('=') {
@@ -83,7 +81,7 @@ pub(super) fn definitions(
         let description = description(comments, name.text());
         definitions.push(ArgDefinition { name: name.word(), default, description });
     }
-    (report.count() == before).then_some(definitions)
+    (!definitions.is_empty()).then_some(definitions)
 }
 
 /// Returns what a comment above says of a name.

@@ -16,6 +16,8 @@ const MAX_NAME: usize = 64;
 pub(crate) struct Report {
     errors: Diagnostics,
     more: usize,
+    /// Something is wrong that makes other lines part of it, or parts of it other lines.
+    pub(crate) swallows: bool,
     /// Empty lines within instructions, which are told before everything else.
     pub(crate) empty_lines: Vec<Finding>,
     pub(crate) findings: Vec<Finding>,

@@ -127,11 +127,29 @@ fn the_epoch_may_be_that_of_a_stage_or_of_a_further_context() {
         ("ADD a b /", "more than one source"),
         ("ADD https://h.io/a.git /\nADD https://h.io/b.git /", "more than one ADD"),
         ("ADD file /", "neither a repository nor a file of the web"),
-        ("ADD https://h.io/f.tar /", "is a file of the web"),
     ] {
         let (message, place, _) = stage(lines).error();
         assert!(message.contains(reason) && !place.is_empty(), "{lines}: {message} at {place}");
     }
     let (message, ..) = of("FROM b AS src\nADD https://h.io/a.git /\nFROM a").error();
     assert!(message.contains("does not start FROM scratch"), "{message}");
+}
+
+#[test]
+fn the_epoch_of_a_file_of_the_web_is_when_it_was_changed() {
+    let epoch = |bench: Bench| bench.outcome().image().epoch;
+    let stage = |name: &str| {
+        let file = "FROM scratch AS src\nADD https://h.io/f.tgz /\nFROM a";
+        Bench::of(file).option("build-arg:SOURCE_DATE_EPOCH", name)
+    };
+    assert_eq!(epoch(stage("src").moment("https://h.io/f.tgz", 1_000)), Some(1_000));
+    // Who does not say when has no time.
+    assert_eq!(epoch(stage("src")), None);
+    let named = || stage("other").option("context:other", "https://h.io/o");
+    assert_eq!(epoch(named().moment("https://h.io/o", 7)), Some(7));
+    let context = Bench::default()
+        .file("https://h.io/Dockerfile/context", "FROM a\nWORKDIR /x")
+        .option("context", "https://h.io/Dockerfile")
+        .option("build-arg:SOURCE_DATE_EPOCH", "context");
+    assert_eq!(epoch(context.moment("https://h.io/Dockerfile", 9)), Some(9));
 }

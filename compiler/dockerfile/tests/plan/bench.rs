@@ -18,6 +18,7 @@ pub(crate) struct Bench {
     pairs: BTreeMap<String, String>,
     configs: Vec<(String, ImageConfig)>,
     missing: Vec<String>,
+    moments: Vec<(String, i64)>,
     change: Option<Change>,
 }
 
@@ -73,6 +74,12 @@ impl Bench {
         self
     }
 
+    /// Says when the files of a source were changed.
+    pub(crate) fn moment(mut self, identifier: &str, seconds: i64) -> Self {
+        self.moments.push((identifier.to_owned(), seconds));
+        self
+    }
+
     /// Sets what is no option.
     pub(crate) fn with(mut self, change: impl Fn(&mut Options) + 'static) -> Self {
         self.change = Some(Box::new(change));
@@ -88,7 +95,8 @@ impl Bench {
         let gateway = RecordingGateway::new(sources.clone(), Box::new(read));
         let gateway =
             self.configs.iter().fold(gateway, |it, (name, config)| it.with_config(name, config.clone()));
-        self.missing.iter().fold(gateway, |gateway, name| gateway.without_image(name))
+        let gateway = self.missing.iter().fold(gateway, |gateway, name| gateway.without_image(name));
+        self.moments.iter().fold(gateway, |gateway, (name, seconds)| gateway.with_moment(name, *seconds))
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -121,4 +121,9 @@ fn what_the_checks_found_is_there_where_a_build_fails() {
     assert_eq!((found, file.as_str()), (vec!["FromAsCasing", "UndefinedVar"], "Dockerfile"));
     let (found, file) = told("FROM a as x\nCOPYY b c", Some("app/Dockerfile"));
     assert_eq!((found, file.as_str()), (vec!["FromAsCasing"], "app/Dockerfile"));
+    // What a file wants to hear nothing of is left out there, too.
+    let (found, _) = told("# check=skip=FromAsCasing\nFROM a as x\nCOPYY b c", None);
+    assert_eq!(found, [""; 0]);
+    let (found, _) = told("# check=skip=all\nFROM a as x\nENV", None);
+    assert_eq!(found, [""; 0]);
 }

@@ -185,6 +185,7 @@ VOLUME \"\"";
         "RNU: unknown instruction: RNU (did you mean `RUN`?)",
         "--form=x: unknown flag: --form (did you mean `--from`?)",
         "eighty: invalid containerPort: eighty (write `EXPOSE 80`, `EXPOSE 53/udp` or `EXPOSE 8000-8010`)",
+        "$NONE: empty platform value from expression $NONE (write such as `--platform=linux/arm64`, or `--platform=$BUILDPLATFORM`)",
         "SIGTREM: invalid signal: SIGTREM (did you mean `SIGTERM`?)",
         "biuld: the image `docker.io/library/biuld:latest` does not exist (did you mean `build`?)",
         "9: invalid stage index 9 (stages are numbered from 0 to 2)",
@@ -202,8 +203,8 @@ fn what_is_only_wrong_because_of_something_else_is_not_told() {
         // The base is what the first ARG would have said.
         ("ARG A=${B:?which}\nFROM $A\nSTOPSIGNAL x", &["${B:?which}: ", "x: invalid signal"]),
         // What the stage is called is not known, nor what comes of it.
-        ("FROM a AS\nFROM b\nCOPY --from=1 /x /", &["AS: FROM requires"]),
-        ("FORM a AS build\nFROM b\nCOPY --from=1 /x /", &["FORM: unknown instruction"]),
+        ("FROM a AS\nFROM b\nCOPY --from=x /x /", &["AS: FROM requires"]),
+        ("FORM a AS\nFROM b\nCOPY --from=x /x /", &["FORM: unknown instruction"]),
         ("FROM b\nENV A=${B:?which}\nEXPOSE $A\nSTOPSIGNAL x", &["${B:?which}: ", "x: invalid signal"]),
         ("FROM b\nENV A\nEXPOSE $A\nSTOPSIGNAL x", &["A: ENV must have two", "x: invalid signal"]),
         // Nobody needs the first stage.
@@ -229,4 +230,108 @@ fn a_name_that_is_wrong_in_several_lines_is_told_once_with_each() {
     let bench = Bench::of(file).without_image("docker.io/library/biuld:latest");
     let Err((errors, _)) = bench.plan() else { panic!("nothing is wrong") };
     assert_eq!((errors.len(), errors[0].labels.len()), (1, 2));
+}
+
+#[test]
+fn all_that_is_wrong_on_one_line_is_told() {
+    for (line, expected) in [
+        (
+            "COPY --form=x --chwon=y --chmod=99 ${A:?b} ${C:?d} /",
+            &["--form=x: ", "--chwon=y: ", "99: ", "${A:?b}: A: b", "${C:?d}: C: d"][..],
+        ),
+        ("ADD --checksum=x --chmod=99 a git@h.io:a/b?x=1 /", &["x: ", "99: ", "git@"]),
+        ("COPY https://h.io/a git@h.io:b/c.git /", &["https://h.io/a: ", "git@h.io:b/c.git: "]),
+        ("COPY --from=$X --chmod=99 /a /", &["$X: variable expansion is not", "99: "]),
+        (
+            "RUN --mount=from=$X,target=/ true",
+            &["$X: 'from' doesn't", "from=$X,target=/: invalid mount target"],
+        ),
+        ("ENV A=${B:?b}${C:?c} D=${E", &["${B:?b}${C:?c}: B: b", "${B:?b}${C:?c}: C: c", "${E: "]),
+        ("ENV =1 A=${B:?b} C", &["=1: ENV names", "${B:?b}: ", "C: Syntax error"]),
+        ("ARG =1 A=${B:?b} C=${D:?d}", &["=1: ARG names", "${B:?b}: ", "${D:?d}: "]),
+        ("LABEL a=${B:?b} ${C:?c}=d", &["${B:?b}: ", "${C:?c}: "]),
+        ("EXPOSE x 80 y ${A", &["x: ", "y: ", "${A: "]),
+        ("VOLUME [\"$NONE\", \"${A:?b}\"]", &["\"$NONE\": VOLUME", "\"${A:?b}\": "]),
+        ("CMD [1, \"a\", true]", &["1: ", "true: "]),
+        ("HEALTHCHECK --interval=x --retries=y CDM z", &["x: ", "y: ", "CDM: "]),
+        (
+            "RUN --mount=type=$T,target=/ --mount=target=/c,type=cache,mode=$M,uid=$M --network=x true",
+            &["x: ", "$T: ", "$M: ", "$M: "],
+        ),
+    ] {
+        let told = all(&Bench::of(&format!("FROM a\nARG T=tmfps M=q\n{line}")));
+        let sorted = |texts: Vec<&str>| {
+            let mut texts = texts;
+            texts.sort_unstable();
+            texts.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (told, expected) = (sorted(told.iter().map(String::as_str).collect()), sorted(expected.to_vec()));
+        let begins = told.iter().zip(&expected).all(|(told, start)| told.starts_with(start));
+        assert!(begins && told.len() == expected.len(), "{line}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_line_that_is_wrong_hides_only_what_needs_it() {
+    for (file, expected) in [
+        // Which variables the lines set is known, or which do not.
+        ("FROM b\nRNU x\nENV A=${B:?b}\nEXPOSE ${C", &["RNU: ", "${B:?b}: ", "${C: "][..]),
+        (
+            "FROM b\nENV A=${B:?b} C=1\nRUN --mount=type=$A,target=/ x\nVOLUME $NONE",
+            &["${B:?b}: ", "$NONE: "],
+        ),
+        ("FROM b\nENV A=${B:?b}\nENV C=$A\nEXPOSE $C\nENV A=x\nEXPOSE $A", &["${B:?b}: ", "$A: "]),
+        ("ARG A=${B:?b} C=x\nFROM b\nARG A\nARG C\nEXPOSE $A\nEXPOSE $C", &["${B:?b}: ", "$C: "]),
+        ("FROM b\nMAKE x\nEXPOSE $A\nEXPOSE x", &["MAKE: ", "x: "]),
+        // Stages keep their numbers and names.
+        (
+            "FROM a AS 1b\nSTOPSIGNAL x\nFROM b\nCOPY --from=0 /x /\nCOPY --from=9 /x /",
+            &["1b: ", "x: ", "9: "],
+        ),
+        (
+            "FORM a AS build\nSTOPSIGNAL x\nFROM b\nCOPY --from=build /x /\nSTOPSIGNAL y",
+            &["FORM: ", "x: ", "y: "],
+        ),
+        ("FROM --platfrom=c a AS x\nFROM x\nSTOPSIGNAL y", &["--platfrom=c: ", "y: "]),
+        // Its name may be the one.
+        ("FROM a b AS x\nFROM gone\nCOPY --from=gone /x /\nSTOPSIGNAL y", &["b: ", "y: "]),
+        (
+            "# check=skpi=all;eror=true\nFROM b\nSTOPSIGNAL y",
+            &["skpi=all;eror=true: ", "skpi=all;eror=true: ", "y: "],
+        ),
+    ] {
+        let told = all(&Bench::of(file).without_image("docker.io/library/gone:latest"));
+        let begins = told.iter().zip(expected).all(|(told, start)| told.starts_with(start));
+        assert!(begins && told.len() == expected.len(), "{file}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_platform_that_no_image_is_made_for_is_told_before_a_registry_is_asked() {
+    let message =
+        |text: &str, name: &str| format!("there are no images for {text}: `{name}` is no architecture");
+    told(&[
+        (
+            "FROM --platform=linux/amd46 a",
+            &message("linux/amd46", "amd46"),
+            "linux/amd46",
+            "did you mean `linux/amd64`?",
+        ),
+        (
+            "ARG P=linxu/arm64\nFROM --platform=$P a",
+            "there are no images for linxu/arm64: `linxu` is no operating system",
+            "$P",
+            "did you mean `linux/arm64`?",
+        ),
+        (
+            "FROM --platform=linux/x9000 a",
+            &message("linux/x9000", "x9000"),
+            "linux/x9000",
+            "platforms are such as linux/amd64",
+        ),
+    ]);
+    // One mistake, however many images; and nothing keeps anybody from building from nothing.
+    let told = all(&Bench::of("FROM a AS x\nFROM b\nCOPY --from=x /a /").option("platform", "linux/amd46"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    Bench::of("FROM scratch\nCOPY a /").option("platform", "linux/x9000").outcome();
 }

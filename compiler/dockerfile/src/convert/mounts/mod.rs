@@ -50,7 +50,11 @@ impl Work<'_> {
     pub(super) fn mounts(&mut self, mounts: &[RunMount]) -> Fallible<RunMounts> {
         let mut all = RunMounts::default();
         for (number, mount) in mounts.iter().enumerate() {
-            let options = self.mount_options(mount)?;
+            let before = self.wrong.len();
+            let options = self.mount_options(mount);
+            if self.wrong.len() > before {
+                continue;
+            }
             match options.kind {
                 Kind::Secret => {
                     let id = secret(&options, &mut all);
@@ -58,7 +62,7 @@ impl Work<'_> {
                     self.state.parameters.secrets.entry(id).or_insert(at);
                 }
                 Kind::Ssh => {
-                    ssh(&options, mount.span, &mut all)?;
+                    self.heard(ssh(&options, mount.span, &mut all));
                     let id = options
                         .id
                         .clone()
@@ -68,11 +72,12 @@ impl Work<'_> {
                     self.state.parameters.agents.entry(id).or_insert(at);
                 }
                 Kind::Bind | Kind::Cache | Kind::Tmpfs => {
-                    let found = self.tree_mount(&options, number, mount.span)?;
-                    all.mounts.push(found);
+                    let found = self.tree_mount(&options, number, mount.span);
+                    all.mounts.extend(self.heard(found));
                 }
             }
         }
+        self.settled()?;
         all.mounts.extend(self.shared.options.volumes.iter().map(|volume| self.lent_volume(volume)));
         let size_bytes = self.shared.options.shm_size_bytes;
         if size_bytes > 0 {

@@ -4,7 +4,6 @@ use rb_diag::{Diagnostic, Span, nearest};
 use rb_llb::CacheSharing;
 
 use super::super::Work;
-use crate::failure::Fallible;
 use crate::{RunMount, codes, go};
 
 const KINDS: [&str; 5] = ["bind", "cache", "secret", "ssh", "tmpfs"];
@@ -39,18 +38,18 @@ pub(super) struct MountOptions {
 }
 
 impl Work<'_> {
-    /// Fills variables in, and reads what came of it.
-    pub(super) fn mount_options(&mut self, mount: &RunMount) -> Fallible<MountOptions> {
+    /// Fills variables in, and reads what came of it. What is wrong is kept, each option's own.
+    pub(super) fn mount_options(&mut self, mount: &RunMount) -> MountOptions {
         let mut options = MountOptions::default();
         for (key, value) in &mount.options {
             let Some(value) = value else {
                 options.switch(&key.value, true);
                 continue;
             };
-            let text = self.word(value)?;
-            options.set(&key.value, text).map_err(|wrong| wrong.diagnostic(value.span))?;
+            let Some(text) = self.heard_word(value) else { continue };
+            self.heard(options.set(&key.value, text).map_err(|wrong| wrong.diagnostic(value.span)));
         }
-        Ok(options)
+        options
     }
 }
 
