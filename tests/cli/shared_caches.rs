@@ -255,7 +255,6 @@ fn a_cache_that_cannot_be_written_fails_unless_that_is_said() {
     build_on(&env, "one", &["--cache-to=type=local,dest=mine", "app"]).expect(2);
     assert_eq!(env.read("mine/file"), "mine");
     for (value, said) in [
-        ("type=gha", "type=gha needs url_v2="),
         ("type=gha,version=1", "type=gha speaks version 2 of the service alone"),
         ("type=s3,bucket=b,secret_access_key=hunter2", "--cache-"),
         ("type=azblob", "type=azblob needs account_url="),
@@ -263,6 +262,51 @@ fn a_cache_that_cannot_be_written_fails_unless_that_is_said() {
         build_on(&env, "one", &["--cache-to", value, "app"]).expect(2).says(said).hides("hunter2");
         build_on(&env, "one", &["--cache-from", value, "app"]).expect(2).says(said).hides("hunter2");
     }
+    // Where no job of GitHub's runs, its cache is left out.
+    for flag in ["--cache-to", "--cache-from"] {
+        let run = build_on(&env, "one", &[flag, "type=gha", "app"]).expect(0);
+        run.says(&format!("{flag} type=gha is left out: type=gha needs url_v2="));
+    }
+}
+
+#[test]
+fn keys_of_a_profile_are_taken_and_who_has_none_is_told() {
+    let Some(env) = project() else { return };
+    let server = Objects::start();
+    let value = format!("type=s3,bucket=bucket,endpoint_url={},name=main", server.url());
+    env.write(
+        "credentials",
+        format!("[mine]\naws_access_key_id = {}\naws_secret_access_key = {}\n", S3_KEY.0, S3_KEY.1),
+    )
+    .write("config", "[profile mine]\nregion = us-east-1\n[profile role]\nregion = r\nrole_arn = arn:x\n");
+    let file = |name: &str| env.project().join(name).display().to_string();
+    let of = |profile: &str| {
+        vec![
+            ("AWS_PROFILE", profile.to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", file("credentials")),
+            ("AWS_CONFIG_FILE", file("config")),
+        ]
+    };
+    let to = format!("--cache-to={value},mode=max");
+    build_with(&env, "one", &of("mine"), &[&to, "app"]).expect(0).says("results in");
+    assert!(server.kept.lock().unwrap().refused.is_empty());
+    build_with(&env, "one", &of("role"), &[&to, "app"]).expect(2).says("the profile `role` has role_arn");
+    build_with(&env, "one", &of("nobody"), &[&to, "app"]).expect(2).says("no profile `nobody`");
+}
+
+#[test]
+fn a_cache_that_is_silent_is_waited_for_in_sight_and_not_for_long() {
+    let Some(env) = project() else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = listener.local_addr().expect("has one").port();
+    let from = format!(
+        "--cache-from=type=s3,bucket=b,region=r,access_key_id=a,secret_access_key=x,endpoint_url=http://127.0.0.1:{port}"
+    );
+    let began = std::time::Instant::now();
+    // Who says that nothing is tried again is believed; else it is tried twice.
+    let run = build_on(&env, "one", &[&from, "--retry=0", "-o", "out", "app"]).expect(0);
+    run.says("has not answered whole for 10 s").says("nothing came for 30 s").says("it is not used");
+    assert!(began.elapsed() < std::time::Duration::from_secs(55), "{:?}", began.elapsed());
 }
 
 /// The values of a cache in each kind of bucket: what is typed, and what the environment has.

@@ -18,7 +18,9 @@ mod load;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rb_api::{CachePlace, EventSink};
 use rb_diag::chain;
@@ -34,7 +36,7 @@ pub(crate) use self::export::{Caches, check, check_names};
 
 use self::load::LoadError;
 use crate::error::EngineError;
-use crate::fetch::{self, Told, ToldLate};
+use crate::fetch::{self, Listener, Told, ToldLate};
 use crate::parts::Parts;
 use crate::pinned::{Origin, PinnedImage};
 use crate::value::{self, Product, Tree, Value};
@@ -59,6 +61,8 @@ struct Source {
     caches: OnceCell<Vec<Loaded>>,
     /// Blobs that were looked for there.
     there: Mutex<BTreeMap<Digest, bool>>,
+    /// It did not answer: nothing more is asked of it.
+    is_silent: AtomicBool,
 }
 
 /// What one manifest of a place holds.
@@ -89,9 +93,9 @@ impl Shared {
                 continue;
             }
             let name = place.to_string().into();
-            let (caches, there) = (OnceCell::new(), Mutex::default());
+            let (caches, there, is_silent) = (OnceCell::new(), Mutex::default(), AtomicBool::new(false));
             let events = Arc::clone(events);
-            sources.push(Arc::new(Source { place, name, epoch, events, caches, there }));
+            sources.push(Arc::new(Source { place, name, epoch, events, caches, there, is_silent }));
         }
     }
 
@@ -191,7 +195,8 @@ impl Source {
         let load = async {
             let told = Told::begin(&self.events, &format!("cache | importing {}", self.name));
             let listener = told.listener();
-            let loaded = load::load(parts, &self.place, self.epoch, &listener).await;
+            let loading = load::load(parts, &self.place, self.epoch, &listener);
+            let loaded = telling(&listener, &self.name, Box::pin(loading)).await;
             let caches = loaded.unwrap_or_else(|error| {
                 let end = if matches!(error, LoadError::Nothing) { "" } else { "; it is not used" };
                 listener.say(&format!("{}: {}{end}", self.name, chain(&error)));
@@ -250,9 +255,13 @@ impl Source {
             let known = lock(&self.there).get(&digest).copied();
             let is_there = match known {
                 Some(known) => known,
+                None if self.is_silent.load(Ordering::Relaxed) => false,
                 None => {
                     let looked = look_for(parts, &cache.origin, &digest, &descriptor).await;
                     let is_there = matches!(looked, Ok(true));
+                    if looked.is_err() && !matches!(cache.origin, Origin::Layout(_)) {
+                        self.is_silent.store(true, Ordering::Relaxed);
+                    }
                     if !is_there {
                         let why = match &looked {
                             Ok(_) => format!("layer {} is not there any more", digest.short()),
@@ -274,6 +283,23 @@ impl Source {
     }
 }
 
+/// Waits for what is asked of a place, and tells from time to time that it does.
+async fn telling<T>(listener: &Listener, name: &str, mut asked: impl Future<Output = T> + Unpin) -> T {
+    let began = Instant::now();
+    loop {
+        match tokio::time::timeout(TELL_EVERY, &mut asked).await {
+            Ok(answer) => return answer,
+            Err(_) => listener.say(&format!(
+                "{name}: has not answered whole for {} s; it is waited for a while, and the build goes on without it then",
+                began.elapsed().as_secs()
+            )),
+        }
+    }
+}
+
+/// How often it is told that a cache is waited for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// Looks whether a blob is where it is said to be. One in a folder is read, as it costs no more than what it is read for; what a registry
 /// has is proved when it comes.
 async fn look_for(
@@ -283,7 +309,9 @@ async fn look_for(
     descriptor: &Descriptor,
 ) -> Result<bool, EngineError> {
     match origin {
-        Origin::Registry(repository) => Ok(parts.registry.has_blob(repository, descriptor).await?),
+        Origin::Registry(repository) => {
+            Ok(parts.registry.for_hints().has_blob(repository, descriptor).await?)
+        }
         Origin::Layout(folder) => {
             let (folder, descriptor) = (folder.clone(), descriptor.clone());
             let proof = move || match layout::prove_blob(&folder, &descriptor) {
@@ -293,7 +321,7 @@ async fn look_for(
             let joined = tokio::task::spawn_blocking(proof).await;
             joined.unwrap_or_else(|error| Err(EngineError::Worker { reason: error.to_string() }))
         }
-        Origin::Bucket(bucket) => Ok(client(parts, bucket)?.has_blob(digest).await?),
+        Origin::Bucket(bucket) => Ok(bucket::reader(parts, bucket)?.has_blob(digest).await?),
         Origin::Store => Ok(parts.store.has_blob(digest)?),
     }
 }

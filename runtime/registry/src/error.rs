@@ -205,6 +205,17 @@ impl RegistryError {
         }
     }
 
+    /// Returns what to do where it is about a bucket, which nobody logs in to.
+    pub fn help_for_bucket(&self) -> Option<String> {
+        match self {
+            Self::Busy { status: 429, .. } => {
+                Some("wait: the service takes no more calls of this account for now".to_owned())
+            }
+            Self::Unauthorized { .. } | Self::Denied { .. } => None,
+            _ => self.help_to_push(),
+        }
+    }
+
     /// Returns what to do about it, where that can be said.
     pub fn help(&self) -> Option<String> {
         match self {

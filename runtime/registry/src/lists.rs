@@ -106,7 +106,7 @@ impl Registry {
                 let response = transport.send(ask).await?;
                 let response = transport.expected(response, &Method::GET, url, name, &[200]).await?;
                 let next = next_page(response.headers());
-                let limits = &self.inner.options.limits;
+                let limits = &self.limits;
                 Ok((read_bounded(response, JSON_LIMIT_BYTES, limits, &endpoint.name, name).await?, next))
             };
             match get.await {

@@ -313,7 +313,7 @@ impl Registry {
         let what = format!("manifest {}", wanted.name);
         let content_type = media_type(response.headers());
         let header = digest_header(response.headers());
-        let limits = &self.inner.options.limits;
+        let limits = &self.limits;
         let bytes = read_bounded(response, JSON_LIMIT_BYTES, limits, &endpoint.name, &what).await?;
         let refused = |reason: String| RegistryError::content(&endpoint.name, what.clone(), reason);
         let actual = Digest::of(&bytes);

@@ -89,6 +89,14 @@ pub struct Limits {
     pub longest_pause: Duration,
 }
 
+impl Limits {
+    /// Returns what is waited for something that is of use and not needed.
+    pub(crate) fn for_hints(self) -> Self {
+        let (tries, stall_timeout) = (self.tries.min(2), self.stall_timeout.min(Duration::from_secs(30)));
+        Self { tries, stall_timeout, longest_pause: self.longest_pause.min(Duration::from_secs(10)), ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

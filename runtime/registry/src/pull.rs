@@ -264,7 +264,7 @@ impl<S: BlobSink> Pull<'_, S> {
         response: Response,
         skip: u64,
     ) -> Result<(), RegistryError> {
-        let stall = self.registry.inner.options.limits.stall_timeout;
+        let stall = self.registry.limits.stall_timeout;
         let (mut response, mut skip) = (response, skip);
         loop {
             let chunk = match next_chunk(&mut response, stall, &endpoint.name).await {

@@ -14,13 +14,15 @@ use crate::endpoint::{Endpoint, Roots};
 use crate::transport::Transport;
 use crate::tries::Tries;
 use crate::watch::{NoWatch, Notice, Watch};
-use crate::{Credentials, RegistryError, RegistryOptions};
+use crate::{Credentials, Limits, RegistryError, RegistryOptions};
 
 /// A client of all registries. Clones are cheap and share connections, tokens and limits.
 #[derive(Clone)]
 pub struct Registry {
     pub(crate) inner: Arc<Inner>,
     pub(crate) watch: Arc<dyn Watch>,
+    /// How long and how often: those of the options, or less where an answer is only a hint.
+    pub(crate) limits: Limits,
 }
 
 pub(crate) struct Inner {
@@ -40,14 +42,22 @@ impl Registry {
     /// Makes a client. Nothing is read or asked before it is needed; it works within a tokio runtime.
     pub fn new(options: RegistryOptions, credentials: Arc<dyn Credentials>) -> Self {
         let (roots, endpoints) = (Roots::default(), Mutex::default());
+        let limits = options.limits;
         let inner = Arc::new(Inner { options, credentials, roots, endpoints });
-        Self { inner, watch: Arc::new(NoWatch) }
+        Self { inner, watch: Arc::new(NoWatch), limits }
     }
 
     /// Returns the same client, telling `watch` what goes on in calls made through it.
     #[must_use]
     pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
-        Self { inner: Arc::clone(&self.inner), watch }
+        Self { watch, ..self.clone() }
+    }
+
+    /// Returns the same client for what is of use and not needed: it tries twice at most, and does not wait for long.
+    #[must_use]
+    pub fn for_hints(&self) -> Self {
+        let limits = self.limits.for_hints();
+        Self { limits, ..self.clone() }
     }
 
     /// The registry itself.
@@ -90,11 +100,11 @@ impl Registry {
     ) -> Result<Transport<'a>, RegistryError> {
         let Inner { options, credentials, roots, endpoints: _ } = &*self.inner;
         let base = endpoint.base(options, roots).await?;
-        Ok(Transport { options, roots, credentials: &**credentials, endpoint, base })
+        Ok(Transport { options, limits: &self.limits, roots, credentials: &**credentials, endpoint, base })
     }
 
     pub(crate) fn tries<'a>(&'a self, endpoint: &'a Endpoint) -> Tries<'a> {
-        Tries::new(self.inner.options.limits, endpoint, &*self.watch)
+        Tries::new(self.limits, endpoint, &*self.watch)
     }
 
     /// Takes note that a mirror did not help.

@@ -55,6 +55,7 @@ impl<'a> Ask<'a> {
 /// The way to an endpoint.
 pub(crate) struct Transport<'a> {
     pub(crate) options: &'a RegistryOptions,
+    pub(crate) limits: &'a Limits,
     pub(crate) roots: &'a Roots,
     pub(crate) credentials: &'a dyn Credentials,
     pub(crate) endpoint: &'a Endpoint,
@@ -74,7 +75,7 @@ impl Transport<'_> {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.options.limits
+        self.limits
     }
 
     /// Makes a request, answers a challenge, follows redirects. Any other status is returned as it is.

@@ -2,7 +2,7 @@
 //!
 //! In: failures. Out: a pause, or the failure where another try would not help. Pauses double from the first one, with
 //! up to a quarter taken off by chance, so that many clients do not come back at the same instant; a registry that says
-//! when to come back is obeyed. No clock: its date is told against the date of its own answer.
+//! when to come back is not asked before that, nor before our own pause. No clock: its date is told against the date of its own answer.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl<'a> Tries<'a> {
         }
         let doubled = self.limits.first_pause.saturating_mul(1 << (self.made - 1).min(16));
         let chance = doubled.min(self.limits.longest_pause).mul_f64(0.75 + fastrand::f64() / 4.0);
-        let pause = asked.unwrap_or(chance);
+        let pause = asked.map_or(chance, |asked| asked.max(chance));
         // What many requests meet at once is told once.
         if self.endpoint.tells_of(self.made, pause) {
             self.watch.notice(&Notice::Again {
@@ -78,6 +78,24 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_asks_for_no_pause_gets_our_own() {
+        let limits = Limits { first_pause: Duration::from_millis(80), tries: 9, ..Limits::default() };
+        let endpoint = Endpoint::registry(&crate::RegistryOptions::default(), "r.example");
+        let mut tries = Tries::new(limits, &endpoint, &crate::NoWatch);
+        let busy = |seconds| RegistryError::Busy {
+            host: "r.example".to_owned(),
+            status: 503,
+            said: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        for (asked, least_ms) in [(0, 60), (0, 120), (1, 1000)] {
+            let before = std::time::Instant::now();
+            tries.pause(busy(asked)).await.expect("is tried again");
+            assert!(before.elapsed() >= Duration::from_millis(least_ms), "{asked}: {:?}", before.elapsed());
+        }
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -194,6 +194,7 @@ impl Registry {
         let inner = &self.inner;
         let transport = Transport {
             options: &inner.options,
+            limits: &self.limits,
             roots: &inner.roots,
             credentials: &Anonymous,
             endpoint: &asked.endpoint,
@@ -233,7 +234,7 @@ impl WebFile {
     ) -> Result<(S, Digest, u64), RegistryError> {
         let mut writer = Writer::start(sink, limit_bytes);
         let received = writer.kept().await?;
-        let stall = self.registry.inner.options.limits.stall_timeout;
+        let stall = self.registry.limits.stall_timeout;
         let Self { registry, asked, head, response } = self;
         let mut reading = Reading {
             registry,

@@ -4,6 +4,7 @@
 //! a registry; and the variables that stand for fields. Out: places, or an error that names the field.
 //! **Invariant:** what is secret in a value is in no error, and not in what [`without_secrets`] leaves of it.
 
+pub(crate) mod aws;
 mod bucket;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub(crate) enum CacheSpecError {
         super::near(nearest)
     )]
     Type { kind: String, nearest: Option<&'static str> },
+    #[error("type=s3 finds no keys: {profile}")]
+    Profile { profile: String },
     #[error("type={kind} needs {key}=…, or {variable} in the environment")]
     Unsaid { kind: &'static str, key: &'static str, variable: &'static str },
     #[error(
@@ -54,6 +57,13 @@ pub(crate) enum CacheSpecError {
     Inline,
     #[error("type=inline holds the steps of the image alone: leave mode=max out, or name a place of its own")]
     InlineMax,
+}
+
+impl CacheSpecError {
+    /// Tells whether what lacks is what GitHub gives to its jobs.
+    pub(crate) fn is_outside_of_actions(&self) -> bool {
+        matches!(self, Self::Unsaid { kind: "gha", .. })
+    }
 }
 
 /// A value: its type and fields, and what is to be told of it.

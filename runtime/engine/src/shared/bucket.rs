@@ -29,6 +29,11 @@ pub(crate) fn client(parts: &Parts, bucket: &Bucket) -> Result<BucketClient, Eng
     parts.registry.bucket(bucket).map_err(|source| failed("use", bucket, source))
 }
 
+/// Makes one for what is asked and not needed.
+pub(super) fn reader(parts: &Parts, bucket: &Bucket) -> Result<BucketClient, EngineError> {
+    parts.registry.for_hints().bucket(bucket).map_err(|source| failed("use", bucket, source))
+}
+
 /// Returns the error of a cache that could not be read.
 pub(crate) fn unread(bucket: &Bucket, source: RegistryError) -> EngineError {
     failed("read", bucket, source)
@@ -53,7 +58,7 @@ pub(super) async fn documents(
     bucket: &Arc<Bucket>,
     listener: &Listener,
 ) -> Result<InBucket, EngineError> {
-    let client = client(parts, bucket)?.watched(listener.registry_watch());
+    let client = reader(parts, bucket)?.watched(listener.registry_watch());
     // Who is told of it knows where it was looked for.
     let found = client.documents().await?;
     let (mut documents, mut roots) = (BTreeMap::new(), Vec::new());

@@ -72,7 +72,7 @@ pub(super) async fn load(
 ) -> Result<Vec<Loaded>, LoadError> {
     match place {
         CachePlace::Registry(reference) => {
-            let registry = parts.registry.watched(listener.registry_watch());
+            let registry = parts.registry.for_hints().watched(listener.registry_watch());
             let root = registry.resolve(reference).await.map_err(|error| match error {
                 RegistryError::NotFound { .. } => LoadError::Nothing,
                 error => EngineError::from(error).into(),

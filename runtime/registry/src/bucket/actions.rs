@@ -20,7 +20,7 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::azure::put_blob;
+use super::azure::{is_taken, put_blob};
 use super::line::{Call, Line};
 use super::{Object, Objects, read_url};
 use crate::RegistryError;
@@ -141,7 +141,7 @@ impl Actions {
             }
             let url = self.signed(key, &reserved.signed_upload_url)?;
             let sent = put_blob(line, &url, key, object).await?;
-            if sent.status != 201 {
+            if !is_taken(&sent) {
                 let host = url.host_str().unwrap_or_default();
                 return Err(line.refused(host, key, sent.status, sent.code()));
             }

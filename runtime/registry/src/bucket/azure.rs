@@ -121,7 +121,7 @@ impl Azure {
     async fn send(&self, line: &Line, key: &str, object: &Object) -> Result<(), RegistryError> {
         let url = self.signed(key, &[]);
         let answer = put_blob(line, &url, key, object).await?;
-        if answer.status == 201 {
+        if is_taken(&answer) {
             return Ok(());
         }
         let host = self.url.host_str().unwrap_or_default();
@@ -129,9 +129,9 @@ impl Azure {
             return Err(line.refused(host, key, answer.status, answer.code()));
         }
         let container = self.signed("", &[("restype", "container")]);
-        line.call(&Call::new(Method::PUT, container, &self.container, &[201, 409])).await?;
+        line.call(&Call::new(Method::PUT, container, &self.container, &[200, 201, 409])).await?;
         match put_blob(line, &url, key, object).await? {
-            answer if answer.status == 201 => Ok(()),
+            answer if is_taken(&answer) => Ok(()),
             answer => Err(line.refused(host, key, answer.status, answer.code())),
         }
     }
@@ -172,6 +172,11 @@ impl Objects for Azure {
     }
 }
 
+/// Tells whether something that was sent is there now. Azure says 201, and who stands in for it may say 200.
+pub(super) fn is_taken(answer: &Answer) -> bool {
+    matches!(answer.status, 200 | 201)
+}
+
 /// Sends a blob to a signed URL: 201, or 404 where there is no container.
 pub(super) async fn put_blob(
     line: &Line,
@@ -179,7 +184,7 @@ pub(super) async fn put_blob(
     key: &str,
     object: &Object,
 ) -> Result<Answer, RegistryError> {
-    const EXPECTED: &[u16] = &[201, 404];
+    const EXPECTED: &[u16] = &[200, 201, 404];
     let kind = HeaderValue::from_static("BlockBlob");
     if object.size <= BLOCK_BYTES {
         let call = Call::new(Method::PUT, url.clone(), key, EXPECTED).with("x-ms-blob-type", kind);
@@ -196,7 +201,7 @@ pub(super) async fn put_blob(
         block.query_pairs_mut().append_pair("comp", "block").append_pair("blockid", &id);
         let call = Call::new(Method::PUT, block, key, EXPECTED).sending(line.part(object, start, end));
         let answer = line.call(&call).await?;
-        if answer.status != 201 {
+        if !is_taken(&answer) {
             return Ok(answer);
         }
         list.push_str(&format!("<Latest>{id}</Latest>"));

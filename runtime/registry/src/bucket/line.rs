@@ -93,7 +93,8 @@ impl Line {
     async fn once(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let inner = &self.registry.inner;
         let (options, roots, credentials) = (&inner.options, &inner.roots, &Anonymous);
-        let transport = Transport { options, roots, credentials, endpoint, base: call.url.clone() };
+        let limits = &self.registry.limits;
+        let transport = Transport { options, limits, roots, credentials, endpoint, base: call.url.clone() };
         let mut headers = call.headers.clone();
         let nothing = || Upload { body: Vec::new().into(), sent: Arc::default(), size: 0 };
         let part = call.body.as_ref().filter(|part| part.end > part.start);
@@ -115,7 +116,6 @@ impl Line {
         }
         let response = sent?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let limits = &inner.options.limits;
         let read = async |response: Response, limit_bytes: u64| {
             read_bounded(response, limit_bytes, limits, &endpoint.name, call.name).await
         };

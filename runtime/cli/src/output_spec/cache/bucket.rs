@@ -1,7 +1,7 @@
 //! Fields of caches in buckets: `type=gha`, `type=s3` and `type=azblob`, as BuildKit's README has them.
 //!
-//! In: fields, and the variables that stand for some of them; what is typed comes first. Out: a place with its keys. Files and services
-//! that hold such keys (`~/.aws`, roles of machines) are not read.
+//! In: fields, and the variables that stand for some of them; what is typed comes first. Out: a place with its keys. Profiles of
+//! `~/.aws` stand for variables ([`super::aws`]); services that hold such keys (roles of machines) are not asked.
 //! **Invariant:** a token or account's key of the environment goes to no address that a value names, unless that is the service's own: a
 //! bake file may come from a stranger. (S3's key proves one request each, and is sent nowhere.)
 
