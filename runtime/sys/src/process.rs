@@ -3,6 +3,8 @@
 use std::io;
 use std::num::NonZeroI32;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -152,6 +154,24 @@ fn propagate(how: libc::c_ulong) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Starts `command` with `file` as its descriptor `number`, which is not one of the standard streams. This process keeps neither.
+pub fn spawn_with(mut command: Command, file: OwnedFd, number: RawFd) -> io::Result<Child> {
+    // If the number is free, nothing else gets it until the program runs; if it is not, what is there is this process's only.
+    let _reserved = rustix::io::fcntl_dupfd_cloexec(&file, number)?;
+    let place = move || {
+        let done = match file.as_raw_fd() == number {
+            // SAFETY: fcntl(2) with F_SETFD takes any numbers.
+            true => unsafe { libc::fcntl(number, libc::F_SETFD, 0) },
+            // SAFETY: dup2(2) takes any numbers.
+            false => unsafe { libc::dup2(file.as_raw_fd(), number) },
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec, signal-safety(7) allows fcntl and dup2; the closure does nothing else.
+    unsafe { command.pre_exec(place) };
+    command.spawn()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +181,15 @@ mod tests {
         // The test harness itself runs this in a second thread.
         assert!(thread_count().unwrap() > 1);
         assert_eq!(fork(|| 0).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_child_has_a_file_as_the_number_that_is_said() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo here >&7; [ ! -e /proc/self/fd/8 ]"]);
+        let mut child = spawn_with(command, writer.into(), 7).unwrap();
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "here\n");
+        assert!(child.wait().unwrap().success());
     }
 }
