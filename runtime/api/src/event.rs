@@ -131,6 +131,8 @@ pub struct CacheVerdict {
 pub enum Miss {
     /// Nothing is known of an earlier one.
     NeverSeen,
+    /// Who runs it does not tell: a daemon elsewhere.
+    Untold,
     /// It does something else than it did.
     DefinitionChanged {
         /// Digest of what it did.

@@ -9,6 +9,7 @@ mod caches;
 mod engine;
 mod event;
 mod layered;
+pub mod op_parts;
 mod parts;
 mod request;
 

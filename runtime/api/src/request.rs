@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rb_llb::Definition;
 use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform};
@@ -72,6 +73,8 @@ pub enum PullPolicy {
     Always,
     /// Where neither the image store has it nor an answer of an earlier time is known.
     Missing,
+    /// Where the last answer is older than that; one that is younger does as for `Missing`.
+    Within(Duration),
     /// Never: what is not here is an error.
     Never,
 }
@@ -235,6 +238,8 @@ pub struct ImageFormat {
     pub index_annotations: BTreeMap<String, String>,
     /// Annotations of the index's descriptor.
     pub index_descriptor_annotations: BTreeMap<String, String>,
+    /// An image of one platform has an index, too.
+    pub index_of_one: bool,
 }
 
 /// How an image is pushed.

@@ -414,7 +414,7 @@ impl EngineError {
             Self::Export(error) => error.help(),
             Self::Registry(error) => error.help(),
             Self::Web { host, source } => web_help(host, source),
-            Self::Bucket { source, .. } => source.help_to_push(),
+            Self::Bucket { source, .. } => source.help_for_bucket(),
             Self::Unasked { .. } => Some("`--pull=missing` takes what it was the last time".to_owned()),
             Self::NotKept { .. } => {
                 Some("`rb shell --list` tells which are; they are kept for an hour".to_owned())

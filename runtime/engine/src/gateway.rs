@@ -127,6 +127,10 @@ pub(crate) async fn answer(view: View, query: Query) -> Result<Answer, SolveErro
                 None => Err(SolveError::NoSuchFile { path }),
             }
         }
+        Query::Newest { path } => {
+            let newest = crate::blocking(move || newest(&view, path.as_ref())).await;
+            newest.map(Answer::Moment).map_err(|error| job_error(&error))
+        }
         Query::ReadFile { path, limit_bytes } => {
             let wanted = path.clone();
             let read = crate::blocking(move || read_file(&view, wanted.as_ref(), limit_bytes)).await;
@@ -144,6 +148,21 @@ pub(crate) async fn answer(view: View, query: Query) -> Result<Answer, SolveErro
             }
         }
     }
+}
+
+/// Returns when the newest file of a tree was changed, in seconds since 1970. What has no time has that of 1970.
+fn newest(view: &View, path: &Path) -> Result<Option<i64>, EngineError> {
+    if view.lookup(path, Follow::Yes)?.is_none() {
+        return Ok(None);
+    }
+    let mut newest = 0;
+    for entry in view.walk(path)? {
+        let Entry { metadata, .. } = entry?;
+        if metadata.file_type == FileType::File {
+            newest = newest.max(metadata.modified_ns.div_euclid(1_000_000_000));
+        }
+    }
+    Ok(Some(newest).filter(|newest| *newest > 0))
 }
 
 /// Returns an entry as a frontend sees it; none if no text can name it.

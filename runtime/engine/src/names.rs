@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rb_api::PullPolicy;
 use rb_diag::ErrorKind;
@@ -108,6 +109,10 @@ fn here(
     platform: &Platform,
     pull: PullPolicy,
 ) -> Result<Here, EngineError> {
+    let pull = match pull {
+        PullPolicy::Within(age) => within(parts, reference, platform, age)?,
+        other => other,
+    };
     let found = match reference.digest() {
         Some(digest) => stored(parts, reference, &digest, platform)?,
         None if pull == PullPolicy::Always => None,
@@ -124,8 +129,32 @@ fn here(
     match (pull, last) {
         (PullPolicy::Missing | PullPolicy::Never, Some(last)) => Ok(Here::Found(last)),
         (PullPolicy::Never, None) => Err(EngineError::NotHere { name: reference.familiar() }),
-        (_, last) => Ok(Here::Asked { last: last.is_some() }),
+        // `within` left none.
+        (PullPolicy::Newest | PullPolicy::Always | PullPolicy::Missing | PullPolicy::Within(_), last) => {
+            Ok(Here::Asked { last: last.is_some() })
+        }
     }
+}
+
+/// Says what a policy of an age comes to: the registry is asked unless it was within that time. An image of this name that no registry
+/// was ever asked for was made here, and stands.
+fn within(
+    parts: &Parts,
+    reference: &Reference,
+    platform: &Platform,
+    age: Duration,
+) -> Result<PullPolicy, EngineError> {
+    let is_made_here = || -> Result<bool, EngineError> {
+        Ok(asked_at(parts, reference)?.is_none() && own(parts, reference, platform)?.is_some())
+    };
+    let stands = asked_within(parts, reference, age)? || is_made_here()?;
+    Ok(if stands { PullPolicy::Missing } else { PullPolicy::Always })
+}
+
+/// Tells whether a registry was asked for an image within a time.
+pub(crate) fn asked_within(parts: &Parts, reference: &Reference, age: Duration) -> Result<bool, EngineError> {
+    let now = parts.store.clock().now();
+    Ok(asked_at(parts, reference)?.is_some_and(|asked| now.saturating_sub(asked) < age))
 }
 
 /// Asks the registry. A tag's digest alone is asked for first: where its documents are here, that is all.
@@ -259,13 +288,26 @@ pub(crate) fn document(parts: &Parts, digest: &Digest) -> Result<Option<Descript
 
 /// Notes what a tag stands for.
 fn remember(parts: &Parts, reference: &Reference, root: &Digest) -> Result<(), EngineError> {
-    Ok(parts.store.put_record(&note_of(reference), root.as_bytes(), &[])?)
+    parts.store.put_record(&note_of(reference), root.as_bytes(), &[])?;
+    let now = parts.store.clock().now().as_secs();
+    Ok(parts.store.put_record(&time_of(reference), &now.to_be_bytes(), &[])?)
+}
+
+/// Returns when its registry was last asked what a tag stands for, since 1970.
+fn asked_at(parts: &Parts, reference: &Reference) -> Result<Option<Duration>, EngineError> {
+    let record = parts.store.record(&time_of(reference))?;
+    let seconds = record.and_then(|record| Some(u64::from_be_bytes(record.value.try_into().ok()?)));
+    Ok(seconds.map(Duration::from_secs))
 }
 
 /// Returns what a tag stood for when its registry was last asked.
 fn remembered(parts: &Parts, reference: &Reference) -> Result<Option<Digest>, EngineError> {
     let record = parts.store.record(&note_of(reference))?;
     Ok(record.and_then(|record| Some(Digest::from_bytes(record.value.try_into().ok()?))))
+}
+
+fn time_of(reference: &Reference) -> Digest {
+    Digest::of(format!("when it was asked what {reference} stands for"))
 }
 
 fn note_of(reference: &Reference) -> Digest {

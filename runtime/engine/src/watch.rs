@@ -240,6 +240,7 @@ pub(crate) fn verdict(reason: MissReason, name: impl Fn(usize) -> Option<String>
 fn in_words(miss: &Miss) -> String {
     match miss {
         Miss::NeverSeen => "never built before".to_owned(),
+        Miss::Untold => "nobody tells why".to_owned(),
         Miss::DefinitionChanged { .. } => "what it does has changed".to_owned(),
         Miss::InputChanged { input, name, also, .. } => {
             let first = match name {

@@ -106,6 +106,7 @@ pub fn write_oci_layout(
     // Two that make the same layout do so one after the other.
     let making = add::lock(dest.parent().unwrap_or(Path::new("/")))?;
     check_oci_layout(&dest)?;
+    place::remove_left(&dest);
     if dest.join("oci-layout").is_file() {
         drop(making);
         return add::add(store, &layout, &dest, tally);

@@ -50,17 +50,41 @@ impl Left {
     }
 }
 
+/// Removes folders that killed processes left beside `dest` when they were making it, however young: who makes one has a lock that the
+/// caller has now.
+pub(crate) fn remove_left(dest: &Path) {
+    let mut left = Left::default();
+    let folder = dest.parent().unwrap_or(Path::new("."));
+    left.folders.insert(folder.to_owned(), left_since(folder, Duration::ZERO, fs::Metadata::is_dir));
+    if let Some(name) = dest.file_name() {
+        left.remove(dest, &prefix(name));
+    }
+}
+
+/// Returns what names of half-made things begin with.
+fn prefix(name: &OsStr) -> String {
+    format!(".{}.rb-", name.to_string_lossy().chars().take(40).collect::<String>())
+}
+
 /// Lists what killed processes left in a folder.
 fn left_in(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    left_since(folder, YOUNG, |_| true)
+}
+
+fn left_since(
+    folder: &Path,
+    age: Duration,
+    is_wanted: impl Fn(&fs::Metadata) -> bool,
+) -> BTreeMap<String, Vec<PathBuf>> {
     let us = rustix::process::geteuid().as_raw();
     let mut left = BTreeMap::<String, Vec<PathBuf>>::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some((prefix, process)) = name.to_str().and_then(made) else { continue };
         let Ok(metadata) = entry.metadata() else { continue };
-        let is_old = metadata.modified().ok().and_then(|time| time.elapsed().ok()) > Some(YOUNG);
+        let is_old = metadata.modified().ok().and_then(|time| time.elapsed().ok()) >= Some(age);
         let is_dead = rustix::process::test_kill_process(process) == Err(Errno::SRCH);
-        if metadata.uid() == us && is_old && is_dead {
+        if metadata.uid() == us && is_old && is_dead && is_wanted(&metadata) {
             left.entry(prefix.to_owned()).or_default().push(entry.path());
         }
     }
@@ -81,7 +105,7 @@ impl Beside {
         let (folder, _) = split(dest)?;
         let may = as_user(|| accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS));
         may.and_then(|may| Ok(may?)).context("write to", folder)?;
-        let prefix = format!(".{}.rb-", name.to_string_lossy().chars().take(40).collect::<String>());
+        let prefix = prefix(name);
         left.remove(dest, &prefix);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -377,6 +401,26 @@ mod tests {
         drop(Beside::new(&dest).expect("has a name"));
         assert!(!root.path().join(&folder).exists() && !root.path().join(&names[0]).exists());
         for name in &names[1..] {
+            assert!(root.path().join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_being_made_under_a_lock_goes_at_once() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        let dead = child.id();
+        child.wait().expect("ends");
+        let living = format!(".dest.rb-{}-0", std::process::id());
+        let left = format!(".dest.rb-{dead}-0");
+        for name in [&left, &living, &format!(".other.rb-{dead}-0")] {
+            fs::create_dir_all(root.path().join(name).join("blobs/sha256")).expect("makes");
+        }
+        let file = format!(".dest.rb-{dead}-1");
+        fs::write(root.path().join(&file), "").expect("writes");
+        remove_left(&root.path().join("dest"));
+        assert!(!root.path().join(&left).exists());
+        for name in [&living, &file, &format!(".other.rb-{dead}-0")] {
             assert!(root.path().join(name).exists(), "{name}");
         }
     }

@@ -28,7 +28,7 @@ pub fn status(first: &[u8], second: &[u8]) {
     let told: Arc<Mutex<Vec<Event>>> = Arc::default();
     let sink = Arc::clone(&told);
     let hears = move |event| sink.lock().expect("nobody panics").push(event);
-    let vertices = Vertices::new(Arc::new(hears), Arc::new(LocalSession::default()));
+    let vertices = Vertices::new(Arc::new(hears), Arc::new(LocalSession::default()), false);
     for (build, bytes) in [("one", first), ("two", second)] {
         if let Ok(status) = StatusResponse::decode(bytes) {
             vertices.hear(build, status);

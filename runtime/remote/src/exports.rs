@@ -145,6 +145,7 @@ fn image_attrs(
         index_annotations,
         index_descriptor_annotations,
         of_platform,
+        index_of_one,
         // What is said of a root is refused before.
         attached: _,
     } = format;
@@ -178,7 +179,9 @@ fn image_attrs(
             set(&format!("annotation-manifest-descriptor[{platform}].{key}"), value.clone());
         }
     }
-    for (prefix, texts) in manifest.into_iter().chain(index.into_iter().filter(|_| images.len() > 1)) {
+    for (prefix, texts) in
+        manifest.into_iter().chain(index.into_iter().filter(|_| images.len() > 1 || *index_of_one))
+    {
         for (key, value) in texts {
             set(&format!("{prefix}{key}"), value.clone());
         }
@@ -195,7 +198,8 @@ pub(crate) fn result(
     let mut metadata = BTreeMap::new();
     let epoch = export.format().and_then(|format| format.epoch_seconds).unwrap_or(epoch_seconds);
     let images = export.images();
-    if images.len() < 2 {
+    let is_indexed = export.format().is_some_and(|format| format.index_of_one);
+    if images.len() < 2 && !is_indexed {
         if let Some(image) = images.first() {
             describe(&mut metadata, &image.config, "", Some(epoch))?;
         }

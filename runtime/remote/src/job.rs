@@ -64,7 +64,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(options: JobOptions, events: rb_api::EventSink) -> Self {
-        let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session)));
+        let vertices = Arc::new(Vertices::new(events, Arc::clone(&options.session), options.no_cache));
         Self { options, vertices, mark: random_name().ok(), images: Images::default() }
     }
 
@@ -146,6 +146,7 @@ impl RemoteJob {
             credentials: Arc::clone(&self.engine.options.credentials),
             scratch: self.engine.options.scratch.clone(),
             images: self.images.clone(),
+            vertices: Arc::clone(&self.vertices),
         };
         let lent = Lent::open(&daemon, &lending)?;
         // What is asked while a graph is decided is no build that people look for.

@@ -23,6 +23,7 @@ mod job;
 mod known;
 mod layout;
 mod nodes;
+mod parts;
 mod placement;
 mod prepare;
 mod proof;

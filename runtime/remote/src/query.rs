@@ -13,6 +13,8 @@ use crate::error::RemoteError;
 
 /// Bytes of a file that one call asks for: well below the longest message.
 const PIECE_BYTES: u64 = 4 << 20;
+/// Most folders of a tree that are looked through.
+const MOST_FOLDERS: usize = 20_000;
 
 /// Reads one thing; `tree` is empty for that of scratch.
 pub(crate) async fn answer(build: &Build, tree: &str, query: Query) -> Result<Answer, SolveError> {
@@ -46,6 +48,7 @@ pub(crate) async fn answer(build: &Build, tree: &str, query: Query) -> Result<An
             }
         }
         Query::List { path } => list(build, tree, &path).await.map(Answer::List),
+        Query::Newest { path } => newest(build, tree, path).await.map(Answer::Moment),
     }
 }
 
@@ -85,6 +88,50 @@ async fn read(build: &Build, tree: &str, path: &str, length: u64) -> Result<Vec<
             return Ok(bytes);
         }
     }
+}
+
+/// Returns when the newest file was changed. What has no time has that of 1970.
+async fn newest(build: &Build, tree: &str, path: String) -> Result<Option<i64>, SolveError> {
+    const DIRECTORY: u32 = 1 << 31;
+    if tree.is_empty() {
+        return Ok(None);
+    }
+    let request = build.about(StatFileRequest { r#ref: tree.to_owned(), path: path.clone() });
+    let stat = match build.call(async { build.bridge().stat_file(request).await }).await {
+        Ok(answer) => answer.stat.unwrap_or_default(),
+        Err(status) if is_missing(&status) => return Ok(None),
+        Err(status) => return Err(RemoteError::from(status).into()),
+    };
+    let (mut newest, mut asked) = (0, 0);
+    let mut folders = Vec::new();
+    match stat.mode & DIRECTORY {
+        0 => newest = stat.mod_time,
+        _ => folders.push(path),
+    }
+    while let Some(folder) = folders.pop() {
+        asked += 1;
+        if asked > MOST_FOLDERS {
+            return Err(
+                RemoteError::answer("a tree of more folders than are looked at for their times").into()
+            );
+        }
+        let request =
+            ReadDirRequest { r#ref: tree.to_owned(), dir_path: folder.clone(), ..ReadDirRequest::default() };
+        let request = build.about(request);
+        let answer = build.call(async { build.bridge().read_dir(request).await }).await;
+        for stat in answer.map_err(|status| missing(status, &folder))?.entries {
+            let mod_time = stat.mod_time;
+            let entry = named(stat)?;
+            match entry.kind {
+                FileKind::File => newest = newest.max(mod_time),
+                FileKind::Directory => {
+                    folders.push(format!("{}/{}", folder.trim_end_matches('/'), entry.name));
+                }
+                FileKind::Symlink | FileKind::Other => {}
+            }
+        }
+    }
+    Ok(Some(newest.div_euclid(1_000_000_000)).filter(|newest| *newest > 0))
 }
 
 async fn list(build: &Build, tree: &str, path: &str) -> Result<Vec<WorkspaceEntry>, SolveError> {

@@ -75,7 +75,11 @@ pub(crate) async fn image(
             let reference: Reference = name.parse().map_err(|error: rb_oci::ReferenceError| {
                 WorldError::Failed { kind: ErrorKind::Input, message: error.to_string() }
             })?;
-            let known = if pull == PullPolicy::Always { None } else { known(here, &reference).await? };
+            let known = if matches!(pull, PullPolicy::Always | PullPolicy::Within(_)) {
+                None
+            } else {
+                known(here, &reference).await?
+            };
             let Some(known) = known else {
                 return named(build, &reference, pull, &request.platform).await;
             };
@@ -166,7 +170,7 @@ pub(crate) async fn named(
     let shown = reference.familiar();
     let resolve_mode = match pull {
         PullPolicy::Newest => "default",
-        PullPolicy::Always => "pull",
+        PullPolicy::Always | PullPolicy::Within(_) => "pull",
         PullPolicy::Missing | PullPolicy::Never => "local",
     };
     let request = ResolveSourceMetaRequest {
@@ -191,7 +195,7 @@ pub(crate) async fn named(
     })
 }
 
-fn wire_platform(platform: &Platform) -> control::Platform {
+pub(crate) fn wire_platform(platform: &Platform) -> control::Platform {
     control::Platform {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),

@@ -13,11 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost_types::Timestamp;
-use rb_api::{CacheKey, Event, EventKind, EventSink, LogStream, Progress, Summary};
-use rb_llb::{Graph, MountKind, Op};
+use rb_api::{
+    CacheKey, CacheVerdict, Event, EventKind, EventSink, KeyParts, LogStream, Miss, Progress, Summary,
+};
+use rb_llb::{Edge, Graph, MountKind, Op};
 use rb_oci::Digest;
 use rb_session::{Redactor, Secret, Session};
 use rb_wire::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
+use rb_wire::diffcopy::Entry;
+
+use crate::parts::{self, Asked, Folders};
 
 /// Last lines of a step that are kept.
 const TAIL_LINES: usize = 40;
@@ -31,6 +36,10 @@ pub(crate) struct Vertices {
     known: Mutex<BTreeMap<Digest, Known>>,
     events: EventSink,
     session: Arc<dyn Session>,
+    /// Nothing is looked up.
+    no_cache: bool,
+    /// Folders that no daemon has asked for yet.
+    folders: Mutex<Folders>,
     /// What steps are lent, by id.
     secrets: Mutex<BTreeMap<String, Secret>>,
 }
@@ -41,6 +50,12 @@ struct Known {
     own: Option<Digest>,
     name: String,
     op: Option<Op>,
+    /// What its key is made of, as far as its graph tells.
+    parts: Option<Arc<KeyParts>>,
+    /// What the daemon calls its inputs.
+    below: Vec<Digest>,
+    /// It was told not to look.
+    looks_not: bool,
     is_told: bool,
     is_started: bool,
     ended: Option<Ended>,
@@ -76,8 +91,15 @@ impl Known {
 }
 
 impl Vertices {
-    pub(crate) fn new(events: EventSink, session: Arc<dyn Session>) -> Self {
-        Self { known: Mutex::default(), events, session, secrets: Mutex::default() }
+    pub(crate) fn new(events: EventSink, session: Arc<dyn Session>, no_cache: bool) -> Self {
+        Self {
+            known: Mutex::default(),
+            events,
+            session,
+            no_cache,
+            folders: Mutex::default(),
+            secrets: Mutex::default(),
+        }
     }
 
     /// Takes the names and ops of a graph that is about to be solved, and what its vertices are called at the daemon.
@@ -91,8 +113,39 @@ impl Vertices {
                 entry.own = Some(vertex.digest);
                 entry.name = graph.name(vertex);
                 entry.op = Some(vertex.op.clone());
+                entry.parts = Some(Arc::new(parts::of(graph, vertex)));
+                let named = |edge: &Edge| sent.get(&edge.vertex).copied().unwrap_or(edge.vertex);
+                entry.below = vertex.inputs.iter().map(named).collect();
+                entry.looks_not = self.no_cache || graph.meta(&vertex.digest).ignore_cache;
+                if let Op::Source(source) = &vertex.op
+                    && let Some(asked) = Asked::of_source(source)
+                {
+                    let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+                    folders.entry(asked).or_default().push(there);
+                }
             }
         }
+    }
+
+    /// Hears what of a folder a daemon is told. In one job that is the same, however often it asks.
+    pub(crate) fn lent(&self, asked: &Asked, entries: &Arc<[Entry]>) {
+        let vertices = self.folders.lock().unwrap_or_else(PoisonError::into_inner).remove(asked);
+        let mut events = Vec::new();
+        {
+            let mut known = self.lock();
+            for there in vertices.unwrap_or_default() {
+                let Some(entry) = known.get_mut(&there) else { continue };
+                let Some(parts) = &entry.parts else { continue };
+                let parts = Arc::new(parts::with_files(parts, entries));
+                entry.parts = Some(Arc::clone(&parts));
+                // Of one that is yet to be told of, it is told then.
+                if entry.is_told {
+                    let vertex = entry.own.unwrap_or(there);
+                    events.push(Event { vertex, kind: EventKind::Keyed { parts } });
+                }
+            }
+        }
+        events.into_iter().for_each(|event| (self.events)(event));
     }
 
     /// Notes which secrets a step will see.
@@ -211,6 +264,29 @@ fn tell(vertex: Digest, known: &mut Known, inputs: Vec<Digest>, events: &mut Vec
     if !std::mem::replace(&mut known.is_told, true) {
         let kind = EventKind::Added { name: known.name.clone(), step: known.is_step(), inputs };
         events.push(Event { vertex, kind });
+        if let Some(parts) = known.parts.clone() {
+            events.push(Event { vertex, kind: EventKind::Keyed { parts } });
+        }
+    }
+}
+
+/// Tells of all that a vertex takes before it: a daemon tells of them in any order, and records are read inputs first.
+fn tell_below(known: &mut BTreeMap<Digest, Known>, there: Digest, events: &mut Vec<Event>) {
+    let mut open = vec![(there, false)];
+    while let Some((at, is_seen)) = open.pop() {
+        let Some(entry) = known.get(&at).filter(|entry| !entry.is_told) else { continue };
+        if !is_seen {
+            open.push((at, true));
+            open.extend(entry.below.iter().map(|below| (*below, false)));
+            continue;
+        }
+        if at == there {
+            continue;
+        }
+        let own = |below: &Digest| known.get(below).and_then(|known| known.own).unwrap_or(*below);
+        let inputs = entry.below.iter().map(own).collect();
+        let Some(entry) = known.get_mut(&at) else { continue };
+        tell(entry.own.unwrap_or(at), entry, inputs, events);
     }
 }
 
@@ -229,6 +305,9 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
     // As the frontend calls them, where it knows them.
     let own = |input: Digest| known.get(&input).and_then(|known| known.own).unwrap_or(input);
     let inputs = inputs.iter().filter_map(|input| input.parse().ok().map(own)).collect();
+    if let Ok(there) = digest.parse() {
+        tell_below(known, there, events);
+    }
     let Some((digest, entry)) = entry(known, &digest) else { return };
     if entry.name.is_empty() {
         entry.name = name.chars().filter(|letter| !letter.is_control()).take(500).collect();
@@ -240,6 +319,7 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
     if completed.is_some() || !error.is_empty() {
         flush(digest, entry, events);
     }
+    let step = entry.is_step().then_some(entry.looks_not);
     let mut push = |kind| events.push(Event { vertex: digest, kind });
     if !error.is_empty() {
         // Of what was stopped because of another failure nothing is wrong.
@@ -258,10 +338,12 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
         }
         (false, Some(_), None) if !entry.is_started => {
             entry.is_started = true;
+            missed(step, &mut push);
             push(EventKind::Started);
         }
         (false, started, Some(completed)) => {
             if !std::mem::replace(&mut entry.is_started, true) {
+                missed(step, &mut push);
                 push(EventKind::Started);
             }
             entry.ended = Some(Ended::Executed);
@@ -270,6 +352,16 @@ fn hear_vertex(known: &mut BTreeMap<Digest, Known>, vertex: Vertex, events: &mut
         }
         (false, _, None) => {}
     }
+}
+
+/// Tells of a step that runs what is known of why: the daemon tells nothing of that.
+fn missed(step: Option<bool>, push: &mut dyn FnMut(EventKind)) {
+    let Some(looks_not) = step else { return };
+    let (miss, text) = match looks_not {
+        true => (Miss::IgnoreCache { inherited_from: None }, "it was told not to use the cache"),
+        false => (Miss::Untold, "the engine does not tell why"),
+    };
+    push(EventKind::Missed { reason: CacheVerdict { miss, text: text.to_owned() } });
 }
 
 fn between(from: &Timestamp, to: &Timestamp) -> Duration {
@@ -361,115 +453,4 @@ fn written(vertex: Digest, known: &mut Known, stream: LogStream, bytes: Bytes, e
 }
 
 #[cfg(test)]
-mod tests {
-    use rb_llb::{ExecOp, SecretEnv};
-    use rb_session::LocalSession;
-
-    use super::*;
-
-    fn heard(pieces: Vec<StatusResponse>) -> (Vec<String>, Vertices) {
-        let told: Arc<Mutex<Vec<String>>> = Arc::default();
-        let sink = Arc::clone(&told);
-        let vertices = Vertices::new(
-            Arc::new(move |event: Event| {
-                let text = match event.kind {
-                    EventKind::Added { name, .. } => format!("added {name}"),
-                    EventKind::Started => "started".to_owned(),
-                    EventKind::Cached { .. } => "cached".to_owned(),
-                    EventKind::Done { duration } => format!("done {}", duration.as_secs()),
-                    EventKind::Failed { message } => format!("failed {message}"),
-                    EventKind::Log { bytes, .. } => format!("log {}", String::from_utf8_lossy(&bytes)),
-                    EventKind::Progress(progress) => format!("{} {}", progress.doing, progress.current),
-                    other => format!("{other:?}"),
-                };
-                sink.lock().expect("nobody panics").push(text);
-            }),
-            Arc::new(LocalSession::default()),
-        );
-        pieces.into_iter().for_each(|piece| vertices.hear("one", piece));
-        (told.lock().expect("nobody panics").clone(), vertices)
-    }
-
-    fn vertex(cached: bool, started: Option<i64>, completed: Option<i64>, error: &str) -> StatusResponse {
-        let time = |seconds| Timestamp { seconds, nanos: 0 };
-        let vertex = Vertex {
-            digest: Digest::of("a").to_string(),
-            name: "RUN x".into(),
-            cached,
-            started: started.map(time),
-            completed: completed.map(time),
-            error: error.into(),
-            ..Vertex::default()
-        };
-        StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }
-    }
-
-    #[test]
-    fn a_vertex_is_added_once_and_ends_once() {
-        let run = vec![
-            vertex(false, None, None, ""),
-            vertex(false, Some(5), None, ""),
-            vertex(false, Some(5), None, ""),
-            vertex(false, Some(5), Some(7), ""),
-            vertex(true, Some(8), Some(8), ""),
-        ];
-        assert_eq!(heard(run).0, ["added RUN x", "started", "done 2"]);
-        assert_eq!(heard(vec![vertex(true, Some(1), Some(1), "")]).0, ["added RUN x", "cached"]);
-        assert_eq!(heard(vec![vertex(false, Some(9), Some(1), "")]).0, ["added RUN x", "started", "done 0"]);
-        let (told, vertices) =
-            heard(vec![vertex(false, Some(1), Some(1), "boom"), vertex(false, None, None, "again")]);
-        assert_eq!(told, ["added RUN x", "failed boom"]);
-        assert!(vertices.has_failed(&Digest::of("a")));
-    }
-
-    #[test]
-    fn last_lines_are_kept_however_they_come_and_strangers_are_passed_over() {
-        let log = |vertex: &str, text: &'static str| StatusResponse {
-            logs: vec![VertexLog {
-                vertex: vertex.to_owned(),
-                stream: 1,
-                msg: text.into(),
-                ..VertexLog::default()
-            }],
-            ..StatusResponse::default()
-        };
-        let digest = Digest::of("a").to_string();
-        let mut pieces = vec![log("nonsense", "x")];
-        pieces.extend((0..50).map(|_| log(&digest, "line\n")));
-        pieces.extend([log(&digest, "la"), log(&digest, "st")]);
-        let (told, vertices) = heard(pieces);
-        assert_eq!(told.len(), 53);
-        // The daemon says it once more in the next build.
-        vertices.hear("two", log(&digest, "line\n"));
-        let tail = vertices.failed(&Digest::of("a"), "gone").tail;
-        assert_eq!((tail.len(), tail.last().map(String::as_str)), (TAIL_LINES, Some("last")));
-    }
-
-    #[test]
-    fn values_of_secrets_are_struck_out_however_they_come() {
-        let told: Arc<Mutex<String>> = Arc::default();
-        let sink = Arc::clone(&told);
-        let hears = move |event: Event| {
-            if let EventKind::Log { bytes, .. } = event.kind {
-                sink.lock().expect("nobody panics").push_str(&String::from_utf8_lossy(&bytes));
-            }
-        };
-        let session = LocalSession::default().with_secret("token", Secret::new("hunter2"));
-        let vertices = Vertices::new(Arc::new(hears), Arc::new(session));
-        let wanted = SecretEnv { id: "token".into(), name: "TOKEN".into(), optional: false };
-        vertices.note_secrets(&Op::Exec(ExecOp { secret_env: vec![wanted], ..ExecOp::default() }));
-        for text in ["said hun", "ter2 and hunt", "er2\nhunte"] {
-            let log = VertexLog {
-                vertex: Digest::of("a").to_string(),
-                stream: 1,
-                msg: Bytes::from_static(text.as_bytes()),
-                ..VertexLog::default()
-            };
-            vertices.hear("one", StatusResponse { logs: vec![log], ..StatusResponse::default() });
-        }
-        assert_eq!(*told.lock().expect("nobody panics"), "said *** and ***\n");
-        vertices.hear("one", vertex(false, Some(1), Some(2), ""));
-        assert_eq!(*told.lock().expect("nobody panics"), "said *** and ***\nhunte");
-        assert_eq!(vertices.failed(&Digest::of("a"), "late").tail, ["said *** and ***", "hunte"]);
-    }
-}
+mod tests;

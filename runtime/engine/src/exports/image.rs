@@ -45,7 +45,7 @@ pub(crate) fn check(exports: &[Export], wishes: &BTreeMap<usize, Attest>) -> Res
         let Some(format) = export.format() else { continue };
         let of_index = format.index_annotations.keys().chain(format.index_descriptor_annotations.keys());
         match of_index.into_iter().next() {
-            Some(key) if export.images().len() < 2 && !is_said(export) => {
+            Some(key) if export.images().len() < 2 && !format.index_of_one && !is_said(export) => {
                 return Err(EngineError::Image {
                     what: format!("the annotation `{key}` of an index"),
                     reason: "has no place: an image of one platform has no index of its own".to_owned(),
@@ -96,7 +96,7 @@ pub(super) fn make(
         }
         manifests.push((platform, manifest));
     }
-    if images.len() < 2 && attached.is_empty() {
+    if images.len() < 2 && attached.is_empty() && !format.index_of_one {
         let reason = || EngineError::Definition { reason: "an export names no image".to_owned() };
         return made.pop().ok_or_else(reason);
     }
@@ -206,6 +206,7 @@ fn options(format: &ImageFormat, tally: Arc<Tally>) -> ImageOptions {
         descriptor_annotations,
         index_annotations: _,
         index_descriptor_annotations: _,
+        index_of_one: _,
     } = format;
     ImageOptions {
         compression: *compression,

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rb_api::{EventSink, PushedImage};
 use rb_exporters::{ImageOptions, IndexOptions};
@@ -20,6 +21,7 @@ use super::tree::ImageTree;
 use super::{ImageDetails, Place, SaveFormat};
 use crate::LocalEngine;
 use crate::error::EngineError;
+use crate::names;
 use crate::push::{self, Naming, Platforms};
 
 /// Where an image goes.
@@ -41,6 +43,11 @@ impl LocalEngine {
             Err(EngineError::NoSuchImage { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells whether a registry was asked for an image within a time.
+    pub fn asked_within(&self, name: &Reference, age: Duration) -> Result<bool, EngineError> {
+        names::asked_within(&self.parts, name, age)
     }
 
     /// Looks into an image whose layers are to be used: of one in a registry it is noted that they are there.

@@ -51,7 +51,7 @@ pub(super) fn in_key(op: &ExecOp) -> Option<ExecOp> {
 }
 
 /// Returns what stands for the id of a cache that holds hints.
-pub(super) fn hint_id(kind: &MountKind) -> Option<&'static str> {
+fn hint_id(kind: &MountKind) -> Option<&'static str> {
     match kind {
         MountKind::Cache { id, .. } => id.starts_with(HINT_CACHE).then_some(HINT_CACHE),
         MountKind::Bind | MountKind::Secret(_) | MountKind::Ssh(_) | MountKind::Tmpfs { .. } => None,

@@ -10,9 +10,11 @@
 mod caps;
 mod served;
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rb_api::{Job, SolveError};
@@ -44,6 +46,8 @@ pub struct ReturnedTree {
 pub struct Returned {
     /// Its trees.
     pub trees: Vec<ReturnedTree>,
+    /// What it says in answer to a question: [`ANSWERS`], as far as it gave them.
+    pub answers: BTreeMap<String, Bytes>,
     /// What was unusual.
     pub warnings: Vec<String>,
 }
@@ -62,6 +66,23 @@ pub enum Failed {
     },
 }
 
+/// Names under which an answer to a question is returned: as data, as text, how it ended, and by which rules it is written.
+pub const ANSWERS: [&str; 4] = ["result.json", "result.txt", "result.statuscode", "version"];
+
+/// Makes of a graph that the program asks for the one that is meant on this job; an error is in words.
+pub type Rewrite = Arc<dyn Fn(Definition) -> Result<Definition, String> + Send + Sync>;
+
+/// What a program is given beside its options.
+#[derive(Clone, Default)]
+pub struct Given {
+    /// Trees that its user hands in, by name.
+    pub inputs: BTreeMap<String, Definition>,
+    /// What is done with its graphs before they are solved; nothing takes them as they are.
+    pub rewrite: Option<Rewrite>,
+    /// The job only looks: trees are not made before they are read.
+    pub only_looks: bool,
+}
+
 /// What is answered to one program.
 pub struct Guest {
     state: Arc<Mutex<State>>,
@@ -74,11 +95,14 @@ struct State {
     trees: Vec<Definition>,
     /// Bytes of their ops.
     bytes: usize,
-    ended: Option<Result<Vec<ReturnedTree>, String>>,
+    ended: Option<Result<Ended, String>>,
     /// The first step that failed.
     failed: Option<(SolveError, Definition)>,
     warnings: Vec<String>,
 }
+
+/// Trees, and answers by name.
+type Ended = (Vec<ReturnedTree>, BTreeMap<String, Bytes>);
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,13 +113,14 @@ impl Guest {
     pub fn open(
         job: Arc<dyn Job>,
         native: Platform,
+        given: Given,
     ) -> Result<(Self, impl Future<Output = Result<(), RemoteError>>, BlockingStream), RemoteError> {
         let failed = |source| RemoteError::Disk { what: "a pair of sockets".to_owned(), source };
         let (ours, theirs) = BlockingStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let streams = UnixStream::from_std(ours).map_err(failed)?;
         let state: Arc<Mutex<State>> = Arc::default();
-        let served = Served { job, native, state: Arc::clone(&state) };
+        let served = Served { job, native, given, state: Arc::clone(&state) };
         let service = LlbBridgeServer::new(served)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -118,7 +143,7 @@ impl Guest {
         let mut state = lock(&self.state);
         let warnings = std::mem::take(&mut state.warnings);
         match state.ended.take() {
-            Some(Ok(trees)) if exit_code == 0 => Ok(Returned { trees, warnings }),
+            Some(Ok((trees, answers))) if exit_code == 0 => Ok(Returned { trees, answers, warnings }),
             Some(Err(message)) => Err(match state.failed.take() {
                 // Of a step that failed the engine tells better.
                 Some(failed) if message.contains(&failed.0.to_string()) => Failed::Step(Box::new(failed)),

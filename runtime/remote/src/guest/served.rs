@@ -17,7 +17,8 @@ use rb_wire::gateway::llb_bridge_server::LlbBridge;
 use rb_wire::gateway::{self, result};
 use tonic::{Request, Response, Status};
 
-use super::{ReturnedTree, State, caps, lock};
+use super::{ANSWERS, Given, ReturnedTree, State, caps, lock};
+use crate::resolve::wire_platform;
 
 /// Most trees of one frontend.
 const MOST_TREES: usize = 10_000;
@@ -38,16 +39,8 @@ const GO_IRREGULAR: u32 = 1 << 19;
 pub(super) struct Served {
     pub(super) job: Arc<dyn Job>,
     pub(super) native: Platform,
+    pub(super) given: Given,
     pub(super) state: Arc<Mutex<State>>,
-}
-
-fn wire_platform(platform: &Platform) -> control::Platform {
-    control::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone().unwrap_or_default(),
-        ..control::Platform::default()
-    }
 }
 
 fn wrong(error: impl std::fmt::Display) -> Status {
@@ -61,7 +54,7 @@ fn missing(path: &str) -> Status {
 
 impl Served {
     /// Reads a definition and refuses what is no frontend's of an image to ask for.
-    fn definition(bytes: &Bytes) -> Result<Definition, Status> {
+    fn definition(&self, bytes: &Bytes) -> Result<Definition, Status> {
         let definition = Definition::from_bytes(bytes).map_err(|error| wrong(rb_diag::chain(&error)))?;
         let graph = definition.graph().map_err(|error| wrong(rb_diag::chain(&error)))?;
         match graph.vertices().find(|vertex| is_extension(&vertex.op)) {
@@ -70,7 +63,10 @@ impl Served {
                 "`{}` is not for frontends of images",
                 graph.name(vertex)
             ))),
-            None => Ok(definition),
+            None => match &self.given.rewrite {
+                Some(rewrite) => rewrite(definition).map_err(wrong),
+                None => Ok(definition),
+            },
         }
     }
 
@@ -103,7 +99,7 @@ impl Served {
 
     /// Has a tree made.
     async fn make(&self, definition: &Definition) -> Result<(), Status> {
-        if definition.is_empty() {
+        if definition.is_empty() || self.given.only_looks {
             return Ok(());
         }
         let root = Root { label: String::new(), definition: definition.clone() };
@@ -285,7 +281,7 @@ impl LlbBridge for Served {
             return Err(Status::unimplemented(message));
         }
         let bytes = request.definition.filter(|bytes| !bytes.is_empty());
-        let definition = bytes.as_ref().map(Self::definition).transpose()?.unwrap_or_default();
+        let definition = bytes.as_ref().map(|bytes| self.definition(bytes)).transpose()?.unwrap_or_default();
         if request.evaluate {
             self.make(&definition).await?;
         }
@@ -364,7 +360,9 @@ impl LlbBridge for Served {
         &self,
         _request: Request<gateway::InputsRequest>,
     ) -> Result<Response<gateway::InputsResponse>, Status> {
-        Ok(Response::new(gateway::InputsResponse::default()))
+        let bytes = |(name, tree): (&String, &Definition)| (name.clone(), tree.to_bytes().into());
+        let definitions = self.given.inputs.iter().map(bytes).collect();
+        Ok(Response::new(gateway::InputsResponse { definitions }))
     }
 
     async fn warn(
@@ -395,7 +393,11 @@ impl LlbBridge for Served {
                 let words = error.message.chars().filter(|letter| !letter.is_control() || *letter == '\n');
                 Err(words.take(4_000).collect())
             }
-            (None, Some(result)) => self.returned(result).map_err(unfit),
+            (None, Some(result)) => {
+                let said = |name: &&str| Some(((*name).to_owned(), result.metadata.get(*name)?.clone()));
+                let answers = ANSWERS.iter().filter_map(said).collect();
+                self.returned(result).map(|trees| (trees, answers)).map_err(unfit)
+            }
             (None, None) => Err(unfit(wrong("neither a result nor an error"))),
         };
         let refused = ended.as_ref().err().filter(|_| is_result).map(wrong);

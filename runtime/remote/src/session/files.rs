@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Fed, values};
+use crate::parts::Asked;
+use crate::vertices::Vertices;
 
 /// Packets on their way.
 const PACKETS: usize = 64;
@@ -26,6 +28,7 @@ const PACKETS: usize = 64;
 /// Answers for folders.
 pub(super) struct Folders {
     pub(super) session: Arc<dyn rb_session::Session>,
+    pub(super) vertices: Arc<Vertices>,
 }
 
 #[tonic::async_trait]
@@ -39,16 +42,19 @@ impl FileSync for Folders {
         let exclude = values(metadata, "exclude-patterns")?;
         let follow = values(metadata, "followpaths")?;
         let session = Arc::clone(&self.session);
+        let asked = Asked::new(&name, &include, &exclude, &follow);
         let looked = tokio::task::spawn_blocking(move || {
             let wanted = wanted(session.as_ref(), &name, include, exclude, &follow)?;
             look(&wanted)
         });
         let (entries, folder) = looked.await.map_err(|error| Status::internal(error.to_string()))??;
+        let entries: Arc<[Entry]> = entries.into();
+        self.vertices.lent(&asked, &entries);
         let (outgoing, mut packets) = mpsc::channel(PACKETS);
         let (answer, stream) = mpsc::channel(PACKETS);
         let incoming = request.into_inner();
         tokio::spawn(async move {
-            let sending = send(entries.into(), Arc::new(folder), incoming, outgoing);
+            let sending = send(entries, Arc::new(folder), incoming, outgoing);
             let passing = async {
                 while let Some(packet) = packets.recv().await {
                     if answer.send(Ok(packet)).await.is_err() {

@@ -36,6 +36,7 @@ use tonic::{Request, Status};
 use crate::build::{Daemon, random_name};
 use crate::docker;
 use crate::error::RemoteError;
+use crate::vertices::Vertices;
 pub(crate) use content::Images;
 pub(crate) use exports::{Arriving, Exchange};
 pub(crate) use files::{open_new, packet};
@@ -49,6 +50,8 @@ pub(crate) struct Lending {
     pub(crate) scratch: PathBuf,
     /// Images of this machine that are lent.
     pub(crate) images: Images,
+    /// Who hears what of folders is lent.
+    pub(crate) vertices: Arc<Vertices>,
 }
 
 /// Methods that the daemon may call, as it is told of them.
@@ -186,7 +189,7 @@ async fn through_docker(
 }
 
 async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
-    let Lending { session, credentials, scratch, images } = lending;
+    let Lending { session, credentials, scratch, images, vertices } = lending;
     let given = given::Given { session: Arc::clone(&session), credentials };
     // One connection, and no end of the list: the server is ended from outside.
     let one = stream::once(async { Ok::<_, std::io::Error>(pipe) });
@@ -199,7 +202,10 @@ async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
-        .add_service(bounded!(FileSyncServer::new(files::Folders { session: Arc::clone(&session) })))
+        .add_service(bounded!(FileSyncServer::new(files::Folders {
+            session: Arc::clone(&session),
+            vertices
+        })))
         .add_service(bounded!(FileSendServer::new(arriving)))
         .add_service(bounded!(AuthServer::new(given.clone())))
         .add_service(bounded!(SecretsServer::new(given.clone())))

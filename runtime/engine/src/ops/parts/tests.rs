@@ -1,10 +1,14 @@
 //! Parts and digests differ together.
 
 use bytes::Bytes;
+use rb_api::{KeyPart, PartKind, op_parts};
 use rb_llb::{
-    CacheSharing, CdiDevice, ContentCache, HostAddress, NetworkMode, Op, ProxyEnv, SecretEnv, SecurityMode,
-    Ulimit,
+    CacheSharing, CdiDevice, ContentCache, CopyAction, CopyMode, ExecMeta, ExecOp, FileAction,
+    FileActionKind, FileOp, HostAddress, MkdirAction, MkfileAction, Mount, MountKind, NetworkMode, Op,
+    OpPlatform, Owner, ProxyEnv, RmAction, SecretEnv, SecretMount, SecurityMode, SshMount, SymlinkAction,
+    Ulimit, UserSpec, VertexMeta, attr, extension,
 };
+use rb_oci::Digest;
 
 use super::*;
 
@@ -350,7 +354,7 @@ fn patterns_are_told_one_by_one_up_to_a_bound() {
         list(2),
         [("p0", ""), ("p1", "")].map(|(name, value)| KeyPart::new(PartKind::Exclude, name, value))
     );
-    assert_eq!(list(MOST_PATTERNS + 5).len(), MOST_PATTERNS + 1);
+    assert_eq!(list(op_parts::MOST_PATTERNS + 5).len(), op_parts::MOST_PATTERNS + 1);
 }
 
 #[test]
