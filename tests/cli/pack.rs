@@ -62,7 +62,7 @@ echo mine > mine.txt
 "#;
 
 /// Makes a layer with a bill of materials, and asks for a slice; it wants a binding.
-const BUILD_BESIDE: &str = r#"#!/bin/sh
+pub(crate) const BUILD_BESIDE: &str = r#"#!/bin/sh
 set -e
 mkdir "$1/lib"
 printf '[types]\nlaunch=true\n' > "$1/lib.toml"
@@ -164,7 +164,7 @@ impl Packed {
         self.inspect(image)["config"].clone()
     }
 
-    fn digest(&self, image: &str) -> String {
+    pub(crate) fn digest(&self, image: &str) -> String {
         self.inspect(image)["manifest"]["digest"].as_str().expect("a digest").to_owned()
     }
 }
@@ -287,6 +287,30 @@ fn only_what_changes_runs() {
         assert!(again.stderr.contains(&is_known(known)), "{known}: {}", again.stderr);
     }
     assert!(again.stderr.contains(&runs("detect test/never@1.0")), "{}", again.stderr);
+}
+
+#[test]
+fn another_base_runs_nothing() {
+    let Some(packed) = Packed::new() else { return };
+    let build = || packed.pack("build", &[&["app:1"][..], &FOR_ALL].concat()).expect(0);
+    build();
+    let first = packed.image("app:1");
+    packed.0.write(
+        "Buildfile",
+        "VERSION 1\nrun:\n    FROM run:1\n    COPY app/app.txt /etc/newer\n    SAVE IMAGE run:1\n",
+    );
+    packed.0.rb(["+run"]).expect(0);
+    let again = build();
+    for known in ["detect test/one@1.0", "detect test/two@2.0", "build test/one@1.0", "build test/two@2.0"] {
+        assert!(again.stderr.contains(&is_known(known)), "{known}: {}", again.stderr);
+        assert!(!again.stderr.contains(&runs(known)), "{known}: {}", again.stderr);
+    }
+    let second = packed.image("app:1");
+    let above = |image: &Value, base: usize| {
+        image["rootfs"]["diff_ids"].as_array().expect("layers").iter().skip(base).cloned().collect::<Vec<_>>()
+    };
+    // The layers of the app are the same ones, upon one more.
+    assert_eq!(above(&first, 1), above(&second, 2));
 }
 
 #[test]

@@ -17,9 +17,9 @@ grep -q entries "$3" && exit 9
 printf '[[processes]]\ntype="web"\ncommand=["true"]\ndefault=true\n' > "$1/launch.toml"
 "#;
 
-const PROVIDES: &str = "#!/bin/sh\nprintf '[[provides]]\\nname=\"tool\"\\n' > \"$2\"\n";
+pub(crate) const PROVIDES: &str = "#!/bin/sh\nprintf '[[provides]]\\nname=\"tool\"\\n' > \"$2\"\n";
 /// Looks at all that it is told, and generates both Dockerfiles.
-const GENERATE: &str = r#"#!/bin/sh
+pub(crate) const GENERATE: &str = r#"#!/bin/sh
 set -e
 [ "$1" = "$CNB_OUTPUT_DIR" ] && [ "$2" = "$CNB_PLATFORM_DIR" ] && [ "$3" = "$CNB_BP_PLAN_PATH" ]
 [ -f "$CNB_EXTENSION_DIR/extension.toml" ] && [ -f app.txt ] && [ "$CNB_TARGET_OS" = linux ]
@@ -50,7 +50,7 @@ END
 "#;
 
 /// An app whose buildpack wants a tool, an extension that has it, and one that generates nothing by itself.
-fn packed() -> Option<Packed> {
+pub(crate) fn packed() -> Option<Packed> {
     let packed = Packed::new()?;
     packed.0.rb(["image", "rm", "builder:1"]).expect(0);
     packed.buildpack("test_sees", "1", "test/sees", DETECT, BUILD);
@@ -59,7 +59,7 @@ fn packed() -> Option<Packed> {
     Some(packed)
 }
 
-fn extension(packed: &Packed, name: &str, files: &[(&str, &str)]) {
+pub(crate) fn extension(packed: &Packed, name: &str, files: &[(&str, &str)]) {
     let about = format!("api = \"0.10\"\n[extension]\nid = \"test/{name}\"\nversion = \"1\"\n");
     packed.0.write(&format!("extensions/{name}/extension.toml"), about);
     for (file, text) in files {
@@ -86,7 +86,9 @@ fn both_images_are_extended() {
     for said in ["===> EXTENDING (RUN)\n", "===> EXTENDING (BUILD)\n", "test/made 1\ntest/sees 1\n"] {
         assert!(first.stderr.contains(said), "{said}: {}", first.stderr);
     }
-    let first = first.says(&runs("generate test/made@1"));
+    let first = first
+        .says(&runs("generate test/made@1"))
+        .says("[test/made@1 2/3] | --> RUN echo extended > /opt/extended");
     let cat = |path: &str| packed.0.rb(["run", "--entrypoint=cat", "app:1", path]).expect(0).stdout;
     assert_eq!((cat("/opt/extended").as_str(), cat("/opt/of-app").as_str()), ("extended\n", "world"));
     packed.0.rb(["run", "--entrypoint=cat", "app:1", "/opt/tool"]).expect(1);
@@ -202,7 +204,12 @@ fn what_extensions_may_not() {
         ("generate/run.Dockerfile", steps("USER root\n"), "run image is root"),
         ("generate/build.Dockerfile", "FROM other:1\n".to_owned(), "does not begin with `ARG base_image`"),
         ("generate/run.Dockerfile", format!("{run}RUN x\nFROM x\n"), "several stages"),
-        ("generate/run.Dockerfile", steps("NONSENSE\n"), "NONSENSE"),
+        (
+            "generate/run.Dockerfile",
+            steps("NONSENSE\n"),
+            "/cnb/extensions/test_bad/1/generate/run.Dockerfile of test/bad@1:3",
+        ),
+        ("generate/run.Dockerfile", steps("RUN exit 5\n"), "`[test/bad@1 1/2] RUN exit 5` failed"),
         ("generate/run.Dockerfile", steps("COPY nowhere /\n"), "nowhere"),
         (
             "generate/extend-config.toml",

@@ -5,6 +5,7 @@ use crate::env::TestEnv;
 use crate::git::git_host::GitHost;
 use crate::pack::{FOR_ALL, PASS, Packed, is_known, runs};
 use crate::registry::support::docker_registry::{DockerRegistry, Wants};
+use crate::registry::support::scripted::{Reply, Scripted};
 
 const BUILD: &str = "#!/bin/sh\necho \"mine as $(busybox id -u):$(busybox id -g)\"\n";
 
@@ -34,7 +35,7 @@ fn packages_in_files() {
     packed.0.write("broken.cnb", "no package");
     for (words, message) in [
         (&["-b", "broken.cnb"][..], "broken.cnb`: the archive cannot be used"),
-        (&["-b", "https://example.com/a.cnb"], "download it, and name the file"),
+        (&["-b", "s3://example.com/a.cnb"], "http://, https://, file:// and docker://"),
         (&["-b", "urn:cnb:registry:test/mine"], "rb pack config registries add"),
         (&["--extension", "./mine"], "`./mine` is no extension: it is for `--buildpack`"),
         (&["--uid", "0"], "--uid"),
@@ -46,6 +47,134 @@ fn packages_in_files() {
     ] {
         packed.pack("build", &[&["app:1"][..], words].concat()).expect(2).says(message);
     }
+}
+
+#[test]
+fn packages_of_the_web() {
+    let Some(packed) = packed() else { return };
+    let bytes = std::fs::read(packed.0.project().join("mine.cnb")).expect("reads");
+    let served = bytes.clone();
+    let server = Scripted::start(move |request, _| match request.path.as_str() {
+        "/mine.cnb" | "/package" => Reply::new(200, &served[..]).with("ETag", "\"1\""),
+        _ => Reply::new(404, ""),
+    });
+    // What it is, its content says, not its name.
+    for (path, ran) in [("mine.cnb", "mine as 1000:1000"), ("package", &*is_known("build test/mine@1.0"))] {
+        packed
+            .pack("build", &["app:1", "-b", &format!("http://{}/{path}", server.host)])
+            .expect(0)
+            .says("test/mine 1.0\n")
+            .says(ran);
+    }
+    // In a build file, too, and so a file beside it.
+    for word in ["mine.cnb", &format!("http://{}/mine.cnb", server.host)] {
+        packed.0.write(
+            "Buildfile",
+            format!("VERSION 1\napp:\n    FROM BUILDPACKS --builder=builder:1 --buildpack={word} ./app\n"),
+        );
+        packed.0.rb(["--progress=plain", "+app"]).expect(0).says("build test/mine@1.0");
+    }
+    // A layout that is none of a package, and one whose blobs are others.
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = |name: &str, change: &dyn Fn(&std::path::Path)| {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).expect("makes");
+        tar::Archive::new(&bytes[..]).unpack(&place).expect("unpacks");
+        change(&place);
+        let mut out =
+            tar::Builder::new(std::fs::File::create(packed.0.project().join(name)).expect("a file"));
+        out.append_dir_all("", &place).expect("packs");
+        out.finish().expect("writes");
+    };
+    tar("empty.cnb", &|place| {
+        std::fs::write(place.join("index.json"), "{\"manifests\":[]}").expect("writes");
+    });
+    tar("other.cnb", &|place| {
+        for blob in std::fs::read_dir(place.join("blobs/sha256")).expect("lists") {
+            std::fs::write(blob.expect("an entry").path(), "{}").expect("writes");
+        }
+    });
+    for (word, message) in [("empty.cnb", "it holds none for"), ("other.cnb", "is something else")] {
+        let text =
+            format!("VERSION 1\napp:\n    FROM BUILDPACKS --builder=builder:1 --buildpack={word} ./app\n");
+        packed.0.write("Buildfile", text);
+        packed.0.rb(["--progress=plain", "+app"]).expect(2).says(&format!("package `{word}`")).says(message);
+    }
+}
+
+#[test]
+fn volumes_where_buildpacks_lie_are_told() {
+    let Some(packed) = packed() else { return };
+    packed.0.write("more/file", "text");
+    let build = |target: &str| {
+        packed
+            .pack("build", &["app:1", "-b", "./mine.cnb", "--volume", &format!("more:{target}:ro")])
+            .expect(0)
+    };
+    for target in ["/cnb/more", "/layers/more", "/workspace-more"] {
+        build(target).says(&format!("Mounting to a sensitive directory '{target}'"));
+    }
+    build("/more").hides("sensitive");
+}
+
+#[test]
+fn registries_are_asked_after_a_while() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(registry) = DockerRegistry::start(&folder.path().join("registry"), &Wants::default()) else {
+        return;
+    };
+    let Some(packed) = packed() else { return };
+    let name = |image: &str| format!("{}/{image}:1", registry.host);
+    for image in ["builder", "run"] {
+        packed.0.rb(["image", "push", &format!("{image}:1"), &name(image)]).expect(0);
+    }
+    let (builder, run) = (name("builder"), name("run"));
+    let detect = |when: &[&str]| {
+        let words = ["pack", "detect", "-p", "app", "-B", &builder, "--run-image", &run];
+        packed.0.rb(words.iter().chain(when))
+    };
+    detect(&["--pull-policy", "daily"]).expect(0);
+    drop(registry);
+    for when in ["hourly", "weekly", "interval=1d2h3m", "if-not-present"] {
+        detect(&["--pull-policy", when]).expect(0);
+    }
+    detect(&["--pull-policy", "interval=0m"]).expect(3).says(&builder);
+    let config = |words: &[&str]| packed.0.rb(["pack", "config", "pull-policy"].iter().chain(words));
+    assert_eq!(config(&["weekly"]).expect(0).stdout, "Successfully set 'weekly' as the pull policy\n");
+    detect(&[]).expect(0);
+    assert_eq!(
+        config(&["interval=0m"]).expect(0).stdout,
+        "Successfully set 'interval=0m' as the pull policy\n"
+    );
+    assert_eq!(config(&[]).expect(0).stdout, "The current pull policy is 'interval=0m'\n");
+    detect(&[]).expect(3);
+    // What was made here was never asked for.
+    packed.pack("detect", &["--run-image", "run:1"]).expect(0);
+    for wrong in ["sometimes", "interval=", "interval=1m2d", "interval=1w", "interval=+1d"] {
+        config(&[wrong]).expect(2).says("no pull policy");
+    }
+}
+
+#[test]
+fn a_cache_image_of_another_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(registry) = DockerRegistry::start(&folder.path().join("registry"), &Wants::default()) else {
+        return;
+    };
+    let (image, cache) = (format!("{}/app:1", registry.host), format!("{}/cache:1", registry.host));
+    let build = |packed: &Packed| {
+        let words = [&image, "--publish", "--cache-image", &cache];
+        packed.pack("build", &[&words[..], &FOR_ALL].concat()).expect(0)
+    };
+    let Some(packed) = Packed::new() else { return };
+    let first = build(&packed).says(&runs("build test/one@1.0"));
+    // A machine that has built nothing.
+    let Some(other) = Packed::new() else { return };
+    let second = build(&other);
+    for known in ["build test/one@1.0", "build test/two@2.0"] {
+        assert!(second.stderr.contains(&is_known(known)), "{known}: {}", second.stderr);
+    }
+    assert_eq!(first.stdout, second.stdout);
 }
 
 #[test]
@@ -86,6 +215,23 @@ fn registries_of_buildpacks() {
         .pack("build", &["app:1", "-b", "urn:cnb:registry:test/none"])
         .expect(2)
         .says("the registry has no buildpack `test/none`");
+    // An id that the builder has none of is the registry's; one that is yanked says so.
+    packed.pack("build", &["app:1", "-b", "test/mine@1.0"]).expect(0).says("test/mine 1.0\n");
+    packed
+        .pack("build", &["app:1", "-b", "test/none"])
+        .expect(2)
+        .says("the builder has no buildpack `test/none`, and the registry has no buildpack `test/none`");
+    let yanked = line("1.0", &digest).replace("\"yanked\":false", "\"yanked\":true");
+    index.write("mi/ne/test_mine", &format!("{yanked}\nnot JSON\n"));
+    index.commit();
+    packed
+        .pack("build", &["app:1", "-b", "test/mine@1.0"])
+        .expect(0)
+        .says("buildpack `test/mine@1.0` is yanked in its registry");
+    packed
+        .pack("build", &["app:1", "-b", "urn:cnb:registry:test/mine"])
+        .expect(2)
+        .says("all versions of buildpack `test/mine` in the registry are yanked (1.0)");
     // A package by the name of its image alone, as its host tells.
     packed.pack("build", &["app:1", "-b", &format!("{image}:latest")]).expect(0).says("test/mine 1.0\n");
 }

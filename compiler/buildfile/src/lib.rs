@@ -11,6 +11,7 @@ mod codes;
 mod describe;
 mod evaluate;
 mod lower;
+mod needs;
 mod project;
 mod resolve;
 mod shell;
@@ -20,6 +21,7 @@ mod word;
 pub use codes::CODES;
 pub use evaluate::{CALLED_FROM, builtin_arguments};
 pub use lower::{dockerfile_context, local_name, repository_source, tree_elsewhere};
+pub use needs::{TargetNeeds, needs_of};
 pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
 pub use summary::{

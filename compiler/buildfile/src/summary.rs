@@ -122,7 +122,7 @@ fn of_stages(file: &Dockerfile) -> Vec<TargetSummary> {
     stages(file).into_iter().map(target).collect()
 }
 
-async fn parse(world: &dyn World, project: &ProjectRef) -> Result<Buildfile<Parsed>, Diagnostics> {
+pub(crate) async fn parse(world: &dyn World, project: &ProjectRef) -> Result<Buildfile<Parsed>, Diagnostics> {
     let source = resolve::read(world.workspace(), project, None).await.map_err(|error| vec![error])?;
     let parse = rb_syntax::parse(&source);
     let errors: Diagnostics =

@@ -32,12 +32,6 @@ impl Evaluator<'_> {
         from: &FromBuildpacks<Resolved>,
         platform: Platform,
     ) -> Fallible<()> {
-        if self.request.options.elsewhere {
-            let message = "FROM BUILDPACKS is not for an engine elsewhere in this version";
-            return Err(Diagnostic::error(codes::BUILDPACKS, message)
-                .with_label(stmt.span, "needs steps of this machine")
-                .with_help("use it with --engine=here"));
-        }
         let Asked { request, places, kept } = self.asked_of_buildpacks(frame, stmt, from, &platform).await?;
         let owner = Owner::of(frame, kept);
         let gateway = OwnGateway { owner: &owner, gateway: self.world.gateway() };

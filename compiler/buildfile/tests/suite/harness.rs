@@ -155,7 +155,6 @@ impl Case {
             "option" => match value {
                 "push" => self.options.push = true,
                 "ci" => self.options.ci = true,
-                "elsewhere" => self.options.elsewhere = true,
                 "strict" => self.options.strict = true,
                 "allow-privileged" => self.options.allow_privileged = true,
                 here if here.starts_with("here=") => self.options.here = here[5..].to_owned(),

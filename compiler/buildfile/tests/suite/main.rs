@@ -19,7 +19,7 @@
 //! run for an answer), `# asked: WHAT` (all that was asked of the world, in order; `nothing`), `# built: PATH => TEXT`
 //! (a file of whatever is made by copying, and by commands without an answer of their own), `# builder: NAME CODE ID@VERSION…` (a
 //! builder of buildpacks whose detections end with this exit code), `# git: yes`,
-//! `# option: push|ci|elsewhere|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
+//! `# option: push|ci|strict|allow-privileged|here=FOLDER`, `# default: NAME=VALUE` (from around the command line), `# row: 3.2`
 //! (the rows of the language's reference that the case shows; `rows.txt` lists them), `# failing: LABEL` (what cannot be
 //! made). Every diagnostic has a help.
 

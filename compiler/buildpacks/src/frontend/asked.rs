@@ -13,6 +13,9 @@ use crate::environment::EnvironmentFiles;
 /// What an archive from elsewhere is called.
 const ARCHIVE: &str = "buildpack.tgz";
 
+/// Ends of names of files, which no id has.
+const PACKED: [&str; 2] = [".cnb", ".tgz"];
+
 /// What a word says of a buildpack.
 #[derive(Clone, Debug)]
 pub enum BuildpackWord {
@@ -56,12 +59,12 @@ impl WordError {
 }
 
 impl WordError {
-    /// Says that a package in a file cannot be had from there.
-    pub fn package_file(word: &str) -> Self {
+    /// Says that nothing is asked that way.
+    fn scheme(word: &str) -> Self {
         Self {
             word: word.to_owned(),
-            why: "a .cnb file is taken from this machine alone, and by `rb pack build`",
-            help: "download it, and name the file: `-b FILE.cnb`; or name an image: `docker://IMAGE`",
+            why: "no buildpack can be had from an address of this kind",
+            help: "http://, https://, file:// and docker:// are addresses of buildpacks",
         }
     }
 
@@ -82,23 +85,28 @@ impl BuildpackWord {
             let (id, version) = id.split_once('@').map_or((id, None), |(id, version)| (id, Some(version)));
             return Ok(Self::Registered { id: id.to_owned(), version: version.map(ToOwned::to_owned) });
         }
-        let is_web = word.starts_with("http://") || word.starts_with("https://");
-        if is_web && word.ends_with(".cnb") {
-            return Err(WordError::package_file(word));
-        }
+        let of_builder = ["urn:cnb:builder:", "from=builder:"];
         Ok(Self::Choice(if word == "from=builder" {
             BuildpackChoice::FromBuilder
-        } else if let Some(id) = word.strip_prefix("urn:cnb:builder:") {
+        } else if let Some(id) = of_builder.iter().find_map(|prefix| word.strip_prefix(prefix)) {
             BuildpackChoice::by_id(id)
-        } else if let Some(image) = word.strip_prefix("docker://") {
+        } else if let Some(image) = word.strip_prefix("docker:/") {
             BuildpackChoice::Package(image.trim_start_matches('/').to_owned())
-        } else if is_web {
+        } else if word.starts_with("http://") || word.starts_with("https://") {
             let attrs = BTreeMap::from([(attr::HTTP_FILENAME.to_owned(), ARCHIVE.to_owned())]);
             let tar = State::source(word, attrs, None, NodeMeta::named(format!("load {word}")));
             BuildpackChoice::unpacked(&tar, &format!("/{ARCHIVE}"), word)
         } else {
-            let path = word.strip_prefix("file://").unwrap_or(word);
-            let only = word.starts_with(['.', '/']) || path.len() < word.len();
+            let path = word.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
+            let path =
+                path.map(|path| path.strip_prefix("localhost/").map_or(path, |_| &path["localhost".len()..]));
+            if path.is_none() && word.contains(":/") {
+                return Err(WordError::scheme(word));
+            }
+            let only = word.starts_with(['.', '/'])
+                || path.is_some()
+                || PACKED.iter().any(|end| word.ends_with(end));
+            let path = path.unwrap_or(word);
             return Ok(Self::Path { path: path.to_owned(), only });
         }))
     }
@@ -109,7 +117,7 @@ impl BuildpackChoice {
     pub fn by_id(word: &str) -> Self {
         let (id, version) =
             word.split_once('@').map_or((word, None), |(id, version)| (id, Some(version.to_owned())));
-        Self::Id { id: id.to_owned(), version }
+        Self::Id { id: id.to_owned(), version, registry: None }
     }
 
     /// Takes what is in an archive.
@@ -147,7 +155,7 @@ mod tests {
     fn what_words_say_alone() {
         let read = |word: &str| BuildpackWord::read(word);
         let id = |word: &str| match read(word) {
-            Ok(BuildpackWord::Choice(BuildpackChoice::Id { id, version })) => (id, version),
+            Ok(BuildpackWord::Choice(BuildpackChoice::Id { id, version, registry: None })) => (id, version),
             other => panic!("{other:?}"),
         };
         assert_eq!(id("urn:cnb:builder:a/b@1"), ("a/b".to_owned(), Some("1".to_owned())));
@@ -160,14 +168,30 @@ mod tests {
             read("https://example.com/bp.tgz"),
             Ok(BuildpackWord::Choice(BuildpackChoice::Folder { .. }))
         ));
-        for (word, expected, is_path) in
-            [("a/b@1", "a/b@1", false), ("./a", "./a", true), ("/a", "/a", true), ("file:///a", "/a", true)]
-        {
+        for (word, expected, is_path) in [
+            ("a/b@1", "a/b@1", false),
+            ("a.cnb", "a.cnb", true),
+            ("./a", "./a", true),
+            ("/a", "/a", true),
+            ("file:///a", "/a", true),
+            ("file://localhost/a", "/a", true),
+            ("file:a", "a", true),
+        ] {
             let Ok(BuildpackWord::Path { path, only }) = read(word) else { panic!("{word}") };
             assert_eq!((path.as_str(), only), (expected, is_path));
         }
         assert!(matches!(read("./a.cnb"), Ok(BuildpackWord::Path { only: true, .. })));
-        read("https://example.com/a.cnb").expect_err("is not taken from there");
+        for word in ["s3://example.com/a.tgz", "git://example.com/a", "foo:/a"] {
+            read(word).expect_err(word);
+        }
+        for word in ["docker:/example.com/bp:1", "docker://example.com/bp:1"] {
+            let image = read(word);
+            let Ok(BuildpackWord::Choice(BuildpackChoice::Package(image))) = image else {
+                panic!("{image:?}")
+            };
+            assert_eq!(image, "example.com/bp:1");
+        }
+        assert_eq!(id("from=builder:a/b@1"), ("a/b".to_owned(), Some("1".to_owned())));
         let registered = |word: &str| match read(word) {
             Ok(BuildpackWord::Registered { id, version }) => (id, version),
             other => panic!("{other:?}"),

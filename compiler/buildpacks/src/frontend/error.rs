@@ -200,6 +200,10 @@ impl FrontendError {
             Self::Lacks { path: "/bin/sh", .. } => {
                 "steps begin in a shell: put one into the build image".to_owned()
             }
+            Self::Lacks { path: "/cnb/lifecycle/launcher", .. } => {
+                "`rb pack build --launcher=rb` gives the image one of rb's own, `--launcher=FILE` any"
+                    .to_owned()
+            }
             Self::NoRunImage(_) => "name one: `--run-image IMAGE`".to_owned(),
             _ => return None,
         })

@@ -118,7 +118,10 @@ impl Ground {
         for kind in [ImageKind::Run, ImageKind::Build] {
             if is_there(kind.file()) {
                 let text = String::from_utf8_lossy(&gate.read(&folder, kind.file()).await?).into_owned();
-                let source = sources.add(format!("{} of {module}", kind.file()), text);
+                // What a program wrote lies nowhere that a user could look.
+                let place =
+                    if has_program { String::new() } else { format!("{}/generate/", candidate.folder()) };
+                let source = sources.add(format!("{place}{} of {module}", kind.file()), text);
                 let parsed = rb_dockerfile::parse(&source);
                 if !parsed.errors.is_empty() {
                     let (file, errors) = (kind.file(), parsed.errors);
@@ -268,6 +271,7 @@ async fn built(
         network: request.network,
         no_cache: if asks || request.afresh { NoCache::All } else { NoCache::None },
         named_contexts: [(name.clone(), format!("input:{name}"))].into(),
+        owner: Some(one.module.to_string()),
         given: Some(Given { dockerfile: Arc::clone(source), ignore: String::new() }),
         context_sub_dir: Some(context.path).filter(|path| path != "/"),
         ..Options::default()

@@ -13,17 +13,15 @@ use super::base::{RunBase, is_for};
 use super::choices::{base_names, order};
 use super::error::FrontendError;
 use super::gate::{Folder, Gate, tree_of};
+use super::launcher::Launcher;
 use super::modules::Candidates;
 use super::steps::Site;
 use super::walk::Chosen;
 use super::{PackRequest, Teller, Told};
 use crate::builder::Builder;
 use crate::detect::{DetectRequest, DetectRun, Detection, detect};
-use crate::environment::LIFECYCLE_FOLDER;
 use crate::trials::TrialLimits;
-use crate::{
-    LauncherMetadata, ModuleKey, ModuleKind, Order, OrderFile, OrderGroup, PlatformApi, RunFile, System,
-};
+use crate::{ModuleKey, ModuleKind, Order, OrderFile, OrderGroup, PlatformApi, RunFile, System};
 
 /// Whether a line of a history is that of a command that was run.
 fn is_step(created_by: Option<&str>) -> bool {
@@ -41,7 +39,7 @@ pub(super) struct Ground {
     pub(super) order: OrderFile,
     system: System,
     pub(super) platform: PlatformApi,
-    pub(super) launcher: LauncherMetadata,
+    pub(super) launcher: Launcher,
     pub(super) site: Site,
     pub(super) app: State,
     pub(super) base: RunBase,
@@ -79,10 +77,8 @@ impl Ground {
         if !gate.exists(&Folder::new(root.clone(), "/"), "bin/sh").await? {
             return Err(FrontendError::Lacks { image: name.clone(), path: "/bin/sh" });
         }
-        let lifecycle = whole.below(LIFECYCLE_FOLDER.trim_start_matches('/'));
-        if !gate.exists(&lifecycle, "launcher").await? {
-            return Err(FrontendError::Lacks { image: name.clone(), path: "/cnb/lifecycle/launcher" });
-        }
+        let version = &builder.metadata.lifecycle.version;
+        let launcher = Launcher::find(gate, request, &builder_tree, version).await?;
         let builder_files = gate.variables(&whole.below("cnb/build-config/env")).await?;
 
         let (base_names, run_file) = base_names(&builder, request)?;
@@ -113,10 +109,7 @@ impl Ground {
             order,
             system: if request.without_system { System::default() } else { builder.system.clone() },
             platform,
-            launcher: LauncherMetadata {
-                version: builder.metadata.lifecycle.version.clone(),
-                ..LauncherMetadata::default()
-            },
+            launcher,
             app: site.app(&request.app),
             site,
             base,
@@ -133,6 +126,7 @@ impl Ground {
         tell: Teller<'_>,
         all: bool,
     ) -> Result<Chosen, FrontendError> {
+        std::mem::take(&mut self.candidates.warnings).into_iter().for_each(|line| tell(Told::Warning(line)));
         tell(Told::Detecting);
         let around: Order = [&self.system.pre, &self.system.post]
             .map(|side| OrderGroup { group: side.buildpacks.clone() })

@@ -13,6 +13,7 @@ use rb_oci::{Choice, Digest, ImageConfig, LayerPart};
 use super::base::RunBase;
 use super::error::FrontendError;
 use super::gate::{Folder, Gate};
+use super::launcher::Launcher;
 use super::steps::{APP, LAYERS, Site};
 use crate::environment::{LIFECYCLE_FOLDER, PROCESS_FOLDER};
 use crate::export::{self, AppConfig, AppLayer, AppLayers, BuiltBuildpack, ExportError};
@@ -157,7 +158,7 @@ pub(super) struct Parts<'a> {
     pub(super) builder_tree: &'a State,
     pub(super) base: RunBase,
     pub(super) metadata: BuildMetadata,
-    pub(super) launcher: LauncherMetadata,
+    pub(super) launcher: Launcher,
     pub(super) platform: PlatformApi,
     pub(super) process: String,
     pub(super) created: String,
@@ -173,8 +174,8 @@ impl Parts<'_> {
     /// Puts the image together.
     pub(super) async fn image(self, gate: Gate<'_>) -> Result<AppImage, FrontendError> {
         export::entrypoint(&self.metadata, &self.process)?;
-        let launcher = Folder::new(self.builder_tree.clone(), LIFECYCLE_FOLDER);
-        let sboms = self.sboms(gate, &launcher).await?;
+        let sboms = self.sboms(gate).await?;
+        let (launcher_tree, launcher_path) = self.launcher.place();
         let slices = self.slices(gate).await?;
         let has_layers = gate.exists(&Folder::new(self.builder_tree.clone(), "/"), "layers").await?;
         let Self { site, builder_tree, metadata, left, app, .. } = self;
@@ -239,8 +240,8 @@ impl Parts<'_> {
                 of_root("/cnb"),
                 of_root(LIFECYCLE_FOLDER),
                 LayerPart::File {
-                    tree: builder_tree.clone(),
-                    from: format!("{LIFECYCLE_FOLDER}/launcher"),
+                    tree: launcher_tree.clone(),
+                    from: launcher_path.clone(),
                     to: format!("{LIFECYCLE_FOLDER}/launcher"),
                     mode: 0o755,
                 },
@@ -269,7 +270,7 @@ impl Parts<'_> {
                 .collect(),
             layers,
             metadata,
-            launcher: self.launcher,
+            launcher: self.launcher.metadata,
             base: self.base.config.clone(),
             extended: self.base.extended,
             extensions,
@@ -291,7 +292,7 @@ impl Parts<'_> {
     }
 
     /// Lays all bills of materials into one tree.
-    async fn sboms(&self, gate: Gate<'_>, launcher: &Folder) -> Result<State, FrontendError> {
+    async fn sboms(&self, gate: Gate<'_>) -> Result<State, FrontendError> {
         let site = self.site;
         let mut files = State::scratch().files();
         for (kind, text) in ["launch", "build"].into_iter().zip(&self.legacy) {
@@ -310,14 +311,14 @@ impl Parts<'_> {
         };
         let mut all: Vec<(Folder, String)> =
             self.sboms.iter().map(|(from, to)| (from.clone(), format!("/{to}"))).collect();
-        // Of the launcher, and of the rest of the lifecycle.
-        for (name, to) in [
-            ("launcher", "launch/buildpacksio_lifecycle/launcher"),
-            ("lifecycle", "build/buildpacksio_lifecycle"),
-        ] {
+        // Of the builder's launcher, and of the rest of its lifecycle.
+        let lifecycle = Folder::new(self.builder_tree.clone(), LIFECYCLE_FOLDER);
+        let launcher = [("launcher", "launch/buildpacksio_lifecycle/launcher")];
+        let launcher = launcher.into_iter().filter(|_| self.launcher.is_of_builder);
+        for (name, to) in launcher.chain([("lifecycle", "build/buildpacksio_lifecycle")]) {
             for (suffix, _) in FORMATS {
-                if gate.exists(launcher, &format!("{name}.{suffix}")).await? {
-                    all.push((launcher.below(&format!("{name}.{suffix}")), format!("/sbom/{to}/{suffix}")));
+                if gate.exists(&lifecycle, &format!("{name}.{suffix}")).await? {
+                    all.push((lifecycle.below(&format!("{name}.{suffix}")), format!("/sbom/{to}/{suffix}")));
                 }
             }
         }

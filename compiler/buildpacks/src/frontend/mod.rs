@@ -22,7 +22,9 @@ mod extensions;
 mod gate;
 mod ground;
 mod image;
+mod launcher;
 mod modules;
+mod package;
 mod registry;
 mod steps;
 mod tree;
@@ -45,7 +47,7 @@ use rb_oci::{Platform, Reference};
 
 use crate::environment::EnvironmentFiles;
 use crate::extend::ImageKind;
-use crate::{Group, ModuleKey};
+use crate::{Group, LauncherMetadata, ModuleKey};
 
 /// What is to be built.
 pub struct PackRequest {
@@ -93,6 +95,17 @@ pub struct PackRequest {
     pub without_system: bool,
     /// When the image was made, RFC 3339.
     pub created: String,
+    /// The launcher of the image; the builder's if none.
+    pub launcher: Option<GivenLauncher>,
+}
+
+/// A launcher that is not the builder's.
+#[derive(Clone)]
+pub struct GivenLauncher {
+    /// The program, for the image's platform.
+    pub program: Vec<u8>,
+    /// What the image says that it is.
+    pub metadata: LauncherMetadata,
 }
 
 /// How far it is.

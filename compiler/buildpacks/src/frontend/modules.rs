@@ -12,7 +12,8 @@ use rb_oci::{Platform, names_host};
 
 use super::error::FrontendError;
 use super::gate::{Folder, Gate, tree_of};
-use super::registry::registered;
+use super::package;
+use super::registry::{Registered, registered};
 use crate::builder::{Builder, Buildpackage};
 use crate::detect::Modules;
 use crate::export::EPOCH_SECONDS;
@@ -57,6 +58,8 @@ pub enum BuildpackChoice {
         id: String,
         /// Its version; the only one if none is said.
         version: Option<String>,
+        /// The registry that is asked where the builder has none of it.
+        registry: Option<State>,
     },
     /// The order of the builder, each group of it.
     FromBuilder,
@@ -112,6 +115,8 @@ pub(super) struct Candidates {
     /// Where modules lie that nobody has read yet.
     places: BTreeMap<ModuleKey, Folder>,
     read: BTreeMap<ModuleKey, Candidate>,
+    /// What users should know of what was chosen.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Candidates {
@@ -138,16 +143,32 @@ impl Candidates {
     ) -> Result<Chosen, FrontendError> {
         Ok(Chosen::One(match choice {
             BuildpackChoice::FromBuilder => return Ok(Chosen::Builder),
-            BuildpackChoice::Id { id, version } => match self.named(kind, id, version.as_deref()) {
-                // What begins with the name of a host can be no id of a module that is not there.
-                Err(FrontendError::NoModule { .. }) if version.is_none() && names_host(id) => {
-                    let location = ImageLocation::Registry(id.clone());
-                    self.package(gate, location, id, kind, platform).await?
+            BuildpackChoice::Id { id, version, registry } => match self.named(kind, id, version.as_deref()) {
+                Ok(found) => found,
+                Err(error) => {
+                    let image = match (image_of(id, version.as_deref()), registry) {
+                        (Some(image), _) => image,
+                        (None, Some(index)) => {
+                            let found = registered(gate, index, id, version.as_deref()).await;
+                            self.of_registry(found.map_err(|other| nowhere(&error, &other))?)
+                        }
+                        (None, None) => return Err(error),
+                    };
+                    let location = ImageLocation::Registry(image.clone());
+                    self.package(gate, location, &image, kind, platform).await?
                 }
-                found => found?,
             },
             BuildpackChoice::Folder { state, path, shown } => {
                 let place = Folder::new(state.clone(), path.clone());
+                if gate.exists(&place, package::MARK).await? {
+                    let (found, tree) = package::in_layout(gate, &place, platform, shown).await?;
+                    self.add(found.modules.keys(), &tree);
+                    return Ok(Chosen::One(ModuleKey {
+                        kind,
+                        id: found.info.id,
+                        version: found.info.version,
+                    }));
+                }
                 let candidate = read(gate, place, kind, shown).await?;
                 self.bring(candidate)
             }
@@ -159,7 +180,7 @@ impl Candidates {
                 self.package(gate, location.clone(), shown, kind, platform).await?
             }
             BuildpackChoice::Registered { index, id, version } => {
-                let image = registered(gate, index, id, version.as_deref()).await?;
+                let image = self.of_registry(registered(gate, index, id, version.as_deref()).await?);
                 let location = ImageLocation::Registry(image.clone());
                 self.package(gate, location, &image, kind, platform).await?
             }
@@ -168,6 +189,12 @@ impl Candidates {
                 self.bring(candidate)
             }
         }))
+    }
+
+    /// Takes what a registry says.
+    fn of_registry(&mut self, found: Registered) -> String {
+        self.warnings.extend(found.warning);
+        found.image
     }
 
     /// Takes the modules of a package, and returns the one that it is for.
@@ -264,6 +291,20 @@ impl Candidates {
     pub(super) fn get(&self, key: &ModuleKey) -> Result<&Candidate, FrontendError> {
         self.read.get(key).ok_or_else(|| FrontendError::Choice(format!("{} {key} was never read", key.kind)))
     }
+}
+
+/// Returns the image that a word names which is no id of the builder, where it can be no id of a registry either.
+fn image_of(id: &str, version: Option<&str>) -> Option<String> {
+    match version {
+        Some(digest) if digest.starts_with("sha256:") => Some(format!("{id}@{digest}")),
+        Some(_) => None,
+        None => (names_host(id) || id.contains(':') || id.matches('/').count() > 1).then(|| id.to_owned()),
+    }
+}
+
+/// Says that neither the builder nor a registry has it.
+fn nowhere(builder: &FrontendError, registry: &FrontendError) -> FrontendError {
+    FrontendError::Choice(format!("{builder}, and {registry}"))
 }
 
 async fn read(

@@ -24,13 +24,22 @@ struct Entry {
     addr: String,
 }
 
+/// What a registry says of a buildpack.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Registered {
+    /// Its image, by its digest.
+    pub(super) image: String,
+    /// What its user should know.
+    pub(super) warning: Option<String>,
+}
+
 /// Returns the image of a buildpack.
 pub(super) async fn registered(
     gate: Gate<'_>,
     index: &State,
     id: &str,
     version: Option<&str>,
-) -> Result<String, FrontendError> {
+) -> Result<Registered, FrontendError> {
     let path = place(id).ok_or_else(|| {
         FrontendError::Choice(format!("`{id}` is no id of a registry: write `NAMESPACE/NAME@VERSION`"))
     })?;
@@ -63,12 +72,15 @@ fn place(id: &str) -> Option<String> {
 }
 
 /// Returns the image of a version.
-fn chosen(text: &str, id: &str, version: Option<&str>) -> Result<String, String> {
+fn chosen(text: &str, id: &str, version: Option<&str>) -> Result<Registered, String> {
     let mut entries = Vec::new();
+    // A line that cannot be read says nothing of the others; it counts where none of them serves.
+    let mut unread = None;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let entry: Entry = serde_json::from_str(line)
-            .map_err(|error| format!("what the registry says of `{id}`: {error}"))?;
-        entries.push(entry);
+        match serde_json::from_str::<Entry>(line) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => unread = Some(error),
+        }
     }
     let found = match version {
         Some(version) => entries.iter().rev().find(|entry| entry.version == version),
@@ -78,12 +90,25 @@ fn chosen(text: &str, id: &str, version: Option<&str>) -> Result<String, String>
         }
     };
     let Some(entry) = found else {
+        let yanked: Vec<&str> = entries.iter().map(|entry| entry.version.as_str()).collect();
+        if version.is_none() && !yanked.is_empty() {
+            let yanked = yanked.join(", ");
+            return Err(format!(
+                "all versions of buildpack `{id}` in the registry are yanked ({yanked}); one that is named is taken all the same"
+            ));
+        }
         let version = version.map(|version| format!("version {version} of ")).unwrap_or_default();
-        return Err(format!("the registry has no {version}buildpack `{id}`"));
+        let unread =
+            unread.map(|error| format!("; a line of it cannot be read: {error}")).unwrap_or_default();
+        return Err(format!("the registry has no {version}buildpack `{id}`{unread}"));
     };
     let pinned = entry.addr.parse::<Reference>().ok().filter(|address| address.digest().is_some());
     match pinned {
-        Some(_) => Ok(entry.addr.clone()),
+        Some(_) => {
+            let warning =
+                entry.yanked.then(|| format!("buildpack `{id}@{}` is yanked in its registry", entry.version));
+            Ok(Registered { image: entry.addr.clone(), warning })
+        }
         None => Err(format!("the registry names no image by its digest for `{id}@{}`", entry.version)),
     }
 }
@@ -137,9 +162,23 @@ mod tests {
             r#"{"version":"0.1.0","addr":"example.com/b:latest"}"#.to_owned(),
         ];
         let text = lines.join("\n");
-        let image = |version: &str| Ok(format!("example.com/b-{version}@{digest}"));
-        assert_eq!(chosen(&text, "a/b", None), image("0.10.0"));
-        assert_eq!(chosen(&text, "a/b", Some("1.0.0")), image("1.0.0"));
+        let image = |version: &str, warning: Option<&str>| {
+            let image = format!("example.com/b-{version}@{digest}");
+            Ok(Registered { image, warning: warning.map(ToOwned::to_owned) })
+        };
+        assert_eq!(chosen(&text, "a/b", None), image("0.10.0", None));
+        let warning = "buildpack `a/b@1.0.0` is yanked in its registry";
+        assert_eq!(chosen(&text, "a/b", Some("1.0.0")), image("1.0.0", Some(warning)));
+        let error = chosen(&lines[4], "a/b", None).expect_err("all are yanked");
+        assert!(
+            error.starts_with("all versions of buildpack `a/b` in the registry are yanked (1.0.0);"),
+            "{error}"
+        );
+        // One bad line hides no other.
+        let bad = format!("{{\n{text}\nnothing\n");
+        assert_eq!(chosen(&bad, "a/b", None), image("0.10.0", None));
+        let error = chosen(&bad, "a/b", Some("3")).expect_err("it is not there");
+        assert!(error.contains("no version 3 of buildpack `a/b`; a line of it cannot be read"), "{error}");
         for version in ["0.1.0", "3"] {
             chosen(&text, "a/b", Some(version)).expect_err(version);
         }

@@ -5,6 +5,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | `build`, `detect` | an app is built, or what would build it is told; `order` is what is asked for, `phases` what is said |
+//! | `whole`, `gathered` | an image that is planned; what of it comes from an engine elsewhere |
 //! | `builder`, `module` | what is made of `builder.toml` and `package.toml` |
 //! | `config` | what is kept of what pack is told |
 //! | `modules`, `layers`, `package` | modules found, and packed; packages in files lent |
@@ -17,8 +18,10 @@ mod builder;
 mod config;
 mod detect;
 mod document;
+mod gathered;
 mod images;
 mod inspect;
+mod launcher;
 mod layers;
 mod module;
 mod modules;
@@ -28,6 +31,7 @@ mod phases;
 mod rebase;
 mod sbom;
 mod show;
+mod whole;
 
 use rb_buildpacks::ModuleKind;
 use rb_engine::Delivery;

@@ -157,6 +157,7 @@ impl Evaluator<'_> {
             namespace: format!("{} {shown}", caches::owner(frame)),
             afresh: false,
             without_system: false,
+            launcher: None,
             created: rb_buildpacks::export::EPOCH.to_owned(),
         };
         Ok(Asked { request, places, kept })
@@ -336,9 +337,6 @@ impl Evaluator<'_> {
                 return Ok((choice, name));
             }
             BuildpackWord::Registered { .. } => return Err(bad_word(&WordError::no_registry(&text), at)),
-            BuildpackWord::Path { path, .. } if path.ends_with(".cnb") => {
-                return Err(bad_word(&WordError::package_file(&text), at));
-            }
             BuildpackWord::Path { path, only } => (path, only),
         };
         let (project, path) = frame.path_of(&path);
@@ -403,7 +401,7 @@ impl Evaluator<'_> {
         for one in all.iter().filter(|one| one.exec_env.is_empty()) {
             choices.push(match &one.source {
                 BuildpackSource::Id { id, version } => {
-                    BuildpackChoice::Id { id: id.clone(), version: version.clone() }
+                    BuildpackChoice::Id { id: id.clone(), version: version.clone(), registry: None }
                 }
                 BuildpackSource::Inline { id, api, script, shell } => BuildpackChoice::Inline {
                     id: id.clone(),
@@ -416,9 +414,6 @@ impl Evaluator<'_> {
                         BuildpackWord::Choice(choice) => choice,
                         BuildpackWord::Registered { .. } => {
                             return Err(bad_word(&WordError::no_registry(uri), at));
-                        }
-                        BuildpackWord::Path { path, .. } if path.ends_with(".cnb") => {
-                            return Err(bad_word(&WordError::package_file(uri), at));
                         }
                         BuildpackWord::Path { path, only: _ } => {
                             let found = self.buildpack_at(app, &path, uri, at).await?;
@@ -482,5 +477,5 @@ fn in_tree(tree: State, path: String, shown: &str) -> BuildpackChoice {
 }
 
 fn is_archive(path: &str) -> bool {
-    [".tgz", ".tar", ".tar.gz"].iter().any(|end| path.ends_with(end))
+    [".cnb", ".tgz", ".tar", ".tar.gz"].iter().any(|end| path.ends_with(end))
 }

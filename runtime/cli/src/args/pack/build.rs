@@ -11,6 +11,7 @@ use rb_oci::Platform;
 use super::{PackPull, PackPulls};
 use crate::args::dockerfile::StepVolume;
 use crate::args::{BuildOptions, ProgressChoice, PullChoice, RegistryArgs};
+use crate::settings::engine::EngineName;
 
 /// Which network programs of buildpacks see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -33,6 +34,31 @@ pub(crate) enum PackLifecycle {
     Rb,
     /// The builder's: its `creator` is one step.
     Builder,
+}
+
+/// Whose launcher starts the image's processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PackLauncher {
+    /// The builder's.
+    #[default]
+    Builder,
+    /// The one that `rb` has with it.
+    Rb,
+    /// One in a file.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for PackLauncher {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "builder" => Ok(Self::Builder),
+            "rb" => Ok(Self::Rb),
+            "" => Err("it is builder, rb, or a file".to_owned()),
+            file => Ok(Self::File(file.into())),
+        }
+    }
 }
 
 /// A value of `--cache`.
@@ -148,6 +174,11 @@ pub(crate) struct PackChoices {
     pub(crate) pulls: PackPulls,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
+    /// Build on a BuildKit daemon, by name or address
+    ///
+    /// As `rb --engine` in front of the command; `rb engine ls` lists names.
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub(crate) engine: Option<EngineName>,
     /// How to show progress
     #[arg(long, value_name = "HOW", value_enum)]
     pub(crate) progress: Option<ProgressChoice>,
@@ -174,6 +205,7 @@ run again, and layers that it caches are there when it is.
 Examples:
   rb pack build app -B docker.io/me/builder
   rb pack build app -B my-builder -b my/node@1.2 -b ./mine -e MODE=test
+  rb pack build app -B docker.io/me/builder --engine far
   rb pack build registry.example.com/app:1 -B my-builder --publish")]
 pub(crate) struct PackBuild {
     #[command(flatten)]
@@ -210,6 +242,11 @@ pub(crate) struct PackBuild {
     /// The builder's is one step, its `creator`: all runs again when anything changes. It applies no extensions.
     #[arg(long, value_name = "WHOSE", value_enum, default_value = "rb")]
     pub(crate) lifecycle: PackLifecycle,
+    /// Launcher of the image: builder, rb, or a file
+    ///
+    /// rb's starts processes as the lifecycle's does, and has 0.3 MB.
+    #[arg(long, value_name = "LAUNCHER", default_value = "builder")]
+    pub(crate) launcher: PackLauncher,
     /// Write bills of materials into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) sbom_output_dir: Option<PathBuf>,
@@ -257,7 +294,8 @@ impl PackChoices {
     fn options(&self) -> BuildOptions {
         let pull = self.pulls.pull_policy.map(|pull| match pull {
             PackPull::Always => PullChoice::Always,
-            PackPull::IfNotPresent => PullChoice::Missing,
+            // An age is told the engine itself (`commands::pack::order`).
+            PackPull::IfNotPresent | PackPull::Within(_) => PullChoice::Missing,
             PackPull::Never => PullChoice::Never,
         });
         BuildOptions {
@@ -268,6 +306,7 @@ impl PackChoices {
             progress: self.progress,
             quiet: self.quiet,
             verbose: self.verbose,
+            engine: self.engine.clone(),
             ..BuildOptions::default()
         }
     }

@@ -53,7 +53,9 @@ pub(crate) struct DefaultBuilder {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PullPolicy {
     /// The policy; without one it is told
-    #[arg(value_enum, conflicts_with = "unset")]
+    ///
+    /// always, if-not-present, never, hourly, daily, weekly, or an age such as interval=1d12h30m.
+    #[arg(conflicts_with = "unset")]
     pub(crate) policy: Option<PackPull>,
     /// The usual one again: if-not-present
     #[arg(long, short)]

@@ -1,29 +1,32 @@
 //! `rb pack build`: an app's source becomes an image.
 //!
 //! In: flags as typed ([`super::order`]). The frontend decides on a job of the engine who builds and what the image is made of;
-//! buildpacks run on the way. What it gives is packed, written and pushed on the same job.
+//! buildpacks run on the way. What it gives is packed, written and pushed on the same job; where an engine elsewhere builds, on one of the
+//! bundled engine ([`super::gathered`]).
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rb_api::{
-    CacheExport, CacheExtent, CachePlace, CacheTarget, Course, ExportResult, Finish, ImageName, Layered,
-    Push, SolveResult,
+    CacheExport, CacheExtent, CachePlace, CacheTarget, Course, EventSink, ExportResult, Job, SolveResult,
 };
-use rb_buildpacks::frontend::{self, AppImage, Created, Planned};
+use rb_buildpacks::frontend;
 use rb_diag::SourceMap;
 use rb_oci::Reference;
 use rb_store::{Clock as _, SystemClock};
 
+use super::gathered::Gathering;
 use super::order::Order;
-use super::{config, phases};
+use super::whole::Whole;
+use super::{config, launcher, phases};
 use crate::args::{PackBuild, PackCache, PackLifecycle};
-use crate::commands::exports::{Asked as Wants, Wanted};
+use crate::commands::build;
+use crate::commands::exports::Wanted;
 use crate::commands::gateway::{BuildGateway, Settling};
 use crate::commands::record::Asked;
+use crate::commands::scratch::Scratch;
 use crate::commands::workbench::Workbench;
-use crate::commands::{build, elsewhere};
 use crate::environment::Environment;
 use crate::progress::{Progress, terminal_columns};
 use crate::report::{self, Failure};
@@ -40,13 +43,13 @@ pub(super) fn execute(
         let message = format!("`{option}` is not part of this version of rb");
         return Err(Failure::input(message, Some(help.to_owned())));
     }
-    elsewhere::only_here(settings, "rb pack build")?;
     let names = [std::slice::from_ref(&args.image), &args.tag].concat();
     let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
     let known = config::read(environment)?;
     let mut order = Order::read(settings, &known, &args.choices, references.first().cloned())?;
     order.request.process = args.default_process.clone().unwrap_or_default();
     order.request.workspace = workspace(&args.workspace)?;
+    order.request.launcher = launcher::given(settings, args, &order.request.platform)?;
     let made_at = made_at(environment, settings, args.creation_time.as_deref())?;
     order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
     if let Some(previous) = &args.previous_image {
@@ -71,16 +74,19 @@ pub(super) fn execute(
             BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
         let failed = |error| phases::failed(error, &gateway, &sources, settings.display);
-        let mut wants = match args.lifecycle {
+        let whole = match args.lifecycle {
             PackLifecycle::Rb => {
-                let planned = frontend::plan(&gateway, &order.request, &sources, &tell).await;
-                wanted(settings, planned.map_err(failed)?, &names, args, &sources)?
+                Whole::from(frontend::plan(&gateway, &order.request, &sources, &tell).await.map_err(failed)?)
             }
             PackLifecycle::Builder => {
                 let created = frontend::create(&gateway, &order.request, made_at, &tell).await;
-                wanted_of_lifecycle(settings, created.map_err(failed)?, &names, args, &sources)?
+                Whole::from(created.map_err(failed)?)
             }
         };
+        if settings.engine.is_some() {
+            return gathered(&order, &bench, job, whole, (&names, args), &sources, progress.sink()).await;
+        }
+        let mut wants = whole.wanted(settings, &names, args, &sources)?;
         let roots: Vec<usize> = (0..wants.request.roots.len()).collect();
         wants.request.cache_to =
             cache_to.iter().map(|cache| CacheExport { roots: roots.clone(), ..cache.clone() }).collect();
@@ -99,10 +105,36 @@ pub(super) fn execute(
     Ok(0)
 }
 
+/// Has the engine elsewhere make what the image is packed of, and packs it here.
+async fn gathered(
+    order: &Order,
+    bench: &Workbench,
+    job: Arc<dyn Job>,
+    whole: Whole,
+    (names, args): (&[String], &PackBuild),
+    sources: &SourceMap,
+    sink: EventSink,
+) -> Result<SolveResult, Failure> {
+    let settings = &order.settings;
+    let scratch = Scratch::new()?;
+    let platform = &order.request.platform;
+    let (gathering, wanted) = Gathering::of(whole, (settings, args), platform, scratch.path(), sources)?;
+    let mut there = build::solve(job.as_ref(), wanted.asked().request).await?;
+    let (whole, session) = gathering.arrived(&mut there, &order.session)?;
+    let mut wanted = Wanted::annotated(&[]);
+    whole.packed(&mut wanted, names, args, sources)?;
+    let here = build::open_job_here(settings, bench, Arc::new(session), bench.heard(sink));
+    let SolveResult { exports, pushed, .. } = build::solve(here.as_ref(), wanted.asked().request).await?;
+    there.exports.extend(exports);
+    there.pushed.extend(pushed);
+    Ok(there)
+}
+
 /// Settles where steps are found again, and returns where they are written.
 fn caches(order: &mut Order, args: &PackBuild) -> Result<Vec<CacheExport>, Failure> {
     let image = args.cache_image.iter().map(|name| PackCache::Image(name.clone()));
     let all: Vec<PackCache> = args.cache.iter().cloned().chain(image).collect();
+    let here = || Some("leave it out, or build with --engine=here".to_owned());
     let mut caches = Vec::new();
     for cache in all {
         let place = match cache {
@@ -116,6 +148,14 @@ fn caches(order: &mut Order, args: &PackBuild) -> Result<Vec<CacheExport>, Failu
             PackCache::Volume(Some(name)) => {
                 order.request.namespace = format!("volume {name}");
                 continue;
+            }
+            PackCache::Image(_) | PackCache::Bind(_) if order.settings.engine.is_some() => {
+                let what =
+                    "steps are found again in an image or a folder (--cache, --cache-image) on this machine";
+                return Err(Failure::input(
+                    format!("{what}, and an engine elsewhere has its own cache"),
+                    here(),
+                ));
             }
             PackCache::Image(_) if !args.publish => {
                 let help =
@@ -210,70 +250,6 @@ fn created(seconds: u64) -> String {
 
 /// The end of the year 9999: no format holds a later one.
 const LATEST: u64 = 253_402_300_799;
-
-/// Returns what the engine is asked for.
-fn wanted(
-    settings: &Settings,
-    planned: Planned,
-    names: &[String],
-    args: &PackBuild,
-    sources: &SourceMap,
-) -> Result<Wants, Failure> {
-    let mut wanted = Wanted::annotated(&[]);
-    let Planned { image, keeps, chosen: _, run_image } = planned;
-    let AppImage { base, base_config, layers, unfinished, sboms } = image;
-    let root = wanted.root(&format!("run image {run_image}"), &base, sources)?;
-    let mut packed = Vec::with_capacity(layers.len());
-    for layer in layers {
-        let label = layer.layer.created_by();
-        let parts = layer.parts.into_iter();
-        let parts = parts.map(|part| part.try_map(|state| wanted.root(&label, &state, sources)));
-        packed.push(parts.collect::<Result<Vec<_>, _>>()?);
-    }
-    let finish =
-        Finish::new(move |base, own| unfinished.finish(base, own).map_err(|error| error.to_string()));
-    wanted.app((root, base_config), Layered { layers: packed, finish }, plain(names), push(args));
-    for (label, state) in keeps {
-        wanted.root(&label, &state, sources)?;
-    }
-    if let Some(folder) = &args.sbom_output_dir {
-        let root = wanted.root("bills of materials", &sboms, sources)?;
-        wanted.folder(root, "/sbom", settings.cwd.join(folder));
-    }
-    Ok(wanted.asked())
-}
-
-/// Returns what the engine is asked for of an image that the builder's lifecycle has made.
-fn wanted_of_lifecycle(
-    settings: &Settings,
-    created: Created,
-    names: &[String],
-    args: &PackBuild,
-    sources: &SourceMap,
-) -> Result<Wants, Failure> {
-    let mut wanted = Wanted::annotated(&[]);
-    let Created { base, base_config, layers, config, sboms, run_image } = created;
-    let root = wanted.root(&format!("run image {run_image}"), &base, sources)?;
-    let mut packed = Vec::with_capacity(layers.len());
-    for (label, part) in layers {
-        packed.push(vec![part.try_map(|state| wanted.root(&label, &state, sources))?]);
-    }
-    let finish = Finish::new(move |base, own| config.finish(base, own));
-    wanted.app((root, base_config), Layered { layers: packed, finish }, plain(names), push(args));
-    if let Some((folder, sboms)) = args.sbom_output_dir.as_ref().zip(sboms) {
-        let root = wanted.root("bills of materials", &sboms, sources)?;
-        wanted.folder(root, "/layers/sbom", settings.cwd.join(folder));
-    }
-    Ok(wanted.asked())
-}
-
-fn plain(names: &[String]) -> Vec<ImageName> {
-    names.iter().cloned().map(ImageName::Plain).collect()
-}
-
-fn push(args: &PackBuild) -> Option<Push> {
-    args.publish.then(|| Push { only: true, ..Push::default() })
-}
 
 fn report_trouble(folder: &Path) -> String {
     format!("--report-output-dir {}: report.toml cannot be written", folder.display())

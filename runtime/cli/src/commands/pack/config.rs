@@ -72,34 +72,25 @@ fn default_builder(
     })
 }
 
-/// Returns a policy as pack writes it.
-fn written(policy: PackPull) -> &'static str {
-    match policy {
-        PackPull::Always => "always",
-        PackPull::IfNotPresent => "if-not-present",
-        PackPull::Never => "never",
-    }
-}
-
 fn pull_policy(
     environment: &Environment,
     known: &PackSettings,
     args: &PullPolicy,
 ) -> Result<String, Failure> {
-    let now = written(known.pull_policy.unwrap_or(PackPull::IfNotPresent));
-    Ok(match args.policy.map(written) {
-        Some(policy) if known.pull_policy.map(written) == Some(policy) => {
+    let now = known.pull_policy.unwrap_or(PackPull::IfNotPresent);
+    Ok(match args.policy {
+        Some(policy) if known.pull_policy == Some(policy) => {
             format!("Pull policy is already set to '{policy}'\n")
         }
         Some(policy) => {
-            change(environment, |document| set(document, PULL_POLICY, Some(policy)))?;
+            change(environment, |document| set(document, PULL_POLICY, Some(&policy.to_string())))?;
             format!("Successfully set '{policy}' as the pull policy\n")
         }
         None if args.unset => {
             change(environment, |document| set(document, PULL_POLICY, None))?;
             format!(
                 "Successfully unset pull policy '{now}'\nPull policy has been set to '{}'\n",
-                written(PackPull::IfNotPresent)
+                PackPull::IfNotPresent
             )
         }
         None => format!("The current pull policy is '{now}'\n"),

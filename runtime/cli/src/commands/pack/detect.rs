@@ -10,7 +10,6 @@ use super::order::Order;
 use super::{build, config, phases};
 use crate::args::PackDetect;
 use crate::commands::build::open_job;
-use crate::commands::elsewhere;
 use crate::commands::gateway::{BuildGateway, Settling};
 use crate::commands::record::Asked;
 use crate::commands::workbench::Workbench;
@@ -25,7 +24,6 @@ pub(super) fn execute(
     settings: &Settings,
     args: &PackDetect,
 ) -> Result<u8, Failure> {
-    elsewhere::only_here(settings, "rb pack detect")?;
     let order = Order::read(settings, &config::read(environment)?, &args.choices, None)?;
     build::warn(&order);
     let settings = &order.settings;

@@ -41,6 +41,14 @@ impl<'a> Images<'a> {
             PackPull::Always => in_registry(),
             PackPull::IfNotPresent if self.bench.engine.has_image(bare)? => Ok(Place::Store(bare.to_owned())),
             PackPull::IfNotPresent => in_registry(),
+            PackPull::Within(_) => {
+                let age = self.pull.age().unwrap_or_default();
+                let is_young = self.bench.engine.asked_within(&reference(bare)?, age)?;
+                match is_young && self.bench.engine.has_image(bare)? {
+                    true => Ok(Place::Store(bare.to_owned())),
+                    false => in_registry(),
+                }
+            }
         }
     }
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rb_api::PullPolicy;
 use rb_buildpacks::environment::EnvironmentFiles;
 use rb_buildpacks::frontend::{
     AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, Volume, WordError, user_variables,
@@ -21,7 +20,7 @@ use rb_session::{LocalDir, LocalSession};
 use super::super::scratch::Scratch;
 use super::images::allow_insecure;
 use super::package;
-use crate::args::{PackChoices, PackNetwork, PackPull, StepVolume};
+use crate::args::{PackChoices, PackNetwork, StepVolume};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -77,6 +76,7 @@ impl Order {
             );
         }
         warnings.extend(StepVolume::forgotten(&choices.volume));
+        warnings.extend(choices.volume.iter().filter_map(sensitive));
         let execution_environment = choices.exec_env.clone().unwrap_or_default();
         let builder =
             choices.builder.clone().or_else(|| Some(project.builder.clone()).filter(|name| !name.is_empty()));
@@ -85,12 +85,8 @@ impl Order {
             let help = "name one: `rb pack build -B IMAGE NAME`, `builder = \"IMAGE\"` in project.toml, or `rb pack config default-builder IMAGE`";
             Failure::input("there is no builder", Some(help.to_owned()))
         })?;
-        if let Some(pull) = known.pull_policy.filter(|_| choices.pulls.pull_policy.is_none()) {
-            settings.pull = match pull {
-                PackPull::Always => PullPolicy::Always,
-                PackPull::IfNotPresent => PullPolicy::Missing,
-                PackPull::Never => PullPolicy::Never,
-            };
+        if let Some(pull) = choices.pulls.pull_policy.or(known.pull_policy) {
+            settings.pull = pull.policy();
         }
         let registry = known.registry(choices.buildpack_registry.as_deref());
         if let Some(name) = choices.buildpack_registry.as_deref().filter(|_| registry.is_none()) {
@@ -159,6 +155,7 @@ impl Order {
             afresh: choices.clear_cache,
             without_system: choices.disable_system_buildpacks,
             created: rb_buildpacks::export::EPOCH.to_owned(),
+            launcher: None,
         };
         // One for all folders, as caches go by the image's name; no path's digest is this, so no build file reaches them.
         let session = lent.session.with_cache_scope(Digest::of("rb pack").hex());
@@ -253,7 +250,13 @@ impl Lent {
         if only {
             return Err(refused(WordError::nowhere(word)));
         }
-        Ok(BuildpackChoice::by_id(word))
+        // What the builder has none of is looked for in the registry, as pack does.
+        Ok(match (BuildpackChoice::by_id(word), self.registry.clone()) {
+            (BuildpackChoice::Id { id, version, .. }, registry) => {
+                BuildpackChoice::Id { id, version, registry }
+            }
+            (other, _) => other,
+        })
     }
 
     /// Lends a package that lies in a file.
@@ -275,9 +278,11 @@ impl Lent {
     /// Places in a descriptor are as seen from its folder.
     fn of_project(&mut self, source: &BuildpackSource, folder: &Path) -> Result<BuildpackChoice, Failure> {
         match source {
-            BuildpackSource::Id { id, version } => {
-                Ok(BuildpackChoice::Id { id: id.clone(), version: version.clone() })
-            }
+            BuildpackSource::Id { id, version } => Ok(BuildpackChoice::Id {
+                id: id.clone(),
+                version: version.clone(),
+                registry: self.registry.clone(),
+            }),
             BuildpackSource::Uri(uri) => {
                 let is_path = !uri.contains(':') || uri.starts_with("file:");
                 let path = uri.strip_prefix("file://").unwrap_or(uri);
@@ -292,6 +297,13 @@ impl Lent {
             }),
         }
     }
+}
+
+/// Says of a volume that it lies where buildpacks' own things do. Source: pack, word for word.
+fn sensitive(volume: &StepVolume) -> Option<String> {
+    let target = volume.target.to_ascii_lowercase();
+    let is_there = ["/cnb", "/layers", "/workspace"].iter().any(|place| target.starts_with(place));
+    is_there.then(|| format!("Mounting to a sensitive directory '{}'", volume.target))
 }
 
 /// Returns the files of a registry of buildpacks.
@@ -423,10 +435,10 @@ mod tests {
         assert!(
             matches!(named("docker://example.com/bp:1"), Ok(BuildpackChoice::Package(image)) if image == "example.com/bp:1")
         );
-        for word in ["mine", "./mine", "a.tgz", "https://example.com/bp.tgz"] {
+        for word in ["mine", "./mine", "a.tgz", "https://example.com/bp.tgz", "https://example.com/b.cnb"] {
             assert!(matches!(named(word), Ok(BuildpackChoice::Folder { .. })), "{word}");
         }
-        for word in ["./none", "/none", "a.cnb", "urn:cnb:registry:a/b@1", "https://example.com/b.cnb"] {
+        for word in ["./none", "/none", "a.cnb", "urn:cnb:registry:a/b@1", "s3://example.com/b.cnb"] {
             assert!(named(word).is_err(), "{word}");
         }
         lent.registry = Some(State::scratch());
