@@ -73,7 +73,7 @@ fn all_that_is_wrong_is_told_at_once() {
         .lines()
         .filter_map(|line| line.split_once("[app/Dockerfile:").map(|(_, place)| place.trim_end_matches(']')))
         .collect();
-    assert_eq!(lines, ["2:1", "5:13", "6:13", "7:8", "8:28"], "{}", run.stderr);
+    assert_eq!(lines, ["2:1", "3:6", "5:13", "6:13", "7:8", "8:28"], "{}", run.stderr);
     run.says("did you mean `RUN`?").says("did you mean `build`?").says("stages are numbered from 0 to 2");
     // The registry need not answer for what is wrong in any case.
     env.write("app/Dockerfile", "FROM 127.0.0.1:1/a/b:1\nEXPOSE eighty\nSTOPSIGNAL x\n");

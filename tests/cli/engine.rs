@@ -160,6 +160,26 @@ fn what_goes_wrong_there_is_told_as_here() {
 }
 
 #[test]
+fn what_ran_there_is_explained_from_records() {
+    let Some((env, _daemon, address)) = project() else { return };
+    let engine = format!("--engine={address}");
+    env.rb([engine.as_str(), "+app"]).expect(0);
+    let why = || flat(&env.rb(["why", "--last", "+app"]).expect(0).stdout);
+    assert!(why().contains("never built before"), "{}", why());
+    env.rb([engine.as_str(), "+app", "--word=two"]).expect(0);
+    let told = why();
+    assert!(told.contains("ARG `word` has changed: `one` -> `two`") && told.contains(&address), "{told}");
+    env.write("src/a.txt", "other\n");
+    env.rb([engine.as_str(), "+app", "--word=two"]).expect(0);
+    let told = why();
+    assert!(told.contains("file `src/a.txt` has changed") && told.contains("COPY src src"), "{told}");
+    assert!(!told.contains("deep/b.txt") && !told.contains("ARG `word`"), "{told}");
+    env.rb([engine.as_str(), "--no-cache", "+app", "--word=two"]).expect(0);
+    let told = why();
+    assert!(told.contains("told not to use the cache") && told.contains("COPY busybox /bin/sh"), "{told}");
+}
+
+#[test]
 fn a_daemon_that_dies_is_told_with_the_step_that_ran() {
     use std::io::{BufRead as _, BufReader, Read as _};
     let Some((env, mut daemon, address)) = project() else { return };

@@ -220,3 +220,15 @@ fn a_file_that_must_be_signed_is_looked_at_before_anything_stands_for_it() {
     define(&env, &url, &attrs);
     env.rb(OUT).expect(2).says("does not hold");
 }
+
+#[test]
+fn a_context_of_the_web_has_the_time_that_its_server_says() {
+    let text = b"FROM scratch\nLABEL a=b\n".to_vec();
+    let file = Arc::new(Mutex::new(("\"one\"".to_owned(), text)));
+    let server = server(&file);
+    let env = TestEnv::new();
+    let address = format!("http://{}/Dockerfile", server.host);
+    env.rb(["build", "-t", "dated:1", "--build-arg", "SOURCE_DATE_EPOCH=context", &address]).expect(0);
+    let told = env.rb(["image", "inspect", "dated:1"]).expect(0).stdout;
+    assert!(told.contains("2015-10-21T07:28:00Z"), "{told}");
+}

@@ -71,9 +71,9 @@ pub(crate) use output::{LoadChoice, OutputOptions};
 pub(crate) use pack::{
     AddRegistry, BuilderCreate, BuilderInspect, DefaultBuilder, DefaultRegistry, Experimental, Mirrors,
     ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuild, PackBuilder, PackBuildpack, PackCache,
-    PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect, PackLifecycle,
-    PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat, PullPolicy,
-    Registries, RegistryType, RunImageMirrors, TrustedBuilders,
+    PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect, PackLauncher,
+    PackLifecycle, PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat,
+    PullPolicy, Registries, RegistryType, RunImageMirrors, TrustedBuilders,
 };
 pub(crate) use plan::PlanArgs;
 pub(crate) use resume::ResumeArgs;

@@ -231,6 +231,16 @@ impl OutputSpec {
         self
     }
 
+    /// Has what one platform alone gives written as that of several is: an image with an index, files in a folder of their own.
+    pub(crate) fn written_as_several(mut self) -> Self {
+        match &mut self {
+            Self::Archive { docker: true, .. } | Self::Load { .. } => {}
+            Self::Archive { format, .. } | Self::Image { format, .. } => format.index_of_one = true,
+            Self::Tar { split, .. } | Self::Local { split, .. } => *split = split.or(Some(true)),
+        }
+        self
+    }
+
     /// Tells whether it goes to standard output.
     pub(crate) fn is_stdout(&self) -> bool {
         self.dest() == Some(Dest::Stdout)

@@ -352,7 +352,6 @@ pub(crate) fn settle(
             ci,
             strict: ci || options.strict || environment.flag("RB_STRICT")?,
             allow_privileged: options.allow_privileged || environment.flag("RB_ALLOW_PRIVILEGED")?,
-            elsewhere: false,
             withhold_outputs: false,
             here: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,8 +10,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     for (flag, said) in [
         ("--provenance=mode=middle", "min or max"),
         (
-            "--cache-from=type=gha",
-            "--cache-from type=gha: type=gha needs url_v2=…, or ACTIONS_RESULTS_URL in the environment",
+            "--cache-from=type=s3",
+            "--cache-from type=s3: type=s3 needs bucket=…, or AWS_BUCKET in the environment",
         ),
         ("--cache-to=type=inline,mode=max", "type=inline holds the steps of the image alone"),
         ("--sbom=generator=A B", "--sbom"),

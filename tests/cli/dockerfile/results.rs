@@ -213,8 +213,28 @@ fn annotations_are_of_one_platform_or_of_several_things() {
         [serde_json::json!({"all": "yes", "of": "amd"}), serde_json::json!({"all": "yes", "of": "arm"})]
     );
     let other = ["build", "--annotation", "manifest[linux/s390x]:of=none", "-o", "type=oci,dest=o.tar", "."];
-    env.rb(other).expect(2).says("an annotation of linux/s390x");
+    env.rb(other).expect(2).says("--annotation manifest[linux/s390x]");
     env.rb(["build", "--annotation", "index[linux/amd64]:a=b", "."]).expect(2).says("manifest[OS/ARCH]:");
+}
+
+#[test]
+fn one_platform_is_written_as_several_where_an_argument_says_so() {
+    let env = scratch();
+    let build = |value: &str, output: &str| {
+        let arg = format!("BUILDKIT_MULTI_PLATFORM={value}");
+        env.rb(["build", "--platform=linux/arm64", "--build-arg", &arg, "-o", output, "."])
+    };
+    build("1", "type=oci,dest=out,tar=false").expect(0);
+    let index = json(&env.read("out/index.json"));
+    assert!(
+        index["manifests"][0]["mediaType"].as_str().is_some_and(|kind| kind.contains("index")),
+        "{index}"
+    );
+    build("true", "files").expect(0);
+    assert_eq!(env.read("files/linux_arm64/one"), "1");
+    build("0", "plain").expect(0);
+    assert_eq!(env.read("plain/one"), "1");
+    build("maybe", "other").expect(2).says("BUILDKIT_MULTI_PLATFORM=maybe");
 }
 
 #[test]

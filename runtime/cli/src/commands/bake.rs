@@ -22,14 +22,16 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rb_bake::{Outside, Request, Surroundings};
+use rb_bake::{Outside, Plan, Request, Surroundings, Target};
 use rb_diag::{SourceFile, SourceMap};
+use rb_llb::{STRUCK, is_secret};
 use rb_oci::Platform;
 use rb_store::{Clock as _, SystemClock};
 
 use self::files::{LIMIT, Names};
 use self::remote::{Place, Remote};
 use super::dockerfile::several::{self, Again, Several};
+use super::dockerfile::words::without_password;
 use super::engines;
 use super::record::Asked;
 use super::scratch::Scratch;
@@ -120,7 +122,7 @@ fn ready(
     let plan = rb_bake::bake(&request).map_err(wrong)?;
     tell(&plan.warnings, &sources, display, bake.print);
     if bake.print {
-        return Ok(Ready::Shown(json(&plan)));
+        return Ok(Ready::Shown(json(&shown(plan))));
     }
     access::check_allowed(&plan.targets, &bake.allow)?;
     if address.is_some() {
@@ -239,6 +241,29 @@ fn refuse() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns a plan as it is shown: keys and tokens of caches are struck out, and so are signatures in addresses.
+fn shown(mut plan: Plan) -> Plan {
+    let caches = |target: &mut Target| {
+        let entries = target.cache_from.iter_mut().chain(&mut target.cache_to).flatten();
+        for (name, value) in entries.flat_map(|entry| &mut entry.attributes) {
+            if is_secret(name) {
+                STRUCK.clone_into(value);
+            } else if value.contains("://") {
+                *value = without_signature(value);
+            }
+        }
+    };
+    plan.targets.values_mut().for_each(caches);
+    plan
+}
+
+/// Returns an address without the values in its query, where signatures stand, and without a password.
+fn without_signature(address: &str) -> String {
+    let plain = address.split(['?', '#']).next().unwrap_or_default();
+    let query = if plain.len() < address.len() { format!("?{STRUCK}") } else { String::new() };
+    without_password(plain) + &query
+}
+
 fn json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("names are texts, and nothing else can fail");
     text + "\n"
@@ -321,6 +346,31 @@ impl Surroundings for Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_that_is_shown_has_no_keys_of_caches() {
+        let attributes = [
+            ("bucket", "b"),
+            ("secret_access_key", "hunter2"),
+            ("session_token", "hunter2"),
+            ("account_url", "https://me.example/?sig=hunter2"),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let entry = rb_bake::CacheEntry { kind: "s3".to_owned(), attributes };
+        let target = Target {
+            cache_from: Some(vec![entry.clone()]),
+            cache_to: Some(vec![entry]),
+            ..Target::default()
+        };
+        let plan = Plan {
+            targets: [("a".to_owned(), target)].into(),
+            groups: BTreeMap::new(),
+            warnings: Vec::new(),
+        };
+        let text = json(&shown(plan));
+        assert!(!text.contains("hunter2") && text.contains("https://me.example/?"), "{text}");
+        assert_eq!(text.matches(STRUCK).count(), 6, "{text}");
+    }
 
     #[test]
     fn addresses_come_before_targets() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rb_api::{Course, EventSink, Job, JobOptions, SolveRequest, SolveResult};
+use rb_api::{Course, Engine as _, EventSink, Job, JobOptions, SolveRequest, SolveResult};
 use rb_buildfile::{BuildfileFrontend, load_project};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_frontend::{
@@ -185,7 +185,6 @@ impl<'a> Build<'a> {
         let mut options = self.settings.build.clone();
         options.withhold_outputs = settling == Settling::Make && !options.push;
         options.here = here(&self.root, &self.settings.cwd);
-        options.elsewhere = self.settings.engine.is_some();
         BuildRequest {
             targets: self.targets.clone(),
             keep_going: self.course != Course::Stop,
@@ -436,7 +435,21 @@ pub(super) fn open_job(
     events: EventSink,
     course: Course,
 ) -> Arc<dyn Job> {
-    let options = JobOptions {
+    bench.builder().job(job_options(settings, session, course), events)
+}
+
+/// Opens a job on the bundled engine, whoever builds: of what needs no steps.
+pub(super) fn open_job_here(
+    settings: &Settings,
+    bench: &Workbench,
+    session: Arc<dyn Session>,
+    events: EventSink,
+) -> Arc<dyn Job> {
+    bench.engine.job(job_options(settings, session, Course::Stop), events)
+}
+
+fn job_options(settings: &Settings, session: Arc<dyn Session>, course: Course) -> JobOptions {
+    JobOptions {
         session,
         no_cache: settings.no_cache,
         cache_from: settings.cache_from.clone(),
@@ -446,8 +459,7 @@ pub(super) fn open_job(
         allowed_devices: settings.allowed_devices.clone(),
         epoch_seconds: settings.epoch_seconds,
         course,
-    };
-    bench.builder().job(options, events)
+    }
 }
 
 /// Has a job make and write what is wanted.

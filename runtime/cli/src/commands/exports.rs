@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_api::{
-    Annotations, Attached, Attest, CacheExport, Export, ImageFormat, ImageName, Layered, PlatformImage, Push,
-    Root, SolveRequest,
+    Annotations, Attached, Attest, CacheExport, Export, ImageFormat, ImageName, Layered, LayoutPlace,
+    PlatformImage, Push, Root, SolveRequest,
 };
 use rb_diag::{SourceMap, chain};
 use rb_frontend::{PlannedOutput, SavedImage, TargetOutput};
 use rb_llb::{Definition, Edge, LlbError, State};
 use rb_oci::index::config_platform;
-use rb_oci::{ImageConfig, MediaTypes};
+use rb_oci::{Compression, ImageConfig, MediaTypes, Platform};
 
 use self::names::{Group, Names};
 use crate::output_spec::Annotation;
@@ -126,7 +126,7 @@ impl Wanted {
         let all = &self.format;
         under(&mut format.annotations, &all.annotations);
         under(&mut format.descriptor_annotations, &all.descriptor_annotations);
-        if images.len() > 1 || self.is_said(images) {
+        if images.len() > 1 || of_its_own.index_of_one || self.is_said(images) {
             under(&mut format.index_annotations, &all.index_annotations);
             under(&mut format.index_descriptor_annotations, &all.index_descriptor_annotations);
         }
@@ -323,6 +323,18 @@ impl Wanted {
         self.image(vec![PlatformImage { root, config }], names, push);
     }
 
+    /// Adds a root as an image in a layout, for this machine to go on with.
+    pub(super) fn layout(&mut self, (root, config): (usize, ImageConfig), folder: PathBuf) {
+        // Nobody keeps it: what is quick to pack is best.
+        let format = ImageFormat { compression: Compression::Zstd { level: 1 }, ..ImageFormat::default() };
+        self.entries.push(Entry::Export(Export::OciLayout {
+            images: vec![PlatformImage { root, config }],
+            names: Vec::new(),
+            format,
+            destination: LayoutPlace::Folder(folder),
+        }));
+    }
+
     /// Adds a folder of a root, which goes into a folder of the user's under its own name.
     pub(super) fn folder(&mut self, root: usize, path: &str, destination: PathBuf) {
         self.entries.push(Entry::Export(Export::Local {
@@ -391,10 +403,16 @@ impl Wanted {
         Asked { request, loads, notes: self.notes }
     }
 
-    /// Refuses annotations of indexes in a build that makes none; `is_indexed` says that it has made one already.
+    /// Refuses annotations of what a build does not make: indexes, images of a platform; `is_indexed` says that it has made one already.
     pub(super) fn check_annotations(&self, is_indexed: bool) -> Result<(), Failure> {
         let mut of_index =
             self.format.index_annotations.keys().chain(self.format.index_descriptor_annotations.keys());
+        if let Some(platform) = self.format.of_platform.keys().find(|platform| !self.makes(platform)) {
+            return Err(Failure::input(
+                format!("--annotation manifest[{platform}]: no image of that platform is made"),
+                Some(format!("build it, too (`--platform={platform}`), or leave the annotation out")),
+            ));
+        }
         let Some(key) = of_index.next().filter(|_| !is_indexed && !self.makes_index()) else { return Ok(()) };
         Err(Failure::input(
             format!("--annotation index:{key}: an image of one platform has no index of its own"),
@@ -405,11 +423,22 @@ impl Wanted {
     fn makes_index(&self) -> bool {
         let is_index = |entry: &Entry| match entry {
             Entry::Export(export) | Entry::Load(export) => {
-                export.images().len() > 1 || self.is_said(export.images())
+                let is_of_one = export.format().is_some_and(|format| format.index_of_one);
+                export.images().len() > 1 || is_of_one || self.is_said(export.images())
             }
             Entry::Saved => false,
         };
         self.names.has_index() || self.entries.iter().skip(self.format_from).any(is_index)
+    }
+
+    /// Tells whether an image of a platform may be made; of what targets save that shows later.
+    fn makes(&self, platform: &Platform) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            Entry::Export(export) | Entry::Load(export) => {
+                export.images().iter().any(|image| config_platform(&image.config).as_ref() == Some(platform))
+            }
+            Entry::Saved => true,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ mod bundle;
 
 use std::time::Duration;
 
+use rb_api::Miss;
 use serde_json::{Value, json};
 
 use super::logs;
@@ -147,7 +148,8 @@ fn show(environment: &Environment, show: &HistoryShowArgs) -> Result<u8, Failure
             step.duration_ms.map(|took| format!(" in {}", human_duration(Duration::from_millis(took))));
         let name = fit(&clean(&step.name, false), TEXT_CELLS * 2).into_owned();
         out.push_str(&format!("\n{name}\n  {}{}\n", step.verdict.word(), took.unwrap_or_default()));
-        for text in step.reason.iter().chain(&step.message) {
+        let reason = step.reason.iter().filter(|_| step.miss != Some(Miss::Untold));
+        for text in reason.chain(&step.message) {
             out.push_str(&format!("  {}\n", clean(text, false)));
         }
         for (doing, bytes) in &step.bytes {

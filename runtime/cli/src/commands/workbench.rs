@@ -24,6 +24,7 @@ use super::record::{Asked, Lists, Placed, Recorder};
 use super::{anew, apart, elsewhere};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
+use crate::settings::engine::EngineSettings;
 use crate::settings::{Display, ProgressMode, Settings};
 use crate::signals::{Interrupt, until_interrupted};
 
@@ -109,6 +110,9 @@ impl Workbench {
         engine.lend_programs(Arc::clone(&outside) as Arc<dyn HostPrograms>);
         let engine = Arc::new(engine);
         let placed = Placed::default();
+        if let Some(EngineSettings::One(at)) = &settings.engine {
+            placed.at(at.address.to_string());
+        }
         let hears = placed.hears(settings.display);
         let remote = elsewhere::engine(settings, lent, &engine, precious(settings, workspace), hears)?;
         let status = engine.serve_status(asked.title());

@@ -22,6 +22,10 @@ pub(super) enum Wanted {
     Bool,
     /// Who runs steps: a name, or a path.
     Runtime,
+    /// Whose launcher starts processes: a word, or a path.
+    Launcher,
+    /// When registries are asked: a word, or an age.
+    PackPull,
     /// A file.
     File,
     /// A folder.
@@ -82,6 +86,8 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (_, "platform") => Wanted::Platform,
         (_, "http_proxy") => Wanted::Bool,
         (_, "runtime") => Wanted::Runtime,
+        (_, "launcher") => Wanted::Launcher,
+        (_, "pull_policy") | (Some("pull-policy"), "policy") => Wanted::PackPull,
         (_, "volume") => Wanted::MountedFile,
         (_, "secret_file" | "ssh") => Wanted::NamedFile,
         (_, "local" | "oci_layout" | "build_context") => Wanted::NamedFolder,
@@ -120,8 +126,14 @@ fn answer(environment: &Environment, tree: &Tree<'_>, wanted: Wanted, arg: &Arg,
     match wanted {
         Wanted::Choice => words(choices(arg)),
         Wanted::Bool => words(["true", "false"].map(|word| Candidate::new(word, "")).into()),
-        Wanted::Runtime if text.contains('/') => Answer::Files(String::new()),
+        Wanted::Runtime | Wanted::Launcher if text.contains('/') => Answer::Files(String::new()),
         Wanted::Runtime => words(["rb", "crun", "runc", "runsc"].map(|word| Candidate::new(word, "")).into()),
+        Wanted::Launcher => words(["builder", "rb"].map(|word| Candidate::new(word, "")).into()),
+        Wanted::PackPull => {
+            let ages = ["hourly", "daily", "weekly", "interval="];
+            let words_of_it = ["always", "if-not-present", "never"].into_iter().chain(ages);
+            words(words_of_it.map(|word| Candidate::new(word, "")).collect())
+        }
         Wanted::File => Answer::Files(String::new()),
         Wanted::Folder => Answer::Folders(String::new()),
         Wanted::NamedFile => behind_first(text, '=', Answer::Files),

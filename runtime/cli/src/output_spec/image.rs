@@ -63,6 +63,7 @@ pub(super) fn format(fields: &mut Fields, is_oci: bool) -> Result<ImageFormat, O
         index_annotations,
         index_descriptor_annotations,
         of_platform,
+        index_of_one: false,
     })
 }
 

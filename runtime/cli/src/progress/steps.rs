@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rb_api::{CacheKey, Event, EventKind, Progress};
+use rb_api::{CacheKey, Event, EventKind, Miss, Progress};
 use rb_oci::Digest;
 
 use super::amount::is_complete;
@@ -185,6 +185,8 @@ impl Step {
                     .map_or_else(String::new, |from| format!(", in the cache {}", clean(from, false)));
                 self.why = format!("{}{from}", found_by(*key));
             }
+            // That an engine does not tell why needs not be said of each step.
+            EventKind::Missed { reason } if reason.miss == Miss::Untold => {}
             EventKind::Missed { reason } => self.why = format!("runs: {}", clean(&reason.text, false)),
             EventKind::Keyed { .. } | EventKind::Shared { .. } => {}
             EventKind::Started => (self.status, self.progress) = (Status::Running(now), None),

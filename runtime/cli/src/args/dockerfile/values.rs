@@ -166,8 +166,13 @@ impl FromStr for StepVolume {
         let (Some(host), Some(target)) = (parts.next(), parts.next()) else {
             return Err(format!("`{text}`: expected HOST:CONTAINER[:ro]"));
         };
-        if host.is_empty() || !target.starts_with('/') || target.trim_matches('/').is_empty() {
+        if host.is_empty() || !target.starts_with('/') {
             return Err(format!("`{text}`: expected HOST:CONTAINER[:ro], and CONTAINER from the root on"));
+        }
+        if let Some(place) = taken_place(target) {
+            return Err(format!(
+                "`{text}`: nothing can be laid over `{place}`, which each step has of its own"
+            ));
         }
         let (mut readonly, mut is_kept) = (false, false);
         for option in parts.flat_map(|options| options.split(',')).filter(|option| !option.is_empty()) {
@@ -181,7 +186,29 @@ impl FromStr for StepVolume {
                 }
             }
         }
+        if readonly && is_kept {
+            return Err(format!("`{text}` is ro and rw at once: say one of them"));
+        }
         Ok(Self { host: host.into(), target: target.to_owned(), readonly, is_kept })
+    }
+}
+
+/// Returns the place of a step's own that a path would cover: its root, its devices, or something in `/proc` or `/sys`.
+fn taken_place(target: &str) -> Option<&'static str> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    match parts.as_slice() {
+        [] => Some("/"),
+        ["proc", ..] => Some("/proc"),
+        ["sys", ..] => Some("/sys"),
+        ["dev"] => Some("/dev"),
+        _ => None,
     }
 }
 
@@ -333,6 +360,20 @@ mod tests {
         for text in ["/a", "/a:b", ":/b", "/a:/", "/a:/b:shared"] {
             assert!(read(text).is_err(), "{text}");
         }
+        for (text, said) in [
+            ("/a:/", "nothing can be laid over `/`"),
+            ("/a:/x/..", "nothing can be laid over `/`"),
+            ("/a:/proc", "nothing can be laid over `/proc`"),
+            ("/a:/proc/sys/", "nothing can be laid over `/proc`"),
+            ("/a://sys", "nothing can be laid over `/sys`"),
+            ("/a:/b/../dev", "nothing can be laid over `/dev`"),
+            ("/a:/b:ro,rw", "ro and rw at once"),
+            ("/a:/b:rw:ro", "ro and rw at once"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        assert!(read("/a:/dev/thing").is_ok() && read("/a:/process").is_ok());
     }
 
     #[test]

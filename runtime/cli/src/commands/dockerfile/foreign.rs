@@ -2,10 +2,11 @@
 //!
 //! In: the image, and what was asked for. It is pulled, its program is started with BuildKit's variables, and what it asks on its
 //! standard streams is answered by the job of the build ([`rb_remote::guest`]). Out: images as a Dockerfile gives them. Images
-//! of the Dockerfile frontend are never run: `rb-dockerfile` is in their place. **Invariant:** the program sees its image and nothing of
+//! of the Dockerfile frontend are never run: `rb-dockerfile` is in their place. Questions (`--call`) are put to it, too ([`questions`]). **Invariant:** the program sees its image and nothing of
 //! this machine; it has no network where its label says so; it ends with the build.
 //! Source: BuildKit's `frontend/gateway`.
 
+mod questions;
 mod rebuilt;
 
 use std::collections::BTreeMap;
@@ -13,16 +14,19 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rb_api::{Event, EventKind, EventSink, Job, LogStream};
 use rb_diag::{ErrorKind, SourceMap, chain};
-use rb_dockerfile::PlannedImage;
+use rb_dockerfile::{Input, PlannedImage};
 use rb_engine::{LocalEngine, RunRequest};
 use rb_exec::{KillSwitch, OpenFile, Stream};
-use rb_llb::NetworkMode;
+use rb_llb::{Definition, NetworkMode};
 use rb_oci::{Digest, ImageConfig, Platform};
-use rb_remote::guest::{Failed, Guest, Returned, ReturnedTree};
+use rb_remote::guest::{Failed, Given, Guest, Returned, ReturnedTree, Rewrite};
 
 use super::order::Order;
+use crate::commands::gateway::Naming;
 use crate::commands::run::KillOnDrop;
 use crate::report::Failure;
 
@@ -39,15 +43,18 @@ const SESSION: &str = "rb";
 const SAID_BYTES: usize = 2_000;
 
 /// Where frontends run.
+#[derive(Clone)]
 pub(super) struct Host {
     pub(super) engine: Arc<LocalEngine>,
     pub(super) events: EventSink,
+    /// The job only looks at what would run.
+    pub(super) only_looks: bool,
 }
 
 impl Host {
     /// Returns what tells of the program as of a step, with what it says.
-    fn teller(&self, image: &str) -> impl Fn(EventKind) + Clone + Send + Sync + use<> {
-        let (events, vertex) = (Arc::clone(&self.events), Digest::of(format!("frontend {image}")));
+    fn teller(&self, name: &str) -> impl Fn(EventKind) + Clone + Send + Sync + use<> {
+        let (events, vertex) = (Arc::clone(&self.events), Digest::of(name));
         move |kind| events(Event { vertex, kind })
     }
 }
@@ -58,84 +65,159 @@ pub(super) struct Foreign {
     pub(super) warnings: Vec<String>,
 }
 
-/// Has the frontend of an image decide the graph.
-pub(super) async fn plan(
-    order: &Order,
-    host: &Host,
-    job: &Arc<dyn Job>,
-    sources: &SourceMap,
-    image: &str,
-) -> Result<Foreign, Failure> {
-    if order.lent.archive || order.lent.fetched.is_some() {
-        let help = "name a folder as the context".to_owned();
-        return Err(Failure::input(
-            format!("the frontend `{image}` cannot be given a tar or a file of the web"),
-            Some(help),
-        ));
-    }
-    let native = Platform::host();
-    let request = RunRequest {
-        image: image.to_owned(),
-        env: variables(order, image, &native),
-        user: Some("0".to_owned()),
-        pull: order.settings.pull,
-        ..RunRequest::default()
-    };
-    let program = host.engine.fetch_to_run(&request, &host.events).await?;
-    let labels = &program.config().config.labels;
-    let is_alone = labels
-        .get(NO_NETWORK)
-        .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True"));
-    let network = if is_alone { NetworkMode::None } else { NetworkMode::Sandbox };
-    let request = RunRequest { network, ..request };
+/// What a frontend of an image is wanted for.
+pub(super) struct Errand<'a> {
+    pub(super) order: &'a Order,
+    pub(super) host: &'a Host,
+    pub(super) job: &'a Arc<dyn Job>,
+    pub(super) sources: &'a SourceMap,
+    /// What other builds hand in.
+    pub(super) inputs: &'a BTreeMap<String, Input>,
+    /// What its steps are called, where it is one of several builds.
+    pub(super) naming: Option<&'a Naming>,
+}
 
-    let unable = |error: rb_remote::RemoteError| Failure::Said {
-        kind: error.kind(),
-        message: chain(&error),
-        help: None,
-    };
-    let (guest, serving, theirs) = Guest::open(Arc::clone(job), native).map_err(unable)?;
-    let socket = |error: std::io::Error| Failure::environment("a pair of sockets", &error);
-    let stdin = OpenFile::new(theirs.try_clone().map_err(socket)?.into());
-    let (tell, began) = (host.teller(image), Instant::now());
-    tell(EventKind::Added { name: format!("frontend {image}"), step: true, inputs: Vec::new() });
-    tell(EventKind::Started);
-    let said: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let (kept, says) = (Arc::clone(&said), tell.clone());
-    let mut to_us = theirs;
-    let hear = move |stream: Stream, bytes: &[u8]| match stream {
-        // Who no longer listens has an answer already.
-        Stream::Stdout => drop(to_us.write_all(bytes)),
-        Stream::Stderr => {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = SAID_BYTES.saturating_sub(kept.len());
-            let bytes = &bytes[..bytes.len().min(room)];
-            kept.extend_from_slice(bytes);
-            if !bytes.is_empty() {
-                says(EventKind::Log { stream: LogStream::Stderr, bytes: bytes.to_vec().into() });
+impl Errand<'_> {
+    /// Has the frontend decide the graph.
+    pub(super) async fn plan(&self, image: &str) -> Result<Foreign, Failure> {
+        let Returned { trees, warnings, .. } = self.run(image, BTreeMap::new()).await?;
+        let epoch = self.order.options.get("build-arg:SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+        let images = trees.into_iter().map(|tree| planned(tree, epoch, self.sources));
+        Ok(Foreign { images: images.collect::<Result<_, _>>()?, warnings })
+    }
+
+    /// Runs it; `more` are options besides those of the build.
+    async fn run(&self, image: &str, more: BTreeMap<String, String>) -> Result<Returned, Failure> {
+        let Self { order, host, job, .. } = self;
+        if order.lent.archive || order.lent.fetched.is_some() {
+            let help = "name a folder as the context".to_owned();
+            return Err(Failure::input(
+                format!("the frontend `{image}` cannot be given a tar or a file of the web"),
+                Some(help),
+            ));
+        }
+        let given = Given { inputs: self.handed()?, rewrite: self.rewrite(), only_looks: host.only_looks };
+        let name = match self.naming {
+            Some(_) => format!("[{}] frontend {image}", order.title),
+            None => format!("frontend {image}"),
+        };
+        let native = Platform::host();
+        let request = RunRequest {
+            image: image.to_owned(),
+            env: self.variables(image, &native, more),
+            user: Some("0".to_owned()),
+            pull: order.settings.pull,
+            ..RunRequest::default()
+        };
+        let program = host.engine.fetch_to_run(&request, &host.events).await?;
+        let labels = &program.config().config.labels;
+        let is_alone = labels
+            .get(NO_NETWORK)
+            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True"));
+        let network = if is_alone { NetworkMode::None } else { NetworkMode::Sandbox };
+        let request = RunRequest { network, ..request };
+
+        let unable = |error: rb_remote::RemoteError| Failure::Said {
+            kind: error.kind(),
+            message: chain(&error),
+            help: None,
+        };
+        let (guest, serving, theirs) = Guest::open(Arc::clone(job), native, given).map_err(unable)?;
+        let socket = |error: std::io::Error| Failure::environment("a pair of sockets", &error);
+        let stdin = OpenFile::new(theirs.try_clone().map_err(socket)?.into());
+        let (tell, began) = (host.teller(&name), Instant::now());
+        tell(EventKind::Added { name, step: true, inputs: Vec::new() });
+        tell(EventKind::Started);
+        let said: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let (kept, says) = (Arc::clone(&said), tell.clone());
+        let mut to_us = theirs;
+        let hear = move |stream: Stream, bytes: &[u8]| match stream {
+            // Who no longer listens has an answer already.
+            Stream::Stdout => drop(to_us.write_all(bytes)),
+            Stream::Stderr => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = SAID_BYTES.saturating_sub(kept.len());
+                let bytes = &bytes[..bytes.len().min(room)];
+                kept.extend_from_slice(bytes);
+                if !bytes.is_empty() {
+                    says(EventKind::Log { stream: LogStream::Stderr, bytes: bytes.to_vec().into() });
+                }
             }
+        };
+        let kill = KillSwitch::new();
+        let _guard = KillOnDrop::new(&kill);
+        let running = host.engine.run_image_heard(request, program, kill.clone(), stdin, hear);
+        let ended = tokio::select! {
+            ended = running => ended?,
+            served = serving => {
+                let why = served.err().map(|error| chain(&error)).unwrap_or_default();
+                return Err(Failure::Said { kind: ErrorKind::Internal, message: format!("nobody answers the frontend: {why}"), help: None });
+            }
+        };
+        let result = guest.result(ended.code());
+        tell(match &result {
+            Ok(_) => EventKind::Done { duration: began.elapsed() },
+            Err(Failed::Step(_)) => {
+                EventKind::Failed { message: "a step that it asked for failed".to_owned() }
+            }
+            Err(Failed::Said { message, .. }) => EventKind::Failed { message: message.clone() },
+        });
+        result.map_err(|failed| failure(failed, image, &said))
+    }
+
+    /// Returns what other builds hand in, as graphs.
+    fn handed(&self) -> Result<BTreeMap<String, Definition>, Failure> {
+        let graph = |(name, input): (&String, &Input)| Ok((name.clone(), input.state.marshal(self.sources)?));
+        self.inputs.iter().map(graph).collect()
+    }
+
+    /// Returns what makes of the program's graphs those that are meant on a job that several builds share: there, folders have
+    /// other names than the ones that it knows, and steps are called by their build.
+    fn rewrite(&self) -> Option<Rewrite> {
+        let folders = self.order.lent.renamed.clone();
+        let naming = self.naming?.clone();
+        Some(Arc::new(move |definition| {
+            let mut renamed = match folders.iter().any(|(own, here)| own != here) {
+                true => rebuilt::with_folders(&definition, &folders).map_err(|error| chain(&error))?,
+                false => definition,
+            };
+            naming(&mut renamed);
+            Ok(renamed)
+        }))
+    }
+
+    /// Returns what the program is told, as BuildKit tells it.
+    fn variables(&self, image: &str, native: &Platform, more: BTreeMap<String, String>) -> Vec<String> {
+        let mut options = self.order.options.clone();
+        options.extend(more);
+        for (name, input) in self.inputs {
+            let Some(config) = &input.config else { continue };
+            options.insert(format!("input-metadata:{name}"), metadata(config));
         }
-    };
-    let kill = KillSwitch::new();
-    let _guard = KillOnDrop::new(&kill);
-    let running = host.engine.run_image_heard(request, program, kill.clone(), stdin, hear);
-    let ended = tokio::select! {
-        ended = running => ended?,
-        served = serving => {
-            let why = served.err().map(|error| chain(&error)).unwrap_or_default();
-            return Err(Failure::Said { kind: ErrorKind::Internal, message: format!("nobody answers the frontend: {why}"), help: None });
-        }
-    };
-    let result = guest.result(ended.code());
-    tell(match &result {
-        Ok(_) => EventKind::Done { duration: began.elapsed() },
-        Err(Failed::Step(_)) => EventKind::Failed { message: "a step that it asked for failed".to_owned() },
-        Err(Failed::Said { message, .. }) => EventKind::Failed { message: message.clone() },
-    });
-    let Returned { trees, warnings } = result.map_err(|failed| failure(failed, image, &said))?;
-    let epoch = order.options.get("build-arg:SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
-    let images = trees.into_iter().map(|tree| planned(tree, epoch, sources));
-    Ok(Foreign { images: images.collect::<Result<_, _>>()?, warnings })
+        options.insert("source".to_owned(), image.to_owned());
+        options.insert("cmdline".to_owned(), image.to_owned());
+        // That is why it runs.
+        options.remove(GIVEN);
+        let worker = serde_json::json!([{
+            "id": "rb", "labels": {}, "platforms": [native], "gcPolicy": null, "buildkitVersion": {}, "cdiDevices": null,
+        }]);
+        let told = options
+            .iter()
+            .enumerate()
+            .map(|(at, (name, value))| format!("BUILDKIT_FRONTEND_OPT_{at}={name}={value}"));
+        let all = told.chain([
+            format!("BUILDKIT_SESSION_ID={SESSION}"),
+            format!("BUILDKIT_WORKERS={worker}"),
+            "BUILDKIT_EXPORTEDPRODUCT=rb".to_owned(),
+        ]);
+        all.collect()
+    }
+}
+
+/// Returns what is said of an image that is handed in, as BuildKit's client writes it.
+fn metadata(config: &ImageConfig) -> String {
+    let bytes = serde_json::to_vec(config).expect("the config of an image is text");
+    serde_json::json!({ "containerimage.config": STANDARD.encode(bytes) }).to_string()
 }
 
 fn failure(failed: Failed, image: &str, said: &Mutex<Vec<u8>>) -> Failure {
@@ -157,29 +239,6 @@ fn failure(failed: Failed, image: &str, said: &Mutex<Vec<u8>>) -> Failure {
             Failure::Said { kind, message: format!("the frontend `{image}`: {message}"), help }
         }
     }
-}
-
-/// Returns what the program is told, as BuildKit tells it.
-fn variables(order: &Order, image: &str, native: &Platform) -> Vec<String> {
-    let mut options: BTreeMap<&str, &str> =
-        order.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    options.insert("source", image);
-    options.insert("cmdline", image);
-    // That is why it runs.
-    options.remove(GIVEN);
-    let worker = serde_json::json!([{
-        "id": "rb", "labels": {}, "platforms": [native], "gcPolicy": null, "buildkitVersion": {}, "cdiDevices": null,
-    }]);
-    let told = options
-        .iter()
-        .enumerate()
-        .map(|(at, (name, value))| format!("BUILDKIT_FRONTEND_OPT_{at}={name}={value}"));
-    told.chain([
-        format!("BUILDKIT_SESSION_ID={SESSION}"),
-        format!("BUILDKIT_WORKERS={worker}"),
-        "BUILDKIT_EXPORTEDPRODUCT=rb".to_owned(),
-    ])
-    .collect()
 }
 
 fn planned(tree: ReturnedTree, epoch: Option<i64>, sources: &SourceMap) -> Result<PlannedImage, Failure> {

@@ -23,6 +23,7 @@ use crate::commands::engines;
 use crate::commands::record::Asked;
 use crate::commands::record::document::OfDockerfile;
 use crate::environment::Environment;
+use crate::output_spec::cache::aws;
 use crate::output_spec::{OutputSpec, cache};
 use crate::report::Failure;
 use crate::settings::given::Given;
@@ -150,7 +151,10 @@ impl Order {
         if epoch_is_named {
             build_args.entry(EPOCH.to_owned()).or_insert_with(|| settings.epoch_seconds.to_string());
         }
-        let outputs = outputs::read(&args, output, settings.build.push)?;
+        let mut outputs = outputs::read(&args, output, settings.build.push)?;
+        if let Some(text) = build_args.get(AS_OF_SEVERAL).filter(|text| !text.is_empty()) {
+            outputs.as_of_several(text)?;
+        }
         let attests = Wishes::read(&args, &build_args)?;
         let mut options = frontend(&args, &settings);
         options.extend(limits::frontend(&args)?);
@@ -276,6 +280,9 @@ const DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 
 /// The variable that names the socket of this user's ssh agent.
 const AGENT: &str = "SSH_AUTH_SOCK";
+
+/// The argument that has one platform written as several are.
+pub(super) const AS_OF_SEVERAL: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// The argument that says what time it is.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -414,16 +421,39 @@ fn caches(args: &DockerfileArgs, settings: &Settings, environment: &Environment)
         let value = environment.get(name)?.1.to_str()?.trim();
         (!value.is_empty()).then(|| value.to_owned())
     };
+    let profile = aws::Profile::new(&variables, environment.home());
+    let variables = |name| profile.variable(name);
     let (mut from, mut to, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    // As buildx has it: where no job of GitHub's runs, such a cache is left out. Only that is told here.
+    let left_out = |flag: &str, error: &cache::CacheSpecError| {
+        error.is_outside_of_actions().then(|| format!("{flag} type=gha is left out: {error}"))
+    };
+    let unread = |error| match profile.unusable() {
+        Some(profile) if matches!(error, cache::CacheSpecError::Unsaid { kind: "s3", .. }) => {
+            cache::CacheSpecError::Profile { profile }
+        }
+        _ => error,
+    };
     for text in &args.cache_from {
-        let place = cache::read_from(text, &settings.cwd, &variables);
-        from.push(place.map_err(|error| wrong("--cache-from", text, &error))?);
+        match cache::read_from(text, &settings.cwd, &variables).map_err(unread) {
+            Ok(place) => from.push(place),
+            Err(error) => match left_out("--cache-from", &error) {
+                Some(words) => told.push(words),
+                None => return Err(wrong("--cache-from", text, &error)),
+            },
+        }
     }
     for text in &args.cache_to {
-        let export = cache::read_to(text, &settings.cwd, &variables);
-        let (export, notes) = export.map_err(|error| wrong("--cache-to", text, &error))?;
-        to.push(export);
-        told.extend(notes);
+        match cache::read_to(text, &settings.cwd, &variables).map_err(unread) {
+            Ok((export, notes)) => {
+                to.push(export);
+                told.extend(notes);
+            }
+            Err(error) => match left_out("--cache-to", &error) {
+                Some(words) => told.push(words),
+                None => return Err(wrong("--cache-to", text, &error)),
+            },
+        }
     }
     if settings.engine.is_some() && !(from.is_empty() && to.is_empty()) {
         told.push("--cache-from, --cache-to: an engine elsewhere uses its own cache alone".to_owned());

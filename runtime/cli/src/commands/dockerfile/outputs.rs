@@ -7,6 +7,7 @@
 use rb_api::{ImageFormat, ImageName};
 use rb_oci::MediaTypes;
 
+use super::order::AS_OF_SEVERAL;
 use crate::args::{DockerfileArgs, LayoutFormat, LoadChoice, OutputOptions};
 use crate::commands::after;
 use crate::output_spec::{OutputSpec, OutputSpecError, split_csv};
@@ -59,6 +60,22 @@ pub(super) fn read(args: &DockerfileArgs, options: OutputOptions, push: bool) ->
 }
 
 impl Outputs {
+    /// Has one platform written as several are, if `text` says so.
+    pub(super) fn as_of_several(&mut self, text: &str) -> Result<(), Failure> {
+        match text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => {
+                let specs = std::mem::take(&mut self.options.output);
+                self.options.output = specs.into_iter().map(OutputSpec::written_as_several).collect();
+                Ok(())
+            }
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(()),
+            _ => Err(Failure::input(
+                format!("--build-arg {AS_OF_SEVERAL}={text}: expected true or false"),
+                None,
+            )),
+        }
+    }
+
     /// Decides who loads what is to be loaded: Docker, or, where it is not, our own store.
     fn settle_loading(&mut self) {
         let is_loaded = |spec: &OutputSpec| matches!(spec, OutputSpec::Load { .. });

@@ -14,8 +14,8 @@ use rb_session::Session;
 
 use super::attest::{Listening, Ready, Wishes};
 use super::context::ARCHIVE;
-use super::foreign::{self, Foreign, Host};
-use super::order::{Order, Reach};
+use super::foreign::{self, Errand, Foreign, Host};
+use super::order::Order;
 use crate::commands::build;
 use crate::commands::gateway::{BuildGateway, Naming, Settling};
 use crate::commands::struck;
@@ -39,8 +39,10 @@ pub(super) struct Planning<'a> {
     inputs: BTreeMap<String, Input>,
     /// Words for what was not run for an answer.
     withheld: Arc<Withheld>,
-    /// Where frontends of images run; none where several builds share the job.
-    host: Option<Host>,
+    /// Where frontends of images run.
+    host: Host,
+    /// What steps are called, where several builds share the job.
+    naming: Option<Naming>,
     /// What a frontend of an image found unusual.
     unusual: Mutex<Vec<String>>,
 }
@@ -61,14 +63,16 @@ impl<'a> Planning<'a> {
         let session: Arc<dyn Session> = Arc::new(order.session());
         let events = struck::sink(struck::of_arguments([&order.options]), events);
         let job = build::open_job(&order.settings, bench, session, Arc::clone(&events), course);
-        let host = Host { engine: Arc::clone(&bench.engine), events };
-        Self { host: Some(host), ..Self::on(order, job, SourceMap::default(), None) }
+        let only_looks = course == Course::Look;
+        let host = Host { engine: Arc::clone(&bench.engine), events, only_looks };
+        Self::on(order, job, host, SourceMap::default(), None)
     }
 
     /// Plans it on a job that others may share, whose texts are in `sources`.
     pub(super) fn on(
         order: &'a Order,
         job: Arc<dyn Job>,
+        host: Host,
         sources: SourceMap,
         naming: Option<Naming>,
     ) -> Self {
@@ -76,9 +80,9 @@ impl<'a> Planning<'a> {
         let withheld: Arc<Withheld> = Arc::default();
         let gateway = BuildGateway::new(Arc::clone(&job), sources.clone(), root, Settling::Nothing)
             .withholding(Arc::clone(&withheld))
-            .naming(naming);
+            .naming(naming.clone());
         let (inputs, unusual) = (BTreeMap::new(), Mutex::default());
-        Self { order, job, gateway, sources, inputs, withheld, host: None, unusual }
+        Self { order, job, gateway, sources, inputs, withheld, host, naming, unusual }
     }
 
     /// Hands it states that `input:NAME` stands for.
@@ -117,18 +121,30 @@ impl<'a> Planning<'a> {
         let options = self.options()?;
         let gateway = Listening { gateway: &self.gateway, heard: &self.order.attests.heard };
         let planned = rb_dockerfile::plan_telling(&gateway, &options, &self.sources, findings).await;
-        let image = planned.as_ref().err().and_then(|items| self.foreign(items));
-        let (Some(image), Some(host)) = (image, &self.host) else { return Ok(planned) };
-        let Foreign { images, warnings } =
-            foreign::plan(self.order, host, &self.job, &self.sources, &image).await?;
+        let Some(image) = planned.as_ref().err().and_then(|items| self.foreign(items)) else {
+            return Ok(planned);
+        };
+        let Foreign { images, warnings } = self.errand().plan(&image).await?;
         self.unusual.lock().expect("no holder of this lock panics").extend(warnings);
         Ok(Ok(images))
     }
 
-    /// Returns the image of the frontend that a file asks for, where that is to be run.
-    fn foreign(&self, items: &[Diagnostic]) -> Option<String> {
+    /// Returns what a frontend of an image needs.
+    pub(super) fn errand(&self) -> Errand<'_> {
+        Errand {
+            order: self.order,
+            host: &self.host,
+            job: &self.job,
+            sources: &self.sources,
+            inputs: &self.inputs,
+            naming: self.naming.as_ref(),
+        }
+    }
+
+    /// Returns the image of the frontend that a file asks for, if that is what is wrong with it.
+    pub(super) fn foreign(&self, items: &[Diagnostic]) -> Option<String> {
         let [item] = items else { return None };
-        if item.code != foreign::CODE || !matches!(self.order.reach, Reach::Whole | Reach::Shell) {
+        if item.code != foreign::CODE {
             return None;
         }
         let given = self.order.options.get(foreign::GIVEN).and_then(|given| given.split_whitespace().next());

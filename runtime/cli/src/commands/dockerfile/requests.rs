@@ -43,20 +43,27 @@ pub(super) async fn ask(order: &Order, planning: &Planning<'_>) -> Result<Answer
     planning.prepare().await?;
     let options = planning.options()?;
     let (gateway, sources, format) = (&planning.gateway, &planning.sources, order.called.format);
-    match order.called.method {
+    let wrong = match order.called.method {
         CallChoice::Build | CallChoice::Check => {
-            Ok(checked(planning, rb_dockerfile::check(gateway, &options, sources).await, format))
+            let found = rb_dockerfile::check(gateway, &options, sources).await;
+            return match planning.foreign(&found.errors) {
+                Some(image) => planning.errand().ask(&image).await,
+                None => Ok(checked(planning, found, format)),
+            };
         }
-        CallChoice::Outline => {
-            let outline = rb_dockerfile::outline(gateway, &options, sources).await;
-            let outline = outline.map_err(|items| planning.failed(items))?;
-            Ok(told(outline.text(), &outline, format))
-        }
-        CallChoice::Targets => {
-            let targets = rb_dockerfile::targets(gateway, &options, sources).await;
-            let targets = targets.map_err(|items| planning.failed(items))?;
-            Ok(told(targets.text(), &targets, format))
-        }
+        CallChoice::Outline => match rb_dockerfile::outline(gateway, &options, sources).await {
+            Ok(outline) => return Ok(told(outline.text(), &outline, format)),
+            Err(items) => items,
+        },
+        CallChoice::Targets => match rb_dockerfile::targets(gateway, &options, sources).await {
+            Ok(targets) => return Ok(told(targets.text(), &targets, format)),
+            Err(items) => items,
+        },
+    };
+    // Another language is its own frontend's to answer for.
+    match planning.foreign(&wrong) {
+        Some(image) => planning.errand().ask(&image).await,
+        None => Err(planning.failed(wrong)),
     }
 }
 

@@ -6,6 +6,7 @@
 //! **Invariant:** what this machine is, says nothing: no file of it is read.
 
 mod order;
+mod outline;
 mod requests;
 
 use std::ffi::OsString;
@@ -90,7 +91,9 @@ async fn build(inside: &Arc<Inside>, sources: &SourceMap, called: &Called) -> Re
         inside.failed().unwrap_or_else(|| Refusal::of_findings(&findings, sources))
     };
     if let Some(request) = &order.request {
-        let told = requests::answer(request, &world, sources, order.target.as_deref()).await;
+        let target = order.target.as_deref().map(|word| word.trim_start_matches('+'));
+        let asked = requests::Asked { target, args: &order.args };
+        let told = requests::answer(request, &world, sources, asked).await;
         let told = told.map_err(failed)?.ok_or_else(|| Refusal::unsupported(request))?;
         return inside.tell(told).await;
     }
@@ -173,7 +176,6 @@ impl Order {
             options: BuildOptions {
                 // What steps may do, the daemon knows.
                 allow_privileged: true,
-                elsewhere: true,
                 withhold_outputs: true,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 ..BuildOptions::default()

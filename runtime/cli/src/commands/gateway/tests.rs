@@ -47,6 +47,7 @@ impl Job for Engine {
             (None, Query::Exists { .. }) => Ok(Answer::Exists(true)),
             (None, Query::Stat { .. }) => Ok(Answer::Stat(None)),
             (None, Query::List { .. }) => Ok(Answer::List(Vec::new())),
+            (None, Query::Newest { .. }) => Ok(Answer::Moment(None)),
         }
     }
 

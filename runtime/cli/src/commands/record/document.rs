@@ -105,9 +105,11 @@ impl PlacedOn {
             let address = address.as_deref().unwrap_or_default();
             ("engine", format!("{engine}/{node}, {address}: {}", why.as_deref().unwrap_or_default()))
         });
+        // One that has no nodes.
+        let alone = (node.is_none() && failed.is_empty()).then(|| ("engine", engine.clone()));
         let failed =
             failed.iter().map(|failed| ("failed", format!("{engine}/{}: {}", failed.node, failed.why)));
-        built.into_iter().chain(failed).collect()
+        built.into_iter().chain(alone).chain(failed).collect()
     }
 }
 

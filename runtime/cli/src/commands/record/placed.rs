@@ -26,6 +26,11 @@ impl Placed {
         })
     }
 
+    /// Notes the engine of a build, where that is one daemon.
+    pub(in crate::commands) fn at(&self, engine: String) {
+        self.lock().get_or_insert_default().engine = engine;
+    }
+
     fn take(&self, heard: Heard) {
         let mut placed = self.lock();
         let known = placed.get_or_insert_default();

@@ -69,6 +69,7 @@ impl Cause {
             Miss::SchemaChanged { was, now } => Some(Self::OtherVersion { was: *was, now: *now }),
             Miss::IgnoreCache { inherited_from: Some(_) }
             | Miss::NeverSeen
+            | Miss::Untold
             | Miss::DefinitionChanged { .. }
             | Miss::InputChanged { .. } => None,
         }

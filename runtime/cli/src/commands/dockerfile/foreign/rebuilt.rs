@@ -31,8 +31,31 @@ impl Made {
     }
 }
 
+const LOCAL: &str = "local://";
+
+/// Makes a graph of a definition in which folders of the client have the names that `folders` leads to.
+pub(super) fn with_folders(
+    definition: &Definition,
+    folders: &BTreeMap<String, String>,
+) -> Result<Definition, LlbError> {
+    let sources = SourceMap::default();
+    let renamed = |identifier: &str| {
+        let known = identifier.strip_prefix(LOCAL).and_then(|name| folders.get(name));
+        known.map_or_else(|| identifier.to_owned(), |known| format!("{LOCAL}{known}"))
+    };
+    state_with(definition, &sources, &renamed)?.marshal(&sources)
+}
+
 /// Makes a state of a definition; files that it came from are added to `sources`.
 pub(super) fn state(definition: &Definition, sources: &SourceMap) -> Result<State, LlbError> {
+    state_with(definition, sources, &ToOwned::to_owned)
+}
+
+fn state_with(
+    definition: &Definition,
+    sources: &SourceMap,
+    source_name: &dyn Fn(&str) -> String,
+) -> Result<State, LlbError> {
     let graph = definition.graph()?;
     let Some(root) = graph.root() else { return Ok(State::scratch()) };
     let files: Vec<Arc<SourceFile>> = definition
@@ -45,7 +68,7 @@ pub(super) fn state(definition: &Definition, sources: &SourceMap) -> Result<Stat
     for vertex in graph.vertices() {
         let inputs: Vec<State> = vertex.inputs.iter().map(|edge| output(&made, edge)).collect();
         let meta = meta(&graph, vertex, &files);
-        made.insert(vertex.digest, node(vertex, inputs, meta)?);
+        made.insert(vertex.digest, node(vertex, inputs, meta, source_name)?);
     }
     Ok(output(&made, &root))
 }
@@ -55,12 +78,17 @@ fn output(made: &BTreeMap<Digest, Made>, edge: &Edge) -> State {
     made.get(&edge.vertex).map(|made| made.output(edge.index)).unwrap_or_default()
 }
 
-fn node(vertex: &Vertex, inputs: Vec<State>, meta: NodeMeta) -> Result<Made, LlbError> {
+fn node(
+    vertex: &Vertex,
+    inputs: Vec<State>,
+    meta: NodeMeta,
+    source_name: &dyn Fn(&str) -> String,
+) -> Result<Made, LlbError> {
     let platform = vertex.platform.as_ref().map(Platform::from);
     let at = |index: &Option<usize>| index.and_then(|index| inputs.get(index)).cloned().unwrap_or_default();
     Ok(match &vertex.op {
         Op::Source(source) => Made::Tree(State::source(
-            source.identifier.clone(),
+            source_name(&source.identifier),
             source.attrs.clone(),
             platform.as_ref(),
             meta,
@@ -141,6 +169,12 @@ mod tests {
         assert_eq!(dump(&graph), dump(&definition.graph().expect("is a graph")));
         let place = graph.vertices().find_map(|vertex| graph.location(&vertex.digest)).expect("has a place");
         assert_eq!((place.0.name.as_str(), place.1.start.line), ("f", 2));
+        // Under other names it is the same but for those.
+        let local = State::source("local://context", BTreeMap::new(), None, NodeMeta::named("load"));
+        let folders = BTreeMap::from([("context".to_owned(), "context@app".to_owned())]);
+        let definition = local.marshal(&sources).expect("marshals");
+        let renamed = with_folders(&definition, &folders).expect("is made").graph().expect("is a graph");
+        assert!(dump(&renamed).contains("local://context@app"), "{}", dump(&renamed));
         assert!(super::state(&Definition::empty(), &again).expect("is made").is_scratch());
     }
 }

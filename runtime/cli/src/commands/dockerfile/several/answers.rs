@@ -9,11 +9,12 @@ use rb_diag::SourceMap;
 use rb_session::Session;
 use serde_json::{Map, Value};
 
-use super::make::{plan_all, planning};
+use super::make::{Ground, plan_all, planning};
 use super::names::Names;
 use super::{All, Build};
 use crate::args::CallFormat;
 use crate::commands::build;
+use crate::commands::dockerfile::foreign::Host;
 use crate::commands::dockerfile::requests::{self, Answer};
 use crate::commands::struck;
 use crate::commands::workbench::Workbench;
@@ -29,16 +30,19 @@ pub(super) fn answer(all: All, builds: &[Build], open: Option<Workbench>) -> Res
     let answered = bench.run(async {
         let given = struck::of_arguments(builds.iter().map(|build| &build.order.options));
         let events = struck::sink(given, bench.heard(progress.sink()));
+        let (engine, heard) = (Arc::clone(&bench.engine), Arc::clone(&events));
+        let host = Host { engine, events: heard, only_looks: false };
         let job = build::open_job(&settings, &bench, session, events, Course::Stop);
         let (sources, names) = (SourceMap::default(), Names::default());
+        let ground = Ground { job: &job, host: &host, sources: &sources, names: &names };
         let is_context =
             |at: &usize| builds.iter().any(|build| build.links.iter().any(|link| link.part == *at));
         let contexts: Vec<usize> = (0..builds.len()).filter(is_context).collect();
         let mut findings = String::new();
-        let planned = plan_all(builds, &contexts, &job, &sources, &names, &mut findings).await?;
+        let planned = plan_all(builds, &contexts, ground, &mut findings).await?;
         let mut answers = Vec::new();
         for build in builds.iter().filter(|build| !build.is_context) {
-            let planning = planning(builds, build, &planned, (&job, &sources, &names));
+            let planning = planning(builds, build, &planned, ground);
             let asked = requests::ask(&build.order, &planning).await;
             answers.push((build, asked.map_err(|failure| failure.of_part(&build.name))?));
         }

@@ -15,6 +15,7 @@ use super::names::Names;
 use super::{All, Build, input};
 use crate::args::OutputOptions;
 use crate::commands::dockerfile::attest::{About, Wishes};
+use crate::commands::dockerfile::foreign::Host;
 use crate::commands::dockerfile::planning::Planning;
 use crate::commands::dockerfile::{finish, unnamed};
 use crate::commands::exports::{Asked as Wants, Wanted};
@@ -57,8 +58,10 @@ pub(super) fn make(
     let done = bench.run(async {
         let given = struck::of_arguments(builds.iter().map(|build| &build.order.options));
         let events = struck::sink(given, bench.heard(progress.sink()));
+        let (engine, heard) = (Arc::clone(&bench.engine), Arc::clone(&events));
+        let host = Host { engine, events: heard, only_looks: false };
         let job = build::open_job(&settings, &bench, session, events, Course::Stop);
-        build_all(&settings, builds, &bench, &job, &mut findings).await
+        build_all(&settings, builds, &bench, (&job, &host), &mut findings).await
     });
     progress.finish();
     bench.close();
@@ -102,14 +105,21 @@ fn check(settings: &Settings, builds: &[Build]) -> Result<Vec<OutputSpec>, Failu
     Ok(all)
 }
 
+/// What builds that are planned share.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) job: &'a Arc<dyn Job>,
+    pub(super) host: &'a Host,
+    pub(super) sources: &'a SourceMap,
+    pub(super) names: &'a Names,
+}
+
 /// Plans builds on one job: those whose contexts are known at once. Returns what came of each; what the build checks found is told
 /// also where that fails.
 pub(super) async fn plan_all(
     builds: &[Build],
     wanted: &[usize],
-    job: &Arc<dyn Job>,
-    sources: &SourceMap,
-    names: &Names,
+    ground: Ground<'_>,
     findings: &mut String,
 ) -> Result<BTreeMap<usize, Vec<PlannedImage>>, Failure> {
     let mut planned = BTreeMap::new();
@@ -119,7 +129,7 @@ pub(super) async fn plan_all(
         let (ready, later): (Vec<usize>, Vec<usize>) = open.iter().partition(|at| is_ready(at));
         let plans = ready.iter().map(|at| {
             let build = &builds[*at];
-            let planning = planning(builds, build, &planned, (job, sources, names));
+            let planning = planning(builds, build, &planned, ground);
             async move {
                 let mut found = Vec::new();
                 let images = planning.plan(&mut found).await;
@@ -152,7 +162,7 @@ pub(super) fn planning<'a>(
     builds: &'a [Build],
     build: &'a Build,
     planned: &BTreeMap<usize, Vec<PlannedImage>>,
-    (job, sources, names): (&Arc<dyn Job>, &SourceMap, &Names),
+    Ground { job, host, sources, names }: Ground<'_>,
 ) -> Planning<'a> {
     let mut inputs = BTreeMap::new();
     for link in &build.links {
@@ -164,19 +174,20 @@ pub(super) fn planning<'a>(
         }
     }
     let naming = (builds.len() > 1).then(|| names.of(&build.name));
-    Planning::on(&build.order, Arc::clone(job), sources.clone(), naming).with_inputs(inputs)
+    Planning::on(&build.order, Arc::clone(job), host.clone(), sources.clone(), naming).with_inputs(inputs)
 }
 
 async fn build_all(
     settings: &Settings,
     builds: &[Build],
     bench: &Workbench,
-    job: &Arc<dyn Job>,
+    (job, host): (&Arc<dyn Job>, &Host),
     findings: &mut String,
 ) -> Result<Done, Failure> {
     let (sources, names) = (SourceMap::default(), Names::default());
     let every: Vec<usize> = (0..builds.len()).collect();
-    let mut planned = plan_all(builds, &every, job, &sources, &names, findings).await?;
+    let mut planned =
+        plan_all(builds, &every, Ground { job, host, sources: &sources, names: &names }, findings).await?;
     let mut wanted = Wanted::default();
     let (mut written, mut owners, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for (at, build) in builds.iter().enumerate() {
