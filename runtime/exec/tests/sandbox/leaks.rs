@@ -103,17 +103,11 @@ fn two_hundred_runs_eight_at_a_time_leave_nothing() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn a_killed_parent_takes_the_sandbox_along() {
-    if stepping_aside() {
-        return;
-    }
-    let scratch = Scratch::new();
-    let root = scratch.busybox("root");
-    let example = crate::support::example();
-    let mut child = std::process::Command::new(example)
-        .arg(&root)
-        .args(["/bin/sh", "-c", "echo started; sleep 4711"])
+/// Starts the example with a command that says `started`, and waits for that.
+fn started(root: &Path, command: &[&str]) -> std::process::Child {
+    let mut child = std::process::Command::new(crate::support::example())
+        .arg(root)
+        .args(command)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -122,6 +116,17 @@ fn a_killed_parent_takes_the_sandbox_along() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
         .unwrap();
     assert_eq!(line, "started\n");
+    child
+}
+
+#[test]
+fn a_killed_parent_takes_the_sandbox_along() {
+    if stepping_aside() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.busybox("root");
+    let mut child = started(&root, &["/bin/sh", "-c", "echo started; sleep 4711"]);
     child.kill().unwrap();
     child.wait().unwrap();
     let alive = || {
@@ -149,10 +154,10 @@ fn install_perl(root: &Path) {
     }
 }
 
-/// Says a word half a second after it said it was ready, then keeps the lock of the pipe while it waits for bytes that never come.
+/// Says a word half a second after it started, then keeps the lock of the pipe while it waits for bytes that never come.
 const KEEP_THE_LOCK: &str = r#"
     socketpair(my $from, my $to, 1, 1, 0) or die;
-    syswrite(STDOUT, "ready\n");
+    syswrite(STDOUT, "started\n");
     select(undef, undef, undef, 0.5);
     syswrite(STDOUT, "locked\n");
     syscall($ARGV[0] + 0, fileno($from), 0, 1, 0, 4096, 0);
@@ -172,17 +177,7 @@ fn a_killed_parent_ends_though_its_sandbox_keeps_the_lock_of_a_pipe() {
     let scratch = Scratch::new();
     let root = scratch.busybox("root");
     install_perl(&root);
-    let mut child = std::process::Command::new(crate::support::example())
-        .arg(&root)
-        .args(["/usr/bin/perl", "-e", KEEP_THE_LOCK, splice])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
-        .unwrap();
-    assert_eq!(line, "ready\n");
+    let mut child = started(&root, &["/usr/bin/perl", "-e", KEEP_THE_LOCK, splice]);
     let signal = |signal| {
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, signal).unwrap();
