@@ -11,7 +11,7 @@
 //! | `modules`, `layers`, `package` | modules found, and packed; packages in files lent |
 //! | `images`, `document` | images taken and delivered; files read |
 //! | `inspect`, `show` | what is in images, in several forms |
-//! | `rebase`, `sbom` | what is done with images of apps |
+//! | `rebase`, `sbom` | what is done with images of apps; `report` is what is told of one |
 
 mod build;
 mod builder;
@@ -29,6 +29,7 @@ mod order;
 mod package;
 mod phases;
 mod rebase;
+mod report;
 mod sbom;
 mod show;
 mod whole;

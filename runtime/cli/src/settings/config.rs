@@ -2,7 +2,7 @@
 //!
 //! In: the [`Environment`], which says where the files are. Out: a [`Config`]; without files all defaults, with a wrong
 //! one all its errors. The user's file is `$RB_CONFIG`, else `rb/config.toml` in `$XDG_CONFIG_HOME` or `~/.config`; what it
-//! does not say, `/etc/rb/config.toml` may, key by key. Its keys stand in [`keys`]; those of a registry have the names of
+//! does not say, `/etc/rb/config.toml` may, key by key. Its keys stand in [`keys`](super::keys); those of a registry have the names of
 //! buildkitd.toml.
 //! Places are told in the message, as `FILE:line:column`; the text is not shown, as a proxy's address may hold a password.
 

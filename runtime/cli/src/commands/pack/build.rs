@@ -273,8 +273,7 @@ fn write_report(folder: &Path, result: &SolveResult) -> Result<(), Failure> {
         ("image".to_owned(), toml::Value::Table(image)),
     ]);
     let failed = |error: std::io::Error| Failure::environment(&report_trouble(folder), &error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    std::fs::write(folder.join("report.toml"), report.to_string()).map_err(failed)
+    super::report::write(folder, &report.to_string()).map_err(failed)
 }
 
 #[cfg(test)]

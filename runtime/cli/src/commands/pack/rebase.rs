@@ -56,10 +56,10 @@ pub(super) fn execute(mut settings: Settings, args: &PackRebase) -> Result<u8, F
     let root = bench.run(async { Ok(bench.engine.put_image(layers, made.config, options).await?) })?;
     deliver(&settings, &bench, &root, &to)?;
     if let Some(folder) = &report {
-        let path = folder.join("report.toml");
         let text = report_text(&args.image, &to, root.digest().as_ref(), root.size());
-        std::fs::write(&path, text)
-            .map_err(|error| Failure::environment(&format!("cannot write `{}`", path.display()), &error))?;
+        super::report::write(folder, &text).map_err(|error| {
+            Failure::environment(&format!("cannot write report.toml into `{}`", folder.display()), &error)
+        })?;
     }
     bench.close();
     Ok(0)
