@@ -10,6 +10,7 @@ mod elsewhere;
 mod ignore;
 mod local;
 mod named;
+mod text;
 
 use std::sync::Arc;
 
@@ -243,10 +244,11 @@ async fn read_text(
         Ok(_) | Err(WorldError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(failure::world(code, &error, None)),
     };
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Diagnostic::error(code, format!("`{name}` is not UTF-8 text")).with_help("write it in UTF-8")
-    });
-    text.map(Some)
+    text::decode(bytes).map(Some).map_err(|at| {
+        let message = format!("`{name}` is not UTF-8 text: {at}");
+        Diagnostic::error(code, message)
+            .with_help("write it in UTF-8: `iconv -f LATIN1 -t UTF-8` makes it of older text")
+    })
 }
 
 /// Returns the folder of a context that counts.
