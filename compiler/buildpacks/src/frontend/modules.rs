@@ -317,9 +317,12 @@ async fn read(
         ModuleKind::Buildpack => ("buildpack.toml", ModuleKind::Extension),
         ModuleKind::Extension => ("extension.toml", ModuleKind::Buildpack),
     };
-    if !gate.exists(&place, file).await? && gate.exists(&place, &format!("{other}.toml")).await? {
-        let reason = format!("`{shown}` is no {kind}: it is for `--{other}`");
-        return Err(FrontendError::Choice(reason));
+    if !gate.exists(&place, file).await? {
+        let reason = match gate.exists(&place, &format!("{other}.toml")).await? {
+            true => format!("it is for `--{other}`"),
+            false => format!("it holds neither `{file}` nor an OCI layout; is it an archive, and whole?"),
+        };
+        return Err(FrontendError::Choice(format!("`{shown}` is no {kind}: {reason}")));
     }
     let programs: BTreeSet<String> = gate.list(&place.below("bin")).await?.into_keys().collect();
     let read = match kind {
