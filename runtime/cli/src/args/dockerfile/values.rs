@@ -2,8 +2,9 @@
 //!
 //! Source: docker buildx build reference; buildah-build(1).
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -11,6 +12,7 @@ use rb_oci::Platform;
 
 use crate::args::{IsolationChoice, PullChoice};
 use crate::output_spec::split_csv;
+use crate::world::normalise;
 
 /// `--label KEY=VALUE`, `--resource KEY=VALUE`; without `=` the value is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +171,8 @@ impl FromStr for StepVolume {
         if host.is_empty() || !target.starts_with('/') {
             return Err(format!("`{text}`: expected HOST:CONTAINER[:ro], and CONTAINER from the root on"));
         }
-        if let Some(place) = taken_place(target) {
+        let target = normalise(Path::new(target));
+        if let Some(place) = taken_place(&target) {
             return Err(format!(
                 "`{text}`: nothing can be laid over `{place}`, which each step has of its own"
             ));
@@ -189,20 +192,13 @@ impl FromStr for StepVolume {
         if readonly && is_kept {
             return Err(format!("`{text}` is ro and rw at once: say one of them"));
         }
-        Ok(Self { host: host.into(), target: target.to_owned(), readonly, is_kept })
+        Ok(Self { host: host.into(), target: target.display().to_string(), readonly, is_kept })
     }
 }
 
 /// Returns the place of a step's own that a path would cover: its root, its devices, or something in `/proc` or `/sys`.
-fn taken_place(target: &str) -> Option<&'static str> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
+fn taken_place(target: &Path) -> Option<&'static str> {
+    let parts: Vec<&str> = target.iter().skip(1).filter_map(OsStr::to_str).collect();
     match parts.as_slice() {
         [] => Some("/"),
         ["proc", ..] => Some("/proc"),
@@ -356,6 +352,7 @@ mod tests {
             text.parse::<StepVolume>().map(|volume| (volume.host, volume.target, volume.readonly))
         };
         assert_eq!(read("/a:/b"), Ok(("/a".into(), "/b".to_owned(), false)));
+        assert_eq!(read("/a:/x/../b/"), Ok(("/a".into(), "/b".to_owned(), false)));
         assert_eq!(read("./a:/b:ro,z"), Ok(("./a".into(), "/b".to_owned(), true)));
         for text in ["/a", "/a:b", ":/b", "/a:/", "/a:/b:shared"] {
             assert!(read(text).is_err(), "{text}");
