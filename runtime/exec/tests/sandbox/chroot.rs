@@ -451,7 +451,8 @@ fn in_pod(scratch: &Scratch, uid: u32, hidden: &str, words: &[&str]) -> Option<O
     std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
     std::fs::write(bundle.join("config.json"), config).unwrap();
     let script = "mount --rbind / \"$0/rootfs\" && exec runc --root \"$0/state\" run --bundle \"$0\" \"$1\"";
-    let name = scratch.path().file_name().unwrap().to_string_lossy().into_owned();
+    // Control groups whose names begin with `rb-` are swept away by every `rb` when they are empty, as runc's is at first.
+    let name = format!("pod-{}", scratch.path().file_name().unwrap().to_string_lossy());
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&bundle).arg(&name);
     Some(command.stdin(Stdio::null()).output().unwrap())
