@@ -4,19 +4,22 @@
 //! ARTIFACT … AS LOCAL` does. Both are made beside the destination and renamed. Files that are the same already keep their inode
 //! and times (a new directory takes them over by hard link); where nothing differs, nothing is touched. Modes are
 //! kept; owners and times on request; extended attributes are not. Links at the destination are replaced, never
-//! followed, but for one at its top that a user named ([`TreeOptions::follow`]). Merging writes into a directory instead, file by file, and removes nothing that the tree does not have.
+//! followed, but for one at its top that a user named ([`TreeOptions::follow`]). Merging writes into a directory instead, file by
+//! file, and removes nothing that the tree does not have.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::ffi::OsString;
+mod compare;
+
+use std::collections::{BTreeMap, btree_map};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rb_snapshot::{Entry, FileType, Follow, Tally, View};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 
+use self::compare::Step;
 use crate::error::Context as _;
 use crate::layer::write_entry;
 use crate::layout::put_bytes;
@@ -196,14 +199,6 @@ struct TreeWriter<'a> {
     options: &'a TreeOptions,
 }
 
-/// What is to be done with one entry of a directory.
-struct Step {
-    entry: Entry,
-    relative: PathBuf,
-    /// The same is there already.
-    is_same: bool,
-}
-
 impl TreeWriter<'_> {
     fn write_single(&self, entry: &Entry, dest: &Path) -> Result<TreeReport> {
         let old = metadata_of(dest)?;
@@ -299,95 +294,10 @@ impl TreeWriter<'_> {
         }
     }
 
-    /// Compares the tree with the directory at `dest`; parents before what is in them.
-    fn compare(&self, top: &Entry, dest: &Path) -> Result<(Vec<Step>, TreeReport)> {
-        let mut report = TreeReport::default();
-        let mut steps = Vec::new();
-        // Real directories at the destination: what lies below a link there is not looked at.
-        let mut directories = BTreeSet::<PathBuf>::new();
-        let is_written = |entry: &Entry| entry.metadata.file_type != FileType::Socket;
-        let walked = self.view.walk(&top.path)?.filter(|entry| entry.as_ref().map_or(true, is_written));
-        let entries = walked.collect::<std::result::Result<Vec<_>, _>>()?;
-        self.expect(&entries);
-        for entry in entries {
-            let relative = entry.path.strip_prefix(&top.path).unwrap_or(&entry.path).to_owned();
-            let reachable = relative.parent().is_none_or(|parent| directories.contains(parent));
-            let old = if reachable { metadata_of(&join(dest, &relative))? } else { None };
-            if old.as_ref().is_some_and(Metadata::is_dir) {
-                directories.insert(relative.clone());
-            }
-            let is_same = self.is_same(&entry, &join(dest, &relative), old.as_ref())?;
-            *(if is_same { &mut report.unchanged } else { &mut report.written }) += 1;
-            if is_same && entry.metadata.file_type != FileType::Directory {
-                self.count(1, 0);
-            }
-            steps.push(Step { entry, relative, is_same });
-        }
-        let kept: BTreeSet<&Path> = steps.iter().map(|step| step.relative.as_path()).collect();
-        for directory in &directories {
-            let path = join(dest, directory);
-            for child in fs::read_dir(&path).context("list", &path)? {
-                let name: OsString = child.context("list", &path)?.file_name();
-                report.removed += u64::from(!kept.contains(directory.join(name).as_path()));
-            }
-        }
-        Ok((steps, report))
-    }
-
-    /// Says whether type, mode, content and, where they are kept, owner and time are those of `entry`.
-    fn is_same(&self, entry: &Entry, path: &Path, old: Option<&Metadata>) -> Result<bool> {
-        let Some(old) = old else { return Ok(false) };
-        let new = &entry.metadata;
-        let owner = !self.options.keep_owner || (old.uid(), old.gid()) == (new.uid, new.gid);
-        let old_ns = old.mtime().saturating_mul(1_000_000_000).saturating_add(old.mtime_nsec());
-        let time = !self.options.keep_times || old_ns == new.modified_ns;
-        let mode = old.mode() & 0o7777 == self.mode_of(new);
-        let kind = old.file_type();
-        Ok(match new.file_type {
-            FileType::Directory => kind.is_dir() && mode && owner,
-            FileType::Symlink => {
-                kind.is_symlink()
-                    && owner
-                    && fs::read_link(path).context("read", path)? == self.view.read_link(entry)?
-            }
-            FileType::File => {
-                kind.is_file()
-                    && mode
-                    && owner
-                    && time
-                    && old.len() == new.size_bytes
-                    && self.has_content_of(entry, path)?
-            }
-            FileType::Fifo | FileType::CharDevice | FileType::BlockDevice | FileType::Socket => false,
-        })
-    }
-
     /// Returns the bits that a file gets: of files that become the user's own, none that lends its owner's rights.
     fn mode_of(&self, metadata: &rb_snapshot::Metadata) -> u32 {
         let lends = metadata.file_type == FileType::File && !self.options.keep_owner;
         if lends { metadata.mode & !0o6000 } else { metadata.mode }
-    }
-
-    fn has_content_of(&self, entry: &Entry, path: &Path) -> Result<bool> {
-        let mut new = self.view.open(entry)?;
-        let mut old = File::open(path).context("open", path)?;
-        let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-        let mut alike = 0;
-        loop {
-            let count = read_full(&mut new, &mut one).context("read", &entry.path)?;
-            if count != read_full(&mut old, &mut two).context("read", path)? || one[..count] != two[..count] {
-                // All of it is to be written.
-                if let Some(tally) = &self.options.tally {
-                    tally.take_back(alike);
-                }
-                return Ok(false);
-            }
-            if count == 0 {
-                return Ok(true);
-            }
-            alike += count as u64;
-            self.count(0, count as u64);
-        }
     }
 
     /// Says what there is to be compared and written.
@@ -492,19 +402,6 @@ fn metadata_of(path: &Path) -> Result<Option<Metadata>> {
         }
         Err(error) => Err(error).context("look at", path),
     }
-}
-
-fn read_full(from: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match from.read(&mut buffer[count..]) {
-            Ok(0) => break,
-            Ok(more) => count += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(count)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt as _;
+
 use rb_snapshot::DriverKind;
 
 use super::*;
