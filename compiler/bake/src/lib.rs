@@ -24,7 +24,7 @@ mod functions;
 mod heredoc;
 mod json;
 mod node;
-mod paths;
+mod remote;
 mod resolve;
 mod syntax;
 mod target;

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rb_diag::{Diagnostic, Diagnostics};
+use rb_path::{Dialect, Glob, clean};
 
 use crate::check;
 use crate::config::Config;
-use crate::paths::{clean, is_remote, matches};
+use crate::remote::is_remote;
 use crate::target::{Change, unique};
 use crate::{Export, Plan, Target, codes};
 
@@ -109,9 +110,16 @@ fn matching(config: &Config, pattern: &str) -> Result<Vec<String>, Diagnostic> {
     if !pattern.contains(['*', '?', '[', ']']) {
         return Ok(vec![pattern.to_owned()]);
     }
+    let fits = fits(pattern);
     let names = config.groups.iter().map(|(name, _)| name).chain(config.targets.iter().map(|(name, _)| name));
-    let names: Vec<_> = names.filter(|name| matches(pattern, name) == Some(true)).cloned().collect();
+    let names: Vec<_> = names.filter(|name| fits(name)).cloned().collect();
     if names.is_empty() { Err(unknown(config, pattern)) } else { Ok(names) }
+}
+
+/// Returns what tells whether a name fits a pattern; none fits one that does not read.
+fn fits(pattern: &str) -> impl Fn(&str) -> bool + use<> {
+    let glob = Glob::new(pattern, Dialect::Go).ok();
+    move |name| glob.as_ref().is_some_and(|glob| glob.matches(name.as_bytes()))
 }
 
 /// Says that a target is not there.
@@ -178,7 +186,7 @@ fn changes(
         let targets: Vec<String> = if config.target(pattern).is_some() {
             vec![pattern.to_owned()]
         } else {
-            let fits = |target: &str| matches(pattern, target) == Some(true);
+            let fits = fits(pattern);
             config.targets.iter().map(|(name, _)| name.clone()).filter(|name| fits(name)).collect()
         };
         if targets.is_empty() {

@@ -35,7 +35,6 @@ mod metadata;
 mod module;
 mod order;
 mod outputs;
-pub mod pattern;
 mod plan;
 mod process;
 pub mod project;

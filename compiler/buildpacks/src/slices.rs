@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rb_path::{BadPattern, Dialect, Glob, clean};
 use serde::{Deserialize, Serialize};
 
 use crate::Exit;
-use crate::pattern::{Pattern, PatternError};
 
 /// How many slices and patterns there may be: each is held against each path.
 const MOST: usize = 1000;
@@ -29,7 +29,7 @@ pub struct Slice {
 pub enum SliceError {
     /// A pattern does not read.
     #[error("a slice of the app: {0}")]
-    Pattern(#[from] PatternError),
+    Pattern(#[from] BadPattern),
     /// There are too many.
     #[error("there are more than {MOST} slices of the app or patterns in them")]
     TooMany,
@@ -55,7 +55,8 @@ pub fn slice(
     let mut app = App::new(folders, files);
     let mut layers = Vec::with_capacity(slices.len() + 1);
     for slice in slices {
-        let patterns = slice.paths.iter().map(|path| Pattern::parse(path)).collect::<Result<Vec<_>, _>>()?;
+        let patterns = slice.paths.iter().map(|path| Glob::new(&clean(path), Dialect::Go));
+        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
         layers.push(app.take(&patterns));
     }
     let left = app.taken.iter().filter(|(_, taken)| !**taken).map(|(path, _)| (*path).to_owned());
@@ -79,8 +80,9 @@ impl<'a> App<'a> {
         app
     }
 
-    fn take(&mut self, patterns: &[Pattern]) -> Vec<String> {
-        let fits = |path: &&str| !path.is_empty() && patterns.iter().any(|pattern| pattern.fits(path));
+    fn take(&mut self, patterns: &[Glob]) -> Vec<String> {
+        let fits =
+            |path: &&str| !path.is_empty() && patterns.iter().any(|pattern| pattern.matches(path.as_bytes()));
         let mut open: Vec<&str> = self.taken.keys().copied().filter(fits).collect();
         let mut own = BTreeSet::new();
         while let Some(path) = open.pop() {

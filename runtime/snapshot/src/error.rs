@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rb_diag::ErrorKind;
+use rb_path::BadPattern;
 use rb_store::{SnapshotId, StoreError};
 
 /// A snapshot could not be read, written or kept. Paths are as seen inside the tree unless said otherwise.
@@ -79,13 +80,8 @@ pub enum SnapshotError {
         reason: &'static str,
     },
     /// A pattern is malformed.
-    #[error("`{pattern}` is not a valid pattern: {reason}")]
-    BadPattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    #[error(transparent)]
+    BadPattern(#[from] BadPattern),
     /// No file matched a pattern.
     #[error("nothing matches `{pattern}`")]
     NoMatch {
@@ -154,7 +150,7 @@ impl SnapshotError {
             | Self::NotAFile { .. }
             | Self::TooManyLinks { .. }
             | Self::BadPath { .. }
-            | Self::BadPattern { .. }
+            | Self::BadPattern(_)
             | Self::NoMatch { .. }
             | Self::BadMode { .. }
             | Self::UnknownOwner { .. }

@@ -21,7 +21,6 @@ mod directory;
 mod editor;
 mod effect;
 mod error;
-mod glob;
 mod known;
 mod laying;
 mod linking;

@@ -1,4 +1,4 @@
-//! Paths inside a tree: lexical cleaning as Go's `filepath.Clean` does it, and nothing that touches the disk.
+//! Paths inside a tree, taken lexically: nothing touches the disk.
 //!
 //! Inside this crate a path is relative to the root of its tree, without a leading slash; the root is empty.
 
@@ -32,31 +32,6 @@ pub(crate) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     Some((path.parent()?, path.file_name()?))
 }
 
-/// Cleans `text` as Go's `filepath.Clean` does: lexically, keeping a leading slash; the empty path is `.`.
-pub(crate) fn go_clean(text: &str) -> String {
-    let rooted = text.starts_with('/');
-    let mut names: Vec<&str> = Vec::new();
-    for name in text.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => match names.last() {
-                Some(&last) if last != ".." => {
-                    names.pop();
-                }
-                _ if rooted => {}
-                _ => names.push(".."),
-            },
-            name => names.push(name),
-        }
-    }
-    let joined = names.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,24 +48,6 @@ mod tests {
             ("a/..", ""),
         ] {
             assert_eq!(clean(Path::new(path)), Path::new(expected), "{path}");
-        }
-    }
-
-    #[test]
-    fn go_clean_answers_as_go() {
-        // Known answers of Go's path/filepath documentation and tests.
-        for (path, expected) in [
-            ("", "."),
-            ("abc/", "abc"),
-            ("abc//def//ghi", "abc/def/ghi"),
-            ("abc/./../def", "def"),
-            ("abc/def/../../..", ".."),
-            ("/abc/def/../../..", "/"),
-            ("../../abc", "../../abc"),
-            ("/../a", "/a"),
-            ("**/", "**"),
-        ] {
-            assert_eq!(go_clean(path), expected, "{path}");
         }
     }
 }

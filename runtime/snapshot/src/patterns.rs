@@ -10,9 +10,9 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::error::{Result, SnapshotError};
-use crate::glob::{Dialect, Glob};
-use crate::path::go_clean;
+use rb_path::{BadPattern, Dialect, Glob};
+
+use crate::error::Result;
 
 /// An ordered list of patterns.
 #[derive(Clone, Debug)]
@@ -56,12 +56,12 @@ impl PatternMatcher {
             if trimmed.is_empty() {
                 continue;
             }
-            let cleaned = go_clean(trimmed);
+            let cleaned = rb_path::clean(trimmed);
             let (exclusion, body) = match cleaned.strip_prefix('!') {
                 None => (false, cleaned.as_str()),
                 Some("") => {
                     let reason = "`!` needs a pattern behind it";
-                    return Err(SnapshotError::BadPattern { pattern: text.as_ref().to_owned(), reason });
+                    return Err(BadPattern { pattern: text.as_ref().to_owned(), reason }.into());
                 }
                 Some(body) => (true, body),
             };
@@ -183,7 +183,7 @@ pub fn parse_ignore_file(text: &str) -> Vec<String> {
             if pattern.is_empty() {
                 return sign.to_owned();
             }
-            let cleaned = go_clean(pattern);
+            let cleaned = rb_path::clean(pattern);
             let relative = match cleaned.strip_prefix('/') {
                 Some(relative) if !relative.is_empty() => relative,
                 _ => &cleaned,
@@ -288,8 +288,8 @@ mod tests {
             assert_eq!(matches(patterns, path), expected, "{patterns:?} {path}");
         }
         assert!(PatternMatcher::new(&["a", "  !b"]).unwrap().has_exclusions());
-        assert!(matches!(PatternMatcher::new(&["!"]), Err(SnapshotError::BadPattern { .. })));
-        assert!(matches!(PatternMatcher::new(&["["]), Err(SnapshotError::BadPattern { .. })));
+        assert!(matches!(PatternMatcher::new(&["!"]), Err(crate::SnapshotError::BadPattern(_))));
+        assert!(matches!(PatternMatcher::new(&["["]), Err(crate::SnapshotError::BadPattern(_))));
     }
 
     #[test]

@@ -14,13 +14,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rb_path::{Dialect, Glob, has_wildcard};
 use rustix::io::Errno;
 
 use crate::beneath;
 use crate::content::{self, ContentKey};
 use crate::directory::{Directory, Located, Told};
 use crate::error::{Context as _, Result, SnapshotError};
-use crate::glob::{Dialect, Glob, has_wildcard};
 use crate::known::Files;
 use crate::listing::Listing;
 use crate::metadata::{ExtendedAttributes, FileType, Metadata};

@@ -4,23 +4,23 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use rb_buildpacks::pattern::Pattern;
 use rb_buildpacks::{Slice, slice};
+use rb_path::{Dialect, Glob, clean};
 
 fuzz_target!(|text: &str| {
     let (pattern, path) = text.split_once('\n').unwrap_or((text, ""));
-    let read = Pattern::parse(pattern);
-    let fits = read.as_ref().is_ok_and(|read| read.fits(path));
+    let read = Glob::new(&clean(pattern), Dialect::Go);
+    let fits = read.as_ref().is_ok_and(|read| read.matches(path.as_bytes()));
     // Escaped letter by letter, a path that is clean fits itself.
-    let clean = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let is_clean = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     let escaped: String = path
         .chars()
         .map(|letter| if letter == '/' { "/".to_owned() } else { format!("\\{letter}") })
         .collect();
-    if clean && !path.contains('\\') {
-        assert!(Pattern::parse(&escaped).is_ok_and(|read| read.fits(path)), "{path}");
+    if is_clean && !path.contains('\\') {
+        assert!(Glob::new(&escaped, Dialect::Go).is_ok_and(|read| read.matches(path.as_bytes())), "{path}");
     }
-    if clean && !path.contains('/') {
+    if is_clean && !path.contains('/') {
         let files = BTreeSet::from([path.to_owned(), "other".to_owned()]);
         let slices = [Slice { paths: vec![pattern.to_owned()] }];
         match slice(&BTreeSet::new(), &files, &slices) {

@@ -1,11 +1,12 @@
 //! Services that extend others, and files that include others.
 
 use rb_diag::{Diagnostic, SourceFile, Spanned};
+use rb_path::{clean, directory};
 
 use super::merge::merge;
 use super::{Around, interpolate, refused};
 use crate::node::{Node, Said};
-use crate::paths::{clean, directory, is_remote};
+use crate::remote::is_remote;
 use crate::yaml;
 
 /// So deep files include others, and services extend others.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rb_diag::{Diagnostic, Spanned};
+use rb_path::clean;
 
 use super::{Around, dotenv, refused};
 use crate::Target;
 use crate::config::is_name;
 use crate::node::{Node, Said};
-use crate::paths::{clean, is_remote};
+use crate::remote::is_remote;
 use crate::target::{Attest, Entry as _, Secret, Ssh, canonical_attest, parse_cache, parse_each, unique};
 
 type Told<T> = Result<T, Diagnostic>;

@@ -1,12 +1,11 @@
 //! Names of files and targets, versions, and the home.
 
 use super::{Call, Function, function, versions};
-use crate::paths;
 use crate::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("basename", 1, 1, |call| Ok(Value::text(paths::base(&call.text(0)?)))),
-    function("dirname", 1, 1, |call| Ok(Value::text(paths::directory(&call.text(0)?)))),
+    function("basename", 1, 1, |call| Ok(Value::text(rb_path::base(&call.text(0)?)))),
+    function("dirname", 1, 1, |call| Ok(Value::text(rb_path::directory(&call.text(0)?)))),
     function("homedir", 0, 0, |call: &Call<'_>| {
         call.outside.home().map(Value::Text).ok_or_else(|| "it is not known where the home is".to_owned())
     }),

@@ -162,14 +162,16 @@ impl<'a> Variables<'a> {
             Some(Modifier::CutStart { longest, pattern }) => {
                 let (value, pattern) = self.cut(value, pattern)?;
                 let mut ends = 0..=value.len();
-                let matches = |end: &usize| glob::matches(&pattern, &value[..*end]);
+                let fits = glob::matcher(&pattern);
+                let matches = |end: &usize| fits(&value[..*end]);
                 let end = if *longest { ends.rfind(matches) } else { ends.find(matches) };
                 value[end.unwrap_or(0)..].to_owned()
             }
             Some(Modifier::CutEnd { longest, pattern }) => {
                 let (value, pattern) = self.cut(value, pattern)?;
                 let mut starts = 0..=value.len();
-                let matches = |start: &usize| glob::matches(&pattern, &value[*start..]);
+                let fits = glob::matcher(&pattern);
+                let matches = |start: &usize| fits(&value[*start..]);
                 let start = if *longest { starts.find(matches) } else { starts.rfind(matches) };
                 value[..start.unwrap_or(value.len())].to_owned()
             }

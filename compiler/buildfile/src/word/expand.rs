@@ -153,7 +153,8 @@ impl Expansion<'_> {
                 let pattern = self.word(word)?;
                 let value = value.unwrap_or_default();
                 let mut ends = boundaries(&value);
-                let cut = |end: &usize| glob::matches(&pattern, &value[..*end]);
+                let fits = glob::matcher(&pattern);
+                let cut = |end: &usize| fits(&value[..*end]);
                 let end = if longest { ends.rfind(cut) } else { ends.find(cut) };
                 value[end.unwrap_or(0)..].to_owned()
             }
@@ -161,7 +162,8 @@ impl Expansion<'_> {
                 let pattern = self.word(word)?;
                 let value = value.unwrap_or_default();
                 let mut starts = boundaries(&value);
-                let cut = |start: &usize| glob::matches(&pattern, &value[*start..]);
+                let fits = glob::matcher(&pattern);
+                let cut = |start: &usize| fits(&value[*start..]);
                 let start = if longest { starts.find(cut) } else { starts.rfind(cut) };
                 value[..start.unwrap_or(value.len())].to_owned()
             }

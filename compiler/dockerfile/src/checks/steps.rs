@@ -10,7 +10,7 @@ use rb_diag::Span;
 use regex::Regex;
 
 use super::{Finding, Rule};
-use crate::{go, paths};
+use crate::go;
 
 /// Words in names of what must not be seen, and words with which they may.
 static SECRET: LazyLock<Regex> =
@@ -92,7 +92,7 @@ pub fn ignored_file(
     hides_all: bool,
     hides: impl FnOnce(&str) -> bool,
 ) -> Option<Finding> {
-    let path = paths::clean(path);
+    let path = rb_path::clean(path);
     let is_root = matches!(path.as_str(), "." | "/");
     if is_root && !hides_all || !hides(&path) {
         return None;

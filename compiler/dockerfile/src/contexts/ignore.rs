@@ -5,8 +5,6 @@
 
 use regex::Regex;
 
-use crate::paths;
-
 /// Reads the lines of an ignore file.
 pub(crate) fn patterns(text: &str) -> Vec<String> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
@@ -22,7 +20,7 @@ fn pattern(line: &str) -> String {
     if path.is_empty() {
         return not.to_owned();
     }
-    let cleaned = paths::clean(path);
+    let cleaned = rb_path::clean(path);
     let relative = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
     format!("{not}{relative}")
 }

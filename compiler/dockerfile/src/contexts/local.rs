@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use rb_llb::{NodeMeta, State, attr, json_list};
 
 use crate::options::Options;
-use crate::paths;
 
 /// Paths of a tree that instructions take something from, absolute. The root stands for all of it.
 pub(crate) type Taken = BTreeSet<String>;
@@ -60,7 +59,7 @@ fn follow(taken: &Taken) -> Vec<String> {
     if taken.contains("/") {
         return Vec::new();
     }
-    let mut follow: Vec<String> = taken.iter().map(|path| paths::clean(&format!("./{path}"))).collect();
+    let mut follow: Vec<String> = taken.iter().map(|path| rb_path::clean(&format!("./{path}"))).collect();
     follow.sort();
     follow
 }

@@ -22,7 +22,6 @@ use crate::codes;
 use crate::failure::{self, Fallible};
 use crate::git_reference::GitReference;
 use crate::options::Options;
-use crate::paths;
 
 pub use elsewhere::{Elsewhere, below, elsewhere};
 pub(crate) use ignore::Ignored;
@@ -160,7 +159,7 @@ impl Context {
     fn lower_case_filename(&self) -> Option<String> {
         let folder = self.filename.strip_suffix(DOCKERFILE)?;
         (folder.is_empty() || folder.ends_with('/'))
-            .then(|| paths::clean(&format!("{folder}{}", DOCKERFILE.to_lowercase())))
+            .then(|| rb_path::clean(&format!("{folder}{}", DOCKERFILE.to_lowercase())))
     }
 
     /// Reads the Dockerfile, and the ignore file beside it.

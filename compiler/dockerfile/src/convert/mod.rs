@@ -157,7 +157,7 @@ impl Shared<'_> {
 impl TakenPaths {
     /// Notes that something is taken of a node.
     fn take(&mut self, root: NodeId, path: &str) {
-        self.nodes.entry(root).or_default().insert(crate::paths::join("/", path));
+        self.nodes.entry(root).or_default().insert(rb_path::join("/", path));
     }
 }
 

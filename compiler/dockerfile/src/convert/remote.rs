@@ -11,7 +11,6 @@ use super::transfer::{Common, Expanded, wrong};
 use super::{Work, described};
 use crate::failure::Fallible;
 use crate::git_reference::GitReference;
-use crate::paths;
 
 impl Work<'_> {
     /// Returns a repository's tree, and how it is copied from there.
@@ -82,7 +81,7 @@ fn file_name(address: &str) -> String {
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let path = rest[..end].find('/').map_or("", |slash| &rest[slash..end]);
     let path = percent_decode_str(path).decode_utf8_lossy();
-    match paths::base(&path) {
+    match rb_path::base(&path) {
         "." | "/" => "__unnamed__".to_owned(),
         name => name.to_owned(),
     }

@@ -184,7 +184,7 @@ impl Work<'_> {
                 Some(from) => self.converted.taken.take(self.shared.graph.root(from), source),
                 // An address of ssh counts as a path here, as it does in BuildKit.
                 None if source.starts_with("http://") || source.starts_with("https://") => {}
-                None => drop(self.converted.taken.context.insert(paths::join("/", source))),
+                None => drop(self.converted.taken.context.insert(rb_path::join("/", source))),
             }
         }
     }
@@ -220,7 +220,7 @@ impl Expanded<'_> {
             };
             let pattern = paths::absolute("/", &pattern);
             if !has_wildcards(&pivot) && !has_wildcards(&pattern) {
-                required.push(paths::absolute("/", &paths::join(&pivot, &pattern)));
+                required.push(paths::absolute("/", &rb_path::join(&pivot, &pattern)));
             }
             include.push(pattern.strip_prefix('/').unwrap_or(&pattern).to_owned());
             source = pivot;
@@ -234,7 +234,7 @@ impl Expanded<'_> {
             attempt_unpack: unpack.unwrap_or(self.is_add),
             allow_wildcard: true,
             allow_empty_wildcard: true,
-            ..common.copy(&paths::clean(&paths::absolute("/", &source)))
+            ..common.copy(&rb_path::clean(&paths::absolute("/", &source)))
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the path in a question is normalised and inside the project.
 
-use super::{Arguments, paths};
+use super::Arguments;
 use crate::limits::check_items;
 use crate::{Answer, ExpressionErrorKind, Question, Stop, Value};
 
@@ -14,7 +14,7 @@ type Outcome = Result<Value, Stop>;
 /// Returns the path in the project that the argument says.
 fn project_path(arguments: &Arguments<'_>) -> Result<String, Stop> {
     let path = arguments.text(0)?;
-    let normal = paths::normalize(path);
+    let normal = rb_path::clean(path);
     let reason = if path.is_empty() {
         "it is empty"
     } else if path.len() > MAX_PATH_BYTES {

@@ -72,26 +72,5 @@ pub(super) fn join_path(arguments: &Arguments<'_>) -> Outcome {
 }
 
 pub(super) fn normalize_path(arguments: &Arguments<'_>) -> Outcome {
-    Ok(Value::String(normalize(arguments.text(0)?)))
-}
-
-/// Returns the path without `.`, `..` and empty parts. What leads out of a relative path stays in front.
-pub(super) fn normalize(path: &str) -> String {
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if absolute => {}
-            part => parts.push(part),
-        }
-    }
-    match (absolute, parts.join("/")) {
-        (true, parts) => format!("/{parts}"),
-        (false, parts) if parts.is_empty() => ".".to_owned(),
-        (false, parts) => parts,
-    }
+    Ok(Value::String(rb_path::clean(arguments.text(0)?)))
 }

@@ -360,7 +360,7 @@ fn operations_fail_as_they_should() {
         refuses!(editor.symlink("x", "/etc/hosts", None, None), Error::Exists { .. });
         refuses!(editor.remove("/no", false, false), Error::NotFound { .. });
         refuses!(editor.remove("/", true, false), Error::BadPath { .. });
-        refuses!(editor.remove("/a[", true, true), Error::BadPattern { .. });
+        refuses!(editor.remove("/a[", true, true), Error::BadPattern(_));
         editor.remove("/no", true, false).unwrap();
         editor.remove("/no*", false, true).unwrap();
         editor.mkdir("/etc", 0o700, false, None, None).unwrap();

@@ -16,7 +16,7 @@ use super::Work;
 use crate::contexts::{Folder, internal};
 use crate::failure::Fallible;
 use crate::options::Volume;
-use crate::{RunMount, codes, go, paths};
+use crate::{RunMount, codes, go};
 
 /// The mounts of one command.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ impl Work<'_> {
     fn tree_mount(&mut self, options: &MountOptions, number: usize, at: Span) -> Fallible<(Mount, State)> {
         let dest = match options.target.starts_with('/') {
             true => options.target.clone(),
-            false => paths::join("/", &paths::join(&self.state.files.folder, &options.target)),
+            false => rb_path::join("/", &rb_path::join(&self.state.files.folder, &options.target)),
         };
         if dest == "/" {
             let message = format!("invalid mount target {}", go::quote(&dest));
@@ -112,7 +112,7 @@ impl Work<'_> {
             return Err(Diagnostic::error(codes::BAD_MOUNT, message).with_label(at, "").with_help(help));
         }
         let tree = self.mounted_tree(options, number);
-        let (tree, selector) = match paths::join("/", &options.source) {
+        let (tree, selector) = match rb_path::join("/", &options.source) {
             root if root == "/" => match cache_folder(options, &tree) {
                 Some(owned) => (owned, CACHE_FOLDER.to_owned()),
                 None => (tree, String::new()),
@@ -122,7 +122,7 @@ impl Work<'_> {
         let kind = match options.kind {
             Kind::Cache => {
                 let id = options.id.clone().filter(|id| !id.is_empty());
-                let id = id.unwrap_or_else(|| paths::clean(&options.target));
+                let id = id.unwrap_or_else(|| rb_path::clean(&options.target));
                 let id = format!("{}/{id}", self.shared.options.cache_namespace);
                 MountKind::Cache { id, sharing: options.sharing.unwrap_or(CacheSharing::Shared) }
             }
@@ -144,7 +144,7 @@ impl Work<'_> {
             (_, Some(source)) => self.tree_of(source),
             (Kind::Cache, None) => State::scratch(),
             (_, None) => {
-                self.converted.taken.context.insert(paths::join("/", &options.source));
+                self.converted.taken.context.insert(rb_path::join("/", &options.source));
                 self.shared.context.clone()
             }
         }
@@ -181,7 +181,7 @@ fn secret(options: &MountOptions, all: &mut RunMounts) -> String {
     let target = Some(&options.target).filter(|target| !target.is_empty());
     let id = match (&options.source, options.id.as_deref().unwrap_or_default()) {
         (source, _) if !source.is_empty() => source.clone(),
-        (_, "") => paths::base(&options.target).to_owned(),
+        (_, "") => rb_path::base(&options.target).to_owned(),
         (_, id) => id.to_owned(),
     };
     let optional = !options.required;
@@ -192,7 +192,7 @@ fn secret(options: &MountOptions, all: &mut RunMounts) -> String {
     let dest = match (target, &options.env) {
         (Some(target), _) => target.clone(),
         (None, Some(_)) => return id,
-        (None, None) => format!("/run/secrets/{}", paths::base(&id)),
+        (None, None) => format!("/run/secrets/{}", rb_path::base(&id)),
     };
     let (uid, gid) = (options.uid.unwrap_or(0), options.gid.unwrap_or(0));
     let secret = SecretMount { id: id.clone(), uid, gid, mode: options.mode.unwrap_or(0o400), optional };
