@@ -48,6 +48,7 @@ mod place;
 mod processes;
 mod records;
 mod remove;
+mod reserve;
 mod snapshots;
 mod space;
 mod stat_cache;

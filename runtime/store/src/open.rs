@@ -17,7 +17,9 @@ use crate::lost::Sealer;
 use crate::space::admit::Room;
 use crate::space::uses::Touched;
 use crate::sync::LastSync;
-use crate::{Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, partial, place, remove};
+use crate::{
+    Clock, Result, SnapshotId, StoreError, SystemClock, cleaning, damage, partial, place, remove, reserve,
+};
 
 /// The number of the format that this program writes, and the newest that it reads.
 pub const FORMAT: u64 = 3;
@@ -29,7 +31,7 @@ const DIRECTORIES: [&str; 7] = ["blobs", "blobs/sha256", "snapshots", "caches", 
 const MADE_LATER: [&str; 4] = ["builds", "claims", partial::FOLDER, "status"];
 
 /// Files below the root, those of SQLite and half-written ones included.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "format",
     "format.new",
     "oci-layout",
@@ -45,6 +47,7 @@ const FILES: [&str; 15] = [
     "rb.db.aside",
     "rb.db.aside-wal",
     "leases",
+    reserve::NAME,
 ];
 
 /// A handle on a state directory; clones share it. Blocking: call it off the async threads.
@@ -82,6 +85,16 @@ impl Store {
 
     /// Opens the state directory with another clock.
     pub fn open_with(root: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = match Self::open_at(root, &clock) {
+            // What removes something has to begin even where nothing is left.
+            Err(StoreError::DiskFull { .. }) if reserve::give_up(root) => Self::open_at(root, &clock)?,
+            opened => opened?,
+        };
+        reserve::keep(&store);
+        Ok(store)
+    }
+
+    fn open_at(root: &Path, clock: &Arc<dyn Clock>) -> Result<Self> {
         if !root.is_absolute() {
             return Err(StoreError::RelativeRoot(root.to_owned()));
         }
@@ -102,7 +115,7 @@ impl Store {
         let reason = if damage::is_marked(&path) {
             "it was found to be damaged".to_owned()
         } else {
-            match Self::open_once(root, &clock, Vec::new()) {
+            match Self::open_once(root, clock, Vec::new()) {
                 Err(StoreError::Damaged { reason, .. }) => reason,
                 Ok(store) => {
                     if known.is_none() {
@@ -124,7 +137,7 @@ impl Store {
              the damaged one is kept as {}",
             root.join("rb.db.aside").display()
         );
-        Self::open_once(root, &clock, vec![warning])
+        Self::open_once(root, clock, vec![warning])
     }
 
     fn open_once(root: &Path, clock: &Arc<dyn Clock>, mut warnings: Vec<String>) -> Result<Self> {

@@ -45,6 +45,11 @@ impl Store {
         }
     }
 
+    /// Tells whether more than a little is left on the disk, without making room.
+    pub(crate) fn has_room(&self) -> bool {
+        matches!(self.is_too_full(), Ok(None))
+    }
+
     /// Returns what is left on the disk, if that is little.
     fn is_too_full(&self) -> Result<Option<u64>> {
         let disk = self.disk()?;

@@ -99,11 +99,42 @@ fn fills_the_disk() {
     let error = Store::open(&mount.join("other")).expect_err("has no room");
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
     assert!(error.help().expect("helps").contains(words));
+}
+
+#[test]
+fn what_frees_room_begins_where_none_is_left() {
+    let root = tempfile::tempdir().expect("temp dir");
+    let Some(command) = with_mount("-t tmpfs -o size=160m none", root.path()) else { return };
+    run(command, "frees_a_full_disk", root.path());
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn frees_a_full_disk() {
+    let Some(mount) = root_from_stdin() else { return };
+    let root = mount.join("state");
+    let store = Store::open(&root).expect("creates");
+    let tree = store.new_snapshot(None).expect("has room");
+    let mut file = std::fs::File::create(store.snapshot_dir(tree).join("fs/file")).expect("has an inode");
+    let tree = store.commit_snapshot(tree, 4, Some([4; 32])).expect("commits");
     drop(store);
-    match Store::open(&root) {
-        Ok(_) => {} // the log of the database fitted when it was closed
-        Err(error) => assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}"),
+    while file.write_all(&[7; 512]).is_ok() {}
+    for _ in 0..2 {
+        let store = Store::open(&root).expect("opens all the same");
+        assert!(store.check_space().is_err() && !root.join("reserve").exists());
+        drop(store);
+        while file.write_all(&[7; 512]).is_ok() {}
+        // It is not there a second time: whoever needs it removes first.
+        if let Err(error) = Store::open(&root) {
+            assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+        }
+        file.set_len(0).expect("shortens");
+        drop(Store::open(&root).expect("opens"));
+        assert!(root.join("reserve").exists());
+        while file.write_all(&[7; 512]).is_ok() {}
     }
+    let store = Store::open(&root).expect("opens all the same");
+    store.delete_snapshot(tree).expect("removes");
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn run_blocking(
     laid.spec.memory = lent.room.as_ref().map(budget::Room::meter);
     laid.times.begin()?;
     let outcome = run_logged(cx, &laid.spec, job, &lent.given, kill);
-    laid.times.end()?;
+    let ended = laid.times.end();
     let outcome = outcome?;
     laid.today.clear();
     laid.agents = agents::Agents::default();
@@ -202,6 +202,7 @@ fn run_blocking(
     }
     let tidied = laid.tidy();
     let Some(failed) = failed else {
+        ended?;
         tidied?;
         return collect(parts, laid.writables, laid.read_only_outputs);
     };
