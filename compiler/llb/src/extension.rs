@@ -42,6 +42,10 @@ pub const EXEC_VARIABLES: &str = "rb.exec.variables";
 /// Key of [`VertexMeta::description`]: the command has effects elsewhere (`RUN --push`), so whoever has it run sends it once.
 pub const EXEC_PUSH: &str = "rb.exec.push";
 
+/// Key of [`VertexMeta::description`]: where a tree is mounted that a command changes, and that is known by its content all the same.
+/// `contentCache` says so of trees that are not changed alone: other engines refuse it of others.
+pub const EXEC_BY_CONTENT: &str = "rb.exec.by-content";
+
 /// Tells whether a vertex is a command with effects elsewhere.
 pub fn pushes(meta: &VertexMeta) -> bool {
     meta.description.contains_key(EXEC_PUSH)

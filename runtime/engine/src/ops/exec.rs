@@ -1,29 +1,23 @@
-//! Running a command: mounts are made of inputs, `caches`, `secrets` and `agents`, the sandbox runs on the step's `terms`,
-//! changed trees become results; those of a command that failed are `kept`.
+//! Running a command: what it sees is laid out (`lay`), the sandbox runs on the step's `terms`, changed trees become results; those of
+//! a command that failed (`exit`) are `kept`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rb_exec::{
-    Bind, Emulator, ExecError, ExecOutcome, ExitStatus, ExtraMount, Isolation, KillSwitch, OverlayMount,
-    RootDriver, RootMount, Rootless, Spec, Stream, Upper, UserSpec,
-};
-use rb_llb::extension::HINT_CACHE;
-use rb_llb::{ExecOp, Mount, MountKind, NetworkMode, ProxyEnv, SecurityMode, Vertex};
+use rb_exec::{Emulator, ExecOutcome, KillSwitch, Spec, Stream};
+use rb_llb::extension::{EXEC_BY_CONTENT, HINT_CACHE};
+use rb_llb::{ContentCache, ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Vertex, VertexMeta};
 use rb_oci::Digest;
-use rb_session::Session;
-use rb_snapshot::{Active, DriverKind};
 use rb_solver::{Context, OpError};
 
-use super::authorities::Authorities;
+use super::lay::{Lent, Writable, lay, proxies};
 use super::terms::Terms;
-use super::times::Times;
-use super::{agents, budget, caches, chroot, devices, kept, mounts, resume, secrets};
+use super::{agents, budget, caches, exit, kept, mounts, resume, secrets};
 use crate::error::EngineError;
 use crate::job::{JobContext, LogTail};
-use crate::network::{self, StepNetwork};
+use crate::network;
 use crate::parts::Parts;
-use crate::value::{HostMounts, Tree, Value};
+use crate::value::{Tree, Value};
 
 /// Digest of what is run. Proxy variables stay outside, as in BuildKit: they say how to reach, not what. So do ids of caches that
 /// hold hints.
@@ -58,9 +52,17 @@ fn hint_id(kind: &MountKind) -> Option<&'static str> {
     }
 }
 
-/// Inputs of which the step sees only a part, read-only: their key is the content of that part.
-pub(super) fn slow_inputs(op: &ExecOp, inputs: usize) -> Vec<bool> {
-    let narrow = |mount: &Mount| mount.readonly && mount.dest != "/" && mount.kind == MountKind::Bind;
+/// Inputs whose key is the content of what the step sees of them: read-only ones, unless the op or the vertex says otherwise of a
+/// mount.
+pub(super) fn slow_inputs(op: &ExecOp, meta: &VertexMeta, inputs: usize) -> Vec<bool> {
+    let by_content = meta.description.get(EXEC_BY_CONTENT);
+    let narrow = |mount: &Mount| match mount.content_cache {
+        _ if mount.kind != MountKind::Bind => false,
+        _ if by_content == Some(&mount.dest) => true,
+        ContentCache::Default => mount.readonly && mount.dest != "/",
+        ContentCache::On => true,
+        ContentCache::Off => false,
+    };
     let used = |index: usize| op.mounts.iter().filter(move |mount| mount.input == Some(index));
     (0..inputs).map(|index| used(index).next().is_some() && used(index).all(narrow)).collect()
 }
@@ -133,49 +135,6 @@ async fn attempt_at(
     }
 }
 
-/// A mount of the step whose changes are kept, or that is thrown away after the run.
-pub(super) struct Writable {
-    /// Which of the op's.
-    pub(super) mount: usize,
-    pub(super) active: Active,
-    pub(super) base: Tree,
-    output: Option<u32>,
-}
-
-/// What a step sees that is neither an input nor a result.
-pub(super) struct Lent {
-    pub(super) given: secrets::Given,
-    pub(super) held: caches::Held,
-    pub(super) way: Way,
-    /// If it fails, it is not tried again.
-    pub(super) is_last: bool,
-    /// What it may take of the memory budget, if there is one.
-    pub(super) room: Option<budget::Room>,
-}
-
-/// A step with all that it sees, ready to run.
-pub(super) struct Laid<'a> {
-    pub(super) spec: Spec,
-    pub(super) times: Times<'a>,
-    /// For this run only; they are gone when it has ended.
-    today: Vec<Active>,
-    agents: agents::Agents,
-    authorities: Option<Authorities>,
-    pub(super) writables: Vec<Writable>,
-    read_only_outputs: Vec<(u32, Tree)>,
-    /// What is mounted where nothing is written, by the number of the mount.
-    pub(super) shown: Vec<(usize, Tree)>,
-}
-
-impl Laid<'_> {
-    /// Takes out of the layers what was put in for the run.
-    fn tidy(&self) -> Result<(), EngineError> {
-        self.times.unshow(self.writables.iter().map(|writable| &writable.active))?;
-        let Some(authorities) = &self.authorities else { return Ok(()) };
-        self.writables.iter().try_for_each(|writable| authorities.remove(&writable.active))
-    }
-}
-
 fn run_blocking(
     cx: &Context,
     op: &ExecOp,
@@ -195,7 +154,7 @@ fn run_blocking(
     laid.agents = agents::Agents::default();
     // Others need not wait until the results are kept.
     let scope = lent.held.let_go();
-    let failed = check_exit(op, &outcome, &laid.spec, &lent.way.terms, cx, job).err();
+    let failed = exit::check(op, &outcome, &laid.spec, &lent.way.terms, cx, job).err();
     let failed = failed.map(|failed| resume::told(&lent.way.origin, failed));
     if let Some(room) = lent.room.take() {
         room.ended(failed.is_none());
@@ -212,133 +171,6 @@ fn run_blocking(
     Err(kept::keep(job, &lent.way, kept::Seen { scope, inputs, laid }, failed))
 }
 
-/// Makes ready what a step sees.
-pub(super) fn lay<'a>(
-    parts: &'a Parts,
-    session: &dyn Session,
-    op: &ExecOp,
-    inputs: &[Value],
-    lent: &mut Lent,
-) -> Result<Laid<'a>, EngineError> {
-    let input = |mount: &Mount| match mount.input {
-        None => Ok(Value::Tree(Tree::scratch())),
-        Some(index) => inputs.get(index).cloned().ok_or_else(|| EngineError::Definition {
-            reason: format!("the mount at {} uses input {index}, which is not there", mount.dest),
-        }),
-    };
-    let is_cache = |mount: &&Mount| matches!(mount.kind, MountKind::Cache { .. });
-    let directories = op.mounts.iter().filter(is_cache);
-    let directories = directories.filter_map(|mount| lent.held.directory(parts, mount, inputs));
-    let mut times = Times::new(&parts.snapshots, directories)?;
-    let (mut today, mut shown) = (Vec::new(), Vec::new());
-    let reaches_out = op.network != NetworkMode::None;
-    let mut authorities = reaches_out.then(|| Authorities::of(parts)).flatten();
-    let mut writables = Vec::new();
-    let mut read_only_outputs = Vec::new();
-    let mut root = None;
-    let agents = agents::lend(op, session, parts)?;
-    let mut extra = std::mem::take(&mut lent.given.mounts);
-    extra.extend(agents.mounts.iter().cloned());
-    for (number, mount) in op.mounts.iter().enumerate() {
-        match &mount.kind {
-            MountKind::Tmpfs { size_bytes } => {
-                let size_bytes = u64::try_from(*size_bytes).ok().filter(|size| *size > 0);
-                let target = mount.dest.clone();
-                extra.push(ExtraMount::Tmpfs { target, size_bytes, mode: 0o1777 });
-            }
-            MountKind::Bind => {
-                let is_root = mount.dest == "/";
-                // As in BuildKit: a root that becomes no output is not written to.
-                let readonly = mount.readonly || (is_root && mount.output.is_none());
-                let tree = mounts::tree(parts, &input(mount)?, if is_root { &mount.selector } else { "" })?;
-                let layers = parts.snapshots.layers(tree.snapshot)?;
-                if is_root {
-                    extra.extend(host_binds(tree.host.as_ref()));
-                }
-                let newer = times.layer(&tree, &mount.dest)?;
-                let mut authorities = authorities.as_mut().filter(|_| is_root);
-                let trusting = match &mut authorities {
-                    Some(authorities) => authorities.layer(parts, &tree)?,
-                    None => None,
-                };
-                // A read-only root still gets a layer of its own, which is thrown away: what is mounted in it needs
-                // places to stand on. So does an empty tree: there is nothing else to mount. And, where roots are copied,
-                // layers that were made where they were mounted; and, in a chroot, whatever is put into its root.
-                let is_copied = parts.steps.isolation == Isolation::Chroot
-                    || (layers.len() > 1 && parts.snapshots.driver() == DriverKind::Copy);
-                let mut stack = if readonly && (is_root || layers.is_empty() || is_copied) {
-                    read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
-                    let active = parts.snapshots.prepare(tree.snapshot)?;
-                    times.show(&active, &tree, &mount.dest)?;
-                    if let Some(authorities) = authorities {
-                        authorities.show(&active)?;
-                    }
-                    let stack = stack_of(&active);
-                    writables.push(Writable { mount: number, active, base: tree, output: None });
-                    stack
-                } else if readonly {
-                    read_only_outputs.extend(mount.output.map(|output| (output, tree.clone())));
-                    shown.push((number, tree));
-                    RootMount { layers, writable: None, driver: RootDriver::Overlay }
-                } else {
-                    let active = parts.snapshots.prepare(tree.snapshot)?;
-                    times.show(&active, &tree, &mount.dest)?;
-                    if let Some(authorities) = authorities {
-                        authorities.show(&active)?;
-                    }
-                    let stack = stack_of(&active);
-                    writables.push(Writable { mount: number, active, base: tree, output: mount.output });
-                    stack
-                };
-                for layer in newer.into_iter().chain(trusting) {
-                    stack.layers.push(layer.upper().to_owned());
-                    today.push(layer);
-                }
-                if is_root {
-                    root = Some((stack, readonly));
-                } else {
-                    let (selector, target) = (mount.selector.clone(), mount.dest.clone());
-                    extra.push(ExtraMount::Overlay(OverlayMount { root: stack, selector, target, readonly }));
-                }
-            }
-            MountKind::Cache { .. } => {
-                let held = lent.held.directory(parts, mount, inputs);
-                let directory = held.expect("`hold` took one for each cache mount");
-                extra.push(ExtraMount::Overlay(OverlayMount {
-                    root: RootMount::shared(directory),
-                    selector: mount.selector.clone(),
-                    target: mount.dest.clone(),
-                    readonly: mount.readonly,
-                }));
-            }
-            // Among what was lent, unless it is optional and not there.
-            MountKind::Secret(_) | MountKind::Ssh(_) => {}
-        }
-    }
-    let (root, readonly_root) =
-        root.ok_or_else(|| EngineError::Definition { reason: "a step has no mount at `/`".to_owned() })?;
-    let mut spec = Spec::new(root, op.meta.args.clone());
-    spec.readonly_root = readonly_root;
-    spec.mounts = extra;
-    spec.env = environment(op, &parts.network);
-    if let Some(authorities) = &authorities {
-        authorities.name_in(&mut spec.env);
-    }
-    spec.secret_env = std::mem::take(&mut lent.given.env);
-    spec.insecure = op.security == SecurityMode::Insecure;
-    spec.cwd = op.meta.cwd.clone();
-    spec.user = UserSpec(op.meta.user.clone());
-    chroot::refuse(op, &parts.steps)?;
-    spec.hostname =
-        if op.meta.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.meta.hostname.clone() };
-    spec.network = parts.networks.make(parts.network.mode(op.network)).map_err(ExecError::from)?;
-    spec.hosts = hosts(op)?;
-    lent.way.terms.lay_down(op, &parts.steps, &mut spec);
-    devices::give(op, &parts.steps, &mut spec)?;
-    spec.emulator = lent.way.emulator.clone();
-    Ok(Laid { spec, times, today, agents, authorities, writables, read_only_outputs, shown })
-}
-
 /// Refuses what this version cannot do, and what the job does not allow. Asked before a result is looked up, so that no
 /// stored result stands in for what is refused.
 pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
@@ -349,51 +181,6 @@ pub(super) fn refuse(op: &ExecOp, job: &JobContext) -> Result<(), EngineError> {
         return Err(EngineError::HostNetworkStep);
     }
     Ok(())
-}
-
-/// How a step reaches the network: as its definition says, then as this machine does, if the step has one at all.
-fn proxies(op: &ExecOp, machine: &StepNetwork) -> ProxyEnv {
-    match op.network {
-        NetworkMode::Sandbox | NetworkMode::Host => machine.proxies_under(op.meta.proxy_env.as_ref()),
-        NetworkMode::None => op.meta.proxy_env.clone().unwrap_or_default(),
-    }
-}
-
-/// The variables of a step: its own, and those that say how the network is reached, which win.
-fn environment(op: &ExecOp, machine: &StepNetwork) -> Vec<String> {
-    let proxies = proxies(op, machine);
-    let set: Vec<(&str, &str)> = network::variables(&proxies).collect();
-    network::set_over(&op.meta.env, &set)
-}
-
-/// How the sandbox mounts a layer that is being written.
-pub(crate) fn stack_of(active: &Active) -> RootMount {
-    match active.driver() {
-        DriverKind::Overlay => {
-            let writable = Upper { upper: active.upper().to_owned(), work: active.work().to_owned() };
-            RootMount::overlay(active.lowers().to_vec(), Some(writable))
-        }
-        DriverKind::Copy => RootMount::directory(active.upper()),
-    }
-}
-
-/// What of this machine shows in a tree, as mounts.
-pub(super) fn host_binds(host: Option<&HostMounts>) -> impl Iterator<Item = ExtraMount> + use<> {
-    let binds = host.map(|host| host.binds.clone()).unwrap_or_default();
-    binds.into_iter().map(|path| {
-        let target = path.to_string_lossy().into_owned();
-        ExtraMount::Bind(Bind { source: path, target, readonly: true, recursive: true, ..Bind::default() })
-    })
-}
-
-fn hosts(op: &ExecOp) -> Result<Vec<(String, std::net::IpAddr)>, EngineError> {
-    let parse = |entry: &rb_llb::HostAddress| {
-        let address = entry.ip.parse().map_err(|_| EngineError::Definition {
-            reason: format!("`{}` is not an IP address for host `{}`", entry.ip, entry.host),
-        });
-        address.map(|address| (entry.host.clone(), address))
-    };
-    op.meta.extra_hosts.iter().map(parse).collect()
 }
 
 /// Runs the sandbox; output goes to whoever listens, and its end is kept for the error.
@@ -418,59 +205,6 @@ fn run_logged(
     stderr.finish(&mut |bytes| say(rb_solver::Stream::Stderr, bytes));
     job.keep_tail(cx.vertex(), tail);
     Ok(outcome?)
-}
-
-fn check_exit(
-    op: &ExecOp,
-    outcome: &ExecOutcome,
-    spec: &Spec,
-    terms: &Terms,
-    cx: &Context,
-    job: &JobContext,
-) -> Result<(), EngineError> {
-    let status = outcome.status;
-    let fine = match status {
-        _ if outcome.timed_out => false,
-        ExitStatus::Exited(code) if op.meta.valid_exit_codes.is_empty() => code == 0,
-        ExitStatus::Exited(code) => op.meta.valid_exit_codes.contains(&code),
-        ExitStatus::Signaled(_) => false,
-    };
-    if fine {
-        return Ok(());
-    }
-    if cx.is_cancelled() {
-        return Err(EngineError::Exec(ExecError::Cancelled));
-    }
-    let log_tail = job.take_tail(&cx.vertex());
-    let (outcome, help) = terms.outcome(outcome, spec);
-    let store = &job.parts.store;
-    let left_bytes = rustix::fs::statvfs(store.root()).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
-    if lacked_room(left_bytes, store.check_space().is_err(), &log_tail) {
-        return Err(EngineError::NoRoom { outcome, root: store.root().to_owned(), log_tail });
-    }
-    let says = |words: &str| log_tail.iter().any(|line| line.contains(words));
-    let help = help.or_else(|| chroot::hint(&job.parts.steps, says));
-    let help = help.or_else(|| hint(status, &log_tail, &job.parts));
-    Err(EngineError::Exit { outcome, log_tail, help })
-}
-
-/// Tells whether a command failed for want of room: there is none, or it said so and removed what it had begun.
-fn lacked_room(left_bytes: u64, is_little: bool, log_tail: &[String]) -> bool {
-    const NEARLY_NOTHING_BYTES: u64 = 1 << 20;
-    let says = || log_tail.iter().any(|line| line.contains("No space left on device"));
-    left_bytes < NEARLY_NOTHING_BYTES || (is_little && says())
-}
-
-/// What may be behind a failure that the command cannot know.
-fn hint(status: ExitStatus, log_tail: &[String], parts: &Parts) -> Option<String> {
-    let says = |words: &str| log_tail.iter().any(|line| line.contains(words));
-    if parts.privileges.mode == Rootless::SingleId && says("Invalid argument") {
-        let why = "without subordinate ids a build knows no user but root, so `chown` to another one fails";
-        return Some(format!("{why}; `rb doctor` says how to get them"));
-    }
-    (status == ExitStatus::Exited(141)).then(|| {
-        "141 means that a command wrote to a pipe that nobody read any more; RUN fails when any part of a pipe does".to_owned()
-    })
 }
 
 /// Turns what the step changed into results, in the order of its outputs.
@@ -502,12 +236,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_lacked_room_if_there_is_none_or_it_said_so() {
-        let said = ["cc: fatal error: x.o: No space left on device".to_owned()];
-        assert!(lacked_room(0, true, &[]));
-        assert!(lacked_room(30 << 20, true, &said));
-        assert!(!lacked_room(30 << 20, true, &[]));
-        // It may have filled a disk of its own.
-        assert!(!lacked_room(1 << 40, false, &said));
+    fn what_is_known_by_its_content() {
+        let mount = |dest: &str, readonly: bool, content_cache: ContentCache| Mount {
+            input: Some(0),
+            dest: dest.to_owned(),
+            readonly,
+            content_cache,
+            ..Mount::default()
+        };
+        let seen = |mounts: Vec<Mount>, by: &str| {
+            let description = [(EXEC_BY_CONTENT.to_owned(), by.to_owned())].into();
+            let meta = VertexMeta { description, ..VertexMeta::default() };
+            slow_inputs(&ExecOp { mounts, ..ExecOp::default() }, &meta, 1)[0]
+        };
+        let slow = |mounts: Vec<Mount>| seen(mounts, "");
+        // Of a tree that is changed the vertex has to say so.
+        assert!(seen(vec![mount("/app", false, ContentCache::Default)], "/app"));
+        assert!(!seen(vec![mount("/other", false, ContentCache::Default)], "/app"));
+        for (dest, readonly, default) in [("/in", true, true), ("/in", false, false), ("/", true, false)] {
+            assert_eq!(slow(vec![mount(dest, readonly, ContentCache::Default)]), default);
+            assert!(slow(vec![mount(dest, readonly, ContentCache::On)]));
+            assert!(!slow(vec![mount(dest, readonly, ContentCache::Off)]));
+        }
+        // All that is seen of an input has to be known so, and a cache never is.
+        assert!(!slow(vec![mount("/a", true, ContentCache::On), mount("/b", true, ContentCache::Off)]));
+        let cache = MountKind::Cache { id: "c".to_owned(), sharing: rb_llb::CacheSharing::Shared };
+        assert!(!slow(vec![Mount { kind: cache, ..mount("/c", true, ContentCache::On) }]));
+        assert!(!slow(Vec::new()));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rb_exec::{ExitStatus, KillSwitch, Spec, Stream};
 
-use super::exec::{host_binds, stack_of};
+use super::lay::{host_binds, stack_of};
 use super::terms::in_words;
 use crate::error::EngineError;
 use crate::job::LogTail;

@@ -12,7 +12,8 @@ use rb_snapshot::ContentKey;
 use rb_store::{FailureRow, SnapshotId};
 use serde::{Deserialize, Serialize};
 
-use super::exec::{Laid, Way, Writable};
+use super::exec::Way;
+use super::lay::{Laid, Writable};
 use super::resume::{Left, LeftTree};
 use crate::LocalEngine;
 use crate::error::EngineError;

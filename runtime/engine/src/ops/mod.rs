@@ -12,7 +12,7 @@
 //! | `http://`, `https://`, `…+blob://` | digest, name, mode and owner of the one file | none |
 //! | `git://` | commit, folder, submodules or not; with `.git` the address and branch, too; of a bundle the name in it | none |
 //! | `host://` | package database, binds, fingerprints' output, the files of /etc shown | none |
-//! | exec | the op's bytes but inputs, proxy variables and ids of caches that hold hints; that it runs in a chroot | the selected part of a read-only mount; of a folder of the user's mounted whole, its key |
+//! | exec | the op's bytes but inputs, proxy variables and ids of caches that hold hints; that it runs in a chroot | the selected part of a mount that is read-only, or whose op says so; of a folder of the user's mounted whole, its key |
 //! | file | the op's bytes but inputs | the paths a copy takes, by its patterns; of a folder of the user's taken whole, its key |
 //! | merge, diff | the op's bytes but inputs | none |
 //! | build | the op's bytes but inputs; looked up in no cache, since what the definition names may have changed | none |
@@ -33,16 +33,19 @@ mod chroot;
 mod devices;
 mod diff;
 mod exec;
+mod exit;
 mod file;
 mod fingerprint;
 mod kept;
+mod lay;
 mod merge;
 mod mounts;
 mod parts;
+pub(crate) mod process;
 mod resume;
 mod secrets;
 mod shell;
-mod source;
+pub(crate) mod source;
 mod taken;
 mod terms;
 mod times;
@@ -137,8 +140,8 @@ pub(crate) use authorities::Authorities;
 pub(crate) use build::Nesting;
 pub(crate) use caches::Turns;
 pub(crate) use caches::marks::settle;
-pub(crate) use exec::stack_of;
 pub use kept::{FailedStep, OfBuild};
+pub(crate) use lay::stack_of;
 pub(crate) use resume::{INSTEAD_OF_IMAGES, Resumption};
 pub use resume::{ResumeRequest, ResumedStep};
 pub use shell::{OpenStep, OpenTarget, ShellRequest};
@@ -182,7 +185,7 @@ impl Op for LlbOp {
                 }
                 terms::refuse_foreign(&self.vertex).map_err(crate::op_error)?;
                 let digest = chroot::keyed(exec::digest(&self.vertex, op), &self.job.parts.steps);
-                (digest, exec::slow_inputs(op, self.vertex.inputs.len()))
+                (digest, exec::slow_inputs(op, &self.meta, self.vertex.inputs.len()))
             }
             LlbKind::File(op) => (self.vertex.op_digest(), file::slow_inputs(op, self.vertex.inputs.len())),
             LlbKind::Merge(_) | LlbKind::Diff(_) | LlbKind::Build(_) => {
