@@ -164,6 +164,30 @@ impl BucketClient {
         }
     }
 
+    /// Reads an object by its own name, of no more than `limit_bytes`. Returns it with its digest, which nothing proves.
+    pub async fn object<S: BlobSink>(
+        &self,
+        key: &str,
+        sink: S,
+        limit_bytes: u64,
+    ) -> Result<(S, Digest), RegistryError> {
+        let missing = || RegistryError::NotFound { name: key.to_owned(), said: String::new() };
+        let url = self.objects.place(&self.line, key).await?.ok_or_else(missing)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let request = WebRequest { url: url.into(), ..WebRequest::default() };
+        let read = async {
+            match self.line.registry.web(&request).await? {
+                WebAnswer::File(file) => file.read(sink, limit_bytes, None).await,
+                WebAnswer::Unchanged => Err(RegistryError::misled(&host, "sends nothing")),
+            }
+        };
+        match read.await {
+            Ok((sink, digest, _)) => Ok((sink, digest)),
+            Err(RegistryError::NotFound { .. }) => Err(missing()),
+            Err(error) => Err(self.line.blamed(error)),
+        }
+    }
+
     /// The same client, telling `watch` what goes on.
     #[must_use]
     pub fn watched(&self, watch: Arc<dyn crate::Watch>) -> Self {

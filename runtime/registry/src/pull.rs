@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::endpoint::Endpoint;
 use crate::registry::pull_scope;
-use crate::transport::{Ask, next_chunk};
+use crate::transport::{Ask, next_chunk, told_late};
 use crate::{Registry, RegistryError};
 
 /// Pieces between network and disk; they are as large as what came at once, some hundreds of kilobytes at most.
@@ -267,7 +267,8 @@ impl<S: BlobSink> Pull<'_, S> {
         let stall = self.registry.limits.stall_timeout;
         let (mut response, mut skip) = (response, skip);
         loop {
-            let chunk = match next_chunk(&mut response, stall, &endpoint.name).await {
+            let chunk = next_chunk(&mut response, stall, &endpoint.name);
+            let chunk = match told_late(chunk, endpoint, &*self.registry.watch).await {
                 Ok(Some(chunk)) => chunk,
                 _ if self.received == self.size => return Ok(()),
                 Ok(None) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rb_oci::Repository;
 
 use crate::endpoint::{Endpoint, Roots};
-use crate::transport::Transport;
+use crate::transport::{Transport, told_late};
 use crate::tries::Tries;
 use crate::watch::{NoWatch, Notice, Watch};
 use crate::{Credentials, Limits, RegistryError, RegistryOptions};
@@ -99,8 +99,9 @@ impl Registry {
         endpoint: &'a Endpoint,
     ) -> Result<Transport<'a>, RegistryError> {
         let Inner { options, credentials, roots, endpoints: _ } = &*self.inner;
-        let base = endpoint.base(options, roots).await?;
-        Ok(Transport { options, limits: &self.limits, roots, credentials: &**credentials, endpoint, base })
+        let (limits, watch, credentials) = (&self.limits, &*self.watch, &**credentials);
+        let base = told_late(endpoint.base(options, roots), endpoint, watch).await?;
+        Ok(Transport { options, limits, roots, credentials, endpoint, watch, base })
     }
 
     pub(crate) fn tries<'a>(&'a self, endpoint: &'a Endpoint) -> Tries<'a> {

@@ -18,6 +18,7 @@ use crate::challenge::parse_challenges;
 use crate::endpoint::{Endpoint, Roots};
 use crate::error::{clean, said};
 use crate::tries::retry_after;
+use crate::watch::{Notice, Watch};
 use crate::{Credentials, Limits, RegistryError, RegistryOptions};
 
 const REDIRECTS: usize = 5;
@@ -59,6 +60,7 @@ pub(crate) struct Transport<'a> {
     pub(crate) roots: &'a Roots,
     pub(crate) credentials: &'a dyn Credentials,
     pub(crate) endpoint: &'a Endpoint,
+    pub(crate) watch: &'a dyn Watch,
     /// What everything of the endpoint begins with.
     pub(crate) base: Url,
 }
@@ -181,7 +183,14 @@ impl Transport<'_> {
             (None, None) => request,
         };
         let host = self.host_of(&ask.url);
-        let answer = request.send();
+        let is_sent = watched.is_none();
+        let answer = async {
+            match is_sent {
+                true => told_late(request.send(), self.endpoint, self.watch).await,
+                // What is sent takes its time.
+                false => request.send().await,
+            }
+        };
         tokio::pin!(answer);
         let stall = self.limits().stall_timeout;
         let mut before = 0;
@@ -303,6 +312,23 @@ pub(crate) async fn read_bounded(
     let patience = limits.stall_timeout * DIGESTING;
     tokio::time::timeout(patience, read).await.map_err(|_| stalled(host, patience))??;
     Ok(body)
+}
+
+/// How long a host may say nothing before that is told.
+const LATE: Duration = Duration::from_secs(5);
+
+/// Waits for something of an endpoint, and tells once if it takes long.
+pub(crate) async fn told_late<T>(work: impl Future<Output = T>, endpoint: &Endpoint, watch: &dyn Watch) -> T {
+    tokio::pin!(work);
+    match tokio::time::timeout(LATE, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            if endpoint.tells_of(0, Duration::ZERO) {
+                watch.notice(&Notice::Silent { host: endpoint.name.clone(), after: LATE });
+            }
+            work.await
+        }
+    }
 }
 
 /// Reads the next bytes of a body; none at its end.

@@ -41,6 +41,13 @@ pub enum Notice {
         /// How many there are at most, unless something comes meanwhile.
         allowed: u32,
     },
+    /// A host that was asked says nothing. Told once for all requests that wait for it at about the same time.
+    Silent {
+        /// The host.
+        host: String,
+        /// For how long.
+        after: Duration,
+    },
     /// A mirror cannot help; the next one, or the registry itself, is asked.
     MirrorSkipped {
         /// The mirror.
@@ -56,6 +63,9 @@ impl fmt::Display for Notice {
             Self::Again { host, reason, pause, number, allowed } => {
                 let pause = pause.as_secs_f64();
                 write!(out, "{host}: tries again in {pause:.1} s (try {number} of {allowed}): {reason}")
+            }
+            Self::Silent { host, after } => {
+                write!(out, "{host}: nothing came for {} s; it is waited for", after.as_secs_f64())
             }
             Self::MirrorSkipped { mirror, reason } => write!(out, "mirror {mirror} is skipped: {reason}"),
         }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint::Endpoint;
 use crate::error::clean;
 use crate::pull::{Piece, Writer, parse_content_range};
-use crate::transport::{Ask, Transport, next_chunk};
+use crate::transport::{Ask, Transport, next_chunk, told_late};
 use crate::{Anonymous, BlobSink, Registry, RegistryError};
 
 /// As many as browsers and Go follow at least.
@@ -198,6 +198,7 @@ impl Registry {
             roots: &inner.roots,
             credentials: &Anonymous,
             endpoint: &asked.endpoint,
+            watch: &*self.watch,
             base: asked.url.clone(),
         };
         let mut ask = Ask { headers, ..Ask::new(Method::GET, asked.url.clone(), &asked.name) };
@@ -371,9 +372,9 @@ impl<S: BlobSink> Reading<S> {
         }
         let key = Digest::of(&self.asked.name);
         loop {
-            let Some(chunk) = next_chunk(&mut response, self.stall, &self.asked.endpoint.name).await? else {
-                break;
-            };
+            let endpoint = &self.asked.endpoint;
+            let chunk = next_chunk(&mut response, self.stall, &endpoint.name);
+            let Some(chunk) = told_late(chunk, endpoint, &*self.registry.watch).await? else { break };
             if self.received + chunk.len() as u64 > self.limit_bytes {
                 return Err(self.too_large());
             }

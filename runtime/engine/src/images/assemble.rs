@@ -14,6 +14,7 @@ use rb_api::{EventSink, PushedImage};
 use rb_exporters::{ImageOptions, IndexOptions};
 use rb_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use rb_registry::{WebAnswer, WebRequest};
+use rb_session::Bucket;
 use rb_sources::{SourceError, bundle};
 
 use super::content::{Content, InStore, digest_of, run_blocking};
@@ -21,7 +22,9 @@ use super::tree::ImageTree;
 use super::{ImageDetails, Place, SaveFormat};
 use crate::LocalEngine;
 use crate::error::EngineError;
+use crate::fetch::ToldLate;
 use crate::names;
+use crate::ops::source::http::shown;
 use crate::push::{self, Naming, Platforms};
 
 /// Where an image goes.
@@ -150,14 +153,41 @@ impl LocalEngine {
     }
 
     /// Reads a file of the web into `file`, which is empty. Returns its digest.
-    pub async fn download(&self, url: &str, file: File, limit_bytes: u64) -> Result<Digest, EngineError> {
+    pub async fn download(
+        &self,
+        url: &str,
+        file: File,
+        limit_bytes: u64,
+        events: &EventSink,
+    ) -> Result<Digest, EngineError> {
+        let told = ToldLate::new(events, format!("load {}", shown(url)));
+        let registry = self.parts.registry.watched(told.listener().registry_watch());
         let request = WebRequest { url: url.to_owned(), ..WebRequest::default() };
-        match self.parts.registry.web(&request).await? {
-            WebAnswer::File(found) => Ok(found.read(file, limit_bytes, None).await?.1),
-            WebAnswer::Unchanged => {
-                Err(EngineError::Worker { reason: "nothing was known before".to_owned() })
+        let read = async {
+            match registry.web(&request).await? {
+                WebAnswer::File(found) => Ok(found.read(file, limit_bytes, None).await?.1),
+                WebAnswer::Unchanged => {
+                    Err(EngineError::Worker { reason: "nothing was known before".to_owned() })
+                }
             }
-        }
+        };
+        let read = read.await;
+        told.end(read.is_ok());
+        read
+    }
+
+    /// Reads an object of a bucket into `file`, which is empty; `shown` is what is told of it where that takes long.
+    pub async fn download_object(
+        &self,
+        (bucket, key): (&Bucket, &str),
+        (file, limit_bytes): (File, u64),
+        (shown, events): (&str, &EventSink),
+    ) -> Result<(), EngineError> {
+        let told = ToldLate::new(events, format!("load {shown}"));
+        let client = self.parts.registry.bucket(bucket)?.watched(told.listener().registry_watch());
+        let read = client.object(key, file, limit_bytes).await;
+        told.end(read.is_ok());
+        Ok(read.map(drop)?)
     }
 
     fn in_store(&self) -> InStore {

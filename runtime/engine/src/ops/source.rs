@@ -3,7 +3,7 @@
 mod asked;
 mod blob;
 mod git;
-mod http;
+pub(crate) mod http;
 mod listed;
 pub(crate) mod repository;
 mod upload;

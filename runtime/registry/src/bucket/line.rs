@@ -94,7 +94,8 @@ impl Line {
         let inner = &self.registry.inner;
         let (options, roots, credentials) = (&inner.options, &inner.roots, &Anonymous);
         let limits = &self.registry.limits;
-        let transport = Transport { options, limits, roots, credentials, endpoint, base: call.url.clone() };
+        let (watch, base) = (&*self.registry.watch, call.url.clone());
+        let transport = Transport { options, limits, roots, credentials, endpoint, watch, base };
         let mut headers = call.headers.clone();
         let nothing = || Upload { body: Vec::new().into(), sent: Arc::default(), size: 0 };
         let part = call.body.as_ref().filter(|part| part.end > part.start);

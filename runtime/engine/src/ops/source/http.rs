@@ -259,7 +259,7 @@ fn failed(request: &WebRequest, source: RegistryError) -> OpError {
 }
 
 /// Shows a URL without what may be secret in it.
-fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = plain.split_once("://") else { return plain.to_owned() };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
