@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use crate::engine::Tells as _;
 use crate::env::{Run, TestEnv};
 use crate::frontend::frontend_image;
+use crate::guests::{frontend_of, program};
 
 const BUILDFILE: &str = "\
 # syntax=rb-frontend:latest
@@ -126,22 +126,13 @@ maintainer nobody
 
 #[test]
 fn another_program_answers_as_our_own_frontend_does() {
-    let folder = std::env::vars_os().find(|(name, _)| name == "BUILDKIT").map(|(_, folder)| folder);
-    let program = folder.map(|folder| Path::new(&folder).join("dockerfile-frontend"));
-    let Some(program) = program.and_then(|path| fs::read(path).ok()) else {
-        eprintln!("stepping aside: BUILDKIT names no folder with dockerfile-frontend");
-        return;
-    };
+    let Some(program) = program("dockerfile-frontend") else { return };
     let env = TestEnv::new();
     if !env.busybox_layout("base") {
         return;
     }
-    env.write("other/program", program).write("a.txt", "a\n");
-    let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(env.project().join("other/program"), mode).expect("sets");
-    let text = "VERSION 1\nimage:\n    FROM scratch\n    COPY program /program\n    ENTRYPOINT [\"/program\"]\n    \
-                LABEL moby.buildkit.frontend.network.none=true\n    SAVE IMAGE other:1\n";
-    env.write("other/Buildfile", text).rb(["./other+image"]).expect(0);
+    env.write("a.txt", "a\n");
+    frontend_of(&env, &program, "other:1");
     let bake = r#"
 target "base" {
   dockerfile-inline = "FROM scratch\nENV FROM_BASE=yes\nCOPY a.txt /base.txt\n"
@@ -174,4 +165,19 @@ target "app" {
     env.rb(["image", "load", "-i", "out.tar"]).expect(0);
     let inspected = env.rb(["image", "inspect", "app:1"]).expect(0).stdout;
     assert!(inspected.contains("FROM_BASE=yes"), "{inspected}");
+}
+
+#[test]
+fn a_frontend_that_is_silent_is_named_soon() {
+    let env = TestEnv::new();
+    if !env.busybox_layout("base") {
+        return;
+    }
+    env.write("slow/Dockerfile", "FROM base\nENTRYPOINT [\"sleep\", \"7\"]\n");
+    let base = ["--build-context", "base=oci-layout://base"];
+    env.rb(["build", "-t", "slow:1", "slow"].iter().chain(&base)).expect(0);
+    env.write("Dockerfile", "# syntax=slow:1\nFROM nothing\n");
+    let run = env.rb(["build", "."]);
+    assert_ne!(run.code, 0, "{run:?}");
+    run.says("slow:1: no answer after 5 s; it is waited for");
 }

@@ -8,7 +8,9 @@ use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, Reso
 use rb_llb::Definition;
 use rb_oci::Digest;
 
-use crate::{CacheVerdict, EventSink, JobOptions, Outlook, Root, SolveRequest, SolveResult, Summary};
+use crate::{
+    CacheVerdict, EventSink, JobOptions, Outlook, ProcessRequest, Root, SolveRequest, SolveResult, Summary,
+};
 
 /// An engine.
 #[async_trait]
@@ -30,6 +32,9 @@ pub trait Job: Send + Sync {
     async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError>;
     /// Solves a definition and reads one thing out of its tree.
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError>;
+    /// Runs a command over trees of this job, and returns its exit code. Dropping the call kills it. Not every engine can; its error
+    /// then says so.
+    async fn process(&self, request: ProcessRequest) -> Result<i32, SolveError>;
     /// Pins an image and returns its config.
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
     /// Finds the commit that a repository elsewhere stands for, brings it here, and returns what git knows of it. In one job

@@ -11,6 +11,7 @@ mod event;
 mod layered;
 pub mod op_parts;
 mod parts;
+mod process;
 mod request;
 
 pub use attest::{AskedBuild, AskedImage, Attached, Attest, Detail, Provenance, ProvenanceVersion, Scan};
@@ -21,6 +22,7 @@ pub use event::{
 };
 pub use layered::{Finish, Layered};
 pub use parts::{FileEntry, FileKind, FileList, KeyPart, KeyParts, PartKind};
+pub use process::{ProcessHears, ProcessOrder, ProcessOrders, ProcessRequest};
 pub use request::{
     AllowedDevices, Annotations, Course, Export, ExportResult, Fate, ImageFormat, ImageName, JobOptions,
     LayoutPlace, Outlook, Place, PlatformImage, PullPolicy, Push, PushedImage, Root, SolveRequest,

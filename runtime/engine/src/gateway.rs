@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rb_api::{EventSink, SolveError};
 use rb_diag::chain;
 use rb_frontend::{
-    Answer, FileKind, GitFacts, ImageLocation, ImageRequest, Query, RepositoryRequest, ResolvedImage,
-    WorkspaceEntry, WorldError,
+    Answer, FileDetails, FileKind, GitFacts, ImageLocation, ImageRequest, Query, RepositoryRequest,
+    ResolvedImage, WorkspaceEntry, WorldError,
 };
 use rb_oci::{Platform, Reference};
-use rb_snapshot::{Entry, FileType, Follow, SnapshotError, View};
+use rb_snapshot::{Entry, ExtendedAttributes, FileType, Follow, SnapshotError, View};
 use rb_solver::OpError;
 use rb_sources::layout::{self, Wanted};
 
@@ -98,8 +98,8 @@ pub(crate) async fn resolve_repository(
     found.map_err(|error| failed(&error))
 }
 
-/// Reads one thing out of a tree, or of a folder as it was looked at.
-pub(crate) async fn answer(view: View, query: Query) -> Result<Answer, SolveError> {
+/// Reads one thing out of a tree, or of a folder as it was looked at; `is_lent` says that it is a folder of the user's.
+pub(crate) async fn answer(view: View, query: Query, is_lent: bool) -> Result<Answer, SolveError> {
     match query {
         Query::Exists { path } => {
             let found = crate::blocking(move || Ok(view.lookup(&path, Follow::Yes)?.is_some())).await;
@@ -124,6 +124,14 @@ pub(crate) async fn answer(view: View, query: Query) -> Result<Answer, SolveErro
             });
             match list.await.map_err(|error| job_error(&error))? {
                 Some(entries) => Ok(Answer::List(entries)),
+                None => Err(SolveError::NoSuchFile { path }),
+            }
+        }
+        Query::Details { path, inside } => {
+            let wanted = path.clone();
+            let found = crate::blocking(move || details(&view, &wanted, inside, is_lent));
+            match found.await.map_err(|error| job_error(&error))? {
+                Some(found) => Ok(Answer::Details(found)),
                 None => Err(SolveError::NoSuchFile { path }),
             }
         }
@@ -174,6 +182,57 @@ fn named(name: &std::ffi::OsStr, entry: &Entry) -> Option<WorkspaceEntry> {
         _ => FileKind::Other,
     };
     Some(WorkspaceEntry { name: name.to_str()?.to_owned(), kind })
+}
+
+/// Returns all that is known of what stands at a path, or of what is in a folder; none if there is nothing, or no folder.
+fn details(
+    view: &View,
+    path: &str,
+    inside: bool,
+    is_lent: bool,
+) -> Result<Option<Vec<FileDetails>>, EngineError> {
+    let Some(found) = view.lookup(path, Follow::Yes)? else { return Ok(None) };
+    if !inside {
+        let name = found.path.file_name().unwrap_or_default().to_owned();
+        return Ok(Some(detail(view, &name, &found, is_lent)?.into_iter().collect()));
+    }
+    if !found.metadata.is_directory() {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    for (name, entry) in view.read_dir(path)? {
+        all.extend(detail(view, &name, &entry, is_lent)?);
+    }
+    Ok(Some(all))
+}
+
+fn detail(
+    view: &View,
+    name: &std::ffi::OsStr,
+    entry: &Entry,
+    is_lent: bool,
+) -> Result<Option<FileDetails>, EngineError> {
+    let Some(named) = named(name, entry) else { return Ok(None) };
+    let metadata = entry.metadata;
+    let link = match named.kind {
+        FileKind::Symlink => Some(view.read_link(entry)?.to_string_lossy().into_owned()),
+        FileKind::File | FileKind::Directory | FileKind::Other => None,
+    };
+    // Who is the owner of a user's file, and how it is labelled, is nobody's business in a build.
+    let attributes = if is_lent { ExtendedAttributes::new() } else { view.xattrs(entry)? };
+    let attributes =
+        attributes.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let (uid, gid) = if is_lent { (0, 0) } else { (metadata.uid, metadata.gid) };
+    Ok(Some(FileDetails {
+        entry: named,
+        mode: metadata.mode,
+        uid,
+        gid,
+        size_bytes: if metadata.is_directory() { 0 } else { metadata.size_bytes },
+        modified_ns: metadata.modified_ns,
+        link,
+        attributes: attributes.collect(),
+    }))
 }
 
 /// Returns the bytes of a file; none if there is nothing at `path`.

@@ -176,8 +176,11 @@ fn relay(
     log: &mut dyn FnMut(Stream, &[u8]),
 ) -> io::Result<()> {
     let pidfd = Arc::clone(child.pidfd());
-    let typed = rustix::stdio::stdin();
-    let mut typing = spec.stdio.stdin == Stdin::Inherit;
+    let (typed, mut typing) = match &spec.stdio.stdin {
+        Stdin::Inherit => (rustix::stdio::stdin(), true),
+        Stdin::From(file) => (file.0.as_fd(), true),
+        Stdin::Null => (rustix::stdio::stdin(), false),
+    };
     let mut buffer = vec![0; BUFFER_BYTES];
     // What was typed and not yet taken; nothing more is read until it is.
     let mut pending: Vec<u8> = Vec::new();

@@ -13,6 +13,7 @@ use rb_api::{Event, EventKind, Export, ImageFormat, ImageName, PlatformImage};
 use rb_oci::{Digest, ImageConfig, Platform};
 use rb_session::LocalSession;
 use rb_wire::control::{SolveResponse, StatusResponse};
+use rb_wire::diffcopy::{Entry, Files, Kind, send};
 use rb_wire::gateway;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -21,7 +22,7 @@ use crate::exports::{self, Taken};
 use crate::receive::{self, Part};
 use crate::session::Exchange;
 use crate::vertices::Vertices;
-use crate::{error, layout};
+use crate::{error, guest, layout, query};
 
 /// Hears bytes as two pieces of a status stream. No vertex is told of before it was added, and none ends twice.
 pub fn status(first: &[u8], second: &[u8]) {
@@ -65,6 +66,57 @@ pub fn result(bytes: &[u8]) {
         drop(exports::described(&export, taken, &response.exporter_response));
     }
     drop(gateway::SolveResponse::decode(bytes));
+}
+
+/// Reads bytes as what a daemon tells of files and folders: what is told on are names.
+pub fn files(bytes: &[u8]) {
+    let listed = gateway::ReadDirResponse::decode(bytes).map(|told| told.entries).unwrap_or_default();
+    let looked = gateway::StatFileResponse::decode(bytes).ok().and_then(|told| told.stat);
+    for stat in listed.into_iter().chain(looked) {
+        // An error is an answer, too.
+        if let Ok(details) = query::detail(stat) {
+            let name = &details.entry.name;
+            assert!(!name.contains('/') && name != "." && name != "..");
+            assert!(details.mode <= 0o7777);
+        }
+    }
+}
+
+/// Reads bytes as what a frontend says of a container, and of its process behind it; nothing runs.
+pub fn container(bytes: &[u8]) {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    for (container, process) in [(first, second), (bytes, bytes)] {
+        if let (Ok(container), Ok(process)) =
+            (gateway::NewContainerRequest::decode(container), gateway::InitMessage::decode(process))
+        {
+            guest::container(container, process);
+        }
+    }
+}
+
+/// Answers packets as those of a daemon that is sent a folder of one file; what is read is that file.
+pub async fn asked(packets: Vec<Bytes>) {
+    let entry =
+        |path: &str, kind| Entry { path: path.to_owned(), kind, mode: 0o644, uid: 0, gid: 0, modified_ns: 0 };
+    let entries = [entry("d", Kind::Directory), entry("f", Kind::File { size_bytes: 3 })];
+    let packets = packets.into_iter().map(|bytes| {
+        rb_wire::files::Packet::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+    });
+    let (outgoing, mut told) = tokio::sync::mpsc::channel(1);
+    let heard = async move { while told.recv().await.is_some() {} };
+    let sending = send(Arc::new(entries), Arc::new(OneFile), stream::iter(packets), outgoing);
+    // An error is an answer, too.
+    drop(tokio::join!(sending, heard).0);
+}
+
+/// A folder of which nothing but `f` may be read.
+struct OneFile;
+
+impl Files for OneFile {
+    fn open(&self, entry: &Entry) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        assert_eq!(entry.path, "f");
+        Ok(Box::new(&b"abc"[..]))
+    }
 }
 
 /// Reads bytes as the details of a failure, and as its words.

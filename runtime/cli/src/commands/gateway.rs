@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rb_api::{ExportResult, Job, PushedImage, SolveError, SolveResult};
@@ -25,6 +26,9 @@ use super::units::add_failures;
 use crate::output_spec::Annotation;
 use crate::report::Failure;
 use crate::world::Withheld;
+
+/// How long an answer is waited for that only adds to what is told of mistakes.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// How far effects go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +236,14 @@ fn malformed(error: &LlbError) -> WorldError {
 impl Gateway for BuildGateway {
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
         self.job.resolve_image(request).await
+    }
+
+    async fn glance_at_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        let silent = |_| WorldError::Failed {
+            kind: ErrorKind::Environment,
+            message: format!("no answer within {} seconds", GLANCE.as_secs()),
+        };
+        tokio::time::timeout(GLANCE, self.job.resolve_image(request)).await.map_err(silent)?
     }
 
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {

@@ -8,19 +8,21 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use rb_exec::{ExitStatus, KillSwitch, Output, Stdin, Stdio, Terminal};
+use rb_exec::{ExitStatus, KillSwitch, Output, Spec, Stdin, Stdio, Stream, Terminal};
 use rb_llb::{ExecMeta, ExecOp, Mount, MountKind, Op, Vertex};
 use rb_oci::Digest;
 use rb_session::{DEFAULT_SSH, Session};
 use rb_solver::Context;
 
-use super::exec::{Lent, Way, lay};
+use super::exec::Way;
 use super::kept::{Kept, Origin};
+use super::lay::{Lent, lay};
 use super::terms::{self, Terms};
 use super::{caches, secrets};
 use crate::LocalEngine;
 use crate::error::EngineError;
 use crate::network::set_under;
+use crate::parts::Parts;
 use crate::value::Value;
 
 /// Shells that a step's own command may be run by.
@@ -114,25 +116,50 @@ impl LocalEngine {
         let cx = Context::detached(vertex.digest);
         let held = caches::hold(&cx, &op, &inputs, &parts, scope).await.map_err(EngineError::of)?;
         let work = move || {
-            let given = secrets::ask(&op, &*session)?;
-            let emulator = terms::emulator(&vertex, &parts.steps.emulators)?;
-            let way = Way { terms: Terms::default(), emulator, vertex, name, origin: Origin::default() };
-            let mut lent = Lent { given, held, way, is_last: false, room: None };
-            let mut laid = lay(&parts, &*session, &op, &inputs, &mut lent)?;
-            let spec = &mut laid.spec;
-            spec.args = if request.command.is_empty() { vec![shell_of(&op)] } else { request.command };
-            spec.stdio = Stdio { stdin: Stdin::Inherit, output: Output::Inherit };
-            if request.terminal.is_some() {
-                set_under(&mut spec.env, [("TERM", "xterm".to_owned())]);
-            }
-            spec.terminal = request.terminal;
-            laid.times.begin()?;
-            let outcome = rb_exec::run(&laid.spec, &kill, &mut |_, _| {});
-            laid.times.end()?;
-            Ok(outcome?.status)
+            let run = Run { vertex, name, op: &op, inputs: &inputs, held };
+            let lay_down = |spec: &mut Spec| {
+                spec.args = if request.command.is_empty() { vec![shell_of(&op)] } else { request.command };
+                spec.stdio = Stdio { stdin: Stdin::Inherit, output: Output::Inherit };
+                if request.terminal.is_some() {
+                    set_under(&mut spec.env, [("TERM", "xterm".to_owned())]);
+                }
+                spec.terminal = request.terminal;
+            };
+            run_in(&parts, &*session, run, lay_down, &kill, &mut |_, _| {})
         };
         crate::blocking(work).await.map_err(EngineError::of)
     }
+}
+
+/// A command in what a step sees.
+pub(super) struct Run<'a> {
+    pub(super) vertex: Vertex,
+    pub(super) name: String,
+    pub(super) op: &'a ExecOp,
+    pub(super) inputs: &'a [Value],
+    pub(super) held: caches::Held,
+}
+
+/// Runs it as `lay_down` says; what it changes is thrown away, but for caches.
+pub(super) fn run_in(
+    parts: &Parts,
+    session: &dyn Session,
+    run: Run<'_>,
+    lay_down: impl FnOnce(&mut Spec),
+    kill: &KillSwitch,
+    hear: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<ExitStatus, EngineError> {
+    let Run { vertex, name, op, inputs, held } = run;
+    let given = secrets::ask(op, session)?;
+    let emulator = terms::emulator(&vertex, &parts.steps.emulators)?;
+    let way = Way { terms: Terms::default(), emulator, vertex, name, origin: Origin::default() };
+    let mut lent = Lent { given, held, way, is_last: false, room: None };
+    let mut laid = lay(parts, session, op, inputs, &mut lent)?;
+    lay_down(&mut laid.spec);
+    laid.times.begin()?;
+    let outcome = rb_exec::run(&laid.spec, kill, hear);
+    laid.times.end()?;
+    Ok(outcome?.status)
 }
 
 /// Lets a step do without the secrets and agents that are not lent; returns which those are.

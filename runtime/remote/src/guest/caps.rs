@@ -24,6 +24,10 @@ pub(super) const FRONTEND: [&str; 16] = [
     "source.metaresolver",
 ];
 
+/// What it answers where the job runs commands for frontends.
+pub(super) const CONTAINERS: [&str; 4] =
+    ["gateway.exec", "gateway.exec.extrahosts", "gateway.exec.secretenv", "gateway.exec.signals"];
+
 /// What the engine does of LLB.
 pub(super) const LLB: [&str; 67] = [
     "source.image",
@@ -100,4 +104,43 @@ pub(super) const LLB: [&str; 67] = [
 pub(super) fn told(names: &[&str]) -> Vec<gateway::Cap> {
     let cap = |id: &&str| gateway::Cap { id: (*id).to_owned(), enabled: true, ..gateway::Cap::default() };
     names.iter().map(cap).collect()
+}
+
+/// Signals by their names, and what they are called by number here.
+const SIGNALS: [(&str, i32); 30] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// Returns the number of a signal that a frontend names.
+pub(super) fn signal(name: &str) -> Option<i32> {
+    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }

@@ -3,11 +3,14 @@
 //! The program is the client on the standard streams that it was started with; [`crate::inside`] is such a program. In: a [`Job`], and the
 //! other ends of those streams. Out: what the program returns at its end ([`Returned`]): trees as definitions, and configs. What it asks
 //! for is made on the same job as all else, so that it is cached, told of and cancelled with it.
-//! What is not there is refused with BuildKit's own code for that: containers of a frontend, other frontends, patterns of folders; of files
-//! it is told what they are, not their sizes and modes. **Invariant:** what comes is bounded: messages, definitions, how many trees
+//! Containers that it asks for are commands of that job ([`containers`]); other frontends are run by whoever runs this one ([`nested`]).
+//! What is not there is refused with BuildKit's own code for that: a second process in a container, files of a container while it runs,
+//! patterns that look into folders. **Invariant:** what comes is bounded: messages, definitions, how many trees
 //! there are, what is read of one file. A program that ends without a word is an error.
 
 mod caps;
+mod containers;
+mod nested;
 mod served;
 
 use std::collections::BTreeMap;
@@ -22,11 +25,15 @@ use rb_diag::ErrorKind;
 use rb_llb::Definition;
 use rb_oci::{ImageConfig, Platform};
 use rb_wire::MAX_MESSAGE_BYTES;
+use rb_wire::gateway;
 use rb_wire::gateway::llb_bridge_server::LlbBridgeServer;
 use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 
 use crate::error::RemoteError;
 use served::Served;
+
+pub use nested::Nested;
 
 /// One tree of a result.
 #[derive(Clone, Debug)]
@@ -46,6 +53,8 @@ pub struct ReturnedTree {
 pub struct Returned {
     /// Its trees.
     pub trees: Vec<ReturnedTree>,
+    /// They are named by their platforms, also where there is one only.
+    pub is_index: bool,
     /// What it says in answer to a question: [`ANSWERS`], as far as it gave them.
     pub answers: BTreeMap<String, Bytes>,
     /// What was unusual.
@@ -81,11 +90,30 @@ pub struct Given {
     pub rewrite: Option<Rewrite>,
     /// The job only looks: trees are not made before they are read.
     pub only_looks: bool,
+    /// Where it is heard what it asks of other frontends; without that it may not.
+    pub frontends: Option<mpsc::Sender<Nested>>,
+    /// The job runs commands for frontends.
+    pub has_containers: bool,
+}
+
+/// Reads what is said of a container and of its process, without running it.
+pub(crate) fn container(request: gateway::NewContainerRequest, process: gateway::InitMessage) {
+    let containers = containers::Containers::default();
+    let id = request.container_id.clone();
+    let inputs = containers::Inputs::default();
+    if containers.make(request, inputs).is_ok() {
+        let process = gateway::InitMessage { container_id: id.clone(), ..process };
+        let first = containers.start(&process);
+        assert!(first.is_err() || containers.start(&process).is_err(), "a container has one process");
+        assert!(containers.release(&id).is_ok() && containers.release(&id).is_err());
+    }
 }
 
 /// What is answered to one program.
 pub struct Guest {
     state: Arc<Mutex<State>>,
+    /// Dropped with this: then its containers end.
+    _there: watch::Sender<()>,
 }
 
 /// What is known of one program so far.
@@ -101,8 +129,19 @@ struct State {
     warnings: Vec<String>,
 }
 
-/// Trees, and answers by name.
-type Ended = (Vec<ReturnedTree>, BTreeMap<String, Bytes>);
+/// Trees, whether they are named by platforms, and answers by name.
+type Ended = (Vec<ReturnedTree>, bool, BTreeMap<String, Bytes>);
+
+/// Most warnings that are kept.
+const MOST_WARNINGS: usize = 100;
+
+impl State {
+    /// Keeps warnings, as many as there is room for.
+    fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+        let room = MOST_WARNINGS.saturating_sub(self.warnings.len());
+        self.warnings.extend(warnings.into_iter().take(room));
+    }
+}
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -120,7 +159,9 @@ impl Guest {
         ours.set_nonblocking(true).map_err(failed)?;
         let streams = UnixStream::from_std(ours).map_err(failed)?;
         let state: Arc<Mutex<State>> = Arc::default();
-        let served = Served { job, native, given, state: Arc::clone(&state) };
+        let (there, guest) = watch::channel(());
+        let containers = Arc::default();
+        let served = Served { job, native, given, state: Arc::clone(&state), containers, guest };
         let service = LlbBridgeServer::new(served)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -135,7 +176,7 @@ impl Guest {
                 .await;
             served.map_err(|error| RemoteError::answer(rb_diag::chain(&error)))
         };
-        Ok((Self { state }, serving, theirs))
+        Ok((Self { state, _there: there }, serving, theirs))
     }
 
     /// Returns what came of it, once the program has ended with this code.
@@ -143,7 +184,9 @@ impl Guest {
         let mut state = lock(&self.state);
         let warnings = std::mem::take(&mut state.warnings);
         match state.ended.take() {
-            Some(Ok((trees, answers))) if exit_code == 0 => Ok(Returned { trees, answers, warnings }),
+            Some(Ok((trees, is_index, answers))) if exit_code == 0 => {
+                Ok(Returned { trees, is_index, answers, warnings })
+            }
             Some(Err(message)) => Err(match state.failed.take() {
                 // Of a step that failed the engine tells better.
                 Some(failed) if message.contains(&failed.0.to_string()) => Failed::Step(Box::new(failed)),

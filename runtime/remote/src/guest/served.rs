@@ -1,24 +1,29 @@
 //! The calls of a frontend, each answered by the job.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rb_api::{Job, Root, SolveError, SolveRequest as Wanted};
 use rb_frontend::{
-    Answer, FileKind, ImageLocation, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorkspaceEntry,
+    Answer, FileDetails, FileKind, ImageLocation, ImageRequest, Query, RepositoryRequest, ResolvedImage,
 };
 use rb_llb::Definition;
 use rb_llb::extension::is_extension;
 use rb_oci::{ImageConfig, Platform};
+use rb_snapshot::patterns::PatternMatcher;
 use rb_wire::control::{self, WorkerRecord};
+use rb_wire::diffcopy::{Entry, Kind};
 use rb_wire::files::Stat;
 use rb_wire::gateway::llb_bridge_server::LlbBridge;
 use rb_wire::gateway::{self, result};
-use tonic::{Request, Response, Status};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::containers::{self, Containers, Inputs, Talk};
 use super::{ANSWERS, Given, ReturnedTree, State, caps, lock};
-use crate::resolve::wire_platform;
+use crate::resolve::{self, wire_platform};
 
 /// Most trees of one frontend.
 const MOST_TREES: usize = 10_000;
@@ -26,14 +31,8 @@ const MOST_TREES: usize = 10_000;
 const MOST_BYTES: usize = 256 << 20;
 /// Most that is read of one file: what fits into a message.
 const MOST_OF_FILE: u64 = 15 << 20;
-/// Most warnings that are kept, and letters of one.
-const MOST_WARNINGS: usize = 100;
+/// Most letters of a warning that are kept.
 const WARNING_LETTERS: usize = 400;
-
-/// Kinds of files as Go has them in modes.
-const GO_FOLDER: u32 = 1 << 31;
-const GO_LINK: u32 = 1 << 27;
-const GO_IRREGULAR: u32 = 1 << 19;
 
 /// One program's calls.
 pub(super) struct Served {
@@ -41,6 +40,9 @@ pub(super) struct Served {
     pub(super) native: Platform,
     pub(super) given: Given,
     pub(super) state: Arc<Mutex<State>>,
+    pub(super) containers: Arc<Containers>,
+    /// Ends with the program.
+    pub(super) guest: watch::Receiver<()>,
 }
 
 fn wrong(error: impl std::fmt::Display) -> Status {
@@ -54,7 +56,7 @@ fn missing(path: &str) -> Status {
 
 impl Served {
     /// Reads a definition and refuses what is no frontend's of an image to ask for.
-    fn definition(&self, bytes: &Bytes) -> Result<Definition, Status> {
+    pub(super) fn definition(&self, bytes: &Bytes) -> Result<Definition, Status> {
         let definition = Definition::from_bytes(bytes).map_err(|error| wrong(rb_diag::chain(&error)))?;
         let graph = definition.graph().map_err(|error| wrong(rb_diag::chain(&error)))?;
         match graph.vertices().find(|vertex| is_extension(&vertex.op)) {
@@ -71,7 +73,7 @@ impl Served {
     }
 
     /// Keeps a tree and returns its name; that of an empty one is empty.
-    fn keep(&self, definition: Definition) -> Result<String, Status> {
+    pub(super) fn keep(&self, definition: Definition) -> Result<String, Status> {
         if definition.is_empty() {
             return Ok(String::new());
         }
@@ -98,7 +100,7 @@ impl Served {
     }
 
     /// Has a tree made.
-    async fn make(&self, definition: &Definition) -> Result<(), Status> {
+    pub(super) async fn make(&self, definition: &Definition) -> Result<(), Status> {
         if definition.is_empty() || self.given.only_looks {
             return Ok(());
         }
@@ -116,7 +118,7 @@ impl Served {
     }
 
     /// Tells the program of a failure, and keeps the first one of a step.
-    fn failed(&self, error: SolveError, definition: &Definition) -> Status {
+    pub(super) fn failed(&self, error: SolveError, definition: &Definition) -> Status {
         let status = match &error {
             SolveError::Cancelled => Status::cancelled(error.to_string()),
             _ => Status::unknown(error.to_string()),
@@ -128,14 +130,8 @@ impl Served {
     }
 
     async fn image(&self, name: &str, platform: Option<&control::Platform>) -> Result<ResolvedImage, Status> {
-        let platform = platform.filter(|platform| !platform.architecture.is_empty()).map_or_else(
-            || self.native.clone(),
-            |platform| Platform {
-                os: platform.os.clone(),
-                architecture: platform.architecture.clone(),
-                variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
-            },
-        );
+        let platform = platform.filter(|platform| !platform.architecture.is_empty());
+        let platform = platform.map_or_else(|| self.native.clone(), resolve::platform_of);
         let request = ImageRequest { location: ImageLocation::Registry(name.to_owned()), platform };
         self.job.resolve_image(&request).await.map_err(|error| Status::unknown(error.to_string()))
     }
@@ -198,15 +194,29 @@ fn platform_of(config: &ImageConfig) -> Platform {
     }
 }
 
-/// Tells what something is. Its size and permissions are not known here.
-fn stat(entry: &WorkspaceEntry) -> Stat {
-    let mode = match entry.kind {
-        FileKind::Directory => GO_FOLDER,
-        FileKind::Symlink => GO_LINK,
-        FileKind::File => 0,
-        FileKind::Other => GO_IRREGULAR,
+/// Tells of a file as the wire does.
+fn stat(details: FileDetails) -> Stat {
+    let FileDetails { entry, mode, uid, gid, size_bytes, modified_ns, link, attributes } = details;
+    let kind = match entry.kind {
+        FileKind::Directory => Kind::Directory,
+        FileKind::Symlink => Kind::Symlink { target: link.unwrap_or_default() },
+        FileKind::File => Kind::File { size_bytes },
+        FileKind::Other => Kind::Special,
     };
-    Stat { path: entry.name.clone(), mode, ..Stat::default() }
+    let xattrs = attributes.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect();
+    Stat { xattrs, ..Entry { path: entry.name, kind, mode, uid, gid, modified_ns }.to_stat() }
+}
+
+/// Returns what chooses names of a folder. One that looks into folders of it is refused: names alone are told.
+fn chosen(pattern: &str) -> Result<impl Fn(&str) -> bool, Status> {
+    if pattern.trim_matches('/').contains('/') {
+        return Err(Status::unimplemented(format!("`{pattern}` is a pattern of more than names")));
+    }
+    let matcher = match pattern {
+        "" => None,
+        pattern => Some(PatternMatcher::new(&[pattern.trim_matches('/')]).map_err(wrong)?),
+    };
+    Ok(move |name: &str| matcher.as_ref().is_none_or(|matcher| matcher.matches(Path::new(name))))
 }
 
 #[tonic::async_trait]
@@ -220,7 +230,11 @@ impl LlbBridge for Served {
             platforms: vec![wire_platform(&self.native)],
             ..WorkerRecord::default()
         };
-        let (frontend_caps, llb_caps) = (caps::told(&caps::FRONTEND), caps::told(&caps::LLB));
+        let mut frontend_caps = caps::told(&caps::FRONTEND);
+        if self.given.has_containers {
+            frontend_caps.extend(caps::told(&caps::CONTAINERS));
+        }
+        let llb_caps = caps::told(&caps::LLB);
         Ok(Response::new(gateway::PongResponse { frontend_caps, llb_caps, workers: vec![worker] }))
     }
 
@@ -276,9 +290,8 @@ impl LlbBridge for Served {
     ) -> Result<Response<gateway::SolveResponse>, Status> {
         let request = request.into_inner();
         if !request.frontend.is_empty() {
-            let message =
-                format!("a frontend of an image cannot ask for the frontend `{}` here", request.frontend);
-            return Err(Status::unimplemented(message));
+            let result = Some(self.nested(request).await?);
+            return Ok(Response::new(gateway::SolveResponse { result }));
         }
         let bytes = request.definition.filter(|bytes| !bytes.is_empty());
         let definition = bytes.as_ref().map(|bytes| self.definition(bytes)).transpose()?.unwrap_or_default();
@@ -320,13 +333,12 @@ impl LlbBridge for Served {
         request: Request<gateway::ReadDirRequest>,
     ) -> Result<Response<gateway::ReadDirResponse>, Status> {
         let request = request.into_inner();
-        if !request.include_pattern.is_empty() {
-            return Err(Status::unimplemented("folders are not filtered by a pattern here"));
-        }
-        let query = Query::List { path: absolute(&request.dir_path) };
+        let is_wanted = chosen(&request.include_pattern)?;
+        let query = Query::Details { path: absolute(&request.dir_path), inside: true };
         match self.ask(&request.r#ref, &request.dir_path, query).await? {
-            Answer::List(entries) => {
-                Ok(Response::new(gateway::ReadDirResponse { entries: entries.iter().map(stat).collect() }))
+            Answer::Details(found) => {
+                let wanted = found.into_iter().filter(|found| is_wanted(&found.entry.name));
+                Ok(Response::new(gateway::ReadDirResponse { entries: wanted.map(stat).collect() }))
             }
             _ => Err(Status::internal("a folder was answered with something else")),
         }
@@ -337,12 +349,12 @@ impl LlbBridge for Served {
         request: Request<gateway::StatFileRequest>,
     ) -> Result<Response<gateway::StatFileResponse>, Status> {
         let request = request.into_inner();
-        let query = Query::Stat { path: absolute(&request.path) };
+        let query = Query::Details { path: absolute(&request.path), inside: false };
         match self.ask(&request.r#ref, &request.path, query).await? {
-            Answer::Stat(Some(entry)) => {
-                Ok(Response::new(gateway::StatFileResponse { stat: Some(stat(&entry)) }))
+            Answer::Details(found) => {
+                let found = found.into_iter().next().ok_or_else(|| missing(&request.path))?;
+                Ok(Response::new(gateway::StatFileResponse { stat: Some(stat(found)) }))
             }
-            Answer::Stat(None) => Err(missing(&request.path)),
             _ => Err(Status::internal("a path was answered with something else")),
         }
     }
@@ -365,6 +377,48 @@ impl LlbBridge for Served {
         Ok(Response::new(gateway::InputsResponse { definitions }))
     }
 
+    async fn new_container(
+        &self,
+        request: Request<gateway::NewContainerRequest>,
+    ) -> Result<Response<gateway::NewContainerResponse>, Status> {
+        if !self.given.has_containers {
+            return Err(Status::unimplemented(
+                "containers of a frontend are not made on an engine elsewhere",
+            ));
+        }
+        let request = request.into_inner();
+        let mut inputs = Inputs::default();
+        for mount in request.mounts.iter().filter(|mount| !mount.result_id.is_empty()) {
+            if !inputs.places.contains_key(&mount.result_id) {
+                let tree = self.tree(&mount.result_id)?;
+                self.make(&tree).await?;
+                inputs.places.insert(mount.result_id.clone(), inputs.trees.len());
+                inputs.trees.push(tree);
+            }
+        }
+        self.containers.make(request, inputs)?;
+        Ok(Response::new(gateway::NewContainerResponse {}))
+    }
+
+    async fn release_container(
+        &self,
+        request: Request<gateway::ReleaseContainerRequest>,
+    ) -> Result<Response<gateway::ReleaseContainerResponse>, Status> {
+        self.containers.release(&request.into_inner().container_id)?;
+        Ok(Response::new(gateway::ReleaseContainerResponse {}))
+    }
+
+    type ExecProcessStream = containers::Said;
+
+    async fn exec_process(
+        &self,
+        request: Request<Streaming<gateway::ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        let (job, containers) = (Arc::clone(&self.job), Arc::clone(&self.containers));
+        let talk = Talk { job, containers, guest: self.guest.clone() };
+        Ok(Response::new(talk.begin(request.into_inner())))
+    }
+
     async fn warn(
         &self,
         request: Request<gateway::WarnRequest>,
@@ -373,10 +427,7 @@ impl LlbBridge for Served {
         let words = String::from_utf8_lossy(&short);
         let words: String =
             words.chars().filter(|letter| !letter.is_control()).take(WARNING_LETTERS).collect();
-        let mut state = lock(&self.state);
-        if state.warnings.len() < MOST_WARNINGS {
-            state.warnings.push(words);
-        }
+        lock(&self.state).warn([words]);
         Ok(Response::new(gateway::WarnResponse {}))
     }
 
@@ -396,7 +447,8 @@ impl LlbBridge for Served {
             (None, Some(result)) => {
                 let said = |name: &&str| Some(((*name).to_owned(), result.metadata.get(*name)?.clone()));
                 let answers = ANSWERS.iter().filter_map(said).collect();
-                self.returned(result).map(|trees| (trees, answers)).map_err(unfit)
+                let is_index = matches!(result.result, Some(result::Result::Refs(_)));
+                self.returned(result).map(|trees| (trees, is_index, answers)).map_err(unfit)
             }
             (None, None) => Err(unfit(wrong("neither a result nor an error"))),
         };

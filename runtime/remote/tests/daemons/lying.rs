@@ -410,6 +410,29 @@ impl LlbBridge for Daemon {
         Ok(Response::new(gateway::InputsResponse::default()))
     }
 
+    async fn new_container(
+        &self,
+        _request: Request<gateway::NewContainerRequest>,
+    ) -> Result<Response<gateway::NewContainerResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    async fn release_container(
+        &self,
+        _request: Request<gateway::ReleaseContainerRequest>,
+    ) -> Result<Response<gateway::ReleaseContainerResponse>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    type ExecProcessStream = ReceiverStream<Result<gateway::ExecMessage, Status>>;
+
+    async fn exec_process(
+        &self,
+        _request: Request<Streaming<gateway::ExecMessage>>,
+    ) -> Result<Response<Self::ExecProcessStream>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
     async fn warn(
         &self,
         _request: Request<gateway::WarnRequest>,

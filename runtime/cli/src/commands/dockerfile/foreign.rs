@@ -6,24 +6,26 @@
 //! this machine; it has no network where its label says so; it ends with the build.
 //! Source: BuildKit's `frontend/gateway`.
 
+mod nested;
 mod questions;
 mod rebuilt;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rb_api::{Event, EventKind, EventSink, Job, LogStream};
-use rb_diag::{ErrorKind, SourceMap, chain};
+use rb_diag::{Diagnostic, ErrorKind, SourceMap, chain};
 use rb_dockerfile::{Input, PlannedImage};
 use rb_engine::{LocalEngine, RunRequest};
 use rb_exec::{KillSwitch, OpenFile, Stream};
 use rb_llb::{Definition, NetworkMode};
 use rb_oci::{Digest, ImageConfig, Platform};
 use rb_remote::guest::{Failed, Given, Guest, Returned, ReturnedTree, Rewrite};
+use tokio::sync::mpsc;
 
 use super::order::Order;
 use crate::commands::gateway::Naming;
@@ -41,6 +43,9 @@ const NO_NETWORK: &str = "moby.buildkit.frontend.network.none";
 const SESSION: &str = "rb";
 /// So much of what a frontend says beside its answers is kept.
 const SAID_BYTES: usize = 2_000;
+
+/// How long a frontend is waited for before that is told.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Where frontends run.
 #[derive(Clone)]
@@ -75,6 +80,8 @@ pub(super) struct Errand<'a> {
     pub(super) inputs: &'a BTreeMap<String, Input>,
     /// What its steps are called, where it is one of several builds.
     pub(super) naming: Option<&'a Naming>,
+    /// How many frontends stand above it, each asking for the next.
+    pub(super) depth: usize,
 }
 
 impl Errand<'_> {
@@ -88,15 +95,23 @@ impl Errand<'_> {
 
     /// Runs it; `more` are options besides those of the build.
     async fn run(&self, image: &str, more: BTreeMap<String, String>) -> Result<Returned, Failure> {
+        let mut options = self.order.options.clone();
+        options.extend(more);
+        self.run_with(image, options).await
+    }
+
+    /// Runs it with these options.
+    async fn run_with(&self, image: &str, options: BTreeMap<String, String>) -> Result<Returned, Failure> {
         let Self { order, host, job, .. } = self;
-        if order.lent.archive || order.lent.fetched.is_some() {
-            let help = "name a folder as the context".to_owned();
-            return Err(Failure::input(
-                format!("the frontend `{image}` cannot be given a tar or a file of the web"),
-                Some(help),
-            ));
-        }
-        let given = Given { inputs: self.handed()?, rewrite: self.rewrite(), only_looks: host.only_looks };
+        let (frontends, asked) = mpsc::channel(1);
+        let given = Given {
+            inputs: self.handed()?,
+            rewrite: self.rewrite(),
+            only_looks: host.only_looks,
+            frontends: Some(frontends),
+            // What another engine runs, it does not run for us while it decides.
+            has_containers: order.settings.engine.is_none(),
+        };
         let name = match self.naming {
             Some(_) => format!("[{}] frontend {image}", order.title),
             None => format!("frontend {image}"),
@@ -104,7 +119,7 @@ impl Errand<'_> {
         let native = Platform::host();
         let request = RunRequest {
             image: image.to_owned(),
-            env: self.variables(image, &native, more),
+            env: self.variables(image, &native, options),
             user: Some("0".to_owned()),
             pull: order.settings.pull,
             ..RunRequest::default()
@@ -147,8 +162,12 @@ impl Errand<'_> {
         let kill = KillSwitch::new();
         let _guard = KillOnDrop::new(&kill);
         let running = host.engine.run_image_heard(request, program, kill.clone(), stdin, hear);
+        let unmet = Mutex::default();
+        let late = format!("{image}: no answer after {} s; it is waited for\n", LATE.as_secs());
+        let late = || tell(EventKind::Log { stream: LogStream::Stderr, bytes: late.into() });
         let ended = tokio::select! {
-            ended = running => ended?,
+            never = self.serve(asked, &unmet) => match never {},
+            ended = told_late(running, late) => ended?,
             served = serving => {
                 let why = served.err().map(|error| chain(&error)).unwrap_or_default();
                 return Err(Failure::Said { kind: ErrorKind::Internal, message: format!("nobody answers the frontend: {why}"), help: None });
@@ -162,7 +181,12 @@ impl Errand<'_> {
             }
             Err(Failed::Said { message, .. }) => EventKind::Failed { message: message.clone() },
         });
-        result.map_err(|failed| failure(failed, image, &said))
+        let unmet: Option<Failure> = unmet.into_inner().unwrap_or_else(PoisonError::into_inner);
+        result.map_err(|failed| match (failed, unmet) {
+            // What another frontend said is known better than it was handed on.
+            (Failed::Said { message, .. }, Some(unmet)) if message.contains(&unmet.message()) => unmet,
+            (failed, _) => failure(failed, image, &said),
+        })
     }
 
     /// Returns what other builds hand in, as graphs.
@@ -187,15 +211,18 @@ impl Errand<'_> {
     }
 
     /// Returns what the program is told, as BuildKit tells it.
-    fn variables(&self, image: &str, native: &Platform, more: BTreeMap<String, String>) -> Vec<String> {
-        let mut options = self.order.options.clone();
-        options.extend(more);
+    fn variables(
+        &self,
+        image: &str,
+        native: &Platform,
+        mut options: BTreeMap<String, String>,
+    ) -> Vec<String> {
         for (name, input) in self.inputs {
             let Some(config) = &input.config else { continue };
             options.insert(format!("input-metadata:{name}"), metadata(config));
         }
         options.insert("source".to_owned(), image.to_owned());
-        options.insert("cmdline".to_owned(), image.to_owned());
+        options.entry("cmdline".to_owned()).or_insert_with(|| image.to_owned());
         // That is why it runs.
         options.remove(GIVEN);
         let worker = serde_json::json!([{
@@ -212,6 +239,32 @@ impl Errand<'_> {
         ]);
         all.collect()
     }
+}
+
+/// Waits for something, and has it told if that takes long.
+async fn told_late<T>(work: impl Future<Output = T>, tell: impl FnOnce()) -> T {
+    tokio::pin!(work);
+    match tokio::time::timeout(LATE, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            tell();
+            work.await
+        }
+    }
+}
+
+/// Returns the image of the frontend that a file asks for, if that is what is wrong with it; `given` is what stands in the file's place.
+pub(super) fn wanted(items: &[Diagnostic], given: Option<&String>, sources: &SourceMap) -> Option<String> {
+    let [item] = items else { return None };
+    if item.code != CODE {
+        return None;
+    }
+    let given = given.and_then(|given| given.split_whitespace().next());
+    let written = || {
+        let span = item.labels.first()?.span;
+        Some(sources.get(span.source)?.slice(span).to_owned())
+    };
+    given.map(ToOwned::to_owned).or_else(written).filter(|image| !image.is_empty())
 }
 
 /// Returns what is said of an image that is handed in, as BuildKit's client writes it.

@@ -1,6 +1,6 @@
 //! What a frontend's questions and effects become, with an engine that writes down what it is asked.
 
-use rb_api::{Outlook, Root, SolveRequest, SolveResult, Summary};
+use rb_api::{Outlook, ProcessRequest, Root, SolveRequest, SolveResult, Summary};
 use rb_diag::Span;
 use rb_frontend::{LocalOutput, SavedArtifact};
 use rb_llb::{MkfileAction, NodeMeta};
@@ -47,8 +47,13 @@ impl Job for Engine {
             (None, Query::Exists { .. }) => Ok(Answer::Exists(true)),
             (None, Query::Stat { .. }) => Ok(Answer::Stat(None)),
             (None, Query::List { .. }) => Ok(Answer::List(Vec::new())),
+            (None, Query::Details { path, .. }) => Err(SolveError::NoSuchFile { path }),
             (None, Query::Newest { .. }) => Ok(Answer::Moment(None)),
         }
+    }
+
+    async fn process(&self, _request: ProcessRequest) -> Result<i32, SolveError> {
+        Ok(0)
     }
 
     async fn resolve_image(&self, _request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
