@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::corpus::peer::{self, Peer};
-use crate::env::{Run, TestEnv, is_root};
+use crate::env::{Run, TestEnv, copy_tree, is_root};
 
 const BUILDFILE: &str = "\
 VERSION 1
@@ -210,4 +210,74 @@ fn an_address_is_checked_and_so_is_who_listens_there() {
     env.rb(["--engine=far", "+nothing"]).expect(2).says("no engine `far`").says("rb engine add far ADDRESS");
     env.rb(["--engine=http://far", "+nothing"]).expect(2).says("no way to an engine");
     env.rb(["+nothing"]).expect(0);
+}
+
+/// Folders of the examples with a file of this name, from their top.
+fn examples_with(folder: &Path, name: &str, at: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut names: Vec<_> = fs::read_dir(folder).expect("lists").flatten().collect();
+    names.sort_by_key(fs::DirEntry::file_name);
+    for entry in names {
+        let called = entry.file_name().to_string_lossy().into_owned();
+        if called == name {
+            found.push(at.to_owned());
+        } else if entry.file_type().expect("is known").is_dir() {
+            found.extend(examples_with(&entry.path(), name, &format!("{at}/{called}")));
+        }
+    }
+    found
+}
+
+/// What comes of each example there is what comes of it here. Whatever lies in the folder is one; what is left out needs this machine, and
+/// is refused by that name.
+#[test]
+fn every_example_that_needs_no_host_is_the_same_there() {
+    let Some((env, _daemon, address)) = project() else { return };
+    let engine = format!("--engine={address}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let examples = env.project().join("checkout/examples");
+    copy_tree(&root.join("examples"), &examples);
+    copy_tree(&root.join("stdlib"), &env.project().join("checkout/stdlib"));
+    // Who makes the image of the frontend puts a static rb there.
+    env.write("checkout/examples/frontend/rb", "a program\n");
+    let mut same = Vec::new();
+    let mut compare = |verb: &[&str], name: &str| {
+        let build = |engine: &str, to: &str| env.rb([&[engine], verb, &["-o", to, name]].concat());
+        let there = build(&engine, "type=local,dest=there");
+        if there.code != 0 {
+            assert!(flat(&there.stderr).contains("FROM @host"), "{name}: {}", there.stderr);
+            return;
+        }
+        build("--engine=here", "type=local,dest=here").expect(0);
+        let made = |at: &str| tree(&env.project().join(at));
+        assert_eq!(made("there"), made("here"), "{name}");
+        for at in ["there", "here"] {
+            fs::remove_dir_all(env.project().join(at)).expect("removes");
+        }
+        same.push(name.to_owned());
+    };
+    for folder in examples_with(&examples, "Dockerfile", "checkout/examples") {
+        compare(&["build"], &folder);
+    }
+    // It finds the others with commands of this machine, and has them built.
+    let driver = "checkout/examples/monorepo";
+    for folder in examples_with(&examples, "Buildfile", "checkout/examples") {
+        if folder == driver {
+            continue;
+        }
+        let listed = env.rb(["ls", "--json", &folder]).expect(0).stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("is JSON");
+        let targets = listed["targets"].as_array().expect("lists targets");
+        for target in targets {
+            let name = format!("./{folder}+{}", target["name"].as_str().expect("has a name"));
+            compare(&[], &name);
+        }
+    }
+    for some in [
+        "checkout/examples/dockerfile",
+        "./checkout/examples/dockerfile+greeting",
+        "./checkout/examples/frontend+image",
+    ] {
+        assert!(same.iter().any(|name| name == some), "{some} is not among {same:?}");
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::corpus::peer::{self, Peer};
 use crate::engine::{Tells as _, flat, project};
 use crate::env::TestEnv;
+use crate::registry::support::docker_registry::{DockerRegistry, Wants};
 
 fn config(env: &TestEnv) -> String {
     let file = env.project().with_file_name("home").join(".config/rb/config.toml");
@@ -233,4 +234,103 @@ fn what_no_node_builds_for_is_named() {
     env.rb(["--engine=farm", "--platform=linux/riscv64", "+fails"])
         .expect(2)
         .tells("`farm0` does not build for linux/riscv64; `farm1` does not build for linux/riscv64");
+}
+
+/// Daemons of which each says that it builds for one platform, all nodes of `farm`.
+fn of_platforms() -> Option<(TestEnv, Vec<Peer>)> {
+    let (env, unused, _) = project()?;
+    drop(unused);
+    let mut daemons = Vec::new();
+    for (number, platform) in ["linux/amd64", "linux/arm64"].into_iter().enumerate() {
+        let folder = env.state().with_file_name(format!("buildkit-of-{number}"));
+        let settings = format!(
+            "[worker.oci]\n  platforms = [{platform:?}]\n[otel]\n  socketPath = {:?}\n",
+            folder.join("otel")
+        );
+        daemons.push(Peer::start_with(&folder, &settings, &[])?);
+        let node = format!("n{number}");
+        let more = if number == 0 { vec![] } else { vec!["--append"] };
+        let address = peer::address(&folder);
+        let words = ["engine", "add"].into_iter().chain(more).chain([
+            "farm",
+            &address,
+            "--node",
+            &node,
+            // A daemon says that it builds for its own machine, whatever else it is told.
+            "--platform",
+            platform,
+        ]);
+        env.rb(words).expect(0);
+    }
+    Some((env, daemons))
+}
+
+/// Returns the manifests of the index that a layout has, by their platforms, and its name.
+fn index_of(env: &TestEnv, layout: &str) -> (BTreeMap<String, Value>, Value) {
+    let read = |path: &str| -> Value {
+        serde_json::from_str(&env.read(&format!("{layout}/{path}"))).expect("is JSON")
+    };
+    let blob =
+        |digest: &Value| read(&format!("blobs/{}", digest.as_str().expect("is a digest").replace(':', "/")));
+    let top = read("index.json")["manifests"][0].clone();
+    let index = blob(&top["digest"]);
+    let each = index["manifests"].as_array().expect("is an index").iter().map(|entry| {
+        let platform = entry["platform"]["architecture"].as_str().expect("has one").to_owned();
+        (platform, blob(&blob(&entry["digest"])["config"]["digest"]))
+    });
+    (each.collect(), top["annotations"].clone())
+}
+
+#[test]
+fn each_platform_is_built_at_its_node_and_one_image_comes_of_it() {
+    let Some((env, daemons)) = of_platforms() else { return };
+    // Commands: what only copies builds anywhere. This machine runs both, whatever they are said to be for.
+    let file = "FROM scratch AS ground\nCOPY --chmod=755 busybox /bin/sh\nARG TARGETARCH\n\
+                RUN echo $TARGETARCH > /arch\nENV OF=$TARGETARCH\nFROM ground\nRUN read a < /arch; echo built for $a > /made\n";
+    env.write("Dockerfile", file);
+    let both = |words: &[&str]| {
+        let common = ["build", "--engine=farm", "--platform=linux/amd64,linux/arm64"];
+        env.rb([&common, words, &["."]].concat())
+    };
+    both(&["-t", "made:1", "-o", "type=oci,dest=layout,tar=false"]).expect(0);
+    let (configs, name) = index_of(&env, "layout");
+    for arch in ["amd64", "arm64"] {
+        let config = &configs[arch];
+        assert_eq!(config["architecture"], arch);
+        assert!(config["config"]["Env"].to_string().contains(&format!("OF={arch}")), "{config}");
+    }
+    assert_eq!(name["org.opencontainers.image.ref.name"], "1", "{name}");
+    let at = placed(&env);
+    assert_eq!((&at["node"], &at["parts"]["linux/arm64"]["node"]), (&"n0".into(), &"n1".into()), "{at}");
+    // Into the image store, and from there out again: both are whole.
+    both(&["-t", "made:2", "--load"]).expect(0);
+    env.rb(["image", "save", "made:2", "-o", "saved.tar"]).expect(0);
+    both(&["-o", "type=oci,dest=archive.tar", "-t", "made:3"]).expect(0);
+    env.rb(["image", "load", "-i", "archive.tar"]).expect(0);
+    assert_eq!(
+        env.rb(["run", "--entrypoint=/bin/sh", "made:3", "-c", "read a < /made; echo $a"]).expect(0).stdout,
+        "built for amd64\n"
+    );
+    // Files of each.
+    both(&["-o", "out"]).expect(0);
+    assert_eq!(env.read("out/linux_amd64/made"), "built for amd64\n");
+    assert_eq!(env.read("out/linux_arm64/made"), "built for arm64\n");
+    // A failure is told as ever.
+    env.write("Dockerfile", format!("{file}RUN read a < /made; test \"$a\" = 'built for amd64' || exit 5\n"));
+    both(&["-o", "failed"]).expect(1).tells("exit code 5");
+    env.write("Dockerfile", file);
+
+    let folder = crate::push::folder();
+    let Some(registry) = DockerRegistry::start(&folder.path().join("registry"), &Wants::default()) else {
+        return;
+    };
+    let name = format!("{}/made:1", registry.host);
+    both(&["-t", &name, "--push"]).expect(0);
+    env.rb(["image", "pull", &name]).expect(0);
+    assert_eq!(
+        env.rb(["run", "--entrypoint=/bin/sh", &name, "-c", "read a < /made; echo $a"]).expect(0).stdout,
+        "built for amd64\n"
+    );
+    both(&["-t", &name, "-o", "type=image,push=true,annotation-index.of=all"]).expect(0);
+    drop(daemons);
 }

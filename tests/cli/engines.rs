@@ -235,7 +235,9 @@ fn the_page_about_another_machine_is_true() {
     let Some(machine) = Machine::start(&command) else { return };
     copy_tree(&examples.join("dockerfile"), &env.project().join("examples/dockerfile"));
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rb"), machine.folder.path().join("rb")).expect("links");
-    let mut lines = page.lines().map(str::trim).peekable();
+    let (by_ssh, by_tcp) = page.split_once(BY_TCP).expect("it has that part");
+    assert!(by_tcp.contains("\n## "), "and more behind it");
+    let mut lines = by_ssh.lines().map(str::trim).peekable();
     let mut done = 0;
     while let Some(line) = lines.next() {
         let Some(command) = line.strip_prefix("$ ") else { continue };
@@ -261,6 +263,62 @@ fn the_page_about_another_machine_is_true() {
         env.read("examples/dockerfile/out/greeting.txt")
     };
     assert_eq!(built("--engine=far"), built("--engine=here"));
+}
+
+/// Where the page tells of the way without ssh.
+const BY_TCP: &str = "\n## By TCP, with certificates\n";
+
+#[test]
+fn the_certificates_of_the_page_prove_who_is_who() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("stepping aside: this needs openssl (Debian: openssl)");
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/ANOTHER_MACHINE.md");
+    let page = fs::read_to_string(page).expect("reads");
+    let part =
+        page.split_once(BY_TCP).and_then(|(_, rest)| rest.split_once("\n## ")).expect("it has that part").0;
+    // This machine is the other one.
+    let port = free_port().to_string();
+    let part =
+        part.replace("build.example", "localhost").replace("0.0.0.0:1234", &format!("127.0.0.1:{port}"));
+    let part = part.replace(":1234", &format!(":{port}"));
+    let (own, there): (Vec<&str>, Vec<&str>) = part
+        .lines()
+        .filter(|line| line.starts_with("$ ") || line.starts_with("buildkitd "))
+        .partition(|line| line.starts_with("$ "));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sh = |env: Option<&TestEnv>, line: &str| {
+        let mut run = Command::new("sh");
+        run.args(["-c", line.trim_start_matches("$ ")]).current_dir(folder.path());
+        if let Some(env) = env {
+            let path = format!("{}:/usr/bin:/bin", folder.path().display());
+            let mut rb = env.command(["engine"]);
+            run.env_clear()
+                .envs(rb.env("PATH", path).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        }
+        crate::env::ended(&mut run).expect(0)
+    };
+    let (made, asked) = own.split_at(3);
+    made.iter().for_each(|line| drop(sh(None, line)));
+    let [there] = there.as_slice() else { panic!("one command there: {there:?}") };
+    let words = there.split_whitespace().skip(1).map(|word| match word.strip_prefix("machine/") {
+        Some(name) => folder.path().join("machine").join(name).display().to_string(),
+        None => word.to_owned(),
+    });
+    let Some((env, _daemon, _)) = project_on(&words.collect::<Vec<_>>()) else { return };
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rb"), folder.path().join("rb")).expect("links");
+    asked.iter().for_each(|line| drop(sh(Some(&env), line)));
+    env.rb(["--engine=farther", "+app"]).expect(0);
+    assert_eq!(env.read("got/out"), "a one\n");
+    // Who has no certificate is refused.
+    let bare = folder.path().join("bare");
+    fs::create_dir(&bare).expect("makes a folder");
+    fs::copy(folder.path().join("ca.pem"), bare.join("ca.pem")).expect("copies");
+    let bare = bare.display().to_string();
+    let refused =
+        env.rb_with(&[("RB_ENGINE_CERTS", &bare)], [&format!("--engine=tcp://localhost:{port}"), "+app"]);
+    refused.expect(3).tells("cannot be trusted");
 }
 
 /// Makes an authority, and certificates that it signed: `name` of `host`, which hold for so many days from now.

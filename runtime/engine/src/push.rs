@@ -65,6 +65,19 @@ impl LocalEngine {
         let root = self.find_image(name)?;
         self::image(&self.parts, &root, to, Naming::Tags, platforms, events).await
     }
+
+    /// Puts an index under names, whose registries have the images that it lists.
+    pub async fn push_index(
+        &self,
+        to: &[Reference],
+        media_type: &str,
+        index: &[u8],
+    ) -> Result<(), EngineError> {
+        for name in to {
+            self.parts.registry.push_manifest(name, media_type, index.to_vec()).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Pushes an image of the store.

@@ -10,14 +10,15 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use rb_api::{
-    Attest, Course, Detail, Engine, EventSink, Export, Job, JobOptions, Outlook, SolveError, SolveRequest,
-    SolveResult, Summary,
+    Attest, Course, Detail, Engine, EventSink, Export, Job, JobOptions, Outlook, ProcessRequest, SolveError,
+    SolveRequest, SolveResult, Summary,
 };
 use rb_diag::chain;
 use rb_exec::Rootless;
 use rb_exporters::Epoch;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::Definition;
+use rb_oci::Digest;
 use rb_solver::{Failure, Mode};
 
 use crate::error::EngineError;
@@ -193,7 +194,27 @@ impl Job for LocalJob {
             None => Value::Tree(Tree::scratch()),
         };
         let view = crate::ops::view(&self.context.parts, &value).map_err(|error| engine_error(&error))?;
-        gateway::answer(view, query).await
+        gateway::answer(view, query, matches!(value, Value::Local(_))).await
+    }
+
+    async fn process(&self, mut request: ProcessRequest) -> Result<i32, SolveError> {
+        if self.context.course == Course::Look {
+            let vertex = Digest::of(&request.name);
+            return Err(SolveError::Withheld { vertex, name: request.name, reason: None });
+        }
+        let definitions = std::mem::take(&mut request.inputs);
+        let products = self.products(&definitions, &[]).await?;
+        if let Some(resumption) = self.context.parts.resumption.get()
+            && products.iter().any(Product::is_resumed)
+        {
+            resumption.note_answer();
+        }
+        let mut inputs = Vec::with_capacity(products.len());
+        for product in products {
+            inputs.push(Value::Tree(self.tree(product).await?));
+        }
+        let ended = crate::ops::process::run(&self.context, request, inputs).await;
+        ended.map_err(|error| job_error(&error))
     }
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {

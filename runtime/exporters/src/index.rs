@@ -60,6 +60,21 @@ pub fn export_index(
     images: impl IntoIterator<Item = (Platform, Descriptor)>,
     options: &IndexOptions,
 ) -> Result<Descriptor> {
+    let (media_type, json) = index_document(images, options)?;
+    let mut descriptor = describe(&media_type, &store.put_blob(&json)?, json.len() as u64)?;
+    if !options.descriptor_annotations.is_empty() {
+        descriptor.set_annotations(Some(options.descriptor_annotations.clone().into_iter().collect()));
+    }
+    Ok(descriptor)
+}
+
+/// Returns the index of some images, wherever they are, and its media type.
+///
+/// `SamePlatform` means that two different images are for one platform.
+pub fn index_document(
+    images: impl IntoIterator<Item = (Platform, Descriptor)>,
+    options: &IndexOptions,
+) -> Result<(MediaType, Vec<u8>)> {
     let mut entries = BTreeMap::<Platform, Entry>::new();
     for (platform, descriptor) in images {
         let entry = entry(&descriptor, platform.clone())?;
@@ -81,11 +96,7 @@ pub fn export_index(
         annotations: &options.annotations,
     };
     let json = serde_json::to_vec(&index).map_err(ExportError::Spec)?;
-    let mut descriptor = describe(&media_type, &store.put_blob(&json)?, json.len() as u64)?;
-    if !options.descriptor_annotations.is_empty() {
-        descriptor.set_annotations(Some(options.descriptor_annotations.clone().into_iter().collect()));
-    }
-    Ok(descriptor)
+    Ok((media_type, json))
 }
 
 fn entry(descriptor: &Descriptor, platform: Platform) -> Result<Entry> {

@@ -39,7 +39,7 @@ pub use docker::{Sent, chain_ids, write_docker_tar};
 pub use error::ExportError;
 pub use go_tar::{CNB_TIME, GoEntry, GoKind, GoLayer, GoTar};
 pub use image::{ImageOptions, export_image, export_layers, pack_chain};
-pub use index::{IndexOptions, export_index};
+pub use index::{IndexOptions, export_index, index_document};
 pub use layer::{Layer, Packing, pack_layer};
 pub use layout::{
     check_oci_layout, write_oci_layout, write_oci_tar, write_oci_tar_file, write_oci_tar_without,

@@ -29,11 +29,11 @@ use crate::session::Exchange;
 use crate::{ImageStore, layout};
 
 /// What results call a stream.
-const STREAM: &str = "-";
+pub(crate) const STREAM: &str = "-";
 /// Where the config of an image stands in the metadata of a result.
-const CONFIG: &str = "containerimage.config";
+pub(crate) const CONFIG: &str = "containerimage.config";
 /// Where that of its base stands: its layers and what is said of them keep their times, and layers of others so their digests.
-const BASE: &str = "containerimage.base.config";
+pub(crate) const BASE: &str = "containerimage.base.config";
 
 /// What exports need beside themselves.
 pub(crate) struct Here<'a> {
@@ -58,7 +58,7 @@ fn input(message: impl Into<String>, help: &str) -> SolveError {
 }
 
 /// Returns the names of an image, whole.
-fn full_names(names: &[String]) -> Result<Vec<Reference>, SolveError> {
+pub(crate) fn full_names(names: &[String]) -> Result<Vec<Reference>, SolveError> {
     let parse = |name: &String| {
         name.parse::<Reference>().map_err(|error| {
             input(error.to_string(), "write `registry/name:tag`, such as `ghcr.io/me/app:1`")
@@ -67,7 +67,7 @@ fn full_names(names: &[String]) -> Result<Vec<Reference>, SolveError> {
     names.iter().map(parse).collect()
 }
 
-fn image_names(names: &[ImageName]) -> Vec<String> {
+pub(crate) fn image_names(names: &[ImageName]) -> Vec<String> {
     let name = |name: &ImageName| match name {
         ImageName::Plain(name) | ImageName::Digest(name) => name.clone(),
     };
@@ -251,7 +251,7 @@ fn index(
     Ok(gateway::Result { result: Some(refs), metadata })
 }
 
-fn platform_of(image: &PlatformImage) -> Platform {
+pub(crate) fn platform_of(image: &PlatformImage) -> Platform {
     let config = &image.config;
     Platform {
         os: config.os.clone(),
@@ -441,7 +441,7 @@ async fn archive(exchange: Exchange, destination: &Place) -> Result<(PathBuf, u6
 }
 
 /// What a client reads; it is locked for a piece only.
-struct Streamed<'a>(&'a Stream);
+pub(crate) struct Streamed<'a>(pub(crate) &'a Stream);
 
 impl Write for Streamed<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

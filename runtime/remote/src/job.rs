@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use rb_api::{
-    Course, Export, Job, JobOptions, Outlook, Root, SolveError, SolveRequest, SolveResult, Summary,
+    Course, Export, Job, JobOptions, Outlook, ProcessRequest, Root, SolveError, SolveRequest, SolveResult,
+    Summary,
 };
 use rb_diag::ErrorKind;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
@@ -350,6 +351,14 @@ pub(crate) fn cannot_look() -> SolveError {
     }
 }
 
+pub(crate) fn no_containers() -> SolveError {
+    SolveError::Job {
+        kind: ErrorKind::Input,
+        message: "containers of a frontend are not made on an engine elsewhere".to_owned(),
+        help: Some("build it on this machine: --engine=here".to_owned()),
+    }
+}
+
 fn world(error: RemoteError) -> WorldError {
     WorldError::Failed { kind: error.kind(), message: rb_diag::chain(&error) }
 }
@@ -399,6 +408,10 @@ impl Job for RemoteJob {
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
         let opened = self.opened().await.map_err(world)?;
         resolve::repository(&opened.build, request).await
+    }
+
+    async fn process(&self, _request: ProcessRequest) -> Result<i32, SolveError> {
+        Err(no_containers())
     }
 
     async fn look(&self, _roots: &[Root]) -> Result<Vec<Outlook>, SolveError> {

@@ -23,6 +23,7 @@ mod job;
 mod known;
 mod layout;
 mod nodes;
+mod parted;
 mod parts;
 mod placement;
 mod prepare;
@@ -74,6 +75,7 @@ pub struct RemoteOptions {
 }
 
 /// Takes images that come back, and lends those that are here.
+#[async_trait]
 pub trait ImageStore: Send + Sync {
     /// Finds the image that the store has under a name.
     fn known(&self, name: &Reference) -> Result<Option<KnownImage>, SolveError>;
@@ -83,6 +85,14 @@ pub trait ImageStore: Send + Sync {
 
     /// Loads an image from an archive and names it. Returns the size of its configs and layers.
     fn load(&self, archive: &mut dyn Read, names: &[String]) -> Result<u64, SolveError>;
+
+    /// Puts an index at registries, which have the images that it lists.
+    async fn push_index(
+        &self,
+        names: &[Reference],
+        media_type: &str,
+        index: Vec<u8>,
+    ) -> Result<(), SolveError>;
 }
 
 /// An image of the store of this machine.
@@ -149,10 +159,7 @@ impl RemoteEngine {
             Err(status) => return Err(status.into()),
         };
         let worker = |record: rb_wire::control::WorkerRecord| {
-            let platforms = record.platforms.iter().map(|platform| {
-                let parts = [&platform.os, &platform.architecture, &platform.variant];
-                parts.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("/")
-            });
+            let platforms = record.platforms.iter().map(|told| resolve::platform_of(told).to_string());
             Worker { platforms: platforms.collect(), labels: record.labels.into_iter().collect() }
         };
         Ok(About { version, workers: workers.into_iter().map(worker).collect() })

@@ -4,6 +4,7 @@
 //! ([`placement`]); what is asked before that (images, repositories) is asked of any. A node is connected to as its turn comes; one that
 //! cannot be reached, or goes away in the middle, is told of ([`Heard`]), left, and not asked again by that job: the call begins anew at the
 //! next one. Names, results that were told and images that are lent stay with the job.
+//! A request whose commands no one node is for is parted ([`parted`](crate::parted)): each part is a job of its own, placed by itself.
 //! **Invariants:** what the user wrote wrong is tried once; after a graph with a `RUN --push`, or an export that pushes, was sent, the job
 //! stays where it is, whatever happens; a node that is drained, or lacks a platform that a command needs, is sent nothing.
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rb_api::{
-    Engine, EventSink, Job, JobOptions, Outlook, Root, SolveError, SolveRequest, SolveResult, Summary,
+    Engine, EventSink, Job, JobOptions, Outlook, ProcessRequest, Root, SolveError, SolveRequest, SolveResult,
+    Summary,
 };
 use rb_diag::ErrorKind;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
@@ -24,8 +26,9 @@ use rb_llb::{Definition, Graph, Op};
 use rb_oci::{Digest, Platform};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::job::{RemoteJob, Shared, cannot_look};
+use crate::job::{RemoteJob, Shared, cannot_look, no_containers};
 use crate::known::{self, Clock, Held, Known};
+use crate::parted::Parted;
 use crate::placement::{self, Candidate, Keys, LeftOut, Prefix, Why};
 use crate::{RemoteEngine, RemoteError, RemoteOptions};
 
@@ -64,6 +67,8 @@ pub struct Placement {
     pub address: String,
     /// Why it was chosen.
     pub why: String,
+    /// The platforms that it is for, where it is a part of a build that is at several nodes; none of the first part.
+    pub part: Option<String>,
 }
 
 /// A node that failed.
@@ -84,13 +89,13 @@ pub type Hears = Arc<dyn Fn(Heard) + Send + Sync>;
 #[derive(Clone)]
 pub struct NodesEngine {
     name: Arc<str>,
-    nodes: Arc<Vec<Node>>,
+    pub(crate) nodes: Arc<Vec<Node>>,
     known: Known,
     hears: Hears,
 }
 
-struct Node {
-    options: NodeOptions,
+pub(crate) struct Node {
+    pub(crate) options: NodeOptions,
     engine: RemoteEngine,
     /// What the node builds for, as it says.
     offers: OnceCell<BTreeSet<Platform>>,
@@ -149,8 +154,7 @@ impl Node {
 #[async_trait]
 impl Engine for NodesEngine {
     fn job(&self, options: JobOptions, events: EventSink) -> Arc<dyn Job> {
-        let placed = Mutex::new(Placed::default());
-        Arc::new(NodesJob { engine: self.clone(), shared: Shared::new(options, events), placed })
+        Arc::new(NodesJob::new(self.clone(), Shared::new(options, events)))
     }
 
     async fn idle(&self) {
@@ -159,10 +163,14 @@ impl Engine for NodesEngine {
 }
 
 /// A job at one of several nodes.
-struct NodesJob {
-    engine: NodesEngine,
+pub(crate) struct NodesJob {
+    pub(crate) engine: NodesEngine,
     shared: Shared,
     placed: Mutex<Placed>,
+    /// What it is for, where it is a part of another.
+    part: Option<String>,
+    /// Parts of it for which no node has all that the job needs, by what they need.
+    lanes: Mutex<BTreeMap<BTreeSet<Platform>, Arc<Self>>>,
 }
 
 /// Where a job is.
@@ -225,6 +233,53 @@ impl From<RemoteError> for WorldError {
 type Called<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 impl NodesJob {
+    fn new(engine: NodesEngine, shared: Shared) -> Self {
+        Self { engine, shared, placed: Mutex::default(), part: None, lanes: Mutex::default() }
+    }
+
+    /// Solves a request at one node.
+    pub(crate) async fn solve_at_one(&self, request: &SolveRequest) -> Result<SolveResult, SolveError> {
+        let asked = Asked::Graphs(request.roots.iter().map(|root| &root.definition).collect());
+        self.call(&asked, |job| Box::pin(async move { job.solve(request.clone()).await })).await
+    }
+
+    /// Returns the part of the job that is for these platforms and no others.
+    pub(crate) async fn part(&self, wanted: &BTreeSet<Platform>) -> Arc<Self> {
+        let new = || {
+            let part = Some(listed(wanted.iter()));
+            Arc::new(Self { part, ..Self::new(self.engine.clone(), self.shared.clone()) })
+        };
+        Arc::clone(self.lanes.lock().await.entry(wanted.clone()).or_insert_with(new))
+    }
+
+    /// Returns the part of the job that is for these platforms, where no node is for all that the job needs with them.
+    pub(crate) async fn lane(&self, wanted: &BTreeSet<Platform>) -> Option<Arc<Self>> {
+        let mut all = self.placed.lock().await.wanted.clone();
+        if wanted.is_subset(&all) || all.is_empty() {
+            return None;
+        }
+        all.extend(wanted.iter().cloned());
+        if self.is_of_one(&all).await {
+            return None;
+        }
+        Some(self.part(wanted).await)
+    }
+
+    /// Whether some node, as far as they answer, builds for all of these.
+    pub(crate) async fn is_of_one(&self, all: &BTreeSet<Platform>) -> bool {
+        if all.len() < 2 {
+            return true;
+        }
+        let failed: BTreeSet<usize> = self.placed.lock().await.failed.keys().copied().collect();
+        let there = |(at, node): &(usize, &Node)| !node.options.is_drained && !failed.contains(at);
+        for (_, node) in self.engine.nodes.iter().enumerate().filter(there) {
+            if node.offers().await.is_ok_and(|offers| offers.is_superset(all)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Does a call at the job's node; where that goes away, at the next one.
     async fn call<'a, T, E: Failed>(
         &self,
@@ -346,6 +401,7 @@ impl NodesJob {
                     node: node.options.name.clone(),
                     address: node.engine.address().to_string(),
                     why,
+                    part: self.part.clone(),
                 }));
             }
             return Ok(at);
@@ -396,7 +452,7 @@ impl Asked<'_> {
 }
 
 /// Returns what the commands of a graph are for.
-fn platforms(graph: &Graph) -> impl Iterator<Item = Platform> {
+pub(crate) fn platforms(graph: &Graph) -> impl Iterator<Item = Platform> {
     let execs = graph.vertices().filter(|vertex| matches!(vertex.op, Op::Exec(_)));
     execs.filter_map(|vertex| {
         let platform = vertex.platform.as_ref()?;
@@ -421,13 +477,17 @@ fn left_out(why: &LeftOut) -> String {
 #[async_trait]
 impl Job for NodesJob {
     async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
-        let asked = Asked::Graphs(request.roots.iter().map(|root| &root.definition).collect());
-        let request = &request;
-        self.call(&asked, |job| Box::pin(async move { job.solve(request.clone()).await })).await
+        if let Some(parted) = Parted::of(self, &request).await? {
+            return parted.solve().await;
+        }
+        self.solve_at_one(&request).await
     }
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
         let asked = Asked::Graphs(vec![&definition]);
+        if let Some(lane) = self.lane(&asked.graphs()?.iter().flat_map(platforms).collect()).await {
+            return lane.query(definition, query).await;
+        }
         let (definition, query) = (&definition, &query);
         self.call(&asked, |job| Box::pin(async move { job.query(definition.clone(), query.clone()).await }))
             .await
@@ -441,6 +501,10 @@ impl Job for NodesJob {
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
         let asked = Asked::Named("a repository".to_owned());
         self.call(&asked, |job| Box::pin(async move { job.resolve_repository(request).await })).await
+    }
+
+    async fn process(&self, _request: ProcessRequest) -> Result<i32, SolveError> {
+        Err(no_containers())
     }
 
     async fn look(&self, _roots: &[Root]) -> Result<Vec<Outlook>, SolveError> {

@@ -2,7 +2,7 @@
 
 use rb_api::SolveError;
 use rb_diag::ErrorKind;
-use rb_frontend::{Answer, FileKind, Query, WorkspaceEntry};
+use rb_frontend::{Answer, FileDetails, FileKind, Query, WorkspaceEntry};
 use rb_wire::diffcopy::{Entry, Kind};
 use rb_wire::files::Stat;
 use rb_wire::gateway::{FileRange, ReadDirRequest, ReadFileRequest, StatFileRequest};
@@ -48,6 +48,7 @@ pub(crate) async fn answer(build: &Build, tree: &str, query: Query) -> Result<An
             }
         }
         Query::List { path } => list(build, tree, &path).await.map(Answer::List),
+        Query::Details { path, inside } => details(build, tree, path, inside).await.map(Answer::Details),
         Query::Newest { path } => newest(build, tree, path).await.map(Answer::Moment),
     }
 }
@@ -132,6 +133,53 @@ async fn newest(build: &Build, tree: &str, path: String) -> Result<Option<i64>, 
         }
     }
     Ok(Some(newest.div_euclid(1_000_000_000)).filter(|newest| *newest > 0))
+}
+
+/// Returns all that the daemon tells of what stands at a path, or of what is in a folder.
+async fn details(
+    build: &Build,
+    tree: &str,
+    path: String,
+    inside: bool,
+) -> Result<Vec<FileDetails>, SolveError> {
+    if tree.is_empty() {
+        let is_top = path.trim_matches('/').is_empty();
+        return if is_top && inside { Ok(Vec::new()) } else { Err(SolveError::NoSuchFile { path }) };
+    }
+    let mut stats = if inside {
+        let request =
+            ReadDirRequest { r#ref: tree.to_owned(), dir_path: path.clone(), ..ReadDirRequest::default() };
+        let request = build.about(request);
+        let answer = build.call(async { build.bridge().read_dir(request).await }).await;
+        answer.map_err(|status| missing(status, &path))?.entries
+    } else {
+        let request = build.about(StatFileRequest { r#ref: tree.to_owned(), path: path.clone() });
+        let answer = build.call(async { build.bridge().stat_file(request).await }).await;
+        let stat = answer.map_err(|status| missing(status, &path))?.stat.unwrap_or_default();
+        // Of the top it says what the daemon's own folder is called.
+        let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty());
+        vec![Stat { path: name.unwrap_or("/").to_owned(), ..stat }]
+    };
+    stats.sort_by(|one, other| one.path.cmp(&other.path));
+    stats.into_iter().map(detail).collect()
+}
+
+/// Reads what is told of a file.
+pub(crate) fn detail(mut stat: Stat) -> Result<FileDetails, SolveError> {
+    let attributes = std::mem::take(&mut stat.xattrs);
+    let attributes = attributes.into_iter().map(|(name, value)| (name, value.to_vec())).collect();
+    let entry = match stat.path.as_str() {
+        "/" => WorkspaceEntry { name: String::new(), kind: FileKind::Directory },
+        _ => named(stat.clone())?,
+    };
+    let told = Entry::of_stat(stat).ok_or_else(|| RemoteError::answer("a file has no length"))?;
+    let (size_bytes, link) = match told.kind {
+        Kind::File { size_bytes } => (size_bytes, None),
+        Kind::Symlink { target } => (target.len() as u64, Some(target)),
+        Kind::Directory | Kind::HardLink { .. } | Kind::Special => (0, None),
+    };
+    let Entry { mode, uid, gid, modified_ns, .. } = told;
+    Ok(FileDetails { entry, mode, uid, gid, size_bytes, modified_ns, link, attributes })
 }
 
 async fn list(build: &Build, tree: &str, path: &str) -> Result<Vec<WorkspaceEntry>, SolveError> {

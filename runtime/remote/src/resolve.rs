@@ -195,6 +195,15 @@ pub(crate) async fn named(
     })
 }
 
+/// Reads a platform as the wire has it.
+pub(crate) fn platform_of(told: &control::Platform) -> Platform {
+    Platform {
+        os: told.os.clone(),
+        architecture: told.architecture.clone(),
+        variant: Some(told.variant.clone()).filter(|variant| !variant.is_empty()),
+    }
+}
+
 pub(crate) fn wire_platform(platform: &Platform) -> control::Platform {
     control::Platform {
         architecture: platform.architecture.clone(),

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use rb_api::{Engine, SolveError};
 use rb_diag::{ErrorKind, chain};
 use rb_engine::{EngineError, LocalEngine, SaveFormat};
@@ -144,6 +145,7 @@ fn layers(store: &Store, image: &Digest, depth: u8) -> Result<Vec<Digest>, Store
     Ok(all)
 }
 
+#[async_trait]
 impl ImageStore for Images {
     fn known(&self, name: &Reference) -> Result<Option<KnownImage>, SolveError> {
         let store = self.0.store();
@@ -180,6 +182,15 @@ impl ImageStore for Images {
             }
         }
         Ok(archive.bytes)
+    }
+
+    async fn push_index(
+        &self,
+        names: &[Reference],
+        media_type: &str,
+        index: Vec<u8>,
+    ) -> Result<(), SolveError> {
+        self.0.push_index(names, media_type, &index).await.map_err(|error| failed(&error))
     }
 }
 

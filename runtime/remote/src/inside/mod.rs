@@ -111,12 +111,7 @@ impl Inside {
     /// Asks what the daemon runs steps on, its own platform first.
     pub async fn platforms(&self) -> Result<Vec<Platform>, RemoteError> {
         let pong = self.build.ping().await?;
-        let platform = |told: &control::Platform| Platform {
-            os: told.os.clone(),
-            architecture: told.architecture.clone(),
-            variant: Some(told.variant.clone()).filter(|variant| !variant.is_empty()),
-        };
-        Ok(pong.workers.iter().flat_map(|worker| &worker.platforms).map(platform).collect())
+        Ok(pong.workers.iter().flat_map(|worker| &worker.platforms).map(resolve::platform_of).collect())
     }
 
     /// Asks for the names of trees that another build has made for this one.

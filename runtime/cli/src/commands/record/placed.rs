@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rb_remote::{FailedNode, Heard, Hears, Placement};
 
-use super::document::{FailedOn, PlacedOn};
+use super::document::{FailedOn, PartOn, PlacedOn};
 use crate::report;
 use crate::settings::{Display, ProgressMode};
 
@@ -35,7 +35,11 @@ impl Placed {
         let mut placed = self.lock();
         let known = placed.get_or_insert_default();
         match heard {
-            Heard::Placed(Placement { engine, node, address, why }) => {
+            Heard::Placed(Placement { engine, node, address, why, part: Some(part) }) => {
+                known.engine = engine;
+                known.parts.insert(part, PartOn { node, address, why });
+            }
+            Heard::Placed(Placement { engine, node, address, why, part: None }) => {
                 known.engine = engine;
                 (known.node, known.address, known.why) = (Some(node), Some(address), Some(why));
             }
