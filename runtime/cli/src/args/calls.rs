@@ -32,8 +32,8 @@ pub(crate) enum ArgsError {
     StrayWord { word: String, target: String },
     #[error("`{word}` names no artifact")]
     NoArtifact { word: String },
-    #[error("rb build: {message}")]
-    OfBuild { message: String },
+    #[error("rb {command}: {message}")]
+    OfBuild { command: &'static str, message: String },
     #[error("`{target}{path}` is a pattern, and --artifact takes names")]
     ArtifactPattern { target: String, path: String },
 }
@@ -74,7 +74,7 @@ impl ArgsError {
                 "write `rb --artifact [DIR]+TARGET/PATH… [DEST]`, with a path as SAVE ARTIFACT gives it"
                     .to_owned(),
             ),
-            Self::OfBuild { .. } => Some("`rb build --help` lists its options".to_owned()),
+            Self::OfBuild { command, .. } => Some(format!("`rb {command} --help` lists its options")),
             Self::ArtifactPattern { target, .. } => Some(format!("name each, or all of them: `{target}/*`")),
             Self::StrayWord { .. } => {
                 Some("build arguments are written `--NAME=value`, targets `[DIR]+NAME`".to_owned())

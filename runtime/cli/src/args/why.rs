@@ -9,18 +9,19 @@ use super::{ArgsError, BuildOptions, TargetCall, texts};
 /// `rb why`
 #[derive(Debug, ClapArgs)]
 #[command(
-    override_usage = "rb why [OPTIONS] [DIR]+TARGET [--NAME=VALUE]... [STEP]\n       rb why [OPTIONS] build [OPTIONS] CONTEXT [STEP]\n       rb why [OPTIONS]",
+    override_usage = "rb why [OPTIONS] [DIR]+TARGET [--NAME=VALUE]... [STEP]\n       rb why [OPTIONS] build [OPTIONS] CONTEXT [STEP]\n       rb why [OPTIONS] pack build [OPTIONS] IMAGE [STEP]\n       rb why [OPTIONS]",
     after_help = "\
 What would run now is told, by a look as --dry-run takes it; where nothing would, what ran in the last build that ran \
 something. Nothing is run. Compared is with the build before, of this workspace, of the same target; each reason is where \
 a chain of steps begins: the file, argument, line or image that changed. What cannot be known is said to be unknown.
 
 `build` and what stands behind it is the build of a Dockerfile, as `rb build` takes it; it is compared with the build before of \
-the same Dockerfile and stage. With nothing named it is what was built last from this folder.
+the same Dockerfile and stage. So it is with `pack build`, of the same image. With nothing named it is what was built last from this folder.
 
 Examples:
   rb why +app                           why it would run, or did
   rb why build -f prod.Dockerfile .     the same of a Dockerfile
+  rb why pack build app -B builder      the same of an app that buildpacks build
   rb why                                the same of what was built last
   rb why +app 'RUN make'                the same of one step
   rb why --last +app                    why the last build ran what it ran
@@ -42,7 +43,7 @@ pub(crate) struct WhyArgs {
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
-    /// The target with its arguments, or `build` and its words; and words of a step
+    /// The target, or `build …` or `pack build …`; and words of a step
     #[arg(value_name = "TARGET", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<OsString>,
 }

@@ -1,14 +1,14 @@
-//! What `rb plan`, `rb why` and `rb resume` are about: targets, the build of a Dockerfile, or what was built last here.
+//! What `rb plan`, `rb why` and `rb resume` are about: targets, the build of a Dockerfile or of an app, or what was built last here.
 //!
-//! In: the words behind the command. Out: targets as they are typed, or what stands behind `rb build`. With no words it is what
+//! In: the words behind the command. Out: targets as they are typed, or what stands behind `rb build` or `rb pack build`. With no words it is what
 //! was built last from this folder, by its record, with what was typed then but for secrets.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::record::document::OfDockerfile;
-use super::{dockerfile, past, settle};
-use crate::args::{BuildOptions, DockerfileArgs, OutputOptions, PlanArgs, TargetCall, WhyArgs};
+use super::record::document::{OfApp, OfDockerfile};
+use super::{dockerfile, pack, past, settle};
+use crate::args::{BuildOptions, DockerfileArgs, OutputOptions, PackBuild, PlanArgs, TargetCall, WhyArgs};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings;
@@ -31,6 +31,10 @@ pub(super) fn why(
             let order = dockerfile::Order::read(environment, options, *args)?;
             super::why::of_dockerfile(&order, &why, step.as_deref())
         }
+        Meant::App(args, step) => {
+            let subject = pack::Subject::read(environment, options, *args)?;
+            super::why::of_app(&subject, &why, step.as_deref())
+        }
     }
 }
 
@@ -50,12 +54,24 @@ pub(super) fn plan(
             let order = dockerfile::Order::read(environment, options, *args)?;
             super::plan::of_dockerfile(&order, plan.json)
         }
+        Meant::App(..) => {
+            let help = "`rb pack detect` tells who would build, `rb why pack build …` what would run";
+            Err(Failure::input("what buildpacks would do is not planned", Some(help.to_owned())))
+        }
     }
 }
 
 /// Tells whether words are about the build of a Dockerfile.
 pub(super) fn is_of_dockerfile(words: &[OsString]) -> bool {
     words.first().is_some_and(|word| word == "build")
+}
+
+/// Returns what stands behind `pack build`, if words are about that.
+fn of_app(words: &[OsString]) -> Option<&[OsString]> {
+    match words {
+        [pack, build, rest @ ..] if pack == "pack" && build == "build" => Some(rest),
+        _ => None,
+    }
 }
 
 /// What is meant.
@@ -65,6 +81,8 @@ enum Meant {
     Targets(Vec<OsString>),
     /// The build of a Dockerfile.
     Dockerfile(Box<DockerfileArgs>),
+    /// The build of an app by buildpacks, and words of a step.
+    App(Box<PackBuild>, Option<String>),
 }
 
 /// Says what the words behind a command mean.
@@ -74,7 +92,13 @@ fn meant(command: &str, words: &[OsString], environment: &Environment) -> Result
         [_, rest @ ..] if is_of_dockerfile(words) => {
             Ok(Meant::Dockerfile(Box::new(DockerfileArgs::read(rest)?)))
         }
-        words => Ok(Meant::Targets(words.to_vec())),
+        words => match of_app(words) {
+            Some(rest) => {
+                let (build, step) = PackBuild::read(rest)?;
+                Ok(Meant::App(Box::new(build), step))
+            }
+            None => Ok(Meant::Targets(words.to_vec())),
+        },
     }
 }
 
@@ -86,6 +110,15 @@ fn last(command: &str, state: &Path, folder: &Path) -> Result<Meant, Failure> {
         return Err(Failure::input("nothing was built from this folder that is kept", Some(named)));
     };
     let document = &past.document;
+    if let Some(OfApp { words, .. }) = &document.app {
+        if words.is_empty() {
+            let message =
+                format!("the last build here was `{}`, and its variables are not kept", document.title());
+            return Err(Failure::input(message, Some(format!("name it: `rb {command} pack build …`"))));
+        }
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        return Ok(Meant::App(Box::new(PackBuild::read(&words)?.0), None));
+    }
     let Some(OfDockerfile { words, .. }) = &document.dockerfile else {
         // Of arguments the names are kept, and not what they were.
         if !document.args.is_empty() || document.target.contains(' ') {

@@ -18,8 +18,14 @@ const ID_DIGITS: usize = 10;
 /// So few digits may stand for an id.
 const FEWEST_DIGITS: usize = 3;
 
+/// What stands before an id where buildx has the names of a builder and a node, as in a metadata file.
+pub(super) const REFERENCE: &str = "rb/rb/";
+
 /// What the names of builds of Dockerfiles begin with, so that they are no names of targets.
 pub(super) const DOCKERFILE: &str = "dockerfile:";
+
+/// The same of builds of apps by buildpacks.
+pub(super) const APP: &str = "app:";
 
 /// A record and where it lies.
 #[derive(Debug, Clone)]
@@ -32,7 +38,7 @@ pub(super) struct Past {
 impl Past {
     /// Returns what people name it by.
     pub(super) fn id(&self) -> String {
-        id_of(&self.file)
+        id(&self.file.name)
     }
 
     /// Reads a record; `None` if it is gone or none of ours.
@@ -96,8 +102,8 @@ impl Past {
 
     fn way(&self, workspace: &Path) -> Option<Way> {
         let own = Path::new(self.document.workspace.as_deref().filter(|_| !self.document.imported)?);
-        if self.document.dockerfile.is_some() && own != workspace {
-            // Its names are those of its own context.
+        if (self.document.dockerfile.is_some() || self.document.app.is_some()) && own != workspace {
+            // Its names are those of its own context or app.
             return None;
         }
         let text = |path: &Path| path.to_str().map(ToOwned::to_owned);
@@ -149,8 +155,9 @@ impl Way {
     }
 }
 
-fn id_of(file: &BuildFile) -> String {
-    Digest::of(&file.name).hex().chars().take(ID_DIGITS).collect()
+/// Returns the id of the build whose record is called so.
+pub(super) fn id(name: &str) -> String {
+    Digest::of(name).hex().chars().take(ID_DIGITS).collect()
 }
 
 /// Returns all records that are kept, the newest first, not read yet.
@@ -178,13 +185,14 @@ pub(super) fn of_workspace<'a>(
     Ok(found.map(move |past| past.seen_from(workspace)))
 }
 
-/// Finds the last build that was begun in a folder: of targets whose workspace holds it, or of a Dockerfile by somebody who was
-/// there.
+/// Finds the last build that was begun in a folder: of targets whose workspace holds it, or of a Dockerfile or an app by somebody
+/// who was there.
 pub(super) fn last_in(root: &Path, folder: &Path) -> Result<Option<Past>, Failure> {
-    let is_here = |Document { command, workspace, dockerfile, imported, .. }: &Document| {
+    let is_here = |Document { command, workspace, dockerfile, app, imported, .. }: &Document| {
         let in_workspace = || workspace.as_ref().is_some_and(|own| folder.starts_with(own));
-        let was_here =
-            dockerfile.as_ref().map(|of| of.folder.as_deref().is_some_and(|own| folder == Path::new(own)));
+        let of_dockerfile = dockerfile.as_ref().map(|of| of.folder.as_deref());
+        let named = of_dockerfile.or_else(|| app.as_ref().map(|of| of.folder.as_deref()));
+        let was_here = named.map(|own| own.is_some_and(|own| folder == Path::new(own)));
         command == "build" && !imported && was_here.unwrap_or_else(in_workspace)
     };
     let mut read = files(root)?.into_iter().filter_map(|file| Past::read(root, &file));
@@ -201,6 +209,7 @@ pub(super) fn find(root: &Path, word: &str) -> Result<Past, Failure> {
 
 /// Finds the file of the record that a word names.
 pub(super) fn name<'a>(files: &'a [BuildFile], word: &str) -> Result<&'a BuildFile, Failure> {
+    let word = word.strip_prefix(REFERENCE).unwrap_or(word);
     let list = || Some("`rb history ls` lists the builds that are kept".to_owned());
     let counted =
         word.strip_prefix('@').map(|number| number.parse::<usize>().ok().and_then(|at| at.checked_sub(1)));
@@ -210,7 +219,7 @@ pub(super) fn name<'a>(files: &'a [BuildFile], word: &str) -> Result<&'a BuildFi
         return found.ok_or_else(|| Failure::input(format!("`{word}` names no build"), list()));
     }
     let fits =
-        |file: &&BuildFile| id_of(file).starts_with(word) || file.name.trim_end_matches(".json") == word;
+        |file: &&BuildFile| id(&file.name).starts_with(word) || file.name.trim_end_matches(".json") == word;
     let mut found = files.iter().filter(fits).filter(|_| word.len() >= FEWEST_DIGITS);
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
@@ -282,10 +291,11 @@ mod tests {
         let named = |word: &str| name(&files, word).map(|file| file.name.clone()).ok();
         let (first, second) = (Some(files[0].name.clone()), Some(files[1].name.clone()));
         assert_eq!((named("@1"), named("^1")), (first.clone(), second.clone()));
-        assert_eq!(named(&id_of(&files[1])), second);
-        assert_eq!(named(&id_of(&files[0])[..4]), first);
+        assert_eq!(named(&id(&files[1].name)), second);
+        assert_eq!(named(&id(&files[0].name)[..4]), first);
+        assert_eq!(named(&format!("rb/rb/{}", id(&files[0].name))), first);
         assert_eq!(named("000000000009000-1-2"), first);
-        for word in ["@0", "@3", "^2", "", "zzzz", &id_of(&files[0])[..2]] {
+        for word in ["@0", "@3", "^2", "", "zzzz", &id(&files[0].name)[..2]] {
             assert_eq!(named(word), None, "{word}");
         }
     }

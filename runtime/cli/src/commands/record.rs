@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::args::TargetCall;
 use crate::report::Failure;
-use document::{Document, FORMAT, OfDockerfile};
+use document::{Document, FORMAT, OfApp, OfDockerfile};
 use files::Files;
 use heard::{Heard, cut, lock, milliseconds};
 pub(super) use heard::{Listener, Lists};
@@ -42,13 +42,14 @@ pub(super) struct Asked {
     /// The targets that are named, as steps have them.
     targets: Vec<String>,
     dockerfile: Option<OfDockerfile>,
+    app: Option<OfApp>,
 }
 
 impl Asked {
     /// A command on a target.
     pub(super) fn of_target(command: &'static str, call: &TargetCall) -> Self {
         let args = call.args.keys().cloned().collect();
-        Self { command, target: call.word.clone(), args, targets: Vec::new(), dockerfile: None }
+        Self { command, target: call.word.clone(), args, targets: Vec::new(), dockerfile: None, app: None }
     }
 
     /// A command on targets.
@@ -56,12 +57,26 @@ impl Asked {
         let words: Vec<&str> = calls.iter().map(|call| call.word.as_str()).collect();
         let names: BTreeSet<&String> = calls.iter().flat_map(|call| call.args.keys()).collect();
         let args = names.into_iter().cloned().collect();
-        Self { command, target: cut(&words.join(" ")), args, targets: Vec::new(), dockerfile: None }
+        Self {
+            command,
+            target: cut(&words.join(" ")),
+            args,
+            targets: Vec::new(),
+            dockerfile: None,
+            app: None,
+        }
     }
 
     /// A command on something else.
     pub(super) fn of(command: &'static str, what: impl Into<String>) -> Self {
-        Self { command, target: what.into(), args: Vec::new(), targets: Vec::new(), dockerfile: None }
+        Self {
+            command,
+            target: what.into(),
+            args: Vec::new(),
+            targets: Vec::new(),
+            dockerfile: None,
+            app: None,
+        }
     }
 
     /// Says which targets these are, as steps have them.
@@ -72,6 +87,11 @@ impl Asked {
     /// Says of which Dockerfile it is, and the names of the arguments that it is given.
     pub(super) fn of_dockerfile(self, dockerfile: OfDockerfile, args: Vec<String>) -> Self {
         Self { dockerfile: Some(dockerfile), args, ..self }
+    }
+
+    /// Says of which app it is, which buildpacks build.
+    pub(super) fn of_app(self, app: OfApp) -> Self {
+        Self { app: Some(app), ..self }
     }
 
     /// Whether it runs what a build file says, or a program.
@@ -104,6 +124,8 @@ pub(super) struct Recorder {
     heard: Arc<Mutex<Heard>>,
     logs: Arc<StepLogs>,
     placed: Placed,
+    /// What the last record that was written is called.
+    written: Mutex<Option<String>>,
 }
 
 impl Recorder {
@@ -116,7 +138,8 @@ impl Recorder {
         });
         let logs = Arc::new(StepLogs::new(store.clone(), started, head));
         let placed = Placed::default();
-        Self { asked, began: Instant::now(), started, workspace: None, heard: Arc::default(), logs, placed }
+        let (heard, written) = (Arc::default(), Mutex::default());
+        Self { asked, began: Instant::now(), started, workspace: None, heard, logs, placed, written }
     }
 
     /// Says where it is heard which node builds.
@@ -132,6 +155,11 @@ impl Recorder {
     /// Returns what was heard so far, as its record would have it.
     pub(super) fn so_far(&self) -> (Document, Lists) {
         lock(&self.heard).document(self.began)
+    }
+
+    /// Returns what the last record that was written is called; none if none is kept.
+    pub(super) fn written(&self) -> Option<String> {
+        self.written.lock().expect("no holder of this lock panics").clone()
     }
 
     /// Returns where the events of a job go: here, and on to `next`.
@@ -174,8 +202,9 @@ impl Recorder {
         let lists: Vec<BuildList<'_>> =
             make.iter().map(|(digest, bytes)| BuildList { digest: *digest, bytes }).collect();
         let bytes = serde_json::to_vec(&document).expect("plain data serialises");
-        if let Err(error) = store.put_build_with(self.started, &bytes, &lists) {
-            tracing::warn!(%error, "the record of this build is not kept");
+        match store.put_build_with(self.started, &bytes, &lists) {
+            Ok(name) => *self.written.lock().expect("no holder of this lock panics") = Some(name),
+            Err(error) => tracing::warn!(%error, "the record of this build is not kept"),
         }
         ended.map_err(|failure| match failure.is_of_a_command() {
             true => {
@@ -206,6 +235,7 @@ impl Recorder {
             targets: self.asked.targets.clone(),
             workspace: self.workspace.as_ref().map(|root| root.to_string_lossy().into_owned()),
             dockerfile: self.asked.dockerfile.clone(),
+            app: self.asked.app.clone(),
             placed: self.placed.taken(),
             started_unix_ms: milliseconds(self.started),
             duration_ms: milliseconds(self.began.elapsed()),

@@ -353,7 +353,7 @@ fn again(steps: &[&FailedStep], folder: &Path) -> Result<Meant, Failure> {
                 "step {} did not fail in a build of targets, of a Dockerfile or of bake files that are written",
                 step.id
             ),
-            named,
+            format!("{named}; an app is built again by the same `rb pack build`"),
         );
     };
     if then != folder.to_string_lossy() {

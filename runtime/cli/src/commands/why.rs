@@ -1,6 +1,6 @@
 //! `rb why`: why steps of a target or of a Dockerfile would run, or did.
 //!
-//! Steps of the build of a Dockerfile are explained by the same means: what it is asked for takes the place of targets.
+//! Steps of the build of a Dockerfile or of an app are explained by the same means: what it is asked for takes the place of targets.
 //! In: a look at how things are now, or the record of a build, and the record of an earlier one ([`super::past`]). Out: the
 //! [`explain::Reason`]s, each with what runs because of it. `--expect-cached` and `--dry-run` tell the same in the same words
 //! ([`told`]). **Invariant:** nothing runs. What the records do not tell is said to be unknown.
@@ -27,7 +27,7 @@ use super::record::document::{Document, RecordStep};
 use super::record::files::Files;
 use super::record::{Asked, Lists};
 use super::targets::Order;
-use super::{again, dockerfile, workbench};
+use super::{again, dockerfile, pack, workbench};
 use crate::args::{CourseOptions, OutputOptions, TargetCall, WhyArgs};
 use crate::habits::refuse_option;
 use crate::report::{self, Failure};
@@ -71,7 +71,7 @@ pub(super) fn of_dockerfile(
     let subject = Subject {
         workspace: order.workspace().to_owned(),
         root: order.settings().cwd.clone(),
-        is_dockerfile: true,
+        kind: Kind::Dockerfile,
         names: order.names(),
         wanted: Vec::new(),
     };
@@ -84,11 +84,37 @@ pub(super) fn of_dockerfile(
     tell(found, step, why.json, &word)
 }
 
+/// Explains the build of an app by buildpacks, and prints that.
+pub(super) fn of_app(app: &pack::Subject, why: &WhyArgs, step: Option<&str>) -> Result<u8, Failure> {
+    let subject = Subject {
+        workspace: app.folder().to_owned(),
+        root: app.folder().to_owned(),
+        kind: Kind::App,
+        names: app.names(),
+        wanted: Vec::new(),
+    };
+    let word = app.asked("build").title();
+    let found = if let [was, now] = why.between.as_slice() {
+        Compared::between(app.settings(), (was, now), Some(subject), &word)?
+    } else {
+        Compared::here(app.settings(), why, (&subject, &word), &|| look_at_app(app))?
+    };
+    tell(found, step, why.json, &word)
+}
+
 fn tell(found: Compared, step: Option<&str>, as_json: bool, word: &str) -> Result<u8, Failure> {
     let found = found.of_step(step)?;
     let text = if as_json { format!("{:#}\n", found.json(word)) } else { found.text(word) };
     report::print(text.as_bytes())?;
     Ok(0)
+}
+
+/// What a build is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Targets,
+    Dockerfile,
+    App,
 }
 
 /// What is explained.
@@ -97,7 +123,7 @@ struct Subject {
     workspace: PathBuf,
     /// What places of steps are seen from.
     root: PathBuf,
-    is_dockerfile: bool,
+    kind: Kind,
     /// What was asked for by name, as records name it.
     names: Vec<String>,
     /// The same, patterns too.
@@ -109,7 +135,7 @@ impl Subject {
         Self {
             workspace: build.root().to_owned(),
             root: build.root().to_owned(),
-            is_dockerfile: false,
+            kind: Kind::Targets,
             names: build.names(),
             wanted: build.wanted_targets(),
         }
@@ -117,7 +143,7 @@ impl Subject {
 
     /// Returns where what changed is written.
     fn written(&self) -> Written {
-        let context = self.is_dockerfile.then(|| self.workspace.clone());
+        let context = (self.kind == Kind::Dockerfile).then(|| self.workspace.clone());
         Written { root: self.root.clone(), context }
     }
 }
@@ -171,7 +197,7 @@ fn compare(
 /// Returns the targets that a word means, as some records name them.
 fn targets_of(found: Option<&Subject>, word: &str, records: [&Document; 2]) -> Vec<String> {
     match found {
-        Some(subject) if subject.is_dockerfile => subject.names.clone(),
+        Some(subject) if subject.kind != Kind::Targets => subject.names.clone(),
         Some(subject) => earlier::meant(&subject.wanted, records.into_iter()),
         // The project may be elsewhere, where the record comes from elsewhere.
         None => earlier::as_written(word, records.into_iter()),
@@ -377,9 +403,10 @@ impl Compared {
         let is_it = |step: &RecordStep| step.step && step.name.contains(words);
         if !self.now.steps.iter().any(is_it) {
             let message = format!("no step has `{words}` in it");
-            let help = match self.now.dockerfile.is_some() {
-                true => "`rb build --dry-run .` lists the steps",
-                false => "`rb --dry-run +TARGET` lists the steps",
+            let help = match (&self.now.dockerfile, &self.now.app) {
+                (Some(_), _) => "`rb build --dry-run .` lists the steps",
+                (None, Some(_)) => "`rb history show --all @1` lists the steps of the last build",
+                (None, None) => "`rb --dry-run +TARGET` lists the steps",
             };
             return Err(Failure::input(message, Some(help.to_owned())));
         }
@@ -419,6 +446,13 @@ fn look(settings: &Settings, build: &Build<'_>, call: &TargetCall) -> Result<Loo
 fn look_at_dockerfile(order: &dockerfile::Order) -> Result<Look, Failure> {
     let (seen, (mut now, lists)) = dockerfile::look(order, "why")?;
     (now.args, now.dockerfile) = order.given();
+    let (names, stops) = seen.planned()?;
+    Ok(Look { now, lists, names, stops })
+}
+
+fn look_at_app(app: &pack::Subject) -> Result<Look, Failure> {
+    let (seen, (mut now, lists)) = app.look()?;
+    now.app = Some(app.told());
     let (names, stops) = seen.planned()?;
     Ok(Look { now, lists, names, stops })
 }

@@ -4,6 +4,7 @@
 //! {"format": 2, "command": "build", "target": "+app", "args": ["TAG"], "targets": ["+app"],
 //!  "workspace": "/home/me/project",
 //!  "dockerfile": {"file": "Dockerfile", "target": "test", "context": ".", "folder": …, "words": […]},   of one
+//!  "app": {"folder": …, "words": […]},        of one that buildpacks built
 //!  "placed": {"engine": "farm", "node": "a", "address": "tcp://…", "why": "…", "failed": [{"node": "b", "why": "…"}]},   of several
 //!  "started_unix_ms": …, "duration_ms": …, "outcome": "done" | "failed" | "interrupted", "exit_code": 0, "left_out": 0,
 //!  "parts": [{"kind": "command", "name": "", "value": "make"}, …],      what keys are made of, each once
@@ -55,6 +56,9 @@ pub(in crate::commands) struct Document {
     /// The Dockerfile that was built, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) dockerfile: Option<OfDockerfile>,
+    /// The build of an app by buildpacks, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) app: Option<OfApp>,
     /// The node that built it, of an engine that has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) placed: Option<PlacedOn>,
@@ -88,6 +92,17 @@ pub(in crate::commands) struct PlacedOn {
     /// Nodes that failed before, the first first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::commands) failed: Vec<FailedOn>,
+    /// Other nodes that parts of it went to, by the platforms that those are for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::commands) parts: BTreeMap<String, PartOn>,
+}
+
+/// Where a part of a build went, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct PartOn {
+    pub(in crate::commands) node: String,
+    pub(in crate::commands) address: String,
+    pub(in crate::commands) why: String,
 }
 
 /// A node that failed.
@@ -100,7 +115,7 @@ pub(in crate::commands) struct FailedOn {
 impl PlacedOn {
     /// Returns it as lines: a word, and what there is to say.
     pub(in crate::commands) fn lines(&self) -> Vec<(&'static str, String)> {
-        let Self { engine, node, address, why, failed } = self;
+        let Self { engine, node, address, why, failed, parts } = self;
         let built = node.as_ref().map(|node| {
             let address = address.as_deref().unwrap_or_default();
             ("engine", format!("{engine}/{node}, {address}: {}", why.as_deref().unwrap_or_default()))
@@ -109,7 +124,10 @@ impl PlacedOn {
         let alone = (node.is_none() && failed.is_empty()).then(|| ("engine", engine.clone()));
         let failed =
             failed.iter().map(|failed| ("failed", format!("{engine}/{}: {}", failed.node, failed.why)));
-        built.into_iter().chain(alone).chain(failed).collect()
+        let parts = parts.iter().map(|(part, PartOn { node, address, why })| {
+            ("engine", format!("{engine}/{node}, {address}, for {part}: {why}"))
+        });
+        built.into_iter().chain(alone).chain(parts).chain(failed).collect()
     }
 }
 
@@ -127,6 +145,17 @@ pub(in crate::commands) struct OfDockerfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) folder: Option<String>,
     /// What stood behind `rb build`, but for secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::commands) words: Vec<String>,
+}
+
+/// What a build with buildpacks was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct OfApp {
+    /// Where it was asked for; not in a record of another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) folder: Option<String>,
+    /// What stood behind `rb pack build`; nothing where values of variables are among that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::commands) words: Vec<String>,
 }
