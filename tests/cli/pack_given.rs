@@ -171,7 +171,13 @@ fn a_cache_image_of_another_machine() {
     // A machine that has built nothing.
     let Some(other) = Packed::new() else { return };
     let second = build(&other);
-    for known in ["build test/one@1.0", "build test/two@2.0"] {
+    for known in [
+        "detect test/one@1.0",
+        "detect test/never@1.0",
+        "detect test/two@2.0",
+        "build test/one@1.0",
+        "build test/two@2.0",
+    ] {
         assert!(second.stderr.contains(&is_known(known)), "{known}: {}", second.stderr);
     }
     assert_eq!(first.stdout, second.stdout);
@@ -248,6 +254,7 @@ fn caches_of_other_machines() {
     assert!(place.join("index.json").exists());
     let Some(other) = Packed::new() else { return };
     build(&other, &["--cache", &cache])
+        .says(&is_known("detect test/never@1.0"))
         .says(&is_known("build test/one@1.0"))
         .says(&is_known("build test/two@2.0"));
     assert_eq!(packed.image("app:1"), other.image("app:1"));

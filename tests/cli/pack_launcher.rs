@@ -82,7 +82,7 @@ fn an_app_starts_by_our_launcher() {
         format!("{tell} in /tmp: x [by a program] [] [{path}]\n")
     );
     assert_eq!(
-        run(&["--entrypoint", "launcher", "app:1", "--", "--", "tell"]),
+        run(&["--entrypoint", "launcher", "app:1", "--", "tell"]),
         format!("{tell} in /workspace:  [by a program] [] [{path}]\n")
     );
     // A shell is what this image has not.
@@ -117,14 +117,18 @@ fn launchers_that_cannot_be() {
     let Some(packed) = Packed::new() else { return };
     packed.0.write("text", "hello");
     let mut program = b"\x7fELF\x02\x01".to_vec();
+    program[5] = 2;
     program.resize(18, 0);
-    program.extend([22, 0]);
+    program.extend([0, 22]);
     std::fs::write(packed.0.project().join("strange"), program).expect("writes");
+    let own = std::fs::read(env!("CARGO_BIN_EXE_rb")).expect("reads");
+    std::fs::write(packed.0.project().join("half"), &own[..100_000]).expect("writes");
     for (words, message) in [
         (&["--launcher", "rb"][..], "this build of rb has no launcher with it"),
         (&["--launcher", "none"], "--launcher=none: it cannot be read"),
         (&["--launcher", "text"], "--launcher=text: it is no program of Linux"),
         (&["--launcher", "strange"], "--launcher=strange: it is for s390x, and the image for"),
+        (&["--launcher", "half"], "--launcher=half: what it loads lies beyond its end"),
         (
             &["--launcher", "text", "--lifecycle", "builder"],
             "--lifecycle=builder takes the builder's launcher",
@@ -145,4 +149,38 @@ fn launchers_that_cannot_be() {
         .hides("detect test/one");
     packed.pack("build", &["app:1", "--launcher", "launcher"]).expect(0);
     assert_eq!(packed.0.rb(["run", "app:1"]).expect(0).stdout, "launched as web: hello world\n");
+}
+
+#[test]
+fn an_app_in_a_build_file_starts_by_a_given_launcher() {
+    let Some(packed) = Packed::new() else { return };
+    packed.0.write("own", "#!/bin/sh\necho \"mine as ${0##*/}\"\n").write("text", "hello");
+    let from = "FROM BUILDPACKS --builder=builder:1 --env FOR=tests --env USERS=all";
+    packed.0.write(
+        "Buildfile",
+        format!(
+            "VERSION 1\nmade:\n    FROM scratch\n    COPY own /bin/own\n    SAVE ARTIFACT /bin/own\n\
+             file:\n    {from} --launcher=own ./app\n    SAVE IMAGE file:1\n\
+             artifact:\n    {from} --launcher=+made/own ./app\n    SAVE IMAGE artifact:1\n\
+             builders:\n    ARG whose=builder\n    {from} --launcher=$whose ./app\n    SAVE IMAGE builders:1\n\
+             ours:\n    {from} --launcher=rb ./app\n\
+             text:\n    {from} --launcher=text ./app\n\
+             none:\n    {from} --launcher=none ./app\n"
+        ),
+    );
+    for (target, said) in [
+        ("file", "mine as web\n"),
+        ("artifact", "mine as web\n"),
+        ("builders", "launched as web: hello world\n"),
+    ] {
+        packed.0.rb([format!("+{target}")]).expect(0);
+        assert_eq!(packed.0.rb(["run", &format!("{target}:1")]).expect(0).stdout, said);
+    }
+    for (target, place, message) in [
+        ("+ours", "Buildfile:17", "this build of rb has no launcher with it"),
+        ("+text", "Buildfile:19", "it is no program of Linux"),
+        ("+none", "Buildfile:21", "none"),
+    ] {
+        packed.0.rb([target]).expect(2).says(place).says(message).hides("detect test/one");
+    }
 }

@@ -8,8 +8,10 @@ use rb_oci::Digest;
 use serde_json::Value;
 
 use crate::env::{Run, TestEnv};
+use crate::git::git_host::GitHost;
 use crate::push::folder;
 use crate::registry::support::docker_registry::{DockerRegistry, Wants};
+use crate::registry::support::scripted::{Reply, Scripted};
 
 /// Layers of the builder of this file, but for that of the lifecycle, whose programs are nobody's.
 const DIRS: &str = "sha256:9cdceb9e55a28e52c26a64f948698b7259eb4f2f0951e90504be4e6e1b8aa62b";
@@ -140,7 +142,10 @@ fn mistakes_in_a_file_have_their_place() {
     env.write("builder.toml", BUILDER.replace("id = \"x/one\"", "id = \"x/two\""));
     create(&env, &[]).expect(2).says("`x/two`, which the builder does not have");
     env.write("builder.toml", BUILDER.replace("uri = \"one\"", "uri = \"urn:cnb:registry:a/b\""));
-    create(&env, &[]).expect(2).says("registry of buildpacks");
+    create(&env, &[])
+        .expect(2)
+        .says("no registry of buildpacks is known here")
+        .says("rb pack config registries add NAME URL --default");
     env.write("builder.toml", BUILDER.replace("uri = \"one\"", "uri = \"./gone\""));
     create(&env, &[]).expect(2).says("does not exist");
     env.write("builder.toml", BUILDER.replace("test/build:1", "test/run:1"));
@@ -227,15 +232,29 @@ fn packed_folders_and_hostile_ones() {
         "0.10"
     );
 
-    let mut header = tar::Header::new_ustar();
-    header.as_ustar_mut().expect("ustar").name[..9].copy_from_slice(b"../../own");
-    header.set_size(0);
-    header.set_mode(0o644);
-    header.set_cksum();
-    let mut tar = tar::Builder::new(std::fs::File::create(env.project().join("one.tgz")).expect("creates"));
-    tar.append(&header, std::io::empty()).expect("packs");
-    tar.finish().expect("ends");
+    // From the web, which takes its time.
+    let bytes = std::fs::read(env.project().join("one.tgz")).expect("reads");
+    let server = Scripted::start(move |_, _| {
+        std::thread::sleep(std::time::Duration::from_millis(5500));
+        Reply::new(200, &bytes[..])
+    });
+    let url = format!("http://{}/one.tgz", server.host);
+    let told = env.rb(["--progress=plain", "pack", "buildpack", "inspect", &url]).expect(0);
+    let told = told.says(&format!("load {url} | ")).says("nothing came for 5 s");
+    assert!(told.stdout.contains("x/one@1"));
+
+    let one_entry = |name: &[u8], size: u64| {
+        let mut header = tar::Header::new_ustar();
+        header.as_ustar_mut().expect("ustar").name[..name.len()].copy_from_slice(name);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        env.write("one.tgz", [header.as_bytes().as_slice(), &[0; 1024]].concat());
+    };
+    one_entry(b"../../own", 0);
     env.rb(package).expect(2).says("`../../own` leads out");
+    one_entry(b"buildpack.toml", (32 << 30) + 1);
+    env.rb(package).expect(2).says("bytes of content than are taken of one archive: 34359738368");
     env.write("one.tgz", "no archive\n");
     env.rb(package).expect(2).says("one.tgz");
 }
@@ -371,4 +390,62 @@ fn on_a_registry() {
     let told: Value = serde_json::from_str(&told).expect("is JSON");
     assert_eq!(told["remote_info"]["buildpacks"][0]["id"], "x/one");
     assert_eq!(told["local_info"], Value::Null);
+}
+
+#[test]
+fn ids_of_a_registry_of_buildpacks() {
+    let folder = folder();
+    let Some(registry) = DockerRegistry::start(&folder.path().join("registry"), &Wants::default()) else {
+        return;
+    };
+    let env = place();
+    let image = format!("{}/one", registry.host);
+    let words = ["pack", "buildpack", "package", &image, "-p", "one", "--publish"];
+    let digest = env.rb(words).expect(0).stdout.trim().to_owned();
+    let host = GitHost::start();
+    let index = host.repository("team/index");
+    let line = format!(r#"{{"ns":"x","name":"one","version":"1","yanked":false,"addr":"{image}@{digest}"}}"#);
+    index.write("3/on/x_one", &format!("{line}\n"));
+    index.commit();
+    let config = |words: &[&str]| drop(env.rb(["pack", "config"].iter().chain(words)).expect(0));
+    config(&["registries", "add", "own", &host.url("team/index")]);
+    let builder = |uri: &str| {
+        env.write("builder.toml", BUILDER.replace("uri = \"one\"", &format!("uri = \"{uri}\"")));
+    };
+
+    // In a builder: by its URN, and, once one is the default, by the id alone.
+    builder("urn:cnb:registry:x/one@1");
+    create(&env, &[]).expect(2).says("no registry of buildpacks is known here");
+    create(&env, &["-R", "none"]).expect(2).says("there is no registry of buildpacks `none`");
+    create(&env, &["-R", "own"]).expect(0);
+    let by_urn = inspected(&env, "test/builder:1");
+    assert!(diff_ids(&by_urn).contains(&MODULE.to_owned()));
+    config(&["registries", "default", "own"]);
+    builder("x/one");
+    create(&env, &[]).expect(0);
+    assert_eq!(inspected(&env, "test/builder:1")["manifest"]["digest"], by_urn["manifest"]["digest"]);
+    builder("urn:cnb:registry:x/one@2");
+    create(&env, &[]).expect(2).says("the registry has no version 2 of buildpack `x/one`");
+
+    // In a package, as a module to look into, and into the store.
+    let composite = "api = \"0.10\"\n[buildpack]\nid = \"x/all\"\nversion = \"2\"\n[[order]]\n[[order.group]]\nid = \"x/one\"\n\
+                     version = \"1\"\n";
+    env.write("all/buildpack.toml", composite);
+    env.write(
+        "all/package.toml",
+        "[buildpack]\nuri = \".\"\n[[dependencies]]\nuri = \"urn:cnb:registry:x/one\"\n",
+    );
+    env.rb(["pack", "buildpack", "package", "all.cnb", "-c", "all/package.toml", "-f", "file"]).expect(0);
+    let told = env.rb(["pack", "buildpack", "inspect", "all.cnb"]).expect(0).stdout;
+    assert!(told.contains("x/one@1"), "{told}");
+    let told = env.rb(["pack", "buildpack", "inspect", "-r", "own", "x/one"]).expect(0).stdout;
+    assert!(told.contains("buildpack: x/one@1"), "{told}");
+    assert_eq!(
+        env.rb(["pack", "buildpack", "pull", "urn:cnb:registry:x/one"]).expect(0).stdout.trim(),
+        digest
+    );
+    env.rb(["image", "inspect", &format!("{image}@{digest}")]).expect(0);
+    env.rb(["pack", "buildpack", "pull", &format!("docker://{image}:latest")]).expect(0);
+    env.rb(["image", "inspect", &image]).expect(0);
+    env.rb(["pack", "buildpack", "pull", "./one"]).expect(2).says("`./one` is no image");
 }

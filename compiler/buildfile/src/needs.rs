@@ -78,7 +78,11 @@ fn references(stmt: &Stmt<Parsed>) -> impl Iterator<Item = &str> {
                 [Some(&from.context), from.file.as_ref()].into_iter().flatten().filter_map(of_file).collect()
             }
             Base::Buildpacks(from) => {
-                let files = [&from.app].into_iter().chain(&from.buildpacks).chain(&from.descriptor);
+                let files = [&from.app]
+                    .into_iter()
+                    .chain(&from.buildpacks)
+                    .chain(&from.descriptor)
+                    .chain(&from.launcher);
                 files.filter_map(of_file).collect()
             }
             Base::Scratch | Base::Image(_) | Base::Host { .. } => Vec::new(),

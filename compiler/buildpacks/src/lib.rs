@@ -7,6 +7,7 @@
 //! The walk: `builder`, `module`, `order`, `project`, `run_image`, `analyzed` (files and labels → data) → `detect`, `trials`
 //! (→ group and plan, with `explain`) → `layer` (what is restored) → `environment` (what a program sees), `extend` (what an extension generated) → `outputs`, `sbom`,
 //! `process` (what a buildpack left) → `metadata`, `slices`, `labels`, `export` (→ the image) → `rebase`.
+//! `program` looks at a launcher that is given.
 //! **Invariant:** for the same input the results are those of the reference lifecycle, down to the bytes of labels and of
 //! `metadata.toml`, but for what the header of `detect` names. Everything from outside is bounded. Every error answers `exit()`
 //! with the lifecycle's exit code.
@@ -37,6 +38,7 @@ mod order;
 mod outputs;
 mod plan;
 mod process;
+pub mod program;
 pub mod project;
 pub mod rebase;
 mod run_image;

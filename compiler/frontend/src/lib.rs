@@ -24,8 +24,8 @@ pub use recording::{Asked, FileReader, RecordingGateway};
 pub use reference::{FunctionRef, ProjectRef, TargetKey, TargetRef};
 pub use repository::{PinnedRepository, Repository, RepositoryError, RepositoryRequest};
 pub use world::{
-    Answer, FileKind, Gateway, ImageLocation, ImageRequest, Query, ResolvedImage, Workspace, WorkspaceEntry,
-    World, WorldError,
+    Answer, FileDetails, FileKind, Gateway, ImageLocation, ImageRequest, Query, ResolvedImage, Workspace,
+    WorkspaceEntry, World, WorldError,
 };
 
 use std::collections::BTreeMap;

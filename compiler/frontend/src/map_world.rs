@@ -152,6 +152,8 @@ impl MapWorld {
                 Answer::List(inside.map(entry).collect::<BTreeSet<_>>().into_iter().collect())
             }
             Query::List { path } => return Err(not_there(path)),
+            // Texts of a test have no owners and no times.
+            Query::Details { path, .. } => return Err(not_there(path)),
             Query::Newest { .. } => Answer::Moment(None),
         })
     }
@@ -177,6 +179,10 @@ fn missing(what: String) -> WorldError {
 impl Workspace for MapWorld {
     fn sources(&self) -> &SourceMap {
         &self.sources
+    }
+
+    fn launcher(&self) -> Option<Vec<u8>> {
+        None
     }
 
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {

@@ -1,5 +1,6 @@
 //! The two doors through which a frontend meets the outside.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -42,6 +43,8 @@ pub trait Workspace: Send + Sync {
     /// Runs a command on the user's own machine, outside every sandbox (LOCALLY). Its output is shown as it comes;
     /// an exit code other than 0 is an outcome, not an error.
     async fn run(&self, command: &HostCommand) -> Result<HostOutcome, WorldError>;
+    /// Returns rb's own launcher of apps that buildpacks built, for the machine that rb was built for; `None` where it has none with it.
+    fn launcher(&self) -> Option<Vec<u8>>;
 }
 
 /// One name in a folder of the user's tree.
@@ -51,6 +54,27 @@ pub struct WorkspaceEntry {
     pub name: String,
     /// What it is.
     pub kind: FileKind,
+}
+
+/// All that is told of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDetails {
+    /// Its name, and what it is.
+    pub entry: WorkspaceEntry,
+    /// The 12 mode bits: permissions, set-id bits, sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Length of a file, or of what a symlink says.
+    pub size_bytes: u64,
+    /// When it was changed last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// What a symlink says.
+    pub link: Option<String>,
+    /// Extended attributes, by name.
+    pub attributes: BTreeMap<String, Vec<u8>>,
 }
 
 /// Kinds of files a frontend may care about.
@@ -71,6 +95,10 @@ pub enum FileKind {
 pub trait Gateway: Send + Sync {
     /// Pins an image and returns its config.
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError>;
+    /// Does the same where the answer only adds to what is told of mistakes: an outside that does not answer soon is not waited for.
+    async fn glance_at_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        self.resolve_image(request).await
+    }
     /// Finds the commit that a repository elsewhere stands for, brings it here, and returns what git knows of it.
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError>;
     /// Solves a state and reads one thing out of it.
@@ -157,6 +185,13 @@ pub enum Query {
         /// Absolute path.
         path: String,
     },
+    /// All that is known of what stands at a path, or of each thing in the folder there (a symlink at its end is followed).
+    Details {
+        /// Absolute path.
+        path: String,
+        /// What is in the folder is meant, not the folder.
+        inside: bool,
+    },
     /// When the newest file at or below a path was changed (a symlink at its end is followed).
     Newest {
         /// Absolute path.
@@ -175,6 +210,8 @@ pub enum Answer {
     Stat(Option<WorkspaceEntry>),
     /// Names in the folder, sorted.
     List(Vec<WorkspaceEntry>),
+    /// What stands there, or is in the folder, sorted by name; nothing where nothing is at the path.
+    Details(Vec<FileDetails>),
     /// Seconds since 1970; none where there is no file, or nobody said when.
     Moment(Option<i64>),
 }

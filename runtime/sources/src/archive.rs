@@ -64,6 +64,8 @@ pub(crate) enum MemberKind {
 pub(crate) struct Archive<R> {
     input: R,
     limits: Limits,
+    /// What is left of them.
+    left: Limits,
     /// What of the current entry was not read yet: its data, and what fills its last block.
     data: u64,
     padding: u64,
@@ -90,7 +92,18 @@ fn invalid(reason: impl Into<String>) -> io::Error {
 impl<R: Read> Archive<R> {
     pub(crate) fn new(input: R, limits: Limits) -> Self {
         let fragments = Vec::new().into_iter();
-        Self { input, limits, data: 0, padding: 0, fragments, fragment: None, at: 0, end: 0, fault: None }
+        Self {
+            input,
+            limits,
+            left: limits,
+            data: 0,
+            padding: 0,
+            fragments,
+            fragment: None,
+            at: 0,
+            end: 0,
+            fault: None,
+        }
     }
 
     /// Returns the next entry, whose content is what [`Read`] gives until the one after it is asked for.
@@ -104,7 +117,7 @@ impl<R: Read> Archive<R> {
                     _ => Err(invalid("it ends after a header that describes the next entry")),
                 };
             };
-            self.limits.entries = spend(self.limits.entries, 1, "entries")?;
+            spend(&mut self.left.entries, 1, (self.limits.entries, "entries"))?;
             match header.flag() {
                 b'x' => records = Some(parse_records(&self.extension(&header)?)?),
                 b'L' => long_name = Some(until_nul(&self.extension(&header)?).to_vec()),
@@ -158,9 +171,9 @@ impl<R: Read> Archive<R> {
                 name = records.text("GNU.sparse.name").unwrap_or(name);
                 self.set_sparse(fragments, real)?;
             }
-            self.limits.content_bytes = spend(self.limits.content_bytes, self.end, "bytes of content")?;
+            spend(&mut self.left.content_bytes, self.end, (self.limits.content_bytes, "bytes of content"))?;
         }
-        self.limits.name_bytes = spend(self.limits.name_bytes, name.len() as u64, "bytes of names")?;
+        spend(&mut self.left.name_bytes, name.len() as u64, (self.limits.name_bytes, "bytes of names"))?;
         let id = |key, at| records.number(key)?.map_or_else(|| header.unsigned(at), Ok);
         Ok(Member {
             kind,
@@ -279,7 +292,7 @@ impl<R: Read> Archive<R> {
                 return Err(invalid("a sparse file has too many parts"));
             }
             // A block without parts is no reason to go on for ever.
-            self.limits.entries = spend(self.limits.entries, 1, "entries")?;
+            spend(&mut self.left.entries, 1, (self.limits.entries, "entries"))?;
         }
         Ok((fragments, real))
     }
@@ -371,8 +384,11 @@ impl<R: Read> Read for Archive<R> {
     }
 }
 
-fn spend(left: u64, amount: u64, what: &str) -> io::Result<u64> {
-    left.checked_sub(amount).ok_or_else(|| invalid(format!("it has more {what} than any real layer")))
+/// Takes `amount` off what is left of a limit. What has more than that is read no further.
+fn spend(left: &mut u64, amount: u64, (limit, what): (u64, &str)) -> io::Result<()> {
+    let refused = || invalid(format!("it has more {what} than are taken of one archive: {limit}"));
+    *left = left.checked_sub(amount).ok_or_else(refused)?;
+    Ok(())
 }
 
 fn until_nul(field: &[u8]) -> &[u8] {

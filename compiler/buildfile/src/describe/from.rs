@@ -43,7 +43,7 @@ impl Line {
     }
 
     fn buildpacks(&mut self, from: &FromBuildpacks<Resolved>, platform: &Option<Word>) {
-        let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image } = from;
+        let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image, launcher } = from;
         self.push("BUILDPACKS");
         self.option("platform", platform);
         self.option("builder", builder);
@@ -60,6 +60,10 @@ impl Line {
             self.file_source(descriptor);
         }
         self.option("run-image", run_image);
+        if let Some(launcher) = launcher {
+            self.push("--launcher");
+            self.file_source(launcher);
+        }
         self.file_source(app);
     }
 

@@ -1,11 +1,12 @@
 //! FROM BUILDPACKS: an app that buildpacks build, to go on from.
 //!
-//! In: a statement. Out: the filesystem and the config of the app's image. `asked` settles what is asked for, and
+//! In: a statement. Out: the filesystem and the config of the app's image. `asked` and `launcher` settle what is asked for, and
 //! `rb_buildpacks` decides who builds, with questions to the engine: its steps are those of `rb pack build`, so what one of the
 //! two has made is known to the other. What buildpacks want to find again is kept once all of them have built.
 //! **Invariant:** what is kept is in no key; the app is lent as it is, with the modes of its files.
 
 mod asked;
+mod launcher;
 
 use rb_buildpacks::frontend::{self, FrontendError, Told};
 use rb_diag::{Diagnostic, Span};

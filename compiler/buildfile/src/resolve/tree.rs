@@ -257,12 +257,15 @@ impl Tree<'_> {
                 Base::Dockerfile(Box::new(FromDockerfile { context, file, target, args, allow_privileged }))
             }
             Base::Buildpacks(from) => {
-                let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image } = *from;
+                let FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image, launcher } =
+                    *from;
                 let owner = "FROM BUILDPACKS";
                 let app = self.file_source(app, owner);
                 let descriptor = descriptor.map(|file| self.file_source(file, owner));
                 let buildpacks = buildpacks.into_iter().map(|one| self.file_source(one, owner)).collect();
-                let from = FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image };
+                let launcher = launcher.map(|file| self.file_source(file, owner));
+                let from =
+                    FromBuildpacks { app, builder, buildpacks, environment, descriptor, run_image, launcher };
                 Base::Buildpacks(Box::new(from))
             }
         };

@@ -75,19 +75,21 @@ pub(super) fn blocks<S: Stage>(stmt: &Stmt<S>) -> (Vec<&[Stmt<S>]>, bool) {
 
 /// Returns the targets that one statement calls itself, in order; those in its blocks are their statements'.
 pub(crate) fn calls(stmt: &Stmt<Resolved>) -> impl Iterator<Item = &Call<Resolved>> {
-    let none = [None, None];
+    let none = [None, None, None];
     let (mut sources, mut files) = (&[][..], &[][..]);
     let own = match &stmt.kind {
         StmtKind::From(from) => match &from.base {
-            Base::Target(call) => [Some(call), None],
-            Base::Dockerfile(from) => [from.file.as_ref().and_then(called), called(&from.context)],
+            Base::Target(call) => [Some(call), None, None],
+            Base::Dockerfile(from) => [from.file.as_ref().and_then(called), called(&from.context), None],
             Base::Buildpacks(from) => {
                 files = from.buildpacks.as_slice();
-                [called(&from.app), from.descriptor.as_ref().and_then(called)]
+                let [descriptor, launcher] =
+                    [&from.descriptor, &from.launcher].map(|file| file.as_ref().and_then(called));
+                [called(&from.app), descriptor, launcher]
             }
             Base::Scratch | Base::Image(_) | Base::Host { .. } => none,
         },
-        StmtKind::Build(call) => [Some(call), None],
+        StmtKind::Build(call) => [Some(call), None, None],
         StmtKind::Copy(copy) => {
             sources = copy.sources.as_slice();
             none

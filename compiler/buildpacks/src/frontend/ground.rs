@@ -15,7 +15,7 @@ use super::error::FrontendError;
 use super::gate::{Folder, Gate, tree_of};
 use super::launcher::Launcher;
 use super::modules::Candidates;
-use super::steps::Site;
+use super::steps::{Site, detection};
 use super::walk::Chosen;
 use super::{PackRequest, Teller, Told};
 use crate::builder::Builder;
@@ -28,6 +28,16 @@ fn is_step(created_by: Option<&str>) -> bool {
     created_by.is_some_and(|by| {
         ["RUN ", "/bin/sh -c ", "|"].iter().any(|start| by.starts_with(start)) && !by.contains("#(nop)")
     })
+}
+
+/// A module that was asked.
+struct Asked {
+    key: ModuleKey,
+    run: DetectRun,
+    /// What it wrote.
+    output: Option<String>,
+    /// What its step left, if one ran.
+    answer: Option<State>,
 }
 
 /// What is known before anything runs.
@@ -148,20 +158,27 @@ impl Ground {
         };
         let mut runs: BTreeMap<ModuleKey, DetectRun> = BTreeMap::new();
         let mut outputs: BTreeMap<ModuleKey, String> = BTreeMap::new();
+        let mut answers: BTreeMap<String, State> = BTreeMap::new();
         loop {
             match detect(&asked, &runs) {
                 Detection::Ask(keys) => {
                     let asked = keys.into_iter().map(|key| self.run(gate, key, all));
-                    for (key, run, output) in try_join_all(asked).await? {
+                    for Asked { key, run, output, answer } in try_join_all(asked).await? {
                         outputs.extend(output.map(|output| (key.clone(), output)));
+                        answers.extend(answer.map(|answer| (detection(&key), answer)));
                         runs.insert(key, run);
                     }
                 }
                 Detection::Done { result: Ok(detected), explanation } => {
                     let of = explanation.groups.last().map_or(0, |group| group.members.len());
                     tell(Told::Detected { of, group: detected.group.clone() });
-                    let outputs = outputs.into_iter().collect();
-                    return Ok(Chosen { group: detected.group, plan: detected.plan, explanation, outputs });
+                    return Ok(Chosen {
+                        group: detected.group,
+                        plan: detected.plan,
+                        explanation,
+                        outputs: outputs.into_iter().collect(),
+                        answers: answers.into_iter().collect(),
+                    });
                 }
                 Detection::Done { result: Err(error), explanation } => {
                     let explanation = Box::new(explanation);
@@ -176,16 +193,11 @@ impl Ground {
     }
 
     /// Asks one module; what it wrote comes along where it ended with an error.
-    async fn run(
-        &self,
-        gate: Gate<'_>,
-        key: ModuleKey,
-        all: bool,
-    ) -> Result<(ModuleKey, DetectRun, Option<String>), FrontendError> {
+    async fn run(&self, gate: Gate<'_>, key: ModuleKey, all: bool) -> Result<Asked, FrontendError> {
         let candidate = self.candidates.get(&key)?;
         // An extension may do without a program: it takes part, then.
         if key.kind == ModuleKind::Extension && !gate.exists(&candidate.place, "bin/detect").await? {
-            return Ok((key, DetectRun::default(), None));
+            return Ok(Asked { key, run: DetectRun::default(), output: None, answer: None });
         }
         let answer = self.site.detect(candidate, &self.app).answer;
         let code = gate.read(&answer, "code").await?;
@@ -201,6 +213,7 @@ impl Ground {
         };
         let is_told = all || ![0, 100].contains(&code);
         let output = if is_told { Some(gate.log(&answer, "log").await?) } else { None };
-        Ok((key, DetectRun { code, plan }, output.filter(|output| !output.trim().is_empty())))
+        let output = output.filter(|output| !output.trim().is_empty());
+        Ok(Asked { key, run: DetectRun { code, plan }, output, answer: Some(answer.state) })
     }
 }

@@ -35,7 +35,9 @@ pub use asked::{BuildpackWord, WordError, user_variables};
 pub use creator::{Created, CreatedConfig, create};
 pub use error::FrontendError;
 pub use image::{AppImage, PlannedLayer, Unfinished};
+pub use launcher::{LAUNCHER_BYTES, LauncherFault};
 pub use modules::BuildpackChoice;
+pub use registry::{Registered, in_registry};
 pub use steps::Volume;
 pub use walk::{Chosen, Planned, detect_only, plan};
 

@@ -4,6 +4,7 @@
 //! JSON for each version; of versions that are not named the highest counts, as semantic versions go.
 //! Source: registry-index and pack's client of it.
 
+use rb_frontend::Gateway;
 use rb_llb::State;
 use rb_oci::Reference;
 use serde::Deserialize;
@@ -26,11 +27,21 @@ struct Entry {
 
 /// What a registry says of a buildpack.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Registered {
+pub struct Registered {
     /// Its image, by its digest.
-    pub(super) image: String,
+    pub image: String,
     /// What its user should know.
-    pub(super) warning: Option<String>,
+    pub warning: Option<String>,
+}
+
+/// Asks a registry, whose files are `index`, for the image of a buildpack; of the newest version if none is said.
+pub async fn in_registry(
+    gateway: &dyn Gateway,
+    index: &State,
+    id: &str,
+    version: Option<&str>,
+) -> Result<Registered, FrontendError> {
+    registered(Gate(gateway), index, id, version).await
 }
 
 /// Returns the image of a buildpack.

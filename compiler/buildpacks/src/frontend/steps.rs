@@ -22,7 +22,7 @@ use super::gate::Folder;
 use super::modules::Candidate;
 use crate::environment::{BuildEnvironment, EnvironmentFiles, ModulePhase, ModuleRun, Variables};
 use crate::export::EPOCH_SECONDS;
-use crate::{BaseTarget, escape_id};
+use crate::{BaseTarget, ModuleKey, escape_id};
 
 /// Where layers lie.
 pub(super) const LAYERS: &str = "/layers";
@@ -219,7 +219,7 @@ impl Site {
             &answer,
             whole(false),
         );
-        let made = self.finish(exec, format!("detect {}", module.key()));
+        let made = self.finish(exec, detection(&module.key()));
         let answer = made.mount(ANSWER).unwrap_or_default();
         Detected { answer: Folder::new(answer, "/") }
     }
@@ -277,7 +277,10 @@ impl Site {
         let exec = views.iter().fold(self.hint(exec, module), |exec, (path, folder)| {
             exec.mount(path, &folder.state, at(&folder.path, true))
         });
-        let made = self.finish(exec, format!("build {}", module.key()));
+        // What the last buildpack left may be what it left before, however it came to be: then this one is known.
+        let mut meta = self.named(format!("build {}", module.key()));
+        meta.description.insert(extension::EXEC_BY_CONTENT.to_owned(), self.workspace.clone());
+        let made = exec.finish(Some(&self.platform), meta);
         let tree = |path: &str| made.mount(path).unwrap_or_default();
         Built { app: tree(&self.workspace), layers: Folder::new(tree(&own), OWN_LAYERS) }
     }
@@ -405,6 +408,11 @@ impl Site {
     pub(super) fn finish(&self, exec: ExecBuilder, name: String) -> ExecState {
         exec.finish(Some(&self.platform), self.named(name))
     }
+}
+
+/// Returns what the step is called that asks a module.
+pub(super) fn detection(module: &ModuleKey) -> String {
+    format!("detect {module}")
 }
 
 /// Mounts a folder of a tree.

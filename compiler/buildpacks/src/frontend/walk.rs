@@ -23,6 +23,8 @@ pub struct Chosen {
     pub explanation: Explanation,
     /// What those wrote that were asked, in the order of their names.
     pub outputs: Vec<(ModuleKey, String)>,
+    /// What those left that ran to be asked, by what their steps are called: for caches of other machines.
+    pub answers: Vec<(String, State)>,
 }
 
 /// What is to be made.

@@ -63,7 +63,8 @@ pub struct FromDockerfile<S: Stage> {
     pub allow_privileged: bool,
 }
 
-/// `FROM BUILDPACKS [--builder IMAGE] [--buildpack LOCATOR]… [--env NAME[=value]]… [--descriptor FILE] [--run-image IMAGE] folder`
+/// `FROM BUILDPACKS [--builder IMAGE] [--buildpack LOCATOR]… [--env NAME[=value]]… [--descriptor FILE] [--run-image IMAGE]
+/// [--launcher builder|rb|FILE] folder`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FromBuildpacks<S: Stage> {
     /// The app.
@@ -78,6 +79,8 @@ pub struct FromBuildpacks<S: Stage> {
     pub descriptor: Option<FileSource<S>>,
     /// `--run-image=IMAGE`; the builder's where not given.
     pub run_image: Option<Word>,
+    /// `--launcher=builder|rb|FILE`; the builder's where not given.
+    pub launcher: Option<FileSource<S>>,
 }
 
 /// A file or a folder.

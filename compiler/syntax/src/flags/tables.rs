@@ -64,6 +64,7 @@ pub(crate) const FROM_BUILDPACKS: FlagTable = FlagTable {
         values("env"),
         value("descriptor"),
         value("run-image"),
+        value("launcher"),
         PLATFORM,
     ],
 };

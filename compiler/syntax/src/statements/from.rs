@@ -98,6 +98,7 @@ impl Reader<'_> {
         let app = self.file_source(app, &calls, passing.clone());
         let descriptor =
             flags.value("descriptor").map(|word| self.file_source(word, &calls, passing.clone()));
+        let launcher = flags.value("launcher").map(|word| self.file_source(word, &calls, passing.clone()));
         let buildpacks: Vec<Option<FileSource<Parsed>>> = flags
             .values("buildpack")
             .into_iter()
@@ -107,6 +108,10 @@ impl Reader<'_> {
             Some(descriptor) => Some(descriptor?),
             None => None,
         };
+        let launcher = match launcher {
+            Some(launcher) => Some(launcher?),
+            None => None,
+        };
         let from = FromBuildpacks {
             app: app?,
             builder: flags.value("builder"),
@@ -114,6 +119,7 @@ impl Reader<'_> {
             environment,
             descriptor,
             run_image: flags.value("run-image"),
+            launcher,
         };
         Some(FromStmt { base: Base::Buildpacks(Box::new(from)), platform })
     }

@@ -20,8 +20,8 @@ pub(crate) use config::{
 };
 pub(crate) use image::{PackInspect, PackRebase, PackSbom, PackSbomDownload};
 pub(crate) use module::{
-    BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuilder,
-    PackBuildpack, PackExtension, PackageFormat,
+    BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModulePull, ModuleTarget,
+    PackBuilder, PackBuildpack, PackExtension, PackageFormat,
 };
 
 /// `rb pack`
@@ -69,6 +69,7 @@ impl PackCommand {
                 | Self::Extension(PackExtension::Package(args)) => &args.registry,
                 Self::Buildpack(PackBuildpack::Inspect(args))
                 | Self::Extension(PackExtension::Inspect(args)) => &args.registry,
+                Self::Buildpack(PackBuildpack::Pull(args)) => &args.registry,
                 Self::Config(_)
                 | Self::Builder(PackBuilder::Suggest)
                 | Self::Buildpack(PackBuildpack::New(_))

@@ -5,11 +5,13 @@
 //! | module | idea |
 //! | --- | --- |
 //! | `build`, `detect` | an app is built, or what would build it is told; `order` is what is asked for, `phases` what is said |
+//! | `foresee` | what a build would do now, for `rb why` |
+//! | `launcher` | the program that starts an image's processes |
 //! | `whole`, `gathered` | an image that is planned; what of it comes from an engine elsewhere |
 //! | `builder`, `module` | what is made of `builder.toml` and `package.toml` |
 //! | `config` | what is kept of what pack is told |
 //! | `modules`, `layers`, `package` | modules found, and packed; packages in files lent |
-//! | `images`, `document` | images taken and delivered; files read |
+//! | `images`, `document`, `registry` | images taken and delivered; files read; what registries of buildpacks say |
 //! | `inspect`, `show` | what is in images, in several forms |
 //! | `rebase`, `sbom` | what is done with images of apps; `report` is what is told of one |
 
@@ -18,6 +20,7 @@ mod builder;
 mod config;
 mod detect;
 mod document;
+mod foresee;
 mod gathered;
 mod images;
 mod inspect;
@@ -29,6 +32,7 @@ mod order;
 mod package;
 mod phases;
 mod rebase;
+mod registry;
 mod report;
 mod sbom;
 mod show;
@@ -47,6 +51,7 @@ use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings::given::Given;
 use crate::settings::{self, Settings};
+pub(super) use foresee::Subject;
 
 /// When all that pack makes was made.
 const CREATED: &str = "1980-01-01T00:00:01Z";
@@ -69,17 +74,22 @@ pub(super) fn execute(
         PackCommand::Rebase(args) => rebase::execute(settings()?, args),
         PackCommand::Inspect(args) => inspect::image(&settings()?, args),
         PackCommand::Sbom(PackSbom::Download(args)) => sbom::download(&settings()?, args),
-        PackCommand::Builder(PackBuilder::Create(args)) => builder::create(settings()?, args),
+        PackCommand::Builder(PackBuilder::Create(args)) => builder::create(environment, settings()?, args),
         PackCommand::Builder(PackBuilder::Inspect(args)) => inspect::builder(&settings()?, args),
         PackCommand::Builder(PackBuilder::Suggest) => builder::suggest(),
-        PackCommand::Buildpack(PackBuildpack::Package(args)) => module::package(settings()?, args, buildpack),
-        PackCommand::Extension(PackExtension::Package(args)) => module::package(settings()?, args, extension),
+        PackCommand::Buildpack(PackBuildpack::Package(args)) => {
+            module::package(environment, settings()?, args, buildpack)
+        }
+        PackCommand::Extension(PackExtension::Package(args)) => {
+            module::package(environment, settings()?, args, extension)
+        }
         PackCommand::Buildpack(PackBuildpack::Inspect(args)) => {
-            inspect::module(&settings()?, args, buildpack)
+            inspect::module(environment, &settings()?, args, buildpack)
         }
         PackCommand::Extension(PackExtension::Inspect(args)) => {
-            inspect::module(&settings()?, args, extension)
+            inspect::module(environment, &settings()?, args, extension)
         }
+        PackCommand::Buildpack(PackBuildpack::Pull(args)) => module::pull(environment, &settings()?, args),
         PackCommand::Buildpack(PackBuildpack::New(args)) => module::new(environment, args, buildpack),
         PackCommand::Extension(PackExtension::New(args)) => module::new(environment, args, extension),
     };

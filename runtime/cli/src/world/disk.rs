@@ -255,6 +255,10 @@ impl Workspace for DiskWorkspace {
         &self.sources
     }
 
+    fn launcher(&self) -> Option<Vec<u8>> {
+        crate::launcher::own()
+    }
+
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
         match project.repository() {
             None => self.read_buildfile(project),

@@ -207,6 +207,10 @@ impl Workspace for LentWorkspace {
         &self.sources
     }
 
+    fn launcher(&self) -> Option<Vec<u8>> {
+        crate::launcher::own()
+    }
+
     async fn buildfile(&self, project: &ProjectRef) -> Result<Arc<SourceFile>, WorldError> {
         let known = || self.buildfiles.lock().expect("no holder of this lock panics");
         if let Some(file) = known().get(project) {

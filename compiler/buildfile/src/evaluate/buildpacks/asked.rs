@@ -100,6 +100,10 @@ impl Evaluator<'_> {
             Some(word) => Some(self.image_name(frame, word, "run image", platform).await?),
             None => None,
         };
+        let launcher = match &from.launcher {
+            Some(source) => self.launcher(frame, source, platform).await?,
+            None => None,
+        };
         let environment = self.build_variables(frame, &project, &from.environment).await?;
         let mut kept = Vec::new();
         let mut places =
@@ -157,7 +161,7 @@ impl Evaluator<'_> {
             namespace: format!("{} {shown}", caches::owner(frame)),
             afresh: false,
             without_system: false,
-            launcher: None,
+            launcher,
             created: rb_buildpacks::export::EPOCH.to_owned(),
         };
         Ok(Asked { request, places, kept })
@@ -199,14 +203,7 @@ impl Evaluator<'_> {
         let at = from.descriptor.as_ref().map_or_else(|| span_of(&from.app), span_of);
         let unread = |error: &_| world_error(codes::WORKSPACE, error, at);
         let bytes = match (&from.descriptor, app) {
-            (Some(source), _) => match self.found(frame, source, &[]).await? {
-                Found::Path(project, path) => {
-                    let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
-                    let folder = project.folder().join(folder);
-                    self.world.workspace().read(&folder, file).await.map_err(|error| unread(&error))?
-                }
-                Found::Artifact(artifact) => self.read_artifact(&artifact.tree, artifact.path, at).await?,
-            },
+            (Some(source), _) => self.bytes_of(frame, source, MOST_BYTES).await?,
             (None, Context::Folder(folder)) => {
                 if !self.has_file(folder, DESCRIPTOR, at).await? {
                     return Ok((Project::default(), at));
@@ -220,7 +217,7 @@ impl Evaluator<'_> {
                 if answer.map_err(|error| unread(&error))? != Answer::Exists(true) {
                     return Ok((Project::default(), at));
                 }
-                self.read_artifact(&artifact.tree, path, at).await?
+                self.read_artifact(&artifact.tree, path, at, MOST_BYTES).await?
             }
         };
         let project = Project::parse(&bytes).map_err(|error| {
@@ -237,8 +234,35 @@ impl Evaluator<'_> {
         Ok((project, at))
     }
 
-    async fn read_artifact(&self, tree: &State, path: String, at: Span) -> Fallible<Vec<u8>> {
-        let query = Query::ReadFile { path, limit_bytes: MOST_BYTES };
+    /// Reads a file of the project or of an artifact.
+    pub(super) async fn bytes_of(
+        &self,
+        frame: &mut Frame,
+        source: &FileSource<Resolved>,
+        limit_bytes: u64,
+    ) -> Fallible<Vec<u8>> {
+        let at = span_of(source);
+        match self.found(frame, source, &[]).await? {
+            Found::Path(project, path) => {
+                let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
+                let folder = project.folder().join(folder);
+                let read = self.world.workspace().read(&folder, file).await;
+                read.map_err(|error| world_error(codes::WORKSPACE, &error, at))
+            }
+            Found::Artifact(artifact) => {
+                self.read_artifact(&artifact.tree, artifact.path, at, limit_bytes).await
+            }
+        }
+    }
+
+    async fn read_artifact(
+        &self,
+        tree: &State,
+        path: String,
+        at: Span,
+        limit_bytes: u64,
+    ) -> Fallible<Vec<u8>> {
+        let query = Query::ReadFile { path, limit_bytes };
         let answer = self.world.gateway().query(tree, query).await;
         match answer.map_err(|error| world_error(codes::WORKSPACE, &error, at))? {
             Answer::File(bytes) => Ok(bytes),

@@ -3,14 +3,15 @@
 //! What pack has and this version does not do is taken and refused by name ([`PackBuild::refused`]); what says nothing here, such as
 //! whom to trust, is taken: no credentials ever enter a step.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, Parser, ValueEnum, ValueHint};
 use rb_oci::Platform;
 
 use super::{PackPull, PackPulls};
-use crate::args::dockerfile::StepVolume;
-use crate::args::{BuildOptions, ProgressChoice, PullChoice, RegistryArgs};
+use crate::args::dockerfile::{StepVolume, in_one_line};
+use crate::args::{ArgsError, BuildOptions, ProgressChoice, PullChoice, RegistryArgs};
 use crate::settings::engine::EngineName;
 
 /// Which network programs of buildpacks see.
@@ -257,6 +258,9 @@ pub(crate) struct PackBuild {
     later: Later,
     /// Name of the image
     pub(crate) image: String,
+    /// What stands behind `rb pack build`, as it was typed
+    #[arg(skip)]
+    pub(crate) words: Vec<String>,
 }
 
 /// What pack has and this version does not do.
@@ -312,9 +316,25 @@ impl PackChoices {
     }
 }
 
+/// `rb pack build` as `rb why` takes it: with words of a step behind the image.
+#[derive(Debug, Parser)]
+#[command(name = "rb pack build", no_binary_name = true, disable_help_flag = true)]
+struct Asked {
+    #[command(flatten)]
+    build: PackBuild,
+    step: Option<String>,
+}
+
 impl PackBuild {
+    /// Reads what stands behind `rb why pack build`: the build, and words of a step.
+    pub(crate) fn read(words: &[OsString]) -> Result<(Self, Option<String>), ArgsError> {
+        let Asked { build, step } = Asked::try_parse_from(words)
+            .map_err(|error| ArgsError::OfBuild { command: "pack build", message: in_one_line(&error) })?;
+        Ok((build, step))
+    }
+
     /// Returns what of its options builds have, too.
-    pub(super) fn options(&self) -> BuildOptions {
+    pub(crate) fn options(&self) -> BuildOptions {
         self.choices.options()
     }
 

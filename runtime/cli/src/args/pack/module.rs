@@ -23,7 +23,8 @@ pub(crate) enum PackBuilder {
 /// `rb pack builder create`
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Places of modules in `builder.toml`: a folder, a .tgz or .cnb, http(s)://, file:// or docker://IMAGE.
+Places of modules in `builder.toml`: a folder, a .tgz or .cnb, http(s)://, file://, docker://IMAGE or
+urn:cnb:registry:ID[@VERSION].
 
 Examples:
   rb pack builder create my-builder:1 -c builder.toml
@@ -50,6 +51,11 @@ pub(crate) struct BuilderCreate {
     /// Of several systems, give each a tag of its own, too
     #[arg(long)]
     pub(crate) append_image_name_suffix: bool,
+    /// Registry of buildpacks, by its name
+    ///
+    /// `rb pack config registries` knows them.
+    #[arg(long, short = 'R', value_name = "NAME")]
+    pub(crate) buildpack_registry: Option<String>,
     #[command(flatten)]
     pub(crate) pulls: PackPulls,
     #[command(flatten)]
@@ -82,6 +88,8 @@ pub(crate) enum PackBuildpack {
     Inspect(Box<ModuleInspect>),
     /// Write the files of a new buildpack
     New(Box<ModuleNew>),
+    /// Fetch a package into the image store
+    Pull(Box<ModulePull>),
 }
 
 /// `rb pack extension`
@@ -141,6 +149,11 @@ pub(crate) struct ModulePackage {
     /// Of those, leave these out: `ID@VERSION`
     #[arg(long, short = 'e', value_name = "IDS", value_delimiter = ',', requires = "flatten")]
     pub(crate) flatten_exclude: Vec<String>,
+    /// Registry of buildpacks, by its name
+    ///
+    /// `rb pack config registries` knows them.
+    #[arg(long, short = 'r', value_name = "NAME")]
+    pub(crate) buildpack_registry: Option<String>,
     #[command(flatten)]
     pub(crate) pulls: PackPulls,
     #[command(flatten)]
@@ -155,9 +168,32 @@ pub(crate) struct ModuleInspect {
     /// How deep orders are shown [default: whole]
     #[arg(long, short, value_name = "DEPTH", allow_negative_numbers = true)]
     pub(crate) depth: Option<i64>,
+    /// Registry of buildpacks, by its name
+    ///
+    /// `rb pack config registries` knows them.
+    #[arg(long = "registry", short = 'r', value_name = "NAME")]
+    pub(crate) buildpack_registry: Option<String>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
-    /// An image, a .cnb file or a folder
+    /// An image, a .cnb file, a folder or an id
+    pub(crate) name: String,
+}
+
+/// `rb pack buildpack pull`
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  rb pack buildpack pull registry.example.com/bp:1
+  rb pack buildpack pull urn:cnb:registry:example/node@1.0.0")]
+pub(crate) struct ModulePull {
+    /// Registry of buildpacks, by its name
+    ///
+    /// `rb pack config registries` knows them.
+    #[arg(long, short = 'r', value_name = "NAME")]
+    pub(crate) buildpack_registry: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// An image, or an id of the registry
     pub(crate) name: String,
 }
 

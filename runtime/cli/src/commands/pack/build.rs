@@ -19,12 +19,11 @@ use rb_store::{Clock as _, SystemClock};
 use super::gathered::Gathering;
 use super::order::Order;
 use super::whole::Whole;
-use super::{config, launcher, phases};
+use super::{config, foresee, launcher, phases};
 use crate::args::{PackBuild, PackCache, PackLifecycle};
 use crate::commands::build;
 use crate::commands::exports::Wanted;
 use crate::commands::gateway::{BuildGateway, Settling};
-use crate::commands::record::Asked;
 use crate::commands::scratch::Scratch;
 use crate::commands::workbench::Workbench;
 use crate::environment::Environment;
@@ -39,23 +38,7 @@ pub(super) fn execute(
     args: &PackBuild,
 ) -> Result<u8, Failure> {
     let start = Instant::now();
-    if let Some((option, help)) = args.refused() {
-        let message = format!("`{option}` is not part of this version of rb");
-        return Err(Failure::input(message, Some(help.to_owned())));
-    }
-    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
-    let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
-    let known = config::read(environment)?;
-    let mut order = Order::read(settings, &known, &args.choices, references.first().cloned())?;
-    order.request.process = args.default_process.clone().unwrap_or_default();
-    order.request.workspace = workspace(&args.workspace)?;
-    order.request.launcher = launcher::given(settings, args, &order.request.platform)?;
-    let made_at = made_at(environment, settings, args.creation_time.as_deref())?;
-    order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
-    if let Some(previous) = &args.previous_image {
-        order.request.namespace = reference(previous)?.repository().familiar();
-    }
-    let cache_to = caches(&mut order, args)?;
+    let Ordered { order, names, made_at, cache_to } = ordered(environment, settings, args)?;
     // Not only once everything is built.
     if let Some(folder) = &args.report_output_dir {
         std::fs::create_dir_all(settings.cwd.join(folder))
@@ -63,8 +46,8 @@ pub(super) fn execute(
     }
     warn(&order);
     let settings = &order.settings;
-    let title = format!("pack build {}", args.image);
-    let bench = Workbench::open(settings, Asked::of("build", &title), Some(&order.folder))?;
+    let asked = foresee::asked("build", args, &settings.cwd);
+    let bench = Workbench::open(settings, asked, Some(&order.folder))?;
     let mut progress = Progress::start(settings.display, &args.image);
     let done = bench.run(async {
         let session = Arc::new(order.session.clone());
@@ -86,7 +69,7 @@ pub(super) fn execute(
         if settings.engine.is_some() {
             return gathered(&order, &bench, job, whole, (&names, args), &sources, progress.sink()).await;
         }
-        let mut wants = whole.wanted(settings, &names, args, &sources)?;
+        let mut wants = whole.wanted(!cache_to.is_empty(), settings, &names, args, &sources)?;
         let roots: Vec<usize> = (0..wants.request.roots.len()).collect();
         wants.request.cache_to =
             cache_to.iter().map(|cache| CacheExport { roots: roots.clone(), ..cache.clone() }).collect();
@@ -103,6 +86,42 @@ pub(super) fn execute(
         report::tell(&format!("Successfully built image {}\n", args.image));
     }
     Ok(0)
+}
+
+/// A build, settled.
+pub(super) struct Ordered {
+    pub(super) order: Order,
+    /// What the image is called.
+    names: Vec<String>,
+    /// When it was made, in seconds since 1970, if that is said.
+    made_at: Option<u64>,
+    cache_to: Vec<CacheExport>,
+}
+
+/// Settles what was typed.
+pub(super) fn ordered(
+    environment: &Environment,
+    settings: &Settings,
+    args: &PackBuild,
+) -> Result<Ordered, Failure> {
+    if let Some((option, help)) = args.refused() {
+        let message = format!("`{option}` is not part of this version of rb");
+        return Err(Failure::input(message, Some(help.to_owned())));
+    }
+    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
+    let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
+    let known = config::read(environment)?;
+    let mut order = Order::read(settings, &known, &args.choices, references.first().cloned())?;
+    order.request.process = args.default_process.clone().unwrap_or_default();
+    order.request.workspace = workspace(&args.workspace)?;
+    order.request.launcher = launcher::given(settings, args, &order.request.platform)?;
+    let made_at = made_at(environment, settings, args.creation_time.as_deref())?;
+    order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
+    if let Some(previous) = &args.previous_image {
+        order.request.namespace = reference(previous)?.repository().familiar();
+    }
+    let cache_to = caches(&mut order, args)?;
+    Ok(Ordered { order, names, made_at, cache_to })
 }
 
 /// Has the engine elsewhere make what the image is packed of, and packs it here.

@@ -22,8 +22,9 @@ use super::super::workbench::Workbench;
 use super::images::{Images, allow_insecure, delivery};
 use super::layers::Layers;
 use super::modules::{Finder, PackedModule};
-use super::{CREATED, document, targets};
+use super::{CREATED, config, document, registry, targets};
 use crate::args::BuilderCreate;
+use crate::environment::Environment;
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
@@ -57,7 +58,12 @@ pub(super) fn suggest() -> Result<u8, Failure> {
 }
 
 /// Makes a builder.
-pub(super) fn create(mut settings: Settings, args: &BuilderCreate) -> Result<u8, Failure> {
+pub(super) fn create(
+    environment: &Environment,
+    mut settings: Settings,
+    args: &BuilderCreate,
+) -> Result<u8, Failure> {
+    let registry = registry::chosen(&config::read(environment)?, args.buildpack_registry.as_deref())?;
     allow_insecure(&mut settings, &args.pulls.insecure_registry);
     let path = settings.cwd.join(&args.config);
     let file = document::read(&path, BuilderFile::parse)?;
@@ -81,7 +87,8 @@ pub(super) fn create(mut settings: Settings, args: &BuilderCreate) -> Result<u8,
     let mut made = Vec::new();
     for platform in &platforms {
         let base = path.parent().unwrap_or(Path::new("/"));
-        let finder = Finder { bench: &bench, images, base, platform, scratch: &scratch };
+        let (registry, settings) = (registry.as_ref(), &settings);
+        let finder = Finder { bench: &bench, images, base, platform, scratch: &scratch, settings, registry };
         let base = bench.run(images.take(&file.build.image, platform))?;
         let (layers, config) = one(&bench, &finder, &file, base, args, &together)?;
         let options = ImageOptions::default();

@@ -22,7 +22,9 @@ use super::images::{Images, reference};
 use super::modules::{Finder, PackedModule};
 use super::phases::cleaned;
 use super::show::structured;
+use super::{config, registry};
 use crate::args::{BuilderInspect, ModuleInspect, PackFormat, PackInspect, PackPull, PackPulls};
+use crate::environment::Environment;
 use crate::report::{self, Failure};
 use crate::settings::Settings;
 
@@ -417,14 +419,20 @@ fn tree(out: &mut String, groups: &Value, depth: usize) {
 }
 
 /// Looks into a module: a package, as an image or a file, or a folder.
-pub(super) fn module(settings: &Settings, args: &ModuleInspect, kind: ModuleKind) -> Result<u8, Failure> {
+pub(super) fn module(
+    environment: &Environment,
+    settings: &Settings,
+    args: &ModuleInspect,
+    kind: ModuleKind,
+) -> Result<u8, Failure> {
+    let registry = registry::chosen(&config::read(environment)?, args.buildpack_registry.as_deref())?;
     let scratch = Scratch::new()?;
     let bench = Workbench::open(settings, Asked::of("pack", format!("inspect {}", args.name)), None)?;
     let pulls = PackPulls { pull_policy: Some(PackPull::IfNotPresent), ..PackPulls::default() };
     let images = Images::new(&bench, false, &pulls);
     let platform = Platform::host();
-    let finder =
-        Finder { bench: &bench, images, base: &settings.cwd, platform: &platform, scratch: &scratch };
+    let (base, platform, registry) = (settings.cwd.as_path(), &platform, registry.as_ref());
+    let finder = Finder { bench: &bench, images, base, platform, scratch: &scratch, settings, registry };
     let (main, others) = finder.module(kind, &args.name, "")?;
     let text = module_text(&args.name, &main, &others, depth_of(args.depth));
     bench.close();

@@ -15,20 +15,27 @@ use rb_engine::Delivery;
 use rb_exporters::ImageOptions;
 use rb_oci::{ImageConfig, Platform};
 
+use super::super::pull::named;
 use super::super::record::Asked;
 use super::super::scratch::Scratch;
 use super::super::workbench::Workbench;
 use super::images::{Images, allow_insecure, delivery};
 use super::layers::Layers;
 use super::modules::{Finder, PackedModule};
-use super::{CREATED, document, targets};
-use crate::args::{ModuleNew, ModulePackage, PackageFormat};
+use super::{CREATED, config, document, registry, targets};
+use crate::args::{ModuleNew, ModulePackage, ModulePull, PackPulls, PackageFormat};
 use crate::environment::Environment;
 use crate::report::{self, Failure};
 use crate::settings::Settings;
 
 /// Makes a package.
-pub(super) fn package(mut settings: Settings, args: &ModulePackage, kind: ModuleKind) -> Result<u8, Failure> {
+pub(super) fn package(
+    environment: &Environment,
+    mut settings: Settings,
+    args: &ModulePackage,
+    kind: ModuleKind,
+) -> Result<u8, Failure> {
+    let registry = registry::chosen(&config::read(environment)?, args.buildpack_registry.as_deref())?;
     allow_insecure(&mut settings, &args.pulls.insecure_registry);
     let (file, base) = package_file(&settings, args, kind)?;
     let named = args.target.iter().map(|target| target.platform.clone()).collect::<Vec<_>>();
@@ -56,7 +63,8 @@ pub(super) fn package(mut settings: Settings, args: &ModulePackage, kind: Module
     let images = Images::new(&bench, args.publish, &args.pulls);
     let mut made = Vec::new();
     for platform in &platforms {
-        let finder = Finder { bench: &bench, images, base: &base, platform, scratch: &scratch };
+        let (base, settings, registry) = (base.as_path(), &settings, registry.as_ref());
+        let finder = Finder { bench: &bench, images, base, platform, scratch: &scratch, settings, registry };
         let (layers, mut config) = one(&bench, &finder, &file, args, kind)?;
         config.os.clone_from(&platform.os);
         if !anywhere {
@@ -167,6 +175,20 @@ fn one(
     config.config.labels = labels;
     super::tell_history(&mut config, 0, &layers.history);
     Ok((layers, config))
+}
+
+/// Fetches a package into the image store.
+pub(super) fn pull(environment: &Environment, settings: &Settings, args: &ModulePull) -> Result<u8, Failure> {
+    let registry = registry::chosen(&config::read(environment)?, args.buildpack_registry.as_deref())?;
+    let scratch = Scratch::new()?;
+    let bench = Workbench::open(settings, Asked::of("pack", format!("pull {}", args.name)), None)?;
+    let images = Images::new(&bench, false, &PackPulls::default());
+    let (base, platform, registry) = (settings.cwd.as_path(), &Platform::host(), registry.as_ref());
+    let finder = Finder { bench: &bench, images, base, platform, scratch: &scratch, settings, registry };
+    let image = finder.image(&args.name)?;
+    named(settings, &bench, &image, None)?;
+    bench.close();
+    Ok(0)
 }
 
 /// What a new module's programs are.

@@ -11,17 +11,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rb_buildpacks::builder::Buildpackage;
-use rb_buildpacks::distribution::{Descriptor, Locator};
+use rb_buildpacks::distribution::{Descriptor, Locator, LocatorError};
 use rb_buildpacks::{ModuleKey, ModuleKind};
 use rb_engine::{EngineError, ImageDetails};
 use rb_exporters::{ExportError, GoEntry, GoKind, GoTar};
+use rb_llb::State;
 use rb_oci::{Digest, Platform};
 use rb_sources::packed::{self, PackedError, PackedKind};
 
+use super::super::run::Shown;
 use super::super::scratch::Scratch;
 use super::super::workbench::Workbench;
 use super::images::Images;
+use super::registry;
 use crate::report::Failure;
+use crate::settings::Settings;
 use crate::world::read_regular;
 
 /// Largest file that describes a module.
@@ -64,6 +68,9 @@ pub(super) struct Finder<'a> {
     pub(super) platform: &'a Platform,
     /// What was downloaded.
     pub(super) scratch: &'a Scratch,
+    pub(super) settings: &'a Settings,
+    /// The files of a registry of buildpacks.
+    pub(super) registry: Option<&'a State>,
 }
 
 impl Finder<'_> {
@@ -81,15 +88,39 @@ impl Finder<'_> {
         match locator {
             Locator::Path(path) => self.of_path(kind, &self.base.join(path)),
             Locator::Web(url) => self.of_path(kind, &self.download(&url)?),
-            Locator::Image(name) => {
-                let details = self.bench.run(self.images.take(&name, self.platform))?;
-                of_package(kind, &name, &details)
+            Locator::Image(name) => self.of_image(kind, &name),
+            Locator::Registered { id, version } => {
+                self.of_image(kind, &self.registered(&id, version.as_deref())?)
             }
             Locator::Builder { .. } | Locator::FromBuilder => {
                 let message = format!("`{uri}` is a module of a builder, and there is none to take it from");
                 Err(Failure::input(message, None))
             }
         }
+    }
+
+    /// Returns the name of the image that a package is: what a word names, or what the registry has by an id.
+    pub(super) fn image(&self, word: &str) -> Result<String, Failure> {
+        match self.locator(word)? {
+            Locator::Image(name) => Ok(name),
+            Locator::Registered { id, version } => self.registered(&id, version.as_deref()),
+            Locator::Path(_) | Locator::Web(_) | Locator::Builder { .. } | Locator::FromBuilder => {
+                let help = "write docker://IMAGE, or urn:cnb:registry:ID[@VERSION]".to_owned();
+                Err(Failure::input(format!("`{word}` is no image"), Some(help)))
+            }
+        }
+    }
+
+    fn of_image(&self, kind: ModuleKind, name: &str) -> Result<(PackedModule, Vec<PackedModule>), Failure> {
+        let details = self.bench.run(self.images.take(name, self.platform))?;
+        of_package(kind, name, &details)
+    }
+
+    /// Returns the image that an id of the registry stands for.
+    fn registered(&self, id: &str, version: Option<&str>) -> Result<String, Failure> {
+        let message = || Failure::input("no registry of buildpacks is known here", None);
+        let files = self.registry.ok_or_else(message)?;
+        registry::image_of(self.settings, self.bench, files, (id, version))
     }
 
     /// Finds a folder, a packed one, or the layer of an image that a lifecycle is in.
@@ -105,7 +136,7 @@ impl Finder<'_> {
                     None => Err(Failure::input(format!("`{name}` has no layer"), None)),
                 }
             }
-            Locator::Builder { .. } | Locator::FromBuilder => {
+            Locator::Builder { .. } | Locator::FromBuilder | Locator::Registered { .. } => {
                 Err(Failure::input(format!("`{uri}` is no place of a lifecycle"), None))
             }
         }
@@ -113,10 +144,15 @@ impl Finder<'_> {
 
     fn locator(&self, uri: &str) -> Result<Locator, Failure> {
         let is_there = |path: &str| self.base.join(path).exists();
-        let found = Locator::parse(uri, &is_there, &|_, _| false);
+        let found = Locator::parse(uri, &is_there, &|_, _| false, self.registry.is_some());
         found.map_err(|error| {
-            let help = "write a path, a .tgz or .cnb, http(s)://, file:// or docker://IMAGE".to_owned();
-            Failure::input(error.to_string(), Some(help))
+            let help = match &error {
+                LocatorError::NoRegistry(_) => "`rb pack config registries add NAME URL --default` adds one",
+                LocatorError::Unknown(_) => {
+                    "write a path, a .tgz or .cnb, http(s)://, file://, docker://IMAGE or urn:cnb:registry:ID[@VERSION]"
+                }
+            };
+            Failure::input(error.to_string(), Some(help.to_owned()))
         })
     }
 
@@ -142,7 +178,11 @@ impl Finder<'_> {
         }
         let file = File::create(&path);
         let file = file.map_err(|error| Failure::environment("a download cannot be kept", &error))?;
-        let got = self.bench.run(async { Ok(self.bench.engine.download(url, file, DOWNLOAD_BYTES).await?) });
+        let shown = Shown::default();
+        let events = shown.sink(self.settings.display, "pack");
+        let engine = &self.bench.engine;
+        let got = self.bench.run(async { Ok(engine.download(url, file, DOWNLOAD_BYTES, &events).await?) });
+        shown.finish();
         if got.is_err() {
             // Half of it is nothing to anybody, and the folder goes anyway.
             drop(fs::remove_file(&path));

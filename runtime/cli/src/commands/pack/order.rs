@@ -19,12 +19,12 @@ use rb_session::{LocalDir, LocalSession};
 
 use super::super::scratch::Scratch;
 use super::images::allow_insecure;
-use super::package;
+use super::{package, registry};
 use crate::args::{PackChoices, PackNetwork, StepVolume};
 use crate::environment::Environment;
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::settings::pack::{PackSettings, Registry};
+use crate::settings::pack::PackSettings;
 use crate::world::{ReadError, read_regular};
 
 /// Largest descriptor and file of variables.
@@ -88,17 +88,13 @@ impl Order {
         if let Some(pull) = choices.pulls.pull_policy.or(known.pull_policy) {
             settings.pull = pull.policy();
         }
-        let registry = known.registry(choices.buildpack_registry.as_deref());
-        if let Some(name) = choices.buildpack_registry.as_deref().filter(|_| registry.is_none()) {
-            let help = Some("`rb pack config registries add NAME URL` adds one".to_owned());
-            return Err(Failure::input(format!("there is no registry of buildpacks `{name}`"), help));
-        }
+        let registry = registry::chosen(known, choices.buildpack_registry.as_deref())?;
         let mut lent = Lent {
             cwd: settings.cwd.clone(),
             session: LocalSession::default(),
             count: 0,
             platform: platform.clone(),
-            registry: registry.map(index).transpose()?,
+            registry,
             packages: None,
         };
         let app = lent.app(&folder, &AppFilter::of(&project));
@@ -306,30 +302,6 @@ fn sensitive(volume: &StepVolume) -> Option<String> {
     is_there.then(|| format!("Mounting to a sensitive directory '{}'", volume.target))
 }
 
-/// Returns the files of a registry of buildpacks.
-fn index(registry: &Registry) -> Result<State, Failure> {
-    let Registry { name, url, .. } = registry;
-    let wrong = || {
-        let help = Some("http(s)://HOST/PATH, ssh://… and git://… are addresses of repositories".to_owned());
-        Failure::input(format!("registry of buildpacks `{name}`: `{url}` is no address"), help)
-    };
-    let (scheme, place) = url.split_once("://").ok_or_else(wrong)?;
-    if !["http", "https", "git", "ssh"].contains(&scheme) || !place.contains('/') {
-        return Err(wrong());
-    }
-    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
-    let mut attrs = BTreeMap::from([
-        (attr::GIT_FULL_URL.to_owned(), url.clone()),
-        (attr::GIT_AUTH_TOKEN_SECRET.to_owned(), "GIT_AUTH_TOKEN".to_owned()),
-        (attr::GIT_AUTH_HEADER_SECRET.to_owned(), "GIT_AUTH_HEADER".to_owned()),
-    ]);
-    if scheme == "ssh" {
-        attrs.insert(attr::GIT_MOUNT_SSH_SOCK.to_owned(), "default".to_owned());
-    }
-    let meta = NodeMeta::named(format!("load the registry of buildpacks {name}"));
-    Ok(State::source(format!("git://{}", place.trim_end_matches('/')), attrs, None, meta))
-}
-
 fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
     let shown = path.display();
     let folder = std::fs::canonicalize(cwd.join(path))
@@ -446,17 +418,6 @@ mod tests {
         assert!(
             matches!(found, Ok(BuildpackChoice::Registered { version: Some(version), .. }) if version == "1")
         );
-    }
-
-    #[test]
-    fn addresses_of_registries() {
-        let of = |url: &str| index(&Registry { url: url.to_owned(), ..Registry::default() });
-        for url in ["https://example.com/index", "ssh://git@example.com/index.git", "git://localhost:1/r"] {
-            assert!(of(url).is_ok(), "{url}");
-        }
-        for url in ["example.com/index", "file:///index", "https://example.com", ""] {
-            assert!(of(url).is_err(), "{url}");
-        }
     }
 
     #[test]

@@ -25,18 +25,21 @@ pub(super) struct Whole {
     pub(super) finish: Finish,
     /// Steps that keep something for the next build.
     pub(super) keeps: Vec<(String, State)>,
+    /// What detections left: on a machine that knows nothing else, a cache answers them.
+    pub(super) answers: Vec<(String, State)>,
     /// A tree with bills of materials, and where they lie in it.
     pub(super) sboms: Option<(State, &'static str)>,
 }
 
 impl From<Planned> for Whole {
     fn from(planned: Planned) -> Self {
-        let Planned { image, keeps, chosen: _, run_image } = planned;
+        let Planned { image, keeps, chosen, run_image } = planned;
         let AppImage { base, base_config, layers, unfinished, sboms } = image;
         let layers = layers.into_iter().map(|layer| (layer.layer.created_by(), layer.parts)).collect();
         let finish =
             Finish::new(move |base, own| unfinished.finish(base, own).map_err(|error| error.to_string()));
-        Self { run_image, base, base_config, layers, finish, keeps, sboms: Some((sboms, "/sbom")) }
+        let (answers, sboms) = (chosen.answers, Some((sboms, "/sbom")));
+        Self { run_image, base, base_config, layers, finish, keeps, answers, sboms }
     }
 }
 
@@ -46,14 +49,16 @@ impl From<Created> for Whole {
         let layers = layers.into_iter().map(|(label, part)| (label, vec![part])).collect();
         let finish = Finish::new(move |base, own| config.finish(base, own));
         let sboms = sboms.map(|sboms| (sboms, "/layers/sbom"));
-        Self { run_image, base, base_config, layers, finish, keeps: Vec::new(), sboms }
+        let (keeps, answers) = (Vec::new(), Vec::new());
+        Self { run_image, base, base_config, layers, finish, keeps, answers, sboms }
     }
 }
 
 impl Whole {
-    /// Returns what the bundled engine is asked for.
+    /// Returns what the bundled engine is asked for. `cached`: what was asked on the way goes into caches, too.
     pub(super) fn wanted(
         mut self,
+        cached: bool,
         settings: &Settings,
         names: &[String],
         args: &PackBuild,
@@ -61,8 +66,12 @@ impl Whole {
     ) -> Result<Wants, Failure> {
         let mut wanted = Wanted::annotated(&[]);
         let sboms = self.sboms.take();
+        let answers = std::mem::take(&mut self.answers);
         for (label, state) in self.packed(&mut wanted, names, args, sources)? {
             wanted.root(&label, &state, sources)?;
+        }
+        for (label, state) in answers.iter().filter(|_| cached) {
+            wanted.root(label, state, sources)?;
         }
         of_sboms(&mut wanted, sboms.as_ref(), settings, args, sources)?;
         Ok(wanted.asked())
