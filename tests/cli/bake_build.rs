@@ -43,6 +43,7 @@ fn what_targets_share_is_made_once() {
     assert_eq!(env.read("out/lib.txt"), "made\n");
     assert_eq!(env.rb(["run", "app", "cat", "/app.txt"]).expect(0).stdout, "made\nmain\n");
     let meta = json(&env.read("meta.json"));
+    assert!(meta["app"]["buildx.build.ref"].is_string() && meta.get("buildx.build.warnings").is_none());
     assert!(meta["app"]["containerimage.digest"].as_str().is_some_and(|text| text.starts_with("sha256:")));
     assert!(meta["app"]["image.name"].as_str().is_some_and(|text| text.contains("app:1")));
     assert!(meta["lib"].is_object() && meta["lib"]["image.name"].is_null());

@@ -232,3 +232,23 @@ fn a_context_of_the_web_has_the_time_that_its_server_says() {
     let told = env.rb(["image", "inspect", "dated:1"]).expect(0).stdout;
     assert!(told.contains("2015-10-21T07:28:00Z"), "{told}");
 }
+
+#[test]
+fn who_is_silent_is_not_waited_for_where_something_is_wrong_and_is_named_where_not() {
+    // It takes what is sent, and answers nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let host = silent.local_addr().expect("has one").to_string();
+    let env = TestEnv::new();
+    env.write("Dockerfile", format!("FROM {host}/base\nSTOPSIGNAL nobody\n"));
+    let began = std::time::Instant::now();
+    env.rb(["build", "."]).expect(2).says("invalid signal: nobody").hides("no answer");
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    let late = Scripted::start(|_, _| {
+        std::thread::sleep(std::time::Duration::from_secs(7));
+        Reply::new(200, "late\n")
+    });
+    env.write("Dockerfile", format!("FROM scratch\nADD http://{}/file /\n", late.host));
+    let run = env.rb(["build", "-o", "out", "."]).expect(0);
+    run.says(&format!("{}: nothing came for 5 s; it is waited for", late.host));
+    assert_eq!(env.read("out/file"), "late\n");
+}

@@ -1,6 +1,10 @@
 //! rb by kaniko's name, with kaniko's flags.
 
-use crate::env::{Run, TestEnv};
+use std::os::unix::process::CommandExt as _;
+
+use crate::dockerfile::tar_of;
+use crate::env::{Run, TestEnv, ended};
+use crate::registry::objects::{Objects, S3_KEY};
 use crate::registry::support::docker_registry::{DockerRegistry, Wants};
 
 fn kaniko(env: &TestEnv, words: &[&str]) -> Run {
@@ -106,4 +110,34 @@ fn what_would_come_out_otherwise_is_refused() {
     );
     let told = env.rb(["help", "kaniko"]).expect(0);
     assert!(told.stdout.contains("--use-new-run"), "{}", told.stdout);
+}
+
+#[test]
+fn a_context_lies_in_a_bucket() {
+    let env = TestEnv::new();
+    let server = Objects::start();
+    let tar = tar_of(&[("Dockerfile", "FROM scratch\nCOPY main /\n"), ("main", "of the bucket\n")]);
+    server.kept.lock().unwrap().objects.insert("/bucket/ci/context.tar".to_owned(), tar);
+    let variables = [
+        ("S3_ENDPOINT", server.url()),
+        ("S3_FORCE_PATH_STYLE", "true".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", S3_KEY.0.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", S3_KEY.1.to_owned()),
+    ];
+    let run = |context: &str, variables: &[(&str, String)]| {
+        let words = ["--context", context, "--no-push", "--tar-path=out.tar", "-d", "app:1"];
+        let mut command = env.command(words);
+        command.arg0("executor").envs(variables.iter().map(|(name, value)| (*name, value)));
+        ended(&mut command)
+    };
+    run("s3://bucket/ci/context.tar", &variables).expect(0).hides(S3_KEY.1).hides("X-Amz");
+    env.rb(["image", "load", "-i", "out.tar"]).expect(0);
+    let out = env.rb(["image", "inspect", "app:1"]).expect(0).stdout;
+    assert!(out.contains("COPY main /"), "{out}");
+    let missing = run("s3://bucket/ci/other.tar", &variables).expect(2);
+    missing.says("s3://bucket/ci/other.tar cannot be fetched: not found: ci/other.tar");
+    run("s3://bucket/ci/context.tar", &variables[..3]).expect(2).says("AWS_ACCESS_KEY_ID is not set");
+    run("s3:///x", &variables).expect(2).says("names no bucket");
+    run("gs://bucket/x.tar", &variables).expect(2).says("rb fetches nothing from there");
 }

@@ -331,6 +331,11 @@ fn variables_users_and_places_are_as_told() {
     // The CMD belongs to the ENTRYPOINT that it came with.
     assert_eq!(entry("--entrypoint=echo", &[]), "\n");
     env.rb(["run", "--entrypoint=", "made"]).expect(2).says("names no command");
+    // What stands behind an image is the command as it is typed, `--` too; before it, and behind a target, `--` is ours.
+    let busybox = "--entrypoint=/bin/busybox";
+    env.rb(["run", busybox, "made", "--", "echo", "x"]).expect(127).says("--: applet not found");
+    assert_eq!(env.rb(["run", busybox, "--", "made", "echo", "--", "x"]).expect(0).stdout, "-- x\n");
+    assert_eq!(env.rb(["run", busybox, "-q", "+t", "--", "echo", "x"]).expect(0).stdout, "x\n");
     env.rb(["run", "-d", "made"]).expect(2).says("with `&`");
     env.rb(["run", "--volum", "./a:/b", "made"]).expect(2).says("--volume");
 }

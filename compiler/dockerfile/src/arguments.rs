@@ -130,6 +130,10 @@ pub(crate) fn expansions(
 pub(crate) fn expansion(error: &WordError, at: Span) -> Diagnostic {
     let help = match error {
         WordError::Required { name, .. } => format!("give it a value, such as `--build-arg {name}=…`"),
+        WordError::UnclosedQuote(kind) => {
+            let mark = if *kind == "single" { '\'' } else { '"' };
+            format!("close it; a `{mark}` that is no quote is written `\\{mark}`")
+        }
         _ => "a `$` that is no variable is written `\\$`, or stands in single quotes".to_owned(),
     };
     Diagnostic::error(codes::EXPANSION, error.to_string()).with_label(at, "").with_help(help)

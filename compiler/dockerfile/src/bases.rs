@@ -62,6 +62,8 @@ pub(crate) struct Finding<'a> {
     pub(crate) target: &'a Platform,
     /// Nobody asked for it: an image may say otherwise.
     pub(crate) is_implicit: bool,
+    /// Something is wrong already: what registries say only adds to it.
+    pub(crate) glances: bool,
 }
 
 impl Finding<'_> {
@@ -104,6 +106,32 @@ impl Finding<'_> {
             bases.push((id, self.of_image(&graph.nodes[id], &reference, images, checks)));
         }
         bases
+    }
+
+    /// Returns what stands for bases before anybody is asked: nothing is known of what they hold. Tells which cannot be had at all.
+    pub(crate) fn suppose(
+        &self,
+        graph: &Graph,
+        wanted: &[NodeId],
+        checks: &mut Checks,
+    ) -> Vec<(NodeId, Base)> {
+        let of = |id: &NodeId| {
+            let node = &graph.nodes[*id];
+            let is_context =
+                node.is_replaced || self.contexts.has(&node.base_name, Some(&self.platform(node)));
+            let base = match (node.is_unknown || is_context, node.base_name == SCRATCH) {
+                (false, true) => self.of_nothing(),
+                (true, _) => self.of_unknown(node),
+                (false, false) => {
+                    if let Err(error) = self.known_platform(node).and_then(|()| reference(graph, node)) {
+                        checks.tell(error);
+                    }
+                    self.of_unknown(node)
+                }
+            };
+            (*id, base)
+        };
+        wanted.iter().map(of).collect()
     }
 
     fn platform(&self, node: &Node) -> Platform {
@@ -214,8 +242,11 @@ impl Finding<'_> {
                 platform: platform.clone(),
             })
             .collect();
-        let answers =
-            concurrent::all(requests.iter().map(|request| self.gateway.resolve_image(request))).await;
+        let ask = |request| match self.glances {
+            true => self.gateway.glance_at_image(request),
+            false => self.gateway.resolve_image(request),
+        };
+        let answers = concurrent::all(requests.iter().map(ask)).await;
         for ((key, ids), answer) in unknown.into_iter().zip(answers) {
             match answer {
                 Ok(ResolvedImage { digest, config, .. }) => {

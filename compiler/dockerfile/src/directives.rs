@@ -82,6 +82,15 @@ impl Head {
 /// The name of this frontend, which means no image.
 const OWN_NAME: &str = "dockerfile.v0";
 
+/// Tells whether this crate stands for the image of a frontend.
+pub fn is_own_frontend(image: &str) -> bool {
+    let is_dockerfiles = image.parse::<Reference>().is_ok_and(|reference| {
+        let path = format!("/{}", reference.repository().path());
+        path.ends_with("/docker/dockerfile") || path.ends_with("/docker/dockerfile-upstream")
+    });
+    is_dockerfiles || image == OWN_NAME
+}
+
 /// Checks that a file is a Dockerfile, and no other language whose frontend is an image.
 ///
 /// `given` is the build argument `BUILDKIT_SYNTAX`, which takes the directive's place. Images of the Dockerfile frontend,
@@ -90,11 +99,7 @@ pub(crate) fn check_frontend(file: &SourceFile, given: Option<&str>) -> Result<(
     let given = given.and_then(|given| given.split_whitespace().next()).map(|word| (word.to_owned(), None));
     let written = || detect_syntax(file).map(|word| (word.value, Some(word.span)));
     let Some((image, place)) = given.or_else(written) else { return Ok(()) };
-    let is_own = image.parse::<Reference>().is_ok_and(|reference| {
-        let path = format!("/{}", reference.repository().path());
-        path.ends_with("/docker/dockerfile") || path.ends_with("/docker/dockerfile-upstream")
-    });
-    if is_own || image == OWN_NAME {
+    if is_own_frontend(&image) {
         return Ok(());
     }
     let message = format!("the frontend `{image}` is not part of rb");

@@ -21,6 +21,7 @@
 //! | `required` of a mount | stands anywhere | only behind `type` |
 //! | an archive of the web as a context | zstd, too | not zstd |
 //! | Windows | shells and defaults only | drive letters, backslashes |
+//! | the version of a system, as in `windows(10.0.17763)/amd64` | read over | tells images of an index apart |
 //! | files in a tar that are older than `SOURCE_DATE_EPOCH` | keep their times | get that time |
 //! | a step that changes nothing | no layer | a layer that holds nothing |
 //! | no layers in a config | `[]` | `null` |
@@ -64,6 +65,7 @@ pub use ast::{
 pub use checks::{Checks, Control, Finding, Rule};
 pub use codes::CODES;
 pub use contexts::{Elsewhere, below, elsewhere};
+pub use directives::is_own_frontend;
 pub use options::{CacheImport, Given, Input, LentContext, NoCache, Options, ResolveMode, Volume};
 pub use parse::{Parsed, is_heredoc, parse, parse_trigger};
 pub use plan::{Checked, Planned, PlannedImage, check, plan, plan_telling};

@@ -2,7 +2,9 @@
 //!
 //! Each platform is planned by itself; what is the same for two of them comes out as the same operations. Findings are
 //! those of the first platform. What is wrong is gathered all the way: a step of the walk stands in for what it could not
-//! find out, and what is only wrong because of that is not told (`lost`, `is_unknown`).
+//! find out, and what is only wrong because of that is not told (`lost`, `is_unknown`). The walk is
+//! first made with bases of which nothing is known: where something is wrong already, registries only add to what is told, and are
+//! not waited for ([`Gateway::glance_at_image`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -131,7 +133,7 @@ pub(crate) async fn walk(
     };
     if parsed.hides_stages {
         findings.extend(asked_for());
-        return Err(in_order(parsed.errors));
+        return Err(in_order(parsed.errors, parsed.unlisted));
     }
     let is_torn = !parsed.errors.is_empty();
     if is_torn {
@@ -149,6 +151,7 @@ pub(crate) async fn walk(
         images: KnownImages::new(),
         ignore: Some(options.ignore.clone().or(texts.ignore)),
         ignored: Ignored::default(),
+        has_glanced: false,
         is_torn,
         hides_names: parsed.hides_names,
         tears_arguments: parsed.tears_arguments,
@@ -168,15 +171,18 @@ pub(crate) async fn walk(
             *findings = checks.into_findings();
         }
     }
-    if errors.is_empty() { Ok(outcomes) } else { Err(in_order(errors)) }
+    if errors.is_empty() { Ok(outcomes) } else { Err(in_order(errors, parsed.unlisted)) }
 }
 
 /// How many errors are listed at once.
 const MAX_LISTED: usize = 20;
 
-/// Puts errors in the order of the lines, each once, and lists no more than one reads. What the outside could not answer is
+/// Puts errors in the order of the lines, each once, and lists no more than one reads; `unlisted` is how many more there were from
+/// the beginning. What the outside could not answer is
 /// not told beside what is wrong in any case: the next build asks again.
-fn in_order(mut errors: Diagnostics) -> Diagnostics {
+fn in_order(mut errors: Diagnostics, unlisted: usize) -> Diagnostics {
+    // They are counted anew.
+    errors.retain(|error| error.code != codes::TOO_MANY_ERRORS);
     // A name that is nearly a stage's is told whatever became of the question.
     let is_meant = |error: &Diagnostic| error.code == codes::IMAGE && error.help.is_some();
     let is_known = |error: &Diagnostic| error.kind == ErrorKind::Input || is_meant(error);
@@ -190,9 +196,11 @@ fn in_order(mut errors: Diagnostics) -> Diagnostics {
     // Platforms tell the same, one after the other.
     errors.sort_by(|one, other| place(one).cmp(&place(other)).then_with(|| one.message.cmp(&other.message)));
     errors.dedup();
-    if errors.len() > MAX_LISTED {
-        let message = format!("and {} more errors", errors.len() - MAX_LISTED);
+    let more = errors.len().saturating_sub(MAX_LISTED) + unlisted;
+    if more > 0 {
         errors.truncate(MAX_LISTED);
+        let message =
+            if more == 1 { "and 1 more error".to_owned() } else { format!("and {more} more errors") };
         errors.push(Diagnostic::error(codes::TOO_MANY_ERRORS, message).with_help("mend the first ones"));
     }
     errors
@@ -215,6 +223,8 @@ struct Walk<'a> {
     /// What the Dockerfile's own ignore file says, until the context was told of it.
     ignore: Option<Option<String>>,
     ignored: Ignored,
+    /// Registries were only glanced at, since something looked wrong already.
+    has_glanced: bool,
     /// Lines of the file are wrong and were left out.
     is_torn: bool,
     /// A stage may have a name that is not known, since its FROM is wrong.
@@ -239,7 +249,24 @@ impl Walk<'_> {
         asked: Option<&Platform>,
         checks: &mut Checks,
     ) -> Option<Outcome> {
-        let outcome = self.outcome(context, asked, checks).await;
+        let mut first = checks.clone();
+        let outcome = self.told_outcome(context, asked, true, &mut first).await;
+        // What looked wrong may be right with what the outside says: then it has all the time that it needs.
+        if outcome.is_none() && self.has_glanced && !self.is_torn && !first.has_mistakes() {
+            return self.told_outcome(context, asked, false, checks).await;
+        }
+        *checks = first;
+        outcome
+    }
+
+    async fn told_outcome(
+        &mut self,
+        context: &mut Context,
+        asked: Option<&Platform>,
+        may_glance: bool,
+        checks: &mut Checks,
+    ) -> Option<Outcome> {
+        let outcome = self.outcome(context, asked, may_glance, checks).await;
         outcome.unwrap_or_else(|error| {
             checks.tell(error);
             None
@@ -250,6 +277,7 @@ impl Walk<'_> {
         &mut self,
         context: &mut Context,
         asked: Option<&Platform>,
+        may_glance: bool,
         checks: &mut Checks,
     ) -> Fallible<Option<Outcome>> {
         let options = self.options;
@@ -262,6 +290,13 @@ impl Walk<'_> {
         let (mut arguments, wrong) = GlobalArguments::read(predefined, steps, &given, lexer);
         arguments.lost.all = self.tears_arguments;
         wrong.into_iter().for_each(|error| checks.tell(error));
+        let mut told = checks.clone();
+        if !self.look(asked, &arguments, lexer, &mut told) {
+            *checks = told;
+            return Ok(None);
+        }
+        let glances = may_glance && (self.is_torn || told.has_errors());
+        self.has_glanced = glances;
         let moments = Moments {
             gateway: self.gateway,
             context,
@@ -273,7 +308,7 @@ impl Walk<'_> {
             checks.tell(error);
             None
         });
-        let resolved = self.resolve(asked, &arguments, lexer, checks).await?;
+        let resolved = self.resolve(asked, (&arguments, lexer), glances, checks).await?;
         let Some(resolved) = resolved else { return Ok(None) };
         if let Some(ignore) = self.ignore.take() {
             self.ignored = context.exclude(self.gateway, options, ignore).await?;
@@ -345,35 +380,86 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds out what the target needs, until nothing new comes of it. Nothing is given for stages that have no order.
-    async fn resolve(
-        &mut self,
-        asked: Option<&Platform>,
-        arguments: &GlobalArguments,
+    fn reading<'b>(
+        &'b self,
+        asked: Option<&'b Platform>,
+        arguments: &'b GlobalArguments,
         lexer: Lexer,
-        checks: &mut Checks,
-    ) -> Fallible<Option<Resolved>> {
-        let reading = Reading {
+    ) -> Reading<'b> {
+        Reading {
             options: self.options,
             arguments,
             contexts: &self.contexts,
             lexer,
             target_platform: asked,
             hides_names: self.hides_names,
-        };
-        let mut graph = Graph::new(self.file, &reading, checks);
-        let target = match graph.target(self.options) {
+        }
+    }
+
+    /// Tells what is wrong whatever the outside says: of all stages, if it is not known which one is meant. Returns whether it is.
+    fn look(
+        &self,
+        asked: Option<&Platform>,
+        arguments: &GlobalArguments,
+        lexer: Lexer,
+        checks: &mut Checks,
+    ) -> bool {
+        let graph = Graph::new(self.file, &self.reading(asked, arguments, lexer), checks);
+        let (all, last) = (0..graph.nodes.len(), self.file.stages.len() - 1);
+        let found = graph.target(self.options);
+        let has_target = found.is_ok();
+        let (wanted, target) = match found {
+            Ok(target) if self.options.all_stages => (all, target),
+            Ok(target) => (target..target + 1, target),
             // It may be the name that is not known.
-            Err(_) if self.hides_names => return Ok(None),
-            target => target?,
+            Err(_) if self.hides_names => (all, last),
+            Err(error) => {
+                checks.tell(error);
+                (all, last)
+            }
         };
-        let finding = bases::Finding {
-            gateway: self.gateway,
+        let needed = graph.reachable(wanted);
+        let wrong = graph.check_order(&needed);
+        let has_order = wrong.is_empty();
+        wrong.into_iter().for_each(|error| checks.tell(error));
+        let begin: Vec<NodeId> =
+            needed.iter().copied().filter(|id| graph.nodes[*id].base.is_none()).collect();
+        let finding = finding(self.gateway, self.options, &self.contexts, asked);
+        let bases = finding.suppose(&graph, &begin, checks).into_iter().collect();
+        if !has_order {
+            return has_target;
+        }
+        let shared = Shared {
             options: self.options,
-            contexts: &self.contexts,
-            target: asked.unwrap_or(&self.options.build_platform),
-            is_implicit: asked.is_none(),
+            graph: &graph,
+            bases: &bases,
+            build_args: &self.options.build_args,
+            arguments: &arguments.values,
+            lexer,
+            target_platform: asked.unwrap_or(&self.options.build_platform),
+            epoch: None,
+            ignored: &Ignored::default(),
+            proxy: None,
+            context: State::scratch(),
+            taken: &TakenPaths::default(),
+            lost: &arguments.lost,
         };
+        shared.convert(&needed, target, checks);
+        has_target
+    }
+
+    /// Finds out what the target needs, until nothing new comes of it. Nothing is given for stages that have no order.
+    async fn resolve(
+        &mut self,
+        asked: Option<&Platform>,
+        (arguments, lexer): (&GlobalArguments, Lexer),
+        glances: bool,
+        checks: &mut Checks,
+    ) -> Fallible<Option<Resolved>> {
+        let mut graph = Graph::new(self.file, &self.reading(asked, arguments, lexer), checks);
+        let target = graph.target(self.options)?;
+        let finding =
+            bases::Finding { glances, ..finding(self.gateway, self.options, &self.contexts, asked) };
         let (mut bases, mut triggered) = (BTreeMap::new(), BTreeSet::new());
         loop {
             let wanted = if self.options.all_stages { 0..graph.nodes.len() } else { target..target + 1 };
@@ -392,6 +478,17 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Returns what bases are found with.
+fn finding<'a>(
+    gateway: &'a dyn Gateway,
+    options: &'a Options,
+    contexts: &'a NamedContexts<'a>,
+    asked: Option<&'a Platform>,
+) -> bases::Finding<'a> {
+    let target = asked.unwrap_or(&options.build_platform);
+    bases::Finding { gateway, options, contexts, target, is_implicit: asked.is_none(), glances: false }
 }
 
 /// Says of the target's config what the user asked for.

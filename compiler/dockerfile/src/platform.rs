@@ -102,8 +102,11 @@ impl Unknown {
 }
 
 /// Reads a platform; one word alone is a system or an architecture, and the rest is the host's.
+///
+/// A system may have a version and features in parentheses, such as `windows(10.0.17763)/amd64`: they are read over.
 pub fn parse(text: &str, host: &Platform) -> Result<Platform, PlatformError> {
-    match text {
+    let plain = without_version(text);
+    match plain.as_str() {
         single if single.contains('/') || single.is_empty() => single.parse(),
         system if SYSTEMS.contains(&system.to_lowercase().as_str()) => {
             let variant = host.variant.iter().map(|variant| format!("/{variant}")).collect::<String>();
@@ -111,6 +114,22 @@ pub fn parse(text: &str, host: &Platform) -> Result<Platform, PlatformError> {
         }
         architecture => format!("{}/{architecture}", host.os).parse(),
     }
+}
+
+/// Leaves out what stands in parentheses behind a system, if it can be a version and features: `(10.0.17763+feature)`.
+fn without_version(text: &str) -> String {
+    let split = || {
+        let (system, rest) = text.split_once('(')?;
+        let (version, rest) = rest.split_once(')')?;
+        let is_word =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        let mut parts = version.split('+');
+        let is_version =
+            parts.next().is_some_and(is_word) && parts.all(|feature| !feature.is_empty() && is_word(feature));
+        let is_whole = !system.contains('/') && (rest.is_empty() || rest.starts_with('/'));
+        (is_version && is_whole).then(|| format!("{system}{rest}"))
+    };
+    split().unwrap_or_else(|| text.to_owned())
 }
 
 /// Sets the arguments that every build has, unless the user gives them another value.
@@ -203,6 +222,30 @@ mod tests {
         }
         for text in ["linux/x86_64", "linux/riscv64", "wasi/wasm", "windows/amd64", "unknown/unknown"] {
             assert!(Unknown::of(&platform(text)).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_system_may_have_a_version() {
+        let host = platform("linux/arm64");
+        let read = |text: &str| parse(text, &host).map(|platform| platform.to_string());
+        for (text, expected) in [
+            ("windows(10.0.17763)/amd64", "windows/amd64"),
+            ("windows(10.0.17763+win32k+a-b)/arm/v7", "windows/arm/v7"),
+            ("windows(10.0.17763)", "windows/arm64"),
+            ("linux()/amd64", "linux/amd64"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "windows(10/amd64",
+            "windows10)/amd64",
+            "windows(a b)/amd64",
+            "windows(1+)/amd64",
+            "linux/amd64(1)",
+            "windows(1)x/amd64",
+        ] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

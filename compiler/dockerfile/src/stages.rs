@@ -367,9 +367,9 @@ impl Graph {
                     .with_help("a stage cannot take files from itself, or from one that needs it"),
                     false => Diagnostic::error(
                         codes::STAGE_ORDER,
-                        format!("cannot copy from stage {other}, it needs to be defined before current stage {own}"),
+                        format!("cannot copy from stage \"{other}\", it needs to be defined before current stage \"{own}\""),
                     )
-                    .with_help(format!("move stage {other} above stage {own}")),
+                    .with_help(format!("move stage \"{other}\" above stage \"{own}\"")),
                 };
                 wrong.push(found.with_label(at, "").with_label(self.nodes[source].span, "this stage"));
             }
@@ -380,9 +380,9 @@ impl Graph {
     fn called(&self, id: NodeId) -> String {
         let node = &self.nodes[id];
         match (node.name.as_str(), node.number) {
-            ("", Some(number)) => format!("\"stage-{number}\""),
-            ("", None) => format!("\"{}\"", node.base_name),
-            (name, _) => format!("\"{name}\""),
+            ("", Some(number)) => format!("stage-{number}"),
+            ("", None) => node.base_name.clone(),
+            (name, _) => name.to_owned(),
         }
     }
 }

@@ -48,8 +48,8 @@ pub(crate) use calls::{ArgsError, TargetCall, texts};
 pub(crate) use course::CourseOptions;
 pub(crate) use docker::DockerCommand;
 pub(crate) use dockerfile::{
-    Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, LayoutFormat, NamedContext, Pair,
-    StepVolume,
+    Allowed, CallChoice, CallFormat, Called, DockerNetwork, DockerfileArgs, HostAddress, LayoutFormat,
+    NamedContext, Pair, StepVolume,
 };
 pub(crate) use engine::{EngineAddArgs, EngineCommand, EngineDrainArgs};
 pub(crate) use history::{
@@ -70,10 +70,10 @@ pub(crate) use look::{
 pub(crate) use output::{LoadChoice, OutputOptions};
 pub(crate) use pack::{
     AddRegistry, BuilderCreate, BuilderInspect, DefaultBuilder, DefaultRegistry, Experimental, Mirrors,
-    ModuleInspect, ModuleNew, ModulePackage, ModuleTarget, PackBuild, PackBuilder, PackBuildpack, PackCache,
-    PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect, PackLauncher,
-    PackLifecycle, PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload, PackageFormat,
-    PullPolicy, Registries, RegistryType, RunImageMirrors, TrustedBuilders,
+    ModuleInspect, ModuleNew, ModulePackage, ModulePull, ModuleTarget, PackBuild, PackBuilder, PackBuildpack,
+    PackCache, PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect,
+    PackLauncher, PackLifecycle, PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload,
+    PackageFormat, PullPolicy, Registries, RegistryType, RunImageMirrors, TrustedBuilders,
 };
 pub(crate) use plan::PlanArgs;
 pub(crate) use resume::ResumeArgs;

@@ -93,6 +93,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
     common("ALL_PROXY", "all_proxy", "proxy for what has none of its own"),
     common("NO_PROXY", "no_proxy", "hosts that are reached without a proxy"),
     plain("DOCKER_DEFAULT_PLATFORM", "platform that `rb build` builds for, unless --platform says another"),
+    plain("BUILDX_METADATA_PROVENANCE", "provenance in --metadata-file: min, max or disabled [default: min]"),
+    plain("BUILDX_METADATA_WARNINGS", "what the build checks found in --metadata-file, too, if true"),
+    plain(
+        "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY",
+        "a policy of buildx's, of which is told that it is not applied",
+    ),
     plain("DOCKER_CONFIG", "folder of docker's config.json, for credentials [default: $HOME/.docker]"),
     plain("REGISTRY_AUTH_FILE", "podman's credentials [default: containers/auth.json in $XDG_RUNTIME_DIR]"),
     plain("ACTIONS_RESULTS_URL", "service of caches of type=gha; as url_v2="),

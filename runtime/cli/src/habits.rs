@@ -29,7 +29,10 @@ const INSTEAD: &[(&[&str], &str)] = &[
         &["--cpu-shares", "--cpu-quota", "--cpu-period"],
         "`--cpus 1.5` limits the processors' time of each step",
     ),
-    (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
+    (
+        &["-D", "--debug"],
+        "`RB_LOG=debug` in front of the command shows what rb does; `rb build --debug` does the same",
+    ),
     (
         &["--env-file"],
         "values for ARGs stand in `.arg`, or --arg-file-path FILE; `rb run --env-file FILE` gives a program variables",
@@ -99,8 +102,7 @@ const NONE_YET: &[&str] = &[
 
 /// Options of `docker build`, `docker buildx build` and `buildah build` that `rb build` cannot honour, and what it does about them.
 const OF_BUILD: &[(&[&str], &str)] = &[
-    (&["-D", "--debug"], "`RB_LOG=debug` in front of the command shows what rb does"),
-    (&["--policy", "--source-policy-file"], "leave it out: this version of rb knows no policies"),
+    (&["--source-policy-file"], "leave it out: this version of rb applies no policies"),
     (
         &["--cap-add", "--cap-drop"],
         "leave it out: `RUN --security=insecure` has all rights, with --allow security.insecure",
@@ -274,7 +276,7 @@ const BELOW: &[(&str, &[&str], &str)] = &[
 ];
 
 /// What pack does with registries of buildpacks.
-const REGISTRY_WORDS: &[&str] = &["pull", "register", "yank"];
+const REGISTRY_WORDS: &[&str] = &["register", "yank"];
 
 /// An option or a command that is not known, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod environment;
 mod habits;
 mod help;
 mod helpers;
+mod launcher;
 mod output_spec;
 mod progress;
 mod prompt;

@@ -123,6 +123,10 @@ impl FromStr for OutputSpec {
             };
         }
         let mut fields = Fields::new(words)?;
+        fields.refuse(
+            "compatibility-version",
+            "it has BuildKit write as an older BuildKit; rb writes in one way",
+        )?;
         let spec = match fields.kind() {
             "oci" | "docker" => {
                 let is_docker = fields.kind() == "docker";
@@ -143,11 +147,13 @@ impl FromStr for OutputSpec {
                 }
             }
             "tar" => {
+                fields.refuse("attestation-prefix", PREFIX)?;
                 let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
                 let (epoch_seconds, split) = (fields.epoch()?, fields.flag("platform-split")?);
                 Self::Tar { dest: dest(to)?, epoch_seconds, split }
             }
             "local" => {
+                fields.refuse("attestation-prefix", PREFIX)?;
                 let to = fields.take("dest").ok_or_else(|| fields.missing("dest"))?;
                 let Dest::Path(dest) = dest(to)? else { return Err(OutputSpecError::StdoutFolder) };
                 let delete = fields.choice("mode", &[("copy", false), ("delete", true)])?.unwrap_or(false);
@@ -159,6 +165,9 @@ impl FromStr for OutputSpec {
         Ok(spec)
     }
 }
+
+/// Why files of attestations get no prefix.
+const PREFIX: &str = "`--provenance=filename=NAME` names the file of provenance";
 
 fn dest(text: String) -> Result<Dest, OutputSpecError> {
     match text.as_str() {

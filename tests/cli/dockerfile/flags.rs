@@ -20,7 +20,11 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("--volume=/a", "HOST:CONTAINER"),
         ("--volume=/no-such-folder:/b", "there is no `/no-such-folder`"),
         ("--cap-add=SYS_ADMIN", "--security=insecure"),
-        ("--add-host=a:host-gateway", "host-gateway"),
+        ("--add-host=a:host-gateway", "steps do not reach the machine that builds"),
+        ("--policy=filename=p.rego", "applies no policies"),
+        ("--output=type=local,dest=o,attestation-prefix=x", "attestation-prefix=x"),
+        ("--output=type=oci,dest=o,compatibility-version=20", "compatibility-version=20"),
+        ("--output=type=registry,name=a,registry.insecure=true", "config.toml says"),
         ("--add-host=a", "NAME:IP"),
         ("--allow=everything", "network.host"),
         ("--network=mine", "mine"),
@@ -40,9 +44,16 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         "--compress",
         "--layers",
         "--isolation=default",
+        "--policy=disabled=true",
+        "--debug=false",
     ] {
-        env.rb(["build", flag, "."]).expect(0);
+        env.rb(["build", flag, "."]).expect(0).hides("DEBUG");
     }
+    env.rb(["build", "-D", "."]).expect(0).says("DEBUG");
+    // Who has rules for what is built is told that they do not count.
+    env.write("Dockerfile.rego", "package docker\n");
+    env.rb(["build", "."]).expect(0).says("Dockerfile.rego is not applied");
+    env.rb(["build", "--policy=disabled=true", "."]).expect(0).hides("rego");
     env.rb(["build", "--cache-to=type=inline,image-manifest=false", "."]).expect(0).says("--cache-to");
     env.rb(["build", "--security-opt=seccomp=x", "."]).expect(0).says("changes nothing");
     env.rb(["build", "--secret=id=T,env=RB_NO_SUCH", "."]).expect(2).says("--secret");
@@ -87,6 +98,19 @@ fn steps_see_what_flags_give_them() {
     let out = env.read("out/out");
     assert!(out.starts_with("t0ken\n/") && out.contains("typed file\n"), "{out}");
     assert!(out.contains("10.1.2.3\tdb") && out.ends_with("100\n"), "{out}");
+}
+
+#[test]
+fn this_machine_has_a_name_where_steps_have_its_network() {
+    let Some(env) = project() else { return };
+    env.write(
+        "app/Dockerfile",
+        "FROM base AS b\nRUN grep host.docker /etc/hosts > /hosts\nFROM scratch\nCOPY --from=b /hosts /\n",
+    );
+    let name = "--add-host=host.docker.internal:host-gateway";
+    build(&env, &["--network=host", name, "-o", "out", "app"]).expect(0);
+    assert_eq!(env.read("out/hosts"), "127.0.0.1\thost.docker.internal\n");
+    build(&env, &[name, "app"]).expect(2).says("--network=host");
 }
 
 #[test]

@@ -265,3 +265,32 @@ fn an_image_is_pushed_under_its_names() {
     let Some(told) = skopeo(&["inspect", "--tls-verify=false", &format!("docker://{name}")]) else { return };
     assert_eq!(json(&told)["Layers"].as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn the_metadata_file_has_what_buildx_writes() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\nfrom scratch\nCOPY --from=0 Dockerfile /\n");
+    let told = |variables: &[(&str, &str)], words: &[&str]| -> serde_json::Value {
+        let all = ["build", "--metadata-file", "meta.json", "-t", "app"];
+        env.rb_with(variables, all.iter().chain(words).chain(&["."])).expect(0);
+        serde_json::from_str(&env.read("meta.json")).expect("JSON")
+    };
+    let plain = told(&[], &[]);
+    let reference = plain["buildx.build.ref"].as_str().expect("a reference");
+    assert!(env.rb(["history", "show", reference]).expect(0).stdout.contains("rb build ."), "{reference}");
+    assert!(plain.get("buildx.build.warnings").is_none() && plain.get("buildx.build.provenance").is_none());
+    let short = told(&[("BUILDX_METADATA_WARNINGS", "1")], &["--provenance=mode=max"]);
+    let warning = &short["buildx.build.warnings"][0];
+    assert_eq!((&warning["range"][0]["start"]["line"], &warning["level"]), (&3.into(), &1.into()));
+    assert!(warning["url"].as_str().is_some_and(|url| url.contains("consistent-instruction-casing")));
+    let provenance = &short["buildx.build.provenance"];
+    assert!(provenance["buildDefinition"].is_object() && provenance["runDetails"].get("metadata").is_none());
+    let whole = told(&[("BUILDX_METADATA_PROVENANCE", "max")], &["--provenance=mode=max"]);
+    assert!(whole["buildx.build.provenance"]["runDetails"]["metadata"].is_object(), "{whole}");
+    let none = told(&[("BUILDX_METADATA_PROVENANCE", "disabled")], &["--provenance=true"]);
+    assert!(none.get("buildx.build.provenance").is_none(), "{none}");
+    let several = told(&[], &["--provenance=true", "--platform=linux/amd64,linux/arm64"]);
+    for platform in ["amd64", "arm64"] {
+        assert!(several[format!("buildx.build.provenance/linux/{platform}")].is_object(), "{several}");
+    }
+}

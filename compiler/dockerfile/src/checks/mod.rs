@@ -7,7 +7,7 @@
 //! **Invariant:** a finding never stops a build by itself; `error=true` of [`Control`] does.
 //! Source: BuildKit's frontend/dockerfile/linter.
 
-use rb_diag::{Diagnostic, Diagnostics, Span};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Span};
 
 mod control;
 pub mod report;
@@ -75,6 +75,11 @@ impl Checks {
     /// Tells whether something ends the build.
     pub(crate) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
+    }
+
+    /// Tells whether something ends it that is the user's to mend.
+    pub(crate) fn has_mistakes(&self) -> bool {
+        self.errors.iter().any(|error| error.kind == ErrorKind::Input)
     }
 
     /// Returns what ends the build.

@@ -64,6 +64,11 @@ const CAPABILITIES: [&str; 4] = [
 ];
 
 impl Options {
+    /// Tells whether this is the name of an option.
+    pub fn is_known(name: &str) -> bool {
+        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    }
+
     /// Reads options; for what is no option, the value has to be set by the caller.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Every error of the text, in its order.
     pub errors: Diagnostics,
+    /// How many errors there are besides, of which the last error says so.
+    pub(crate) unlisted: usize,
     /// Something is wrong of which the stages depend: what swallows lines.
     pub(crate) hides_stages: bool,
     /// A stage may have a name that cannot be told, since its FROM is wrong.
@@ -104,6 +106,7 @@ pub(crate) fn parse_for(source: &SourceFile, build_args: &BTreeMap<String, Strin
             Parsed {
                 dockerfile,
                 errors: vec![error],
+                unlisted: 0,
                 hides_stages: true,
                 hides_names: true,
                 tears_arguments: true,
@@ -232,9 +235,11 @@ impl Builder {
         findings::of_file(&self.dockerfile, &mut self.report);
         let hides_stages = self.report.swallows || self.dockerfile.stages.is_empty();
         let (hides_names, tears_arguments) = (self.hides_names, self.tears_arguments || self.told);
+        let unlisted = self.report.unlisted();
         let (errors, findings) = self.report.finish();
-        let hides_stages = hides_stages || errors.iter().any(|error| error.code == codes::TOO_MANY_ERRORS);
-        Parsed { dockerfile: self.dockerfile, errors, hides_stages, hides_names, tears_arguments, findings }
+        let hides_stages = hides_stages || unlisted > 0;
+        let dockerfile = self.dockerfile;
+        Parsed { dockerfile, errors, unlisted, hides_stages, hides_names, tears_arguments, findings }
     }
 }
 

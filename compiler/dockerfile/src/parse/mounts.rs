@@ -35,17 +35,30 @@ const SWITCHES: &[&str] = &["ro", "readonly", "rw", "readwrite", "required"];
 const TYPES: &[&str] = &["bind", "cache", "tmpfs", "secret", "ssh"];
 const SHARING: &[&str] = &["shared", "private", "locked"];
 
-/// Reads one mount; `None` if its options cannot be parted.
+/// Reads one mount; `None` if its options cannot be parted, or nobody knows what kind of mount it is.
 pub(super) fn read(value: &Word, report: &mut Report) -> Option<RunMount> {
     let mut mount = RunMount { span: value.span, options: Vec::new() };
+    let mut has_kind = true;
     for field in fields(value, report)? {
         match option(&field) {
             Ok(option) => mount.options.push(option),
-            Err(error) => report.add(error),
+            Err(error) => {
+                has_kind &= !is_type(&field);
+                report.add(error);
+            }
         }
+    }
+    // What else is wrong with it depends on that.
+    if !has_kind {
+        return None;
     }
     check_type(&mount, report);
     Some(mount)
+}
+
+/// Tells whether an option says what kind of mount it is.
+fn is_type(field: &Word) -> bool {
+    field.value.split_once('=').is_some_and(|(key, _)| key.eq_ignore_ascii_case("type"))
 }
 
 /// Parts a text at its commas; a field may stand in double quotes, which are doubled within.
@@ -90,7 +103,10 @@ fn option(field: &Word) -> Result<(Word, Option<Word>), Diagnostic> {
     let key = Word::new(key.to_lowercase(), key_span);
     let value = value.map(|value| Word::new(value.to_owned(), value_span));
     if !KEYS.contains(&key.value.as_str()) {
-        let message = format!("unexpected key '{}' in '{}'", shown(&key.value), shown(&field.value));
+        let message = match &value {
+            Some(_) => format!("unexpected key '{}' in '{}'", shown(&key.value), shown(&field.value)),
+            None => format!("invalid field '{}' must be a key=value pair", shown(&field.value)),
+        };
         let error =
             Diagnostic::error(codes::BAD_MOUNT, message).with_label(key.span, "a mount has no such option");
         return Err(with_names(error, &key.value, "options", KEYS.iter().copied()));

@@ -43,6 +43,11 @@ impl Report {
         self.errors.len() + self.more
     }
 
+    /// Returns how many of them are not listed.
+    pub(crate) fn unlisted(&self) -> usize {
+        self.more
+    }
+
     /// Returns the errors in the order of the text, and the findings.
     pub(crate) fn finish(mut self) -> (Diagnostics, Vec<Finding>) {
         self.errors.sort_by_key(|found| found.labels.first().map(|label| label.span.start));

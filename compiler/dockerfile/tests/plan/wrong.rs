@@ -1,6 +1,15 @@
 //! What is told of mistakes: the message, the place, the help.
 
-use crate::bench::Bench;
+use async_trait::async_trait;
+use rb_diag::{ErrorKind, SourceMap};
+use rb_dockerfile::plan;
+use rb_frontend::{
+    Answer, Effect, Gateway, GitFacts, ImageRequest, Query, RecordingGateway, RepositoryRequest,
+    ResolvedImage, WorldError,
+};
+use rb_llb::State;
+
+use crate::bench::{Bench, now};
 
 /// Checks `(file, message, text at the place, beginning of the help)`.
 #[track_caller]
@@ -23,13 +32,13 @@ fn stages() {
         ),
         (
             "FROM a AS one\nCOPY --from=two /x /\nFROM b AS two\nCOPY --from=one /x /",
-            "circular dependency detected on stage: \"one\"",
+            "circular dependency detected on stage: one",
             "COPY --from=two /x /",
             "a stage cannot take files from itself",
         ),
         (
             "FROM a\nCOPY --from=0 /x /",
-            "circular dependency detected on stage: \"stage-0\"",
+            "circular dependency detected on stage: stage-0",
             "COPY --from=0 /x /",
             "a stage cannot take files from itself",
         ),
@@ -151,6 +160,18 @@ fn values() {
         ),
         ("FROM a\nARG M=9\nRUN --mount=type=cache,target=/c,mode=$M x", "invalid value 9 for mode", "$M", ""),
         ("FROM a\nENV A=${B:?needed}", "B: needed", "${B:?needed}", "give it a value"),
+        (
+            "FROM a\nWORKDIR it's",
+            "unexpected end of statement while looking for matching single-quote",
+            "it's",
+            "close it; a `'` that is no quote is written `\\'`",
+        ),
+        (
+            "FROM a\nWORKDIR a\"b",
+            "unexpected end of statement while looking for matching double-quote",
+            "a\"b",
+            "close it; a `\"` that is no quote is written `\\\"`",
+        ),
     ]);
     let (message, _, help) = Bench::of("FROM a").option("build-arg:SOURCE_DATE_EPOCH", "soon").error();
     assert_eq!(message, "invalid SOURCE_DATE_EPOCH: soon");
@@ -222,6 +243,97 @@ fn platforms_tell_the_same_once_and_no_more_than_one_reads() {
     let told = all(&Bench::of(&file).option("platform", "linux/amd64,linux/arm64"));
     assert_eq!(told.len(), 21);
     assert_eq!(told[20], ": and 13 more errors (mend the first ones)");
+    // Those that reading did not list are counted, too.
+    for (lines, more) in [(21, "1 more error"), (1200, "1180 more errors")] {
+        let told = all(&Bench::of(&format!("FROM a\n{}", "CPOY x\n".repeat(lines))));
+        assert_eq!(
+            (told.len(), told[20].as_str()),
+            (21, format!(": and {more} (mend the first ones)").as_str())
+        );
+    }
+}
+
+#[test]
+fn a_target_that_is_not_there_hides_nothing() {
+    for (file, expected) in [
+        (
+            "FROM gone AS build\nSTOPSIGNAL x\nFROM gone\nEXPOSE y",
+            &["x: invalid signal", "y: invalid", ": target stage"][..],
+        ),
+        ("FROM gone AS build", &[": target stage"]),
+        // It may be the one whose name is not known.
+        ("FROM gone AS\nSTOPSIGNAL x", &["AS: FROM requires", "x: invalid signal"]),
+    ] {
+        let bench = Bench::of(file).without_image("docker.io/library/gone:latest").option("target", "biuld");
+        let told = all(&bench);
+        let begins = told.iter().zip(expected).all(|(told, start)| told.starts_with(start));
+        assert!(begins && told.len() == expected.len(), "{file}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_mount_of_no_kind_is_told_once() {
+    for mount in ["type=foo", "type=foo,size=1,mode=7", "target=/,Type=foo"] {
+        let told = all(&Bench::of(&format!("FROM a\nRUN --mount={mount} x")));
+        assert_eq!(
+            told,
+            ["foo: unsupported mount type \"foo\" (one of: bind, cache, tmpfs, secret, ssh)"],
+            "{mount}"
+        );
+    }
+}
+
+/// Registries of it answer only who has the time.
+struct Slow(RecordingGateway);
+
+#[async_trait]
+impl Gateway for Slow {
+    async fn resolve_image(&self, _: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        panic!("a registry is waited for")
+    }
+
+    async fn glance_at_image(&self, _: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        Err(WorldError::Failed { kind: ErrorKind::Environment, message: "silent".to_owned() })
+    }
+
+    async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
+        self.0.resolve_repository(request).await
+    }
+
+    async fn query(&self, state: &State, query: Query) -> Result<Answer, WorldError> {
+        self.0.query(state, query).await
+    }
+
+    async fn settle(&self, effects: &[Effect]) -> Result<(), WorldError> {
+        self.0.settle(effects).await
+    }
+}
+
+#[test]
+fn what_only_a_base_can_say_is_not_wrong_without_it() {
+    // Its working folder is what is mounted over.
+    let file = "FROM a\nRUN --mount=target=. x\nRUN --mount=type=cache,target=cache x";
+    let outcome = Bench::of(file)
+        .image("docker.io/library/a:latest", |config| config.config.working_dir = Some("/app".to_owned()));
+    outcome.outcome();
+    let told = all(&Bench::of(file).without_image("docker.io/library/a:latest"));
+    assert!(told.len() == 1 && told[0].starts_with("a: the image"), "{told:?}");
+}
+
+#[test]
+fn no_registry_is_waited_for_where_something_is_wrong_already() {
+    for (file, expected) in [
+        ("FROM a\nRNU x", "unknown instruction: RNU"),
+        ("FROM a\nSTOPSIGNAL x", "invalid signal: x"),
+        ("FROM a AS b\nCOPY --from=b /x /", "circular dependency detected on stage: b"),
+        ("FROM a\nRUN --mount=target=/ x", "invalid mount target \"/\""),
+    ] {
+        let (sources, bench) = (SourceMap::default(), Bench::of(file));
+        let gateway = Slow(bench.gateway(&sources));
+        let errors = now(plan(&gateway, &bench.options(), &sources)).expect_err(file);
+        let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        assert_eq!(messages, [expected], "{file}");
+    }
 }
 
 #[test]

@@ -16,14 +16,16 @@ use clap::{Args as ClapArgs, Parser, ValueHint};
 
 use super::build::count;
 use super::{
-    Args, ArgsError, BuildOptions, Command, Hidden, IsolationChoice, LimitOptions, ProgressChoice, texts,
+    Args, ArgsError, BuildOptions, Command, Hidden, IsolationChoice, LimitOptions, PackCommand,
+    ProgressChoice, texts,
 };
 use crate::output_spec::Annotation;
 use crate::settings;
 use crate::settings::engine::EngineName;
-use values::{AddHost, DockerPull, Platforms};
+use values::{AddHost, DockerPull, NoPolicy, Platforms};
 pub(crate) use values::{
-    Allowed, CallChoice, CallFormat, Called, DockerNetwork, LayoutFormat, NamedContext, Pair, StepVolume,
+    Allowed, CallChoice, CallFormat, Called, DockerNetwork, HostAddress, LayoutFormat, NamedContext, Pair,
+    StepVolume,
 };
 
 /// `rb build`
@@ -173,7 +175,14 @@ pub(crate) struct DockerfileArgs {
     /// And security.insecure.
     #[arg(long, value_name = "ENTITLEMENT", help_heading = "Build")]
     pub(crate) allow: Vec<Allowed>,
+    /// disabled=true alone: rb applies no policies
+    ///
+    /// What names a policy is refused; a `Dockerfile.rego` beside the Dockerfile is told of, unless it is disabled.
+    #[arg(long, value_name = "disabled=true", help_heading = "Build")]
+    pub(crate) policy: Vec<NoPolicy>,
     /// Let steps know a host by this name
+    ///
+    /// `host-gateway` in the place of IP is this machine, which steps reach with --network=host alone.
     #[arg(long, value_name = "NAME:IP", value_delimiter = ',', help_heading = "Network")]
     pub(crate) add_host: Vec<AddHost>,
     /// Network of steps: default, host or none
@@ -274,6 +283,9 @@ pub(crate) struct DockerfileArgs {
     /// Show errors only, and the digest of the image
     #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Display")]
     pub(crate) quiet: Option<bool>,
+    /// Log what rb itself does, as RB_LOG=debug
+    #[arg(long, short = 'D', value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, help_heading = "Display")]
+    pub(crate) debug: Option<bool>,
     /// Taken, and true of every build: `rb` keeps no containers of steps, and copies no context
     #[arg(long, visible_aliases = ["force-rm", "compress", "layers"], value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true, action = clap::ArgAction::Append)]
     pub(crate) rm: Vec<bool>,
@@ -299,21 +311,24 @@ struct Alone {
     args: DockerfileArgs,
 }
 
+/// Says what is wrong with words, without what clap says below.
+pub(super) fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
+}
+
 impl DockerfileArgs {
     /// Reads words as `rb build` has them; what is wrong is told in one line.
     pub(crate) fn parse(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, String> {
-        Alone::try_parse_from(words).map(|alone| alone.args).map_err(|error| {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.strip_prefix("error: ").unwrap_or(first).to_owned()
-        })
+        Alone::try_parse_from(words).map(|alone| alone.args).map_err(|error| in_one_line(&error))
     }
 
     /// Reads the words that stand behind `rb build`.
     pub(crate) fn read(words: &[OsString]) -> Result<Self, ArgsError> {
-        let args = Self::parse(words).map_err(|message| ArgsError::OfBuild { message })?;
+        let args = Self::parse(words).map_err(|message| ArgsError::OfBuild { command: "build", message })?;
         Ok(Self { words: texts(words)?, ..args })
     }
 
@@ -335,11 +350,12 @@ impl DockerfileArgs {
 }
 
 impl Args {
-    /// Notes with `rb build` and `rb bake` what stands behind it: `rb resume` does the same again.
+    /// Notes with `rb build`, `rb bake` and `rb pack build` what stands behind it: others do the same again.
     pub(crate) fn noting(mut self, argv: &[OsString]) -> Self {
         match &mut self.command {
             Some(Command::Build(build)) => build.words = behind("build", argv),
             Some(Command::Bake(bake)) => bake.words = behind("bake", argv),
+            Some(Command::Pack(PackCommand::Build(build))) => build.words = behind("build", argv),
             _ => {}
         }
         self
@@ -348,13 +364,18 @@ impl Args {
 
 /// Returns the words behind the name of a command in all that was typed; none where that is no such command.
 fn behind(name: &str, argv: &[OsString]) -> Vec<String> {
+    // `rb pack build` alone is none: it needs the name of an image.
+    let any_image = OsString::from("image");
     let is_it = |at: &usize| {
-        let before = argv.iter().take(*at + 1);
+        let before = || argv.iter().take(*at + 1);
         argv.get(*at).is_some_and(|word| word == name)
-            && matches!(
-                Args::try_parse_from(before),
+            && (matches!(
+                Args::try_parse_from(before()),
                 Ok(Args { command: Some(Command::Build(_) | Command::Bake(_)), .. })
-            )
+            ) || matches!(
+                Args::try_parse_from(before().chain([&any_image])),
+                Ok(Args { command: Some(Command::Pack(PackCommand::Build(_))), .. })
+            ))
     };
     let words = (1..argv.len()).find(is_it).and_then(|at| argv.get(at + 1..));
     words.and_then(|words| texts(words).ok()).unwrap_or_default()

@@ -71,7 +71,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("compressed-caching", Switch, Nothing(OWN_CACHE)),
     flag("compression", Value, Done("compression= of the output")),
     flag("compression-level", Value, Done("compression-level= of the output")),
-    short("context", 'c', Value, Done("the context: a folder, dir://, tar://, git://, https://")),
+    short("context", 'c', Value, Done("the context: a folder, dir://, tar://, git://, https://, s3://")),
     flag("context-sub-path", Value, Done("a folder of the context")),
     flag("credential-helpers", List, Nothing("helpers are those that docker's config.json names")),
     renamed("custom-platform", "customPlatform", Value, Done("--platform")),

@@ -206,14 +206,17 @@ pub(super) fn tell(settings: &Settings, Loaded { report, notes }: Loaded) {
     }
 }
 
-/// Writes what other programs are to know.
+/// Writes what other programs are to know; `more` is what the metadata file says beside images.
 pub(super) fn write_files(
     settings: &Settings,
     output: &OutputOptions,
     result: &SolveResult,
+    more: Map<String, Value>,
 ) -> Result<(), Failure> {
     if let Some(path) = &output.metadata_file {
-        let text = format!("{:#}\n", Value::Object(told_of(&result.exports)));
+        let mut told = told_of(&result.exports);
+        told.extend(more);
+        let text = format!("{:#}\n", Value::Object(told));
         write(settings, path, &text)?;
     }
     if let Some(path) = &output.iidfile {
@@ -230,14 +233,20 @@ pub(super) fn write_files(
     Ok(())
 }
 
-/// Writes of several builds what other programs are to know of each, by its name.
+/// Writes of several builds what other programs are to know of each, by its name, and `more` beside them.
 pub(super) fn write_metadata<'a>(
     settings: &Settings,
     path: &Path,
-    builds: impl IntoIterator<Item = (&'a str, &'a [ExportResult])>,
+    builds: impl IntoIterator<Item = (&'a str, &'a [ExportResult], Map<String, Value>)>,
+    more: Map<String, Value>,
 ) -> Result<(), Failure> {
-    let builds = builds.into_iter().map(|(name, exports)| (name.to_owned(), told_of(exports).into()));
-    write(settings, path, &format!("{:#}\n", Value::Object(builds.collect())))
+    let told = |(name, exports, more): (&str, &[ExportResult], _)| {
+        let mut told = told_of(exports);
+        told.extend(more);
+        (name.to_owned(), told.into())
+    };
+    let told: Map<String, Value> = builds.into_iter().map(told).chain(more).collect();
+    write(settings, path, &format!("{:#}\n", Value::Object(told)))
 }
 
 /// Returns what is told of one build. Flat, as others write it, is the image that was asked for: what a target BUILDs comes

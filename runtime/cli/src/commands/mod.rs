@@ -104,7 +104,7 @@ pub(crate) fn main() -> u8 {
         Ok(environment) => environment,
         Err(error) => return end(Err(error.into()), FALLBACK),
     };
-    start_logs(&environment);
+    start_logs(&environment, asks_for_logs(&args));
     let typed = options_of(&args).over(args.build.clone());
     let told = match read_env_file(&args, &typed, &mut environment) {
         Ok(told) => told,
@@ -278,9 +278,15 @@ fn options_of(args: &Args) -> BuildOptions {
     }
 }
 
-/// Our own logs, for us; nothing unless RB_LOG asks.
-fn start_logs(environment: &Environment) {
-    if let Some(filter) = environment.log_filter() {
+/// Tells whether a command asks for our own logs: buildx's `--debug`.
+fn asks_for_logs(args: &Args) -> bool {
+    matches!(&args.command, Some(Command::Build(build)) if build.debug == Some(true))
+}
+
+/// Our own logs, for us; nothing unless RB_LOG asks, or a command does.
+fn start_logs(environment: &Environment, is_asked: bool) {
+    let asked = || is_asked.then(|| "debug".to_owned());
+    if let Some(filter) = environment.log_filter().or_else(asked) {
         // A filter that cannot be read asks for logs all the same.
         let filter: Targets = filter.parse().unwrap_or_else(|_| Targets::new().with_default(Level::DEBUG));
         let lines =

@@ -3,6 +3,7 @@
 //! stdout gets the digest of the manifest, by which the store knows it; stderr, what the registry calls it.
 
 use rb_api::PullPolicy;
+use rb_oci::Platform;
 
 use super::run::Shown;
 use super::workbench::Workbench;
@@ -12,7 +13,16 @@ use crate::settings::{ProgressMode, Settings};
 
 /// Pulls an image.
 pub(super) fn pull(settings: &Settings, bench: &Workbench, args: &ImagePullArgs) -> Result<(), Failure> {
-    let (name, platform) = (args.name.as_str(), args.platform.as_ref());
+    named(settings, bench, &args.name, args.platform.as_ref())
+}
+
+/// Pulls the image of a name; that for this machine, if no platform is said.
+pub(super) fn named(
+    settings: &Settings,
+    bench: &Workbench,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<(), Failure> {
     let shown = Shown::default();
     let events = shown.sink(settings.display, &format!("pull {name}"));
     let pulled =

@@ -64,12 +64,8 @@ pub(super) fn execute(settings: &Settings, run: &RunArgs) -> Result<u8, Failure>
         let mut words = texts(&run.words)?.into_iter();
         let image = words.next().unwrap_or_default();
         let bench = Workbench::open(settings, Asked::of("run", &image), None)?;
-        // `--` between image and command is a habit of fingers.
-        let mut command: Vec<String> = words.collect();
-        if command.first().is_some_and(|word| word == "--") {
-            command.remove(0);
-        }
-        start(settings, bench, request(image, command), proxy)
+        // Whatever stands behind the image is the command as it is typed, as docker has it; `--`, too.
+        start(settings, bench, request(image, words.collect()), proxy)
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn execute(settings: &Settings, solve: &SolveArgs, output: &OutputOpt
     progress.finish();
     bench.close();
     let (result, loaded) = solved.map_err(|failure| with_lending(failure, &graph, solve))?;
-    after::write_files(settings, output, &result)?;
+    after::write_files(settings, output, &result, serde_json::Map::new())?;
     build::tell(settings, &title, &result, false, start)?;
     after::tell(settings, loaded);
     Ok(0)

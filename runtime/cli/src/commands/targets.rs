@@ -200,7 +200,7 @@ fn end(order: &Order<'_>, done: Done, start: Instant, failed: bool) -> Result<u8
         // The failures say it all.
         return Ok(0);
     }
-    after::write_files(settings, output, &result)?;
+    after::write_files(settings, output, &result, serde_json::Map::new())?;
     build::tell(settings, &title, &result, failed, start)?;
     if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
         report::tell(&summary::not_pushed(&held));

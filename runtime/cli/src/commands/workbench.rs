@@ -21,7 +21,7 @@ use rb_diag::chain;
 
 use super::record::document::Document;
 use super::record::{Asked, Lists, Placed, Recorder};
-use super::{anew, apart, elsewhere};
+use super::{anew, apart, elsewhere, past};
 use crate::helpers::docker_config;
 use crate::report::{self, Failure};
 use crate::settings::engine::EngineSettings;
@@ -160,6 +160,11 @@ impl Workbench {
     /// Returns what was heard so far of its jobs, as the record of this build would have it.
     pub(super) fn heard_so_far(&self) -> (Document, Lists) {
         self.recorder.so_far()
+    }
+
+    /// Returns the id of the record of its last build, once that has ended.
+    pub(super) fn record_id(&self) -> Option<String> {
+        self.recorder.written().map(|name| past::id(&name))
     }
 
     /// Does the work, or says so and drops it at a signal, and waits for its processes. What is to be kept of a build is

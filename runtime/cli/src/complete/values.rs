@@ -383,6 +383,7 @@ mod tests {
         "unsetlabel",
         "timestamp",
         "no_cache_filter",
+        "policy",
         "pull",
         "allow",
         "call",

@@ -124,7 +124,7 @@ impl Fields {
     /// Refuses a field by name, unless it says no.
     pub(super) fn refuse(&mut self, key: &'static str, why: &'static str) -> Result<(), OutputSpecError> {
         match self.take(key) {
-            Some(value) if value != "false" && value != "0" => {
+            Some(value) if !["false", "0", ""].contains(&value.as_str()) => {
                 Err(OutputSpecError::Unsupported { what: format!("{key}={value}"), why })
             }
             Some(_) | None => Ok(()),

@@ -111,7 +111,7 @@ pub(super) fn of_store(fields: &mut Fields) -> Result<OutputSpec, OutputSpecErro
     }
     // Images are unpacked when something is built on them or they are run.
     fields.flag("unpack")?;
-    fields.refuse("registry.insecure", "rb.toml and the user's settings say how a registry is reached")?;
+    fields.refuse("registry.insecure", "config.toml says how a registry is reached: `rb help registries`")?;
     let format = format(fields, true)?;
     let mut all: Vec<ImageName> = names.iter().cloned().map(ImageName::Plain).collect();
     if canonical {

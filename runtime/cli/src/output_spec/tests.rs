@@ -177,6 +177,18 @@ fn names_what_is_wrong() {
             "type=oci,dest=x,compression=estargz",
             "`compression=estargz` is not part of this version of rb: layers are uncompressed, gzip or zstd",
         ),
+        (
+            "type=local,dest=x,attestation-prefix=a",
+            "`attestation-prefix=a` is not part of this version of rb: `--provenance=filename=NAME` names the file of provenance",
+        ),
+        (
+            "type=oci,dest=x,compatibility-version=20",
+            "`compatibility-version=20` is not part of this version of rb: it has BuildKit write as an older BuildKit; rb writes in one way",
+        ),
+        (
+            "type=registry,name=a,registry.insecure=true",
+            "`registry.insecure=true` is not part of this version of rb: config.toml says how a registry is reached: `rb help registries`",
+        ),
         ("type=local,dest=x,mode=sync", "`mode=sync`: expected copy or delete"),
         ("type=local,dest=x,platform-split=maybe", "`platform-split=maybe`: expected true or false"),
         (

@@ -34,6 +34,7 @@ pub(crate) use rawjson::RawWarning;
 pub(crate) use screen::tell;
 pub(crate) use text::{
     Lines, bare_target, clean, divided, fill, fit, human_bytes, human_duration, human_memory, overwritten,
+    turns_round,
 };
 
 /// Time between two frames of the live view.

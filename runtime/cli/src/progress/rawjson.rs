@@ -212,8 +212,17 @@ pub(crate) struct RawWarning<'a> {
 impl RawWarning<'_> {
     /// Returns the line. It belongs to no vertex of the build: one that stands for the look at the file is told with it.
     pub(crate) fn line(&self) -> String {
+        let warning = self.value();
+        let Some((file, ..)) = &self.place else { return self::line("warnings", warning) };
+        let name = format!("[internal] check {file}");
+        let told =
+            json!({ "vertexes": [{ "digest": warning["vertex"], "name": name }], "warnings": [warning] });
+        format!("{told}\n")
+    }
+
+    /// Returns the warning alone.
+    pub(crate) fn value(&self) -> Value {
         let Self { short, detail, url, place } = self;
-        let vertex = place.map(|(file, ..)| Digest::of(format!("warnings of {file}")));
         let mut warning = json!({ "level": 1, "short": STANDARD.encode(short) });
         if let Some(detail) = detail {
             warning["detail"] = json!([STANDARD.encode(detail)]);
@@ -221,16 +230,12 @@ impl RawWarning<'_> {
         if let Some(url) = url {
             warning["url"] = json!(url);
         }
-        let (Some((file, text, line)), Some(vertex)) = (place, vertex) else {
-            return self::line("warnings", warning);
-        };
-        warning["vertex"] = json!(vertex);
+        let Some((file, text, line)) = place else { return warning };
+        warning["vertex"] = json!(Digest::of(format!("warnings of {file}")));
         warning["sourceInfo"] =
             json!({ "filename": file, "data": STANDARD.encode(text), "language": "Dockerfile" });
         warning["range"] = json!([{ "start": { "line": line }, "end": { "line": line } }]);
-        let name = format!("[internal] check {file}");
-        let told = json!({ "vertexes": [{ "digest": vertex, "name": name }], "warnings": [warning] });
-        format!("{told}\n")
+        warning
     }
 }
 

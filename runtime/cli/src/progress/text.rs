@@ -72,7 +72,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 }
 
 /// Returns whether a character changes the direction of what follows, so that a text shows as another one.
-fn turns_round(character: char) -> bool {
+pub(crate) fn turns_round(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

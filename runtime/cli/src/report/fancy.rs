@@ -9,17 +9,22 @@ use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, S
 use rb_diag::{Diagnostic, SourceMap};
 
 use super::narrow::narrowed;
-use crate::progress::{clean, fill};
+use crate::progress::{clean, fill, turns_round};
 
-/// Where so many columns are, as where there is no terminal, lines of a file are shown whole.
+/// Where so many columns are, as where there is no terminal, lines of a file are shown whole, unless they are longer than anybody reads.
 pub(super) const WIDE: usize = 100;
 
-/// Writes control characters, except newline and tab, as `\xNN`.
+/// How many columns of a line are shown at most.
+const LONGEST: usize = 500;
+
+/// Writes control characters, except newline and tab, as `\xNN`, and those that turn the direction of a text as `\u{NNNN}`.
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() && !matches!(character, '\n' | '\t') {
             out.push_str(&format!("\\x{:02x}", u32::from(character)));
+        } else if turns_round(character) {
+            out.extend(character.escape_unicode());
         } else {
             out.push(character);
         }
@@ -36,6 +41,8 @@ fn same_length(text: &str) -> String {
             '\n' | '\t' => character,
             // A carriage return is harmless at the end of a line only.
             '\r' if rest.peek().is_none_or(|next| *next == '\n') => character,
+            // Each has three bytes, as the character that stands for it.
+            character if turns_round(character) => char::REPLACEMENT_CHARACTER,
             character if !character.is_control() => character,
             character if character.len_utf8() == 1 => '?',
             _ => '·',
@@ -172,7 +179,7 @@ impl miette::Diagnostic for Drawn<'_> {
 /// Draws a finding; the text ends with a newline. Names and texts come from anywhere, so no control character of
 /// theirs gets to the terminal.
 pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> String {
-    let is_narrow = columns < WIDE;
+    let shown = if columns < WIDE { columns.max(40) } else { LONGEST };
     let columns = columns.clamp(40, 120);
     let snippet = finding.snippet.as_ref().map(|snippet| Snippet {
         name: visible(&snippet.name),
@@ -180,11 +187,11 @@ pub(super) fn render(finding: &Finding<'_>, colours: bool, columns: usize) -> St
         labels: snippet.labels.iter().map(|(range, text)| (range.clone(), visible(text))).collect(),
     });
     let (snippet, said) = match snippet {
-        Some(snippet) if is_narrow => {
-            let (snippet, said) = narrowed(snippet, columns);
+        Some(snippet) => {
+            let (snippet, said) = narrowed(snippet, shown);
             (Some(snippet), said)
         }
-        snippet => (snippet, Vec::new()),
+        None => (None, Vec::new()),
     };
     let notes = said.into_iter().chain(finding.notes.iter().map(|note| visible(note))).collect();
     let finding = &Finding {

@@ -115,6 +115,33 @@ fn control_characters_do_not_get_out() {
 }
 
 #[test]
+fn what_turns_a_text_round_is_seen() {
+    let sources = SourceMap::default();
+    let file = sources.add("a\u{2066}b", "FROM a\nRUN \u{202e}x\u{202c} bad\n");
+    let at = file.text.find("bad").expect("it is there") as u32;
+    let span = rb_diag::Span { source: file.id, start: at, end: at + 3 };
+    let item = Diagnostic::error("rb::x", "no \u{202e}m").with_label(span, "");
+    let text = plain(&Failure::Diagnostics { items: vec![item], sources });
+    assert!(text.contains("RUN \u{fffd}x\u{fffd} bad") && text.contains("no \\u{202e}m"), "{text}");
+    assert!(text.contains("a\\u{2066}b") && !text.contains(['\u{202e}', '\u{202c}', '\u{2066}']), "{text}");
+}
+
+#[test]
+fn lines_that_nobody_reads_are_cut_around_the_mark() {
+    let sources = SourceMap::default();
+    let long = "x".repeat(3 << 20);
+    let file = sources.add("Dockerfile", format!("FROM a\nRUN {long} bad {long}\nRUN {long}\n"));
+    let at = file.text.find("bad").expect("it is there") as u32;
+    let span = rb_diag::Span { source: file.id, start: at, end: at + 3 };
+    let item = Diagnostic::error("rb::x", "m").with_label(span, "this one");
+    let failure = Failure::Diagnostics { items: vec![item], sources };
+    for columns in [60, 120, 100_000] {
+        let text = failure.render(display(ProgressMode::Plain), columns);
+        assert!(text.len() < 5000 && text.contains("x bad x"), "{columns}: {}", text.len());
+    }
+}
+
+#[test]
 fn exit_codes() {
     let job = |kind| Failure::Solve {
         error: Box::new(SolveError::Job { kind, message: String::new(), help: None }),

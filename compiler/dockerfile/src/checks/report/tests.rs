@@ -40,6 +40,17 @@ fn text_of_one_and_of_none() {
 }
 
 #[test]
+fn text_shows_no_line_that_nobody_reads_and_nothing_that_turns_it_round() {
+    let long = "x".repeat(1 << 20);
+    let text = report("Dockerfile", &format!("FROM a\nMAINTAINER \u{202e}{long}\n"), |report| report.text());
+    assert!(
+        text.len() < 2000 && text.contains("MAINTAINER \u{fffd}xxx") && text.contains("xxx…\n"),
+        "{}",
+        text.len()
+    );
+}
+
+#[test]
 fn json_has_the_fields_of_buildkit() {
     insta::assert_snapshot!(report("Dockerfile", "from a AS B\nMAINTAINER c \\\n d\nRUNN d\n", |report| {
         report.json()

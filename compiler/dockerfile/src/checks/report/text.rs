@@ -9,6 +9,9 @@ use super::Report;
 
 const RULE: &str = "--------------------";
 
+/// How many characters of a line are shown.
+const LONGEST: usize = 1000;
+
 pub(super) fn text(report: &Report<'_>) -> String {
     let mut text = match report.findings.len() {
         0 if report.errors.is_empty() => return "Check complete, no warnings found.\n".to_owned(),
@@ -48,8 +51,18 @@ fn add_lines(text: &mut String, file: &SourceFile, marked: RangeInclusive<u32>) 
 fn plain(line: &str) -> String {
     let shown = |character: char| match character {
         '\t' => '\t',
-        control if control.is_control() => char::REPLACEMENT_CHARACTER,
+        control if control.is_control() || turns_round(control) => char::REPLACEMENT_CHARACTER,
         other => other,
     };
-    line.trim_end_matches('\r').chars().map(shown).collect()
+    let mut rest = line.trim_end_matches('\r').chars();
+    let mut plain: String = rest.by_ref().take(LONGEST).map(shown).collect();
+    if rest.next().is_some() {
+        plain.push('…');
+    }
+    plain
+}
+
+/// Tells whether a character changes the direction of what follows, so that a text shows as another one.
+fn turns_round(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

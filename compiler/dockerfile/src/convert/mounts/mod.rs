@@ -106,7 +106,9 @@ impl Work<'_> {
             true => options.target.clone(),
             false => rb_path::join("/", &rb_path::join(&self.state.files.folder, &options.target)),
         };
-        if dest == "/" {
+        // The working folder may be one of a base that is not known.
+        let is_lost = self.state.lost.all && !options.target.starts_with('/');
+        if dest == "/" && !is_lost {
             let message = format!("invalid mount target {}", go::quote(&dest));
             let help = "mount it at a folder, such as `target=/src`";
             return Err(Diagnostic::error(codes::BAD_MOUNT, message).with_label(at, "").with_help(help));

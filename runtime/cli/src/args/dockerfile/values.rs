@@ -3,7 +3,8 @@
 //! Source: docker buildx build reference; buildah-build(1).
 
 use std::ffi::OsStr;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -212,7 +213,26 @@ fn taken_place(target: &Path) -> Option<&'static str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AddHost {
     pub(crate) name: String,
-    pub(crate) address: IpAddr,
+    pub(crate) address: HostAddress,
+}
+
+/// What a name of `--add-host` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostAddress {
+    /// An address.
+    Is(IpAddr),
+    /// `host-gateway`: the machine that builds, as its steps reach it.
+    Gateway,
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(address) => address.fmt(formatter),
+            // Who has the machine's own network reaches it as it reaches itself.
+            Self::Gateway => Ipv4Addr::LOCALHOST.fmt(formatter),
+        }
+    }
 }
 
 impl FromStr for AddHost {
@@ -224,14 +244,38 @@ impl FromStr for AddHost {
             .or_else(|| text.split_once(':'))
             .ok_or_else(|| format!("`{text}`: expected NAME:IP"))?;
         if address == "host-gateway" {
-            return Err(
-                "`host-gateway` is not there: steps reach this machine with --network=host alone".to_owned()
-            );
+            return match name {
+                "" => Err(format!("`{text}`: expected NAME:IP")),
+                name => Ok(Self { name: name.to_owned(), address: HostAddress::Gateway }),
+            };
         }
         let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
         match bare.parse() {
-            Ok(address) if !name.is_empty() => Ok(Self { name: name.to_owned(), address }),
+            Ok(address) if !name.is_empty() => {
+                Ok(Self { name: name.to_owned(), address: HostAddress::Is(address) })
+            }
             _ => Err(format!("`{text}`: expected NAME:IP")),
+        }
+    }
+}
+
+/// `--policy`, where it says that none counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoPolicy;
+
+impl FromStr for NoPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fields = split_csv(text);
+        let said = |key: &str| {
+            fields.iter().filter_map(|field| field.trim().split_once('=')).find(|field| field.0 == key)
+        };
+        match said("disabled").and_then(|(_, value)| rb_bake::truth(value)) {
+            Some(true) => Ok(Self),
+            Some(false) | None => {
+                Err("this version of rb applies no policies: leave it out, or say disabled=true".to_owned())
+            }
         }
     }
 }
@@ -338,11 +382,27 @@ mod tests {
             ("db=10.0.0.1", "db=10.0.0.1"),
             ("db:::1", "db=::1"),
             ("db=[2001:db8::1]", "db=2001:db8::1"),
+            ("db:host-gateway", "db=127.0.0.1"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(expected));
         }
-        for text in ["db", "db:", ":10.0.0.1", "db:x", "db:host-gateway"] {
+        for text in ["db", "db:", ":10.0.0.1", "db:x", ":host-gateway"] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_only_switched_off() {
+        for text in ["disabled=true", "disabled=1", "disabled=true,strict=true"] {
+            assert_eq!(text.parse(), Ok(NoPolicy), "{text}");
+        }
+        for text in
+            ["", "disabled=false", "disabled", "p.rego", "filename=p.rego", "strict=true", "reset=true"]
+        {
+            assert!(
+                text.parse::<NoPolicy>().is_err_and(|error| error.contains("applies no policies")),
+                "{text}"
+            );
         }
     }
 

@@ -24,8 +24,8 @@ pub(super) fn of(
             None => None,
         };
         let wrong = |what: String| Failure::input(format!("`{name}`: {what}"), None);
-        if target.policy.as_ref().is_some_and(|policy| !policy.is_empty()) {
-            return Err(wrong("`policy`: this version of rb knows no policies".to_owned()));
+        if target.policy.iter().flatten().any(|policy| !policy.disabled) {
+            return Err(wrong("`policy`: this version of rb applies no policies".to_owned()));
         }
         let args = DockerfileArgs::parse(words(target, dockerfile.as_deref())).map_err(wrong)?;
         let is_discarded = |outputs: &Vec<rb_bake::Export>| {

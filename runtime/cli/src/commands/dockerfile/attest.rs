@@ -91,6 +91,11 @@ impl Wishes {
         Ok(wishes)
     }
 
+    /// Tells whether it is said where the image comes from.
+    pub(super) fn has_provenance(&self) -> bool {
+        self.provenance.is_some()
+    }
+
     fn put(&mut self, what: &str, kind: &str, fields: Vec<String>) -> Result<(), Failure> {
         let mut settings = BTreeMap::new();
         for field in fields.iter().filter(|field| !field.is_empty()) {

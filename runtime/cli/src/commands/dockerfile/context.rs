@@ -35,6 +35,21 @@ pub(super) const DOCKERFILE: &str = "dockerfile";
 /// Name of the folder that a tar lies in, and of the tar in it.
 pub(super) const ARCHIVE: &str = "archive";
 
+/// How the address of a tar in a bucket begins.
+const S3: &str = "s3://";
+/// What the tar in a bucket is called where only the bucket is named, as kaniko has it.
+const OBJECT: &str = "context.tar.gz";
+
+/// A tar in a bucket, which is to be fetched before anything else.
+pub(super) struct Object {
+    /// As it was typed.
+    pub(super) word: String,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    /// The file that it becomes.
+    pub(super) path: PathBuf,
+}
+
 /// What is lent to the engine, and what the frontend is told of it.
 #[derive(Default)]
 pub(super) struct Lent {
@@ -47,6 +62,8 @@ pub(super) struct Lent {
     pub(super) archive: bool,
     /// A Dockerfile that is to be fetched before anything else, and the folder that it belongs in.
     pub(super) fetched: Option<(String, PathBuf)>,
+    /// The context is a tar in a bucket, which lies nowhere yet.
+    pub(super) object: Option<Object>,
     /// Other names that folders are lent by, where several builds share a session.
     pub(super) renamed: BTreeMap<String, String>,
     /// What the Dockerfile is called where people see it: its path as seen from here.
@@ -72,6 +89,7 @@ pub(super) fn lend(cwd: &Path, context: &[OsString], file: Option<&str>) -> Resu
         }
         "-" => lent.stdin(file)?,
         _ if path.is_dir() => lent.folder(&word, real(&path)?, cwd, file)?,
+        _ if word.starts_with(S3) => lent.object(&word, file)?,
         _ if is_address(&word) => lent.address(&word, cwd, file)?,
         _ if path.is_file() => lent.archive_file(&word, &path, file)?,
         _ => return Err(nowhere(&word)),
@@ -224,6 +242,22 @@ impl Lent {
         }
     }
 
+    /// A tar in a bucket, with a Dockerfile in it.
+    fn object(&mut self, word: &str, file: Option<&str>) -> Result<(), Failure> {
+        let (bucket, key) = word.trim_start_matches(S3).split_once('/').unwrap_or((&word[S3.len()..], ""));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if bucket.is_empty() || !bucket.bytes().all(is_name) {
+            let help = Some("write `s3://BUCKET/KEY.tar.gz`".to_owned());
+            return Err(Failure::input(format!("the context `{word}` names no bucket"), help));
+        }
+        let key = if key.is_empty() { OBJECT } else { key };
+        let folder = self.temporary()?;
+        let (bucket, key, path) = (bucket.to_owned(), key.to_owned(), folder.join(ARCHIVE));
+        self.object = Some(Object { word: word.to_owned(), bucket, key, path });
+        self.packed(folder, file);
+        Ok(())
+    }
+
     /// A tar, or a Dockerfile alone, on stdin.
     fn stdin(&mut self, file: Option<&str>) -> Result<(), Failure> {
         anew::forbid();
@@ -267,12 +301,17 @@ impl Lent {
         let folder = self.temporary()?;
         archive::keep(bytes, &folder.join(ARCHIVE))
             .map_err(|error| Failure::environment(&format!("`{what}` cannot be kept"), &error))?;
+        self.packed(folder, file);
+        Ok(())
+    }
+
+    /// Takes the tar in a folder for the context.
+    fn packed(&mut self, folder: PathBuf, file: Option<&str>) {
         self.lend(ARCHIVE, folder);
         self.archive = true;
         if let Some(file) = file {
             self.tell("filename", file);
         }
-        Ok(())
     }
 
     /// A Dockerfile as text.

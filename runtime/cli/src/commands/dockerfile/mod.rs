@@ -10,6 +10,7 @@
 //! | `volumes` | what of this machine steps see: buildah's `--volume` |
 //! | `limits` | docker's flags for limits |
 //! | `outputs` | where the result goes |
+//! | `metadata` | what the metadata file says beside images |
 //! | `attest` | what is said of the image beside it |
 //! | `planning` | the frontend asked, and what it found told |
 //! | `foreign` | another language: the frontend that `# syntax=` names, run |
@@ -28,6 +29,7 @@ mod foreign;
 mod foresee;
 mod help;
 mod limits;
+mod metadata;
 mod order;
 mod outputs;
 mod planning;
@@ -41,6 +43,7 @@ use std::time::Instant;
 use rb_api::{Course, ExportResult, PlatformImage, SolveResult};
 use rb_diag::SourceMap;
 use rb_dockerfile::{Finding, PlannedImage};
+use serde_json::Map;
 
 use self::attest::{About, Ready};
 pub(super) use self::foresee::look;
@@ -122,15 +125,24 @@ pub(super) fn make_on(order: &Order, bench: Workbench, start: Instant) -> Result
     bench.engine.keep_asked(resume::asked_of_dockerfile(&settings.cwd, &order.typed));
     let course = if order.reach == Reach::Cached { Course::Look } else { Course::Stop };
     let mut progress = Progress::start(settings.display, &order.shown);
-    let mut findings = String::new();
+    let (mut findings, mut warnings) = (String::new(), Vec::new());
     let done = bench.run(async {
         let planning = Planning::start(order, &bench, &progress, course);
         let mut found = Vec::new();
         let done = build_all(order, &bench, &planning, &mut found).await;
         findings = planning.told(&found);
+        warnings = planning.warnings(&found);
         done
     });
     progress.finish();
+    let done = done.and_then(|done| {
+        let mut more = Map::new();
+        if output.metadata_file.is_some() {
+            more = order.metadata.of_build(&bench, &order.attests, &done.result.exports)?;
+            more.extend(order.metadata.warnings(warnings));
+        }
+        Ok((done, more))
+    });
     if order.reach == Reach::Shell
         && let Err(failure) = &done
         && let Some(code) = shell::after_failure(settings, &bench, failure)?
@@ -139,14 +151,14 @@ pub(super) fn make_on(order: &Order, bench: Workbench, start: Instant) -> Result
         return Ok(code);
     }
     bench.close();
-    let Done { result, loaded } = match done {
+    let (Done { result, loaded }, more) = match done {
         Ok(done) => done,
         Err(failure) => {
             report::tell(&findings);
             return Err(failure);
         }
     };
-    after::write_files(settings, output, &result)?;
+    after::write_files(settings, output, &result, more)?;
     match settings.display.mode {
         // Docker knows an image by its id.
         ProgressMode::Quiet if output.load.is_some() => report::print(ids(&result).as_bytes())?,

@@ -9,15 +9,16 @@ use std::path::Path;
 
 use rb_api::{CacheExport, CachePlace, PullPolicy};
 use rb_oci::Platform;
-use rb_session::LocalSession;
+use rb_session::{Bucket, LocalSession};
 
 use super::attest::Wishes;
-use super::context::{self, Lent};
+use super::context::{self, Lent, Object};
+use super::metadata::Metadata;
 use super::outputs::{self, Outputs};
 use super::{contexts, help, limits, volumes, words};
 use crate::args::{
-    Allowed, BuildOptions, CallChoice, Called, DockerNetwork, DockerfileArgs, OutputOptions, StepVolume,
-    TargetCall,
+    Allowed, BuildOptions, CallChoice, Called, DockerNetwork, DockerfileArgs, HostAddress, OutputOptions,
+    StepVolume, TargetCall,
 };
 use crate::commands::engines;
 use crate::commands::record::Asked;
@@ -36,6 +37,8 @@ pub(in crate::commands) struct Order {
     /// Options of the frontend.
     pub(super) options: BTreeMap<String, String>,
     pub(super) lent: Lent,
+    /// Where the context is, with the keys to it, if it is a tar in a bucket.
+    pub(super) bucket: Option<Bucket>,
     pub(super) outputs: Outputs,
     /// What is done with the Dockerfile.
     pub(super) called: Called,
@@ -45,6 +48,8 @@ pub(in crate::commands) struct Order {
     pub(super) shown: String,
     /// What is said of the image.
     pub(super) attests: Wishes,
+    /// What the metadata file says beside images.
+    pub(super) metadata: Metadata,
     /// Where its steps are written for others; of which roots is not known yet.
     pub(super) cache_to: Vec<CacheExport>,
     /// What the image is made without.
@@ -127,6 +132,7 @@ impl Order {
             args.ignorefile.as_deref().map(|file| ignore_text(&environment.cwd, file)).transpose()?;
         let words = words::without_secrets(&args.words);
         let mut lent = context::lend(&environment.cwd, &args.context, args.file.as_deref())?;
+        let bucket = lent.object.as_ref().map(|object| bucket(object, environment)).transpose()?;
         contexts::lend(&mut lent, &environment.cwd, &args.build_context)?;
         let volumes = volumes::lend(&mut lent, &environment.cwd, &args)?;
         let given = Given { secrets: lent::secrets(&args.secret, environment)?, ..Given::default() };
@@ -156,6 +162,7 @@ impl Order {
             outputs.as_of_several(text)?;
         }
         let attests = Wishes::read(&args, &build_args)?;
+        let metadata = Metadata::read(environment);
         let mut options = frontend(&args, &settings);
         options.extend(limits::frontend(&args)?);
         options.extend(build_args.into_iter().map(|(name, value)| (format!("build-arg:{name}"), value)));
@@ -180,7 +187,8 @@ impl Order {
             format!("--security-opt {option} changes nothing: `RUN --security=insecure` has all rights, with --allow security.insecure")
         });
         let unused = unused.collect();
-        let warnings = [settings.warnings.clone(), told_of_caches, forgotten, unused].concat();
+        let policies = policies(&args, &environment.cwd, &lent.file, environment);
+        let warnings = [settings.warnings.clone(), told_of_caches, forgotten, unused, policies].concat();
         let changes = Changes {
             squash: args.squash == Some(true),
             unset_env: args.unsetenv,
@@ -190,11 +198,13 @@ impl Order {
             settings,
             options,
             lent,
+            bucket,
             outputs,
             called,
             title,
             shown,
             attests,
+            metadata,
             cache_to,
             changes,
             warnings,
@@ -278,6 +288,9 @@ const IGNORE_LIMIT_BYTES: u64 = 16 << 20;
 /// The variable that names the platform to build for, as docker has it.
 const DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 
+/// The variable that names a policy for sources.
+const POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
+
 /// The variable that names the socket of this user's ssh agent.
 const AGENT: &str = "SSH_AUTH_SOCK";
 
@@ -305,6 +318,15 @@ fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
             format!("targets need no command: `rb {word}`; `rb build` takes the folder of a Dockerfile");
         return Err(Failure::input(format!("`{word}` is a target"), Some(help)));
     }
+    let gateway = args.add_host.iter().find(|host| host.address == HostAddress::Gateway);
+    if let Some(host) = gateway.filter(|_| args.network != Some(DockerNetwork::Host)) {
+        let help = "with --network=host every step has this machine's network, and the name is 127.0.0.1; else leave it out, or \
+            name an address";
+        return Err(Failure::input(
+            format!("--add-host {}:host-gateway: steps do not reach the machine that builds", host.name),
+            Some(help.to_owned()),
+        ));
+    }
     let of_targets = [
         ("--secret", !outer.secret.is_empty()),
         ("--secret-file", !outer.secret_file.is_empty()),
@@ -323,6 +345,18 @@ fn refuse(outer: &BuildOptions, args: &DockerfileArgs) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Tells of policies that buildx would apply: a file beside the Dockerfile, and one that the environment names.
+fn policies(args: &DockerfileArgs, cwd: &Path, dockerfile: &str, environment: &Environment) -> Vec<String> {
+    let beside = format!("{dockerfile}.rego");
+    let beside = cwd.join(&beside).is_file().then_some(beside).filter(|_| args.policy.is_empty());
+    let named = environment.get(POLICY).filter(|(_, value)| !value.is_empty());
+    let told = |what: String| format!("{what} is not applied: this version of rb knows no policies");
+    let quiet = "`--policy disabled=true` says that it need not be";
+    let beside = beside.map(|file| format!("{}; {quiet}", told(format!("the policy {file}"))));
+    let named = named.map(|(name, value)| told(format!("the policy {} of {name}", value.to_string_lossy())));
+    beside.into_iter().chain(named).collect()
 }
 
 /// Reads an ignore file that was named.
@@ -411,16 +445,44 @@ fn frontend(args: &DockerfileArgs, settings: &Settings) -> BTreeMap<String, Stri
 /// Where caches are looked for and written, and what is to be told of them.
 type Caches = (Vec<CachePlace>, Vec<CacheExport>, Vec<String>);
 
+/// Returns a variable, if it says something.
+fn variable(environment: &Environment, name: &'static str) -> Option<String> {
+    let value = environment.get(name)?.1.to_str()?.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Finds the keys to the bucket that a context lies in, as those to a cache are found, and what kaniko has for another S3 than Amazon's.
+fn bucket(object: &Object, environment: &Environment) -> Result<Bucket, Failure> {
+    let variables = |name| variable(environment, name);
+    let profile = aws::Profile::new(&variables, environment.home());
+    let of_kaniko = |name| Environment::pass_on(name).and_then(|value| value.into_string().ok());
+    let variables = |name| match name {
+        "AWS_ENDPOINT_URL_S3" => {
+            of_kaniko("S3_ENDPOINT").filter(|url| !url.is_empty()).or_else(|| profile.variable(name))
+        }
+        _ => profile.variable(name),
+    };
+    let is_path = of_kaniko("S3_FORCE_PATH_STYLE").and_then(|text| rb_bake::truth(&text)) == Some(true);
+    let spec = format!("type=s3,bucket={},use_path_style={is_path}", object.bucket);
+    let wrong = |what: String| Failure::input(format!("the context {}: {what}", object.word), None);
+    match cache::read_from(&spec, &environment.cwd, &variables) {
+        Ok(CachePlace::Bucket(bucket)) => Ok((*bucket).clone()),
+        Ok(_) => Err(wrong("it is no bucket".to_owned())),
+        Err(cache::CacheSpecError::Unsaid { variable, .. }) => Err(wrong(match profile.unusable() {
+            Some(why) => why,
+            None => format!("{variable} is not set, and no profile of ~/.aws says it"),
+        })),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
 fn caches(args: &DockerfileArgs, settings: &Settings, environment: &Environment) -> Result<Caches, Failure> {
     let wrong = |flag: &str, text: &str, error: &cache::CacheSpecError| {
         let text = cache::without_secrets(text);
         let said = if text.trim().is_empty() { flag.to_owned() } else { format!("{flag} {text}") };
         Failure::input(format!("{said}: {error}"), None)
     };
-    let variables = |name| {
-        let value = environment.get(name)?.1.to_str()?.trim();
-        (!value.is_empty()).then(|| value.to_owned())
-    };
+    let variables = |name| variable(environment, name);
     let profile = aws::Profile::new(&variables, environment.home());
     let variables = |name| profile.variable(name);
     let (mut from, mut to, mut told) = (Vec::new(), Vec::new(), Vec::new());

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use rb_api::{Course, EventSink, Job};
 use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_dockerfile::{Finding, Input, Options, PlannedImage};
+use rb_engine::EngineError;
 use rb_frontend::{Answer, Gateway as _, Query};
 use rb_llb::{CopyAction, NodeMeta, State};
 use rb_oci::Platform;
 use rb_session::Session;
+use serde_json::Value;
 
 use super::attest::{Listening, Ready, Wishes};
-use super::context::ARCHIVE;
+use super::context::{ARCHIVE, Object};
 use super::foreign::{self, Errand, Foreign, Host};
 use super::order::Order;
 use crate::commands::build;
@@ -27,6 +29,9 @@ use crate::world::Withheld;
 
 /// Largest Dockerfile that is fetched.
 const LIMIT_BYTES: u64 = 16 << 20;
+
+/// Largest context that is fetched from a bucket.
+const CONTEXT_LIMIT_BYTES: u64 = 64 << 30;
 
 /// A Dockerfile being planned.
 pub(super) struct Planning<'a> {
@@ -124,39 +129,40 @@ impl<'a> Planning<'a> {
         let Some(image) = planned.as_ref().err().and_then(|items| self.foreign(items)) else {
             return Ok(planned);
         };
-        let Foreign { images, warnings } = self.errand().plan(&image).await?;
+        let Foreign { images, warnings } = self.errand(&self.inputs()).plan(&image).await?;
         self.unusual.lock().expect("no holder of this lock panics").extend(warnings);
         Ok(Ok(images))
     }
 
-    /// Returns what a frontend of an image needs.
-    pub(super) fn errand(&self) -> Errand<'_> {
+    /// Returns what a frontend of an image needs; `inputs` are those of [`Self::inputs`].
+    pub(super) fn errand<'e>(&'e self, inputs: &'e BTreeMap<String, Input>) -> Errand<'e> {
         Errand {
             order: self.order,
             host: &self.host,
             job: &self.job,
             sources: &self.sources,
-            inputs: &self.inputs,
+            inputs,
             naming: self.naming.as_ref(),
+            depth: 0,
         }
     }
 
     /// Returns the image of the frontend that a file asks for, if that is what is wrong with it.
     pub(super) fn foreign(&self, items: &[Diagnostic]) -> Option<String> {
-        let [item] = items else { return None };
-        if item.code != foreign::CODE {
-            return None;
-        }
-        let given = self.order.options.get(foreign::GIVEN).and_then(|given| given.split_whitespace().next());
-        let written = || {
-            let span = item.labels.first()?.span;
-            Some(self.sources.get(span.source)?.slice(span).to_owned())
-        };
-        given.map(ToOwned::to_owned).or_else(written).filter(|image| !image.is_empty())
+        foreign::wanted(items, self.order.options.get(foreign::GIVEN), &self.sources)
     }
 
     /// Brings what has to be here before the frontend is asked.
     pub(super) async fn prepare(&self) -> Result<(), Failure> {
+        if let (Some(Object { word, key, path, .. }), Some(bucket)) =
+            (&self.order.lent.object, &self.order.bucket)
+        {
+            let kept = |error| Failure::environment(&format!("`{word}` cannot be kept"), &error);
+            let file = std::fs::File::create(path).map_err(kept)?;
+            let (to, told) = ((file, CONTEXT_LIMIT_BYTES), (word.as_str(), &self.host.events));
+            let read = self.host.engine.download_object((bucket, key), to, told).await;
+            read.map_err(|error| failed_to_fetch(word, &error))?;
+        }
         match &self.order.lent.fetched {
             Some((address, path)) => self.fetch(address, path).await,
             None => Ok(()),
@@ -185,7 +191,7 @@ impl<'a> Planning<'a> {
     }
 
     /// A tar in place of a folder is unpacked by a step, and is what the frontend takes for context and Dockerfile.
-    fn inputs(&self) -> BTreeMap<String, Input> {
+    pub(super) fn inputs(&self) -> BTreeMap<String, Input> {
         let mut inputs = self.inputs.clone();
         if !self.order.lent.archive {
             return inputs;
@@ -241,9 +247,7 @@ impl<'a> Planning<'a> {
         let unusual = self.unusual.lock().expect("no holder of this lock panics");
         let unusual = unusual.iter().map(|words| match display.mode {
             ProgressMode::Quiet => String::new(),
-            ProgressMode::RawJson => {
-                RawWarning { short: clean(words, false), detail: None, url: None, place: None }.line()
-            }
+            ProgressMode::RawJson => unplaced(words).line(),
             ProgressMode::Json | ProgressMode::Plain | ProgressMode::Live => {
                 report::warning(words, display, terminal_columns())
             }
@@ -261,18 +265,31 @@ impl<'a> Planning<'a> {
                 let items: Vec<Diagnostic> = findings.iter().map(warning).collect();
                 report::warnings(&items, &self.sources, display, terminal_columns())
             }
-            ProgressMode::RawJson => findings.iter().map(|finding| self.raw(finding)).collect(),
+            ProgressMode::RawJson => {
+                findings.iter().map(|finding| self.raw(finding, |warning| warning.line())).collect()
+            }
             ProgressMode::Plain | ProgressMode::Live => self.lines(findings),
         }
     }
 
+    /// Returns what was found as BuildKit's client has it.
+    pub(super) fn warnings(&self, findings: &[Finding]) -> Vec<Value> {
+        let unusual = self.unusual.lock().expect("no holder of this lock panics");
+        let unusual = unusual.iter().map(|words| unplaced(words).value());
+        unusual.chain(findings.iter().map(|finding| self.raw(finding, |warning| warning.value()))).collect()
+    }
+
     /// Tells one as BuildKit does.
-    fn raw(&self, Finding { rule, span, message }: &Finding) -> String {
+    fn raw<T>(
+        &self,
+        Finding { rule, span, message }: &Finding,
+        tell: impl FnOnce(&RawWarning<'_>) -> T,
+    ) -> T {
         let file = self.sources.get(span.source);
         let place = file.as_ref().map(|file| (&*file.name, &*file.text, file.position(span.start).line));
         let line = place.map_or_else(String::new, |(.., line)| format!(" (line {line})"));
         let short = format!("{}: {}{line}", rule.name(), clean(message, false));
-        RawWarning { short, detail: Some(rule.description()), url: rule.url(), place }.line()
+        tell(&RawWarning { short, detail: Some(rule.description()), url: rule.url(), place })
     }
 
     fn lines(&self, findings: &[Finding]) -> String {
@@ -293,6 +310,16 @@ impl<'a> Planning<'a> {
     fn failure(&self, items: Vec<Diagnostic>) -> Failure {
         Failure::Diagnostics { items, sources: self.sources.clone() }
     }
+}
+
+fn failed_to_fetch(word: &str, error: &EngineError) -> Failure {
+    let message = format!("the context {word} cannot be fetched: {}", rb_diag::chain(error));
+    Failure::Said { kind: error.kind(), message, help: error.help() }
+}
+
+/// Returns a warning that is about no line.
+fn unplaced(words: &str) -> RawWarning<'static> {
+    RawWarning { short: clean(words, false), ..RawWarning::default() }
 }
 
 fn warning(finding: &Finding) -> Diagnostic {

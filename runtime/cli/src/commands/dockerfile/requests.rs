@@ -47,7 +47,7 @@ pub(super) async fn ask(order: &Order, planning: &Planning<'_>) -> Result<Answer
         CallChoice::Build | CallChoice::Check => {
             let found = rb_dockerfile::check(gateway, &options, sources).await;
             return match planning.foreign(&found.errors) {
-                Some(image) => planning.errand().ask(&image).await,
+                Some(image) => planning.errand(&planning.inputs()).ask(&image).await,
                 None => Ok(checked(planning, found, format)),
             };
         }
@@ -62,7 +62,7 @@ pub(super) async fn ask(order: &Order, planning: &Planning<'_>) -> Result<Answer
     };
     // Another language is its own frontend's to answer for.
     match planning.foreign(&wrong) {
-        Some(image) => planning.errand().ask(&image).await,
+        Some(image) => planning.errand(&planning.inputs()).ask(&image).await,
         None => Err(planning.failed(wrong)),
     }
 }

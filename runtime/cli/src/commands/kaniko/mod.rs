@@ -33,7 +33,7 @@ pub(super) fn serve(argv: &[OsString]) -> Option<u8> {
     }
     Some(match Environment::read() {
         Ok(environment) => {
-            start_logs(&environment);
+            start_logs(&environment, false);
             let display = settings::display(&BuildOptions::default(), &environment);
             end(execute(&environment, argv), display.unwrap_or(FALLBACK))
         }

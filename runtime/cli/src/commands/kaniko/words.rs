@@ -181,9 +181,16 @@ fn context(matches: &ArgMatches, cwd: &Path) -> Result<(String, bool), Failure> 
         Some(("tar", file)) => without_sub(file),
         Some(("git", rest)) => Ok((repository(rest, branch(matches), sub), false)),
         Some(("https" | "http", _)) => without_sub(typed),
+        Some(("s3", _)) => without_sub(typed),
         Some((scheme, _)) => {
-            let help = "fetch it, and name the file: --context tar://FILE".to_owned();
-            Err(Failure::input(format!("--context {scheme}://: rb fetches nothing from there"), Some(help)))
+            let help = match scheme {
+                "gs" => {
+                    "what everybody may read has an https:// address; else fetch it: --context tar://FILE"
+                }
+                _ => "fetch it, and name the file: --context tar://FILE",
+            };
+            let message = format!("--context {scheme}://: rb fetches nothing from there");
+            Err(Failure::input(message, Some(help.to_owned())))
         }
     }
 }
@@ -259,10 +266,16 @@ mod tests {
             ("-c git://host/me/app.git#refs/heads/b#abc", "https://host/me/app.git#abc"),
             ("-c git://host/me/app.git --git branch=b,single-branch=true", "https://host/me/app.git#b"),
             ("-c https://host/x.tar.gz", "https://host/x.tar.gz"),
+            ("-c s3://bucket/a/x.tar.gz", "s3://bucket/a/x.tar.gz"),
         ] {
             assert_eq!(at(line).as_deref(), Ok(expected), "{line}");
         }
-        for line in ["-c s3://x/y", "-c nowhere", "-c tar://x --context-sub-path y"] {
+        for line in [
+            "-c gs://x/y",
+            "-c nowhere",
+            "-c tar://x --context-sub-path y",
+            "-c s3://x/y --context-sub-path z",
+        ] {
             at(line).expect_err(line);
         }
     }

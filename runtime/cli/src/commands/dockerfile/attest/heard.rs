@@ -50,6 +50,10 @@ impl Gateway for Listening<'_> {
         Ok(resolved)
     }
 
+    async fn glance_at_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
+        self.gateway.glance_at_image(request).await
+    }
+
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
         self.gateway.resolve_repository(request).await
     }

@@ -9,7 +9,7 @@ use rb_diag::SourceMap;
 use rb_session::Session;
 use serde_json::{Map, Value};
 
-use super::make::{Ground, plan_all, planning};
+use super::make::{Ground, Told, plan_all, planning};
 use super::names::Names;
 use super::{All, Build};
 use crate::args::CallFormat;
@@ -38,7 +38,7 @@ pub(super) fn answer(all: All, builds: &[Build], open: Option<Workbench>) -> Res
         let is_context =
             |at: &usize| builds.iter().any(|build| build.links.iter().any(|link| link.part == *at));
         let contexts: Vec<usize> = (0..builds.len()).filter(is_context).collect();
-        let mut findings = String::new();
+        let mut findings = Told::default();
         let planned = plan_all(builds, &contexts, ground, &mut findings).await?;
         let mut answers = Vec::new();
         for build in builds.iter().filter(|build| !build.is_context) {

@@ -10,6 +10,7 @@ use rb_api::{Course, ExportResult, Job, PlatformImage, SolveResult};
 use rb_diag::SourceMap;
 use rb_dockerfile::{Input, PlannedImage};
 use rb_session::Session;
+use serde_json::{Map, Value};
 
 use super::names::Names;
 use super::{All, Build, input};
@@ -25,6 +26,15 @@ use crate::output_spec::{self, OutputSpec};
 use crate::progress::Progress;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
+
+/// What the build checks found.
+#[derive(Default)]
+pub(super) struct Told {
+    /// As it is told.
+    pub(super) lines: String,
+    /// As the metadata file has it, each once.
+    warnings: Vec<Value>,
+}
 
 /// What came of it.
 struct Done {
@@ -54,7 +64,7 @@ pub(super) fn make(
     bench.engine.keep_asked(resume::asked_of_bake(&settings.cwd, &words));
     let mut progress = Progress::start(settings.display, &title);
     let session: Arc<dyn Session> = Arc::new(session);
-    let mut findings = String::new();
+    let mut findings = Told::default();
     let done = bench.run(async {
         let given = struck::of_arguments(builds.iter().map(|build| &build.order.options));
         let events = struck::sink(given, bench.heard(progress.sink()));
@@ -64,8 +74,14 @@ pub(super) fn make(
         build_all(&settings, builds, &bench, (&job, &host), &mut findings).await
     });
     progress.finish();
+    let Told { lines: findings, warnings } = findings;
+    let done = done.and_then(|done| {
+        let is_wanted = output.metadata_file.is_some();
+        let more = if is_wanted { metadata(&bench, builds, &done, warnings)? } else { OfEach::default() };
+        Ok((done, more))
+    });
     bench.close();
-    let Done { result, loaded, written } = match done {
+    let (Done { result, loaded, written }, (of_each, more)) = match done {
         Ok(done) => done,
         Err(failure) => {
             report::tell(&findings);
@@ -73,8 +89,11 @@ pub(super) fn make(
         }
     };
     if let Some(path) = &output.metadata_file {
-        let of_each = written.iter().map(|(name, range)| (name.as_str(), exports(&result, range)));
-        after::write_metadata(&settings, path, of_each)?;
+        let of_each = written
+            .iter()
+            .zip(of_each)
+            .map(|((name, range), more)| (name.as_str(), exports(&result, range), more));
+        after::write_metadata(&settings, path, of_each, more)?;
     }
     build::tell(&settings, &title, &result, false, start)?;
     if matches!(settings.display.mode, ProgressMode::Plain | ProgressMode::Live) {
@@ -83,6 +102,27 @@ pub(super) fn make(
     after::tell(&settings, loaded);
     report::tell(&findings);
     Ok(0)
+}
+
+/// What metadata says of each that is written, in their order, and of all.
+type OfEach = (Vec<Map<String, Value>>, Map<String, Value>);
+
+/// Returns what the metadata file says beside images.
+fn metadata(
+    bench: &Workbench,
+    builds: &[Build],
+    done: &Done,
+    warnings: Vec<Value>,
+) -> Result<OfEach, Failure> {
+    // What the environment says of it is the same for all.
+    let Some(first) = builds.first() else { return Ok(OfEach::default()) };
+    let of = |(name, range): &(String, Range<usize>)| {
+        let order =
+            builds.iter().find(|build| build.name == *name).map_or(&first.order, |build| &build.order);
+        order.metadata.of_build(bench, &order.attests, exports(&done.result, range))
+    };
+    let of_each = done.written.iter().map(of).collect::<Result<_, _>>()?;
+    Ok((of_each, first.order.metadata.warnings(warnings)))
 }
 
 fn exports<'a>(result: &'a SolveResult, range: &Range<usize>) -> &'a [ExportResult] {
@@ -120,7 +160,7 @@ pub(super) async fn plan_all(
     builds: &[Build],
     wanted: &[usize],
     ground: Ground<'_>,
-    findings: &mut String,
+    findings: &mut Told,
 ) -> Result<BTreeMap<usize, Vec<PlannedImage>>, Failure> {
     let mut planned = BTreeMap::new();
     let mut open: Vec<usize> = wanted.to_vec();
@@ -133,15 +173,22 @@ pub(super) async fn plan_all(
             async move {
                 let mut found = Vec::new();
                 let images = planning.plan(&mut found).await;
-                (images.map_err(|failure| failure.of_part(&build.name)), planning.told(&found))
+                let told = (planning.told(&found), planning.warnings(&found));
+                (images.map_err(|failure| failure.of_part(&build.name)), told)
             }
         });
         let plans = join_all(plans.collect::<Vec<_>>()).await;
         let mut failures = Vec::new();
         for (at, plan) in ready.into_iter().zip(plans) {
-            let (images, told) = plan;
+            let (images, (told, warnings)) = plan;
+            for warning in warnings {
+                if !findings.warnings.contains(&warning) {
+                    findings.warnings.push(warning);
+                }
+            }
             if !told.is_empty() {
-                *findings += &if builds.len() > 1 { format!("{}: {told}", builds[at].name) } else { told };
+                findings.lines +=
+                    &if builds.len() > 1 { format!("{}: {told}", builds[at].name) } else { told };
             }
             match images {
                 Ok(images) => drop(planned.insert(at, images)),
@@ -182,7 +229,7 @@ async fn build_all(
     builds: &[Build],
     bench: &Workbench,
     (job, host): (&Arc<dyn Job>, &Host),
-    findings: &mut String,
+    findings: &mut Told,
 ) -> Result<Done, Failure> {
     let (sources, names) = (SourceMap::default(), Names::default());
     let every: Vec<usize> = (0..builds.len()).collect();
