@@ -56,6 +56,7 @@ mod request;
 mod scans;
 mod stages;
 mod triggers;
+mod walk;
 pub mod words;
 
 pub use ast::{

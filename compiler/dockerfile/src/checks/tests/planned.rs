@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use rb_diag::SourceMap;
 use rb_frontend::RecordingGateway;
 
-use crate::{Options, plan};
+use crate::{Checked, Finding, Options, check, plan};
 
 /// A file, its options, and what lies beside it.
 #[derive(Default)]
@@ -19,8 +19,23 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Looks at it; returns what was found, and the errors.
+    fn look(&self) -> (Vec<String>, Vec<String>) {
+        self.ask(async |gateway, options, sources| {
+            let Checked { findings, errors } = check(gateway, options, sources).await;
+            (told(&findings, sources), errors.iter().map(|error| error.message.clone()).collect())
+        })
+    }
+
     /// Plans it; returns what was found, or the first error.
     fn plan(&self) -> Result<Vec<String>, String> {
+        self.ask(async |gateway, options, sources| match plan(gateway, options, sources).await {
+            Ok(planned) => Ok(told(&planned.findings, sources)),
+            Err(errors) => Err(errors[0].message.clone()),
+        })
+    }
+
+    fn ask<T>(&self, asks: impl AsyncFnOnce(&RecordingGateway, &Options, &SourceMap) -> T) -> T {
         let sources = SourceMap::default();
         let (dockerfile, ignore) = (self.dockerfile.to_owned(), self.ignore.to_owned());
         let read = move |_: &str, path: &str| match path {
@@ -34,17 +49,20 @@ impl Case<'_> {
         let build_platform = "linux/amd64".parse().unwrap();
         let start = Options { build_platform, all_stages: self.all_stages, ..Options::default() };
         let options = Options::read(&options, start).unwrap();
-        let planned =
-            match pin!(plan(&gateway, &options, &sources)).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(planned) => planned.map_err(|errors| errors[0].message.clone())?,
-                Poll::Pending => panic!("a recording answers at once"),
-            };
-        let told = planned.findings.iter().map(|finding| {
-            let line = sources.get(finding.span.source).unwrap().position(finding.span.start).line;
-            format!("{line} {}: {}", finding.rule.name(), finding.message)
-        });
-        Ok(told.collect())
+        let asked = asks(&gateway, &options, &sources);
+        match pin!(asked).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(told) => told,
+            Poll::Pending => panic!("a recording answers at once"),
+        }
     }
+}
+
+fn told(findings: &[Finding], sources: &SourceMap) -> Vec<String> {
+    let told = findings.iter().map(|finding| {
+        let line = sources.get(finding.span.source).unwrap().position(finding.span.start).line;
+        format!("{line} {}: {}", finding.rule.name(), finding.message)
+    });
+    told.collect()
 }
 
 /// Returns what is found in a file.
@@ -169,6 +187,19 @@ fn defaults_of_arguments_in_from() {
             "2 InvalidDefaultArgInFrom: Default value for ARG a:$TAG results in empty or invalid base image name"
         ]
     );
+    // Beside what is wrong with another line, too; a line that is wrong may be what sets it.
+    let case = Case { dockerfile: "ARG TAG\nFROM a:$TAG\nCOPY --bogus a b\n", ..Case::default() };
+    let (findings, errors) = case.look();
+    assert_eq!(
+        findings,
+        [
+            "2 InvalidDefaultArgInFrom: Default value for ARG a:$TAG results in empty or invalid base image name"
+        ]
+    );
+    assert!(errors.iter().any(|error| error.contains("bogus")), "{errors:?}");
+    let case = Case { dockerfile: "ARG TAG=\"x\nFROM a:$TAG\nCOPY a b\n", ..Case::default() };
+    let (findings, errors) = case.look();
+    assert!(findings.is_empty() && !errors.is_empty(), "{findings:?} {errors:?}");
     is_silent(&["ARG TAG=\"\"\nFROM a:b${TAG}\n", "FROM scratch\nCOPY a b\n", "FROM a AS b\nFROM b\n"]);
 }
 
