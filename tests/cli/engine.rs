@@ -147,14 +147,32 @@ fn what_goes_wrong_there_is_told_as_here() {
     let Some((env, _daemon, address)) = project() else { return };
     let engine = format!("--engine={address}");
     env.rb([engine.as_str(), "+fails"]).expect(1).says("exit code 7").says("last words").says("Buildfile");
-    env.rb([engine.as_str(), "+host"]).expect(2).says("FROM @host");
+    env.rb([engine.as_str(), "+host"])
+        .expect(2)
+        .says("FROM @host")
+        .says("Buildfile:30")
+        .tells("--engine=here");
+    // A right that the daemon was not given.
+    env.write("Insecure", "FROM scratch\nCOPY --chmod=755 busybox /bin/sh\nRUN --security=insecure true\n");
+    env.rb(["build", &engine, "--allow=security.insecure", "-f", "Insecure", "-o", "there", "."])
+        .expect(3)
+        .tells("security.insecure")
+        .tells("insecure-entitlements");
     env.rb([engine.as_str(), "plan", "+app"]).expect(2).says("beforehand");
     env.rb([engine.as_str(), "build", "--provenance=true", "-o", "there", "."])
         .expect(2)
         .says("--provenance");
+    env.rb([engine.as_str(), "build", "--sbom=true", "-o", "type=oci,dest=there", "."])
+        .expect(2)
+        .says("--sbom");
     env.rb([engine.as_str(), "resume"]).expect(2).says("rb resume");
     env.rb([engine.as_str(), "-i", "+fails"]).expect(2).says("-i");
     assert!(!env.project().join("there").exists());
+    env.write("Missing", "FROM scratch\nCOPY nofile /x\n");
+    let told = flat(&env.rb(["build", &engine, "-f", "Missing", "-o", "there", "."]).expect(2).stderr);
+    assert!(told.contains("/nofile does not exist") && !told.contains("::"), "{told}");
+    let here = flat(&env.rb(["build", "-f", "Missing", "-o", "there", "."]).expect(2).stderr);
+    assert!(here.contains("/nofile does not exist"), "{here}");
     let told = env.rb(["doctor", engine.as_str()]).expect(0).stdout;
     assert!(told.contains("BuildKit") && told.contains("linux/"), "{told}");
 }

@@ -24,7 +24,26 @@ fn nodes_are_added_drained_and_forgotten_in_the_users_settings() {
     let plain = config(&env);
     assert_eq!(plain, "[engines.farm]\naddress = \"unix:///nowhere/0.sock\"\n");
     env.rb(["engine", "drain", "farm/farm0"]).expect(2).tells("is one daemon and has no nodes");
-    env.rb(["engine", "add", "--append", "other", "tcp://x:1"]).expect(2).tells("no engine `other`");
+    env.rb(["engine", "add", "--append", "other", "tcp://x:1"])
+        .expect(2)
+        .tells("no engine `other`")
+        .tells("leave out --append");
+    // One daemon has a state, too, and shows it.
+    let listed = env.rb(["engine", "ls"]).expect(0).stdout;
+    assert!(flat(&listed).contains("farm unix:///nowhere/0.sock away"), "{listed}");
+    let listed: Value =
+        serde_json::from_str(&env.rb(["engine", "ls", "--json"]).expect(0).stdout).expect("is JSON");
+    let farm = &listed[1];
+    assert_eq!((&farm["address"], &farm["up"]), (&"unix:///nowhere/0.sock".into(), &false.into()));
+    assert!(farm["nodes"].is_null() && farm["error"].is_string(), "{listed}");
+    env.rb(["engine", "use", "default"]).expect(2).tells("`rb engine use here`");
+    env.rb(["engine", "use", "hre"]).expect(2).tells("did you mean `here`?");
+    let told = env.rb(["engine", "inspect", "farm"]).expect(3).tells("see whether buildkitd runs there");
+    assert!(!told.stderr.contains("rb engine inspect"), "{}", told.stderr);
+    env.rb(["engine", "add", "odd", "tcp://x:1", "--platform", "linux/foo"])
+        .expect(0)
+        .tells("`foo` is no architecture");
+    env.rb(["engine", "rm", "odd"]).expect(0);
     let more = ["--node", "arm", "--platform", "linux/arm64,linux/arm/v7", "--weight", "3"];
     let words = ["engine", "add", "--append", "farm", "unix:///nowhere/1.sock"].into_iter().chain(more);
     env.rb(words).expect(0).tells("farm/arm");
@@ -197,9 +216,12 @@ fn a_build_goes_on_at_another_node_and_its_record_says_why() {
 
     // A push that may have been is tried nowhere else.
     env.rb(["engine", "drain", "--undo", &format!("farm/{there}")]).expect(0);
-    let (code, told, _) = killed_in_the_middle(&env, &mut daemons, &["--push", "+push"]);
+    let (code, told, dead) = killed_in_the_middle(&env, &mut daemons, &["--push", "+push"]);
     assert_eq!((code, told.matches("| begun").count()), (3, 1), "{told}");
     assert!(flat(&told).contains("nothing is tried elsewhere, as a `RUN --push` may have run"), "{told}");
+    assert!(!told.contains("and the next is tried"), "{told}");
+    let shown = env.rb(["history", "show", "@1"]).expect(0).stdout;
+    assert!(shown.contains(&format!("failed   farm/{dead}: ")), "{shown}");
 }
 
 /// What is asked before there is a graph may be asked of another node than that which then builds.
@@ -333,4 +355,30 @@ fn each_platform_is_built_at_its_node_and_one_image_comes_of_it() {
     );
     both(&["-t", &name, "-o", "type=image,push=true,annotation-index.of=all"]).expect(0);
     drop(daemons);
+}
+
+#[test]
+fn of_several_nodes_no_cache_is_written_over_that_of_another() {
+    let Some((env, _daemons)) = of_platforms() else { return };
+    env.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY --chmod=755 busybox /bin/sh\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\n",
+    );
+    let build = |words: &[&str]| {
+        let common = ["build", "--engine=farm", "-t", "made:1"];
+        env.rb([&common, words, &["."]].concat())
+    };
+    let both = "--platform=linux/amd64,linux/arm64";
+    let cache = ["--cache-to", "type=local,dest=cache"];
+    build(&[both, cache[0], cache[1]]).expect(2).tells("each would write its cache over that of the other");
+    assert!(!env.has("cache"));
+    build(&[both, "--provenance=true"]).expect(2).tells("none of which can speak of all");
+    // What one node builds it writes, too; a cache of the image itself is each platform's own.
+    build(&["--platform=linux/arm64", cache[0], cache[1]]).expect(0);
+    assert!(env.has("cache/index.json"));
+    build(&[both, "--cache-to", "type=inline", "-o", "type=oci,dest=layout,tar=false"]).expect(0);
+    let (configs, _) = index_of(&env, "layout");
+    for (arch, config) in configs {
+        assert!(config.get("moby.buildkit.cache.v0").is_some(), "{arch}: {config}");
+    }
 }

@@ -151,11 +151,11 @@ fn programs_lead_to_a_daemon_and_are_called_as_by_buildkits_client() {
         fs::remove_file(folder.path().join("log")).expect("removes");
     }
     // What such a program says where it leads nowhere is told.
-    fs::write(folder.path().join("docker"), "#!/bin/sh\necho no such container >&2\nexit 1\n")
+    fs::write(folder.path().join("docker"), "#!/bin/sh\nprintf 'no such container\\r\\n' >&2\nexit 1\n")
         .expect("writes");
-    env.rb_with(&[("PATH", &path)], ["--engine=docker-container://bk", "+app"])
-        .expect(3)
-        .tells("no such container");
+    let told = env.rb_with(&[("PATH", &path)], ["--engine=docker-container://bk", "+app"]);
+    let told = told.expect(3).tells("no such container");
+    assert!(!told.stderr.contains("x0d"), "{}", told.stderr);
     env.rb_with(&[("PATH", "/nowhere")], ["--engine=docker-container://bk", "+app"])
         .expect(3)
         .tells("`docker` cannot be run");
@@ -469,7 +469,17 @@ fn certificates_prove_who_is_who_or_it_is_told_what_is_missing() {
         with(&env, &address, "stranger").expect(3).tells("cannot be trusted").tells(unknown);
         with(&env, &address, "nobody").expect(3).tells("cannot be trusted").tells(unknown);
         with(&env, &address, "nowhere").expect(3).tells("neither ca.pem nor cert.pem");
-        env.rb([&format!("--engine={address}"), "+app"]).expect(3).tells("cannot be reached");
+        env.rb([&format!("--engine={address}"), "+app"])
+            .expect(3)
+            .tells("cannot be reached")
+            .tells("RB_ENGINE_CERTS=DIR");
+        // A certificate of one, and the key of another.
+        fs::create_dir(path("mixed")).expect("makes a folder");
+        for (from, to) in [("own.pem", "ca.pem"), ("me/cert.pem", "cert.pem"), ("daemon/key.pem", "key.pem")]
+        {
+            fs::copy(path(from), path(&format!("mixed/{to}"))).expect("copies");
+        }
+        with(&env, &address, "mixed").expect(2).tells("cannot be used").tells("the key that it was made for");
     }
     for (certificate, words) in [("old", "has expired"), ("elsewhere", "for another name than `127.0.0.1`")] {
         let Some((env, _daemon, address)) = serve(certificate) else { return };

@@ -6,6 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
 use crate::corpus::peer::Peer;
 use crate::engine::{Tells as _, flat, project};
 use crate::env::{Run, TestEnv, ended};
@@ -138,7 +142,18 @@ fn a_daemon_builds_what_rb_reads() {
     direct(&["--opt=target=nowhere"]).expect(1).tells("nowhere");
     env.write("wrong", BUILDFILE.replace("COPY src src", "COPI src src"));
     direct(&["--opt=filename=wrong"]).expect(1).tells("wrong:10").tells("COPI src src");
-    direct(&["--opt=target=host"]).expect(1).tells("FROM @host");
+    let host = direct(&["--opt=target=host"]).expect(1).tells("FROM @host").tells("COPY what the step needs");
+    assert!(host.stderr.contains("Buildfile:24") && !host.stderr.contains("--engine"), "{}", host.stderr);
+    // What only builds others leaves nothing, which is told.
+    env.write("all", format!("{BUILDFILE}all:\n    BUILD +app\n"));
+    let words = ["--opt=filename=all", "--opt=target=all", "--progress=rawjson"];
+    let told = direct(&[&words[..], &[&to("none")]].concat()).expect(0);
+    let warnings = told.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let warnings = warnings.flat_map(|status| status["warnings"].as_array().cloned().unwrap_or_default());
+    let short = |warning: Value| STANDARD.decode(warning["short"].as_str()?).ok();
+    let words: Vec<String> =
+        warnings.filter_map(short).map(|words| String::from_utf8_lossy(&words).into_owned()).collect();
+    assert!(words.iter().any(|words| words.contains("its result is empty")), "{words:?}");
     direct(&["--opt=build-arg:wrod=two"]).expect(1).tells("wrod");
     direct(&["--opt=shm-size=1000000"]).expect(1).tells("shm-size");
     direct(&["--opt=filename=none"]).expect(1).tells("none");

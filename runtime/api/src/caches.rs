@@ -98,10 +98,8 @@ pub struct CacheWritten {
     pub place: String,
     /// Digest of its manifest; none of one that lies in images.
     pub digest: Option<Digest>,
-    /// Results that it holds.
-    pub records: usize,
-    /// Layers that they lie in.
-    pub layers: usize,
+    /// Results that it holds, and the layers that they lie in; none where who wrote it does not tell.
+    pub holds: Option<(usize, usize)>,
     /// Why it could not be written, where that is to be no failure.
     pub failed: Option<String>,
 }

@@ -53,6 +53,41 @@ pub fn add_to_layout(
     reset: bool,
     tally: &Tally,
 ) -> Result<()> {
+    let open = |digest: &Digest| Ok(Box::new(store.blob_reader(digest)?) as Box<dyn io::Read>);
+    add(&open, tag, manifest, dest, suspect, reset, tally)
+}
+
+/// The same of blobs that lie in a folder under their digests, proved before; what `dest` has of them need not be there.
+pub fn add_folder_to_layout(
+    blobs: &Path,
+    tag: &str,
+    manifest: &Descriptor,
+    dest: &Path,
+    reset: bool,
+) -> Result<()> {
+    let open = |digest: &Digest| {
+        let place = blobs.join(digest.hex());
+        let file = match File::open(&place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(dest.join(blob_name(digest))),
+            opened => opened,
+        };
+        Ok(Box::new(file.context("read", &place)?) as Box<dyn io::Read>)
+    };
+    add(&open, tag, manifest, dest, &BTreeSet::new(), reset, &Tally::default())
+}
+
+/// Opens a blob that is to be written.
+type Open<'a> = &'a dyn Fn(&Digest) -> Result<Box<dyn io::Read>>;
+
+fn add(
+    open_blob: Open<'_>,
+    tag: &str,
+    manifest: &Descriptor,
+    dest: &Path,
+    suspect: &BTreeSet<Digest>,
+    reset: bool,
+    tally: &Tally,
+) -> Result<()> {
     let dest = settle(&follow(dest)?, None, &Precious::default())?;
     if !dest.exists() {
         fs::create_dir_all(&dest).context("create", &dest)?;
@@ -70,7 +105,9 @@ pub fn add_to_layout(
     fs::create_dir_all(&blobs).context("create", &blobs)?;
     let path = dest.join("index.json");
     let mut entries = entries(&path)?;
-    let bytes = store.read_blob(&descriptor_digest(manifest)?, MAX_MANIFEST_BYTES)?;
+    let mut bytes = Vec::new();
+    let read = open_blob(&descriptor_digest(manifest)?)?.take(MAX_MANIFEST_BYTES).read_to_end(&mut bytes);
+    read.context("read", &dest)?;
     let document: Document = serde_json::from_slice(&bytes).map_err(ExportError::Spec)?;
     let mut open = Vec::new();
     for part in document.layers.iter().chain(&document.config).chain([manifest]) {
@@ -83,7 +120,7 @@ pub fn add_to_layout(
         let digest = descriptor_digest(part)?;
         let path = dest.join(blob_name(&digest));
         put(&path, |file| {
-            io::copy(&mut Counted::new(store.blob_reader(&digest)?, tally), file).context("write", &path)?;
+            io::copy(&mut Counted::new(open_blob(&digest)?, tally), file).context("write", &path)?;
             Ok(())
         })?;
     }

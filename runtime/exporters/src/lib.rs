@@ -34,7 +34,7 @@ mod zstd;
 pub use attestation::{
     REFERENCE_DIGEST, REFERENCE_TYPE, Statement, Subject, attach, files_of, statement_text, write_beside,
 };
-pub use cache::{add_to_layout, export_cache, layout_has};
+pub use cache::{add_folder_to_layout, add_to_layout, export_cache, layout_has};
 pub use docker::{Sent, chain_ids, write_docker_tar};
 pub use error::ExportError;
 pub use go_tar::{CNB_TIME, GoEntry, GoKind, GoLayer, GoTar};

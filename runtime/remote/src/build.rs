@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rb_wire::MAX_MESSAGE_BYTES;
 use rb_wire::control::control_client::ControlClient;
-use rb_wire::control::{self, StatusRequest};
+use rb_wire::control::{self, ListWorkersRequest, StatusRequest};
 use rb_wire::gateway::llb_bridge_client::LlbBridgeClient;
 use rb_wire::gateway::{self, PingRequest, PongResponse, ReturnRequest};
 use tokio::sync::watch;
@@ -22,11 +22,21 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::error::{RemoteError, is_broken};
+use crate::Address;
+use crate::error::{RemoteError, is_broken, is_of_machine, said};
 use crate::vertices::Vertices;
 
 /// Metadata that says which build a question is about.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
+
+/// How long a daemon has to answer what needs no work.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// How often who works and says nothing is asked whether it is there.
+const STILL_THERE: Duration = Duration::from_secs(20);
+
+/// How long it may be that nothing is told of a build that has something to do: what it is to do comes first.
+const BEGIN: Duration = Duration::from_secs(30);
 
 /// How long the rest of a status stream is waited for.
 const REST: Duration = Duration::from_secs(2);
@@ -46,6 +56,17 @@ impl Daemon {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Whether it answers within a time, whatever it says.
+    pub(crate) async fn is_there(&self, limit: Duration) -> bool {
+        let mut control = self.control();
+        let asked = control.list_workers(ListWorkersRequest::default());
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(status)) => !is_broken(&status),
+            Err(_) => false,
+        }
+    }
+
     pub(crate) fn bridge(&self) -> LlbBridgeClient<Channel> {
         LlbBridgeClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -63,8 +84,22 @@ pub(crate) struct Build {
     outcome: watch::Receiver<Option<Outcome>>,
     solving: JoinHandle<()>,
     hearing: JoinHandle<()>,
+    /// Something was told of it.
+    told: Arc<AtomicBool>,
     /// A call failed as its connection broke.
     broke: AtomicBool,
+    /// What is wrong with the daemon's machine, as it says.
+    sick: OnceLock<String>,
+}
+
+/// Waits for the answer to what needs no work; who says nothing is no daemon to wait for.
+pub(crate) async fn answered<T>(
+    address: &Address,
+    what: &'static str,
+    question: impl Future<Output = Result<T, RemoteError>>,
+) -> Result<T, RemoteError> {
+    let silent = |_| Err(RemoteError::Silent { address: address.to_string(), what, limit: ANSWER });
+    tokio::time::timeout(ANSWER, question).await.unwrap_or_else(silent)
 }
 
 impl Drop for Build {
@@ -91,6 +126,8 @@ impl Build {
             ended.send(Some(outcome.map(|response| response.into_inner().exporter_response))).ok();
         });
         let (mut control, asked, vertices) = (daemon.control(), name.clone(), Arc::clone(vertices));
+        let told: Arc<AtomicBool> = Arc::default();
+        let tells = Arc::clone(&told);
         let hearing = tokio::spawn(async move {
             let stream = control.status(StatusRequest { r#ref: asked.clone() }).await;
             let mut stream = match stream {
@@ -99,15 +136,17 @@ impl Build {
             };
             loop {
                 match stream.message().await {
-                    Ok(Some(status)) => vertices.hear(&asked, status),
+                    Ok(Some(status)) => {
+                        tells.store(true, Ordering::Relaxed);
+                        vertices.hear(&asked, status);
+                    }
                     Ok(None) => return,
                     Err(status) => return tracing::debug!(%status, "no more is told of a build"),
                 }
             }
         });
-        let broke = AtomicBool::new(false);
-        let build = Self { daemon: daemon.clone(), name, outcome, solving, hearing, broke };
-        Ok(build)
+        let (broke, sick) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Self { daemon: daemon.clone(), name, outcome, solving, hearing, told, broke, sick })
     }
 
     /// Returns the build whose frontend this process is: the connection is its own, and nobody else tells of its end.
@@ -118,7 +157,8 @@ impl Build {
             drop(told);
         });
         let hearing = tokio::spawn(async {});
-        Self { daemon, name: String::new(), outcome, solving, hearing, broke: AtomicBool::new(false) }
+        let (told, broke, sick) = (Arc::default(), AtomicBool::new(false), OnceLock::new());
+        Self { daemon, name: String::new(), outcome, solving, hearing, told, broke, sick }
     }
 
     /// Asks what the daemon is able to do; a build that could not be opened says so.
@@ -142,7 +182,45 @@ impl Build {
         self.daemon.bridge()
     }
 
-    /// Waits for an answer, or for the end of the build, which explains why there is none.
+    /// Waits for the answer to what is work: who works tells of it.
+    pub(crate) async fn work<T>(
+        &self,
+        question: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        let idle = async {
+            tokio::time::sleep(BEGIN).await;
+            if self.told.load(Ordering::Relaxed) || self.name.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            Status::unavailable(format!("nothing was told of a build within {} seconds", BEGIN.as_secs()))
+        };
+        self.call(async {
+            tokio::select! {
+                answer = question => answer,
+                status = idle => Err(status),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the daemon does not even say that it is there.
+    async fn silence(&self) -> Status {
+        // Who started this process is there as long as its connection is.
+        if self.name.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            tokio::time::sleep(STILL_THERE).await;
+            if !self.daemon.is_there(ANSWER).await {
+                return Status::unavailable(format!(
+                    "it does not answer within {} seconds",
+                    ANSWER.as_secs()
+                ));
+            }
+        }
+    }
+
+    /// Waits for an answer, for the end of the build, which explains why there is none, or until the daemon is not there.
     pub(crate) async fn call<T>(
         &self,
         question: impl Future<Output = Result<Response<T>, Status>>,
@@ -157,11 +235,19 @@ impl Build {
         let answer = tokio::select! {
             answer = question => answer.map(Response::into_inner),
             status = ended => Err(status),
+            status = self.silence() => Err(status),
         };
-        if answer.as_ref().is_err_and(is_broken) {
-            self.broke.store(true, Ordering::Relaxed);
+        match &answer {
+            Err(status) if is_broken(status) => self.broke.store(true, Ordering::Relaxed),
+            Err(status) if is_of_machine(status) => drop(self.sick.get_or_init(|| said(status))),
+            Err(_) | Ok(_) => {}
         }
         answer
+    }
+
+    /// Returns what is wrong with the daemon's machine, once it has said so.
+    pub(crate) fn sick(&self) -> Option<&str> {
+        self.sick.get().map(String::as_str)
     }
 
     /// Whether a call failed as its connection broke.
@@ -169,8 +255,29 @@ impl Build {
         self.broke.load(Ordering::Relaxed)
     }
 
-    /// Says what came of the build, and waits until it has been exported.
-    pub(crate) async fn finish(mut self, result: gateway::Result) -> Outcome {
+    /// Says what came of the build, and waits until it has been exported. Where nothing of it comes here, nothing that comes may hold
+    /// the connection up: the daemon is asked whether it is there.
+    pub(crate) async fn finish(mut self, result: gateway::Result, comes_here: bool) -> Outcome {
+        let (daemon, mut outcome) = (self.daemon.clone(), self.outcome.clone());
+        let name = self.name.clone();
+        let silence = async {
+            loop {
+                tokio::time::sleep(STILL_THERE).await;
+                if !comes_here && !name.is_empty() && !daemon.is_there(ANSWER).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ended = self.finished(result) => ended,
+            () = silence => match outcome.borrow_and_update().clone() {
+                Some(ended) => ended,
+                None => Err(Status::unavailable(format!("it does not answer within {} seconds", ANSWER.as_secs()))),
+            },
+        }
+    }
+
+    async fn finished(&mut self, result: gateway::Result) -> Outcome {
         let request = self.about(ReturnRequest { result: Some(result), error: None });
         let mut bridge = self.bridge();
         // The build may end before this is answered.

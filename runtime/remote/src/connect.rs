@@ -53,6 +53,19 @@ impl Certificates {
     fn is_empty(&self) -> bool {
         self.authority.is_none() && self.own.is_none()
     }
+
+    /// Tells whether they make sense by themselves: a certificate goes with its own key. `address` is where they are for.
+    pub fn check(&self, address: &Address) -> Result<(), RemoteError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let checked = Endpoint::from_static("https://localhost").tls_config(tls(self));
+        let wrong = |error| RemoteError::Certificates {
+            address: address.to_string(),
+            reason: rb_diag::chain(&error),
+        };
+        checked.map(drop).map_err(wrong)
+    }
 }
 
 /// Connects.
@@ -67,7 +80,7 @@ pub(crate) async fn connect(address: &Address, certificates: &Certificates) -> R
         Ok(channel) => Ok(Daemon { channel: channel?, docker }),
         Err(_) => {
             let reason = with_said(format!("nobody answers within {} seconds", limit.as_secs()), &said);
-            Err(RemoteError::Connect { address: address.to_string(), reason })
+            Err(RemoteError::Connect { address: address.to_string(), reason, is_bare: false })
         }
     }
 }
@@ -78,7 +91,8 @@ async fn answering(
     limit: Duration,
     said: &Said,
 ) -> Result<Channel, RemoteError> {
-    let failed = |reason: String| RemoteError::Connect { address: address.to_string(), reason };
+    let failed =
+        |reason: String| RemoteError::Connect { address: address.to_string(), reason, is_bare: false };
     let endpoint = match address.way() {
         Way::Tcp { host, port } => {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -98,8 +112,9 @@ async fn answering(
     let connected = match address.way() {
         Way::Tcp { .. } => {
             if !certificates.is_empty() {
-                endpoint =
-                    endpoint.tls_config(tls(certificates)).map_err(|error| failed(rb_diag::chain(&error)))?;
+                endpoint = endpoint.tls_config(tls(certificates)).map_err(|error| {
+                    RemoteError::Certificates { address: address.to_string(), reason: rb_diag::chain(&error) }
+                })?;
             }
             endpoint.connect().await
         }
@@ -155,9 +170,12 @@ async fn answering(
                 let proof = Proof::HungUp { shown: certificates.own.is_some() };
                 (is_broken(&status) && is_shown).then_some(RemoteError::Proof { address, proof })
             };
+            let is_bare =
+                is_broken(&status) && matches!(address.way(), Way::Tcp { .. }) && certificates.is_empty();
             Err(unproved(&status).or_else(hung_up).unwrap_or_else(|| {
                 let words = crate::error::said(&status);
-                failed(with_said(format!("no BuildKit answers there: {words}"), said))
+                let reason = with_said(format!("no BuildKit answers there: {words}"), said);
+                RemoteError::Connect { address: address.to_string(), reason, is_bare }
             }))
         }
     }
@@ -176,7 +194,11 @@ async fn heard(address: &Address, said: &Said) {
 
 fn with_said(reason: String, said: &Said) -> String {
     let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    let words = String::from_utf8_lossy(&said);
+    // Who speaks to a terminal ends its lines with a return, too.
+    let words: String = String::from_utf8_lossy(&said)
+        .chars()
+        .filter(|letter| !letter.is_control() || *letter == '\n')
+        .collect();
     let words = words.trim();
     if words.is_empty() { reason } else { format!("{words} ({reason})") }
 }

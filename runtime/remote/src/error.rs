@@ -3,10 +3,13 @@
 //! A failed call carries which vertex failed, as JSON in the details of its status; what kind of failure it is, the vertex and the
 //! daemon's words tell.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use rb_api::SolveError;
 use rb_diag::ErrorKind;
-use rb_llb::Op;
+use rb_frontend::WorldError;
+use rb_llb::{Op, Range, SourceInfo};
 use rb_oci::Digest;
 use rb_wire::diffcopy::DiffCopyError;
 use serde::Deserialize;
@@ -24,6 +27,26 @@ pub enum RemoteError {
         address: String,
         /// Why not.
         reason: String,
+        /// Somebody hangs up there, by TCP without certificates: that may be what is missing.
+        is_bare: bool,
+    },
+    /// Our certificate and key make no sense.
+    #[error("the certificates for {address} cannot be used: {reason}")]
+    Certificates {
+        /// Where they were to be shown.
+        address: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// It is connected to, and does not answer.
+    #[error("the engine at {address} does not answer: {what} within {} seconds", limit.as_secs())]
+    Silent {
+        /// Where.
+        address: String,
+        /// What was waited for: `nothing came of a build`.
+        what: &'static str,
+        /// How long that was.
+        limit: Duration,
     },
     /// Who it is, or who we are, is not proved.
     #[error("the engine at {address} cannot be trusted: {proof}")]
@@ -85,6 +108,20 @@ pub enum RemoteError {
         /// `a RUN --push may have run`.
         what: &'static str,
     },
+    /// A step that only the bundled runtime can do.
+    #[error("{what}, and the engine at another place cannot")]
+    OnlyHere {
+        /// The step, as the frontend knows it.
+        vertex: Digest,
+        /// What it is called.
+        name: String,
+        /// `FROM @host shows this machine`.
+        what: String,
+        /// What to do.
+        help: &'static str,
+        /// Where it is written.
+        place: Option<Box<(SourceInfo, Range)>>,
+    },
     /// What only the bundled runtime can do.
     #[error("{what}, and the engine at another place cannot")]
     Unsupported {
@@ -99,9 +136,13 @@ impl RemoteError {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unsupported { .. } | Self::NoNode { is_away: false, .. } => ErrorKind::Input,
+            Self::Unsupported { .. }
+            | Self::OnlyHere { .. }
+            | Self::NoNode { is_away: false, .. }
+            | Self::Certificates { .. } => ErrorKind::Input,
             Self::Export(error) => error.kind(),
             Self::Connect { .. }
+            | Self::Silent { .. }
             | Self::Proof { .. }
             | Self::Gone { .. }
             | Self::NoNode { .. }
@@ -116,45 +157,80 @@ impl RemoteError {
     /// Returns what to do.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Unsupported { help, .. } => Some((*help).to_owned()),
+            Self::Unsupported { help, .. } | Self::OnlyHere { help, .. } => Some((*help).to_owned()),
             Self::Export(error) => error.help(),
-            Self::Connect { .. } => Some(
-                "`rb engine inspect ADDRESS` tries it; with --engine=here rb builds on this machine"
+            Self::Connect { is_bare: true, .. } => Some(
+                "where it expects certificates, name their folder: RB_ENGINE_CERTS=DIR, or `rb engine add NAME ADDRESS --certs DIR`"
                     .to_owned(),
             ),
+            Self::Connect { address, .. } => Some(format!(
+                "`rb engine inspect {address}` tries it; with --engine=here rb builds on this machine"
+            )),
+            Self::Certificates { .. } => {
+                Some("cert.pem is your certificate, and key.pem the key that it was made for".to_owned())
+            }
+            Self::Silent { .. } => {
+                Some("start it again; with --engine=here rb builds on this machine".to_owned())
+            }
             Self::Proof { proof, .. } => Some(proof.help().to_owned()),
             Self::Gone { .. } => Some(
                 "start it again and build again: what it had finished it finds; with --engine=here rb builds on this machine"
                     .to_owned(),
             ),
-            Self::NoNode { .. } => Some(
-                "`rb engine inspect NAME` asks its nodes, `rb engine drain --undo NAME/NODE` has one build again"
-                    .to_owned(),
-            ),
+            Self::NoNode { engine, .. } => Some(format!(
+                "`rb engine inspect {engine}` asks its nodes, `rb engine drain --undo {engine}/NODE` has one build again"
+            )),
             Self::NotTwice { .. } => Some("see what it has pushed, and build again".to_owned()),
-            Self::Call(_) | Self::Answer { .. } | Self::Files(_) | Self::Disk { .. } => None,
+            Self::Call(status) => help_of(status.message()),
+            Self::Answer { .. } | Self::Files(_) | Self::Disk { .. } => None,
         }
     }
 
     /// Whether machines or the way to them failed, and not what the user wrote: another node may do better.
     pub(crate) fn is_infrastructure(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Proof { .. } | Self::Gone { .. } => true,
-            Self::Call(status) => is_broken(status) || status.code() == Code::Unavailable,
+            Self::Connect { .. } | Self::Proof { .. } | Self::Gone { .. } | Self::Silent { .. } => true,
+            Self::Call(status) => is_broken(status) || is_of_machine(status),
             Self::NoNode { .. }
             | Self::NotTwice { .. }
             | Self::Answer { .. }
             | Self::Files(_)
             | Self::Export(_)
             | Self::Disk { .. }
+            | Self::Certificates { .. }
+            | Self::OnlyHere { .. }
             | Self::Unsupported { .. } => false,
         }
     }
 
-    pub(crate) fn attestations() -> Self {
+    pub(crate) fn scans() -> Self {
         Self::Unsupported {
-            what: "what is said of an image beside it (--provenance, --sbom) is written here".to_owned(),
-            help: "leave --provenance and --sbom out, or build it with --engine=here",
+            what: "what a scanner finds in an image (--sbom) is written here".to_owned(),
+            help: "leave --sbom out, or build it with --engine=here",
+        }
+    }
+
+    pub(crate) fn beside_files() -> Self {
+        Self::Unsupported {
+            what: "what is said beside files (--provenance with type=local or type=tar) is written here"
+                .to_owned(),
+            help: "leave --provenance out, write an image, or build it with --engine=here",
+        }
+    }
+
+    pub(crate) fn cache_of_nodes() -> Self {
+        Self::Unsupported {
+            what: "these platforms are built by several nodes, and each would write its cache over that of the other (--cache-to)"
+                .to_owned(),
+            help: "build each platform with a cache of its own, or write `type=inline`",
+        }
+    }
+
+    pub(crate) fn statement_of_nodes() -> Self {
+        Self::Unsupported {
+            what: "these platforms are built by several nodes, none of which can speak of all (--provenance)"
+                .to_owned(),
+            help: "leave --provenance out, or build each platform by itself",
         }
     }
 
@@ -170,6 +246,35 @@ impl RemoteError {
     }
 }
 
+impl From<RemoteError> for WorldError {
+    fn from(error: RemoteError) -> Self {
+        Self::Failed { kind: error.kind(), message: rb_diag::chain(&error) }
+    }
+}
+
+/// A failed call, whatever it was about.
+pub(crate) trait Failed: From<RemoteError> {
+    /// Whether it is what the user wrote that fails.
+    fn is_users(&self) -> bool;
+}
+
+impl Failed for SolveError {
+    fn is_users(&self) -> bool {
+        match self {
+            Self::Vertex { kind, .. } | Self::Job { kind, .. } => *kind != ErrorKind::Environment,
+            Self::NoSuchFile { .. } | Self::Withheld { .. } => true,
+            Self::Several(errors) => errors.iter().any(Self::is_users),
+            Self::Cancelled => false,
+        }
+    }
+}
+
+impl Failed for WorldError {
+    fn is_users(&self) -> bool {
+        self.kind() != ErrorKind::Environment
+    }
+}
+
 impl From<Status> for RemoteError {
     fn from(status: Status) -> Self {
         Self::Call(Box::new(status))
@@ -180,6 +285,14 @@ impl From<RemoteError> for SolveError {
     fn from(error: RemoteError) -> Self {
         match &error {
             RemoteError::Call(status) if is_cancelled(status) => Self::Cancelled,
+            RemoteError::OnlyHere { vertex, name, .. } => Self::Vertex {
+                vertex: *vertex,
+                name: name.clone(),
+                kind: error.kind(),
+                message: rb_diag::chain(&error),
+                help: error.help(),
+                log_tail: Vec::new(),
+            },
             _ => Self::Job { kind: error.kind(), message: rb_diag::chain(&error), help: error.help() },
         }
     }
@@ -200,6 +313,15 @@ fn while_ran(running: &[String]) -> String {
     }
 }
 
+/// Says what to do about rights that the daemon was not given.
+pub(crate) fn help_of(words: &str) -> Option<String> {
+    let right = ["security.insecure", "network.host"].into_iter().find(|right| words.contains(right))?;
+    let is_daemons = words.contains("not allowed by build daemon configuration");
+    is_daemons.then(|| {
+        format!("start the daemon with `--allow-insecure-entitlement {right}`, or name it in `insecure-entitlements` of its buildkitd.toml")
+    })
+}
+
 /// Whether a call failed because its connection broke, and not because somebody said so.
 pub(crate) fn is_broken(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
@@ -211,7 +333,37 @@ pub(crate) fn said(status: &Status) -> String {
         Some(source) => format!("{}: {}", status.message(), rb_diag::chain(source)),
         None => status.message().to_owned(),
     };
-    text.chars().filter(|letter| !letter.is_control() || *letter == '\n').take(4_000).collect()
+    let text: String =
+        text.chars().filter(|letter| !letter.is_control() || *letter == '\n').take(4_000).collect();
+    without_codes(&text)
+}
+
+/// Leaves out what gRPC writes before the words of an error that passed through it: `rpc error: code = NotFound desc = `.
+fn without_codes(text: &str) -> String {
+    let mut left = text;
+    let mut kept = String::with_capacity(text.len());
+    while let Some((before, behind)) = left.split_once("rpc error: code = ") {
+        let words = behind
+            .split_once(" desc = ")
+            .filter(|(code, _)| code.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        let Some((_, words)) = words else { break };
+        kept.push_str(before);
+        left = words;
+    }
+    kept + left
+}
+
+/// What the kernel says where a disk is full.
+const FULL: &str = "no space left on device";
+
+/// Whether a call failed by what is wrong with the daemon's machine: its disk is full, or it has too much to do. A step that
+/// fills a disk ends with a code of its own.
+pub(crate) fn is_of_machine(status: &Status) -> bool {
+    let is_of_transport =
+        matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Internal);
+    let words = status.message();
+    (is_of_transport && failed_vertex(status).is_none())
+        || (words.contains(FULL) && exit_code(words).is_none())
 }
 
 fn is_cancelled(status: &Status) -> bool {
@@ -251,13 +403,23 @@ pub(crate) fn classify(op: Option<&Op>, said: &str) -> (ErrorKind, String) {
     }
 }
 
-/// Leaves out what a daemon puts before the words of an op.
+/// Leaves out what a daemon puts before the words of an op, and what it calls trees among themselves.
 fn inner(said: &str) -> String {
-    ["failed to solve: ", "failed to compute cache key: ", "failed to calculate checksum of ref "]
+    let said = ["failed to solve: ", "failed to compute cache key: "]
         .iter()
-        .fold(said, |said, prefix| said.strip_prefix(prefix).unwrap_or(said))
-        .to_owned()
+        .fold(said, |said, prefix| said.strip_prefix(prefix).unwrap_or(said));
+    let Some((_, said)) = said.strip_prefix(OF_TREE).and_then(|rest| rest.split_once(": ")) else {
+        return said.to_owned();
+    };
+    // As the bundled runtime says it.
+    match said.strip_prefix("\"/").and_then(|rest| rest.strip_suffix("\": not found")) {
+        Some(path) if !path.contains('"') => format!("/{path} does not exist"),
+        Some(_) | None => said.to_owned(),
+    }
 }
+
+/// What comes before the name of a tree in which something was looked for.
+const OF_TREE: &str = "failed to calculate checksum of ref ";
 
 /// Reads `… did not complete successfully: exit code: 3`.
 fn exit_code(said: &str) -> Option<u32> {
@@ -305,5 +467,25 @@ mod tests {
         let source = Op::Source(SourceOp::default());
         assert_eq!(classify(Some(&source), "docker.io/library/x: not found").0, ErrorKind::Input);
         assert_eq!(classify(Some(&source), "dial tcp: timeout").0, ErrorKind::Environment);
+        let file = Op::File(rb_llb::FileOp::default());
+        let words = "failed to compute cache key: failed to calculate checksum of ref lj3tf::iir: \"/nofile\": not found";
+        assert_eq!(classify(Some(&file), words), (ErrorKind::Input, "/nofile does not exist".to_owned()));
+        let status = Status::unknown(
+            "rpc error: code = FailedPrecondition desc = a: rpc error: code = Unknown desc = b",
+        );
+        assert_eq!(said(&status), "a: b");
+        let status = Status::unknown("rpc error: code = desc");
+        assert_eq!(said(&status), "rpc error: code = desc");
+    }
+
+    #[test]
+    fn a_full_disk_is_the_machines_and_what_a_step_says_of_one_is_not() {
+        let full = Status::unknown("failed to prepare x: mkdir /var/lib/x: no space left on device");
+        let overrun = Status::unavailable("too many builds");
+        let step = "process \"dd # no space left on device\" did not complete successfully: exit code: 1";
+        assert!(is_of_machine(&full) && is_of_machine(&overrun));
+        assert!(
+            !is_of_machine(&Status::unknown(step)) && !is_of_machine(&Status::unknown("\"/x\": not found"))
+        );
     }
 }

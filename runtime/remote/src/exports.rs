@@ -7,33 +7,26 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use rb_api::{
-    Annotations, Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage, Push,
-    PushedImage, SolveError, Stream,
+    Annotations, Attached, Export, ExportResult, ImageFormat, ImageName, LayoutPlace, Place, PlatformImage,
+    Push, PushedImage, SolveError, Stream,
 };
 use rb_diag::ErrorKind;
 use rb_exporters::{Precious, TreeOptions};
-use rb_oci::{Compression, Descriptor, Digest, ImageConfig, MediaTypes, Platform, Reference};
+use rb_oci::{Compression, Descriptor, Digest, MediaTypes, Platform, Reference};
 use rb_snapshot::View;
 use rb_wire::control::Exporter;
-use rb_wire::gateway;
 
 use crate::error::RemoteError;
 use crate::receive::{self, Part, Pieces};
 use crate::session::Exchange;
-use crate::{ImageStore, layout};
+use crate::{ImageStore, layout, results};
 
 /// What results call a stream.
 pub(crate) const STREAM: &str = "-";
-/// Where the config of an image stands in the metadata of a result.
-pub(crate) const CONFIG: &str = "containerimage.config";
-/// Where that of its base stands: its layers and what is said of them keep their times, and layers of others so their digests.
-pub(crate) const BASE: &str = "containerimage.base.config";
 
 /// What exports need beside themselves.
 pub(crate) struct Here<'a> {
@@ -53,7 +46,7 @@ pub(crate) struct Written {
     pub(crate) pushed: Vec<PushedImage>,
 }
 
-fn input(message: impl Into<String>, help: &str) -> SolveError {
+pub(crate) fn input(message: impl Into<String>, help: &str) -> SolveError {
     SolveError::Job { kind: ErrorKind::Input, message: message.into(), help: Some(help.to_owned()) }
 }
 
@@ -74,8 +67,9 @@ pub(crate) fn image_names(names: &[ImageName]) -> Vec<String> {
     names.iter().map(name).collect()
 }
 
-/// Says to the daemon what is to be written, and refuses what this machine could not take.
-pub(crate) fn exporter(export: &Export, here: &Here<'_>) -> Result<Exporter, SolveError> {
+/// Says to the daemon what is to be written, and refuses what this machine could not take. `is_said` says that something is said of
+/// the image beside it, which makes an index of it.
+pub(crate) fn exporter(export: &Export, here: &Here<'_>, is_said: bool) -> Result<Exporter, SolveError> {
     let epoch = |own: &Option<i64>| own.unwrap_or(here.epoch_seconds).to_string();
     let mut attrs = BTreeMap::new();
     let kind = match export {
@@ -117,7 +111,7 @@ pub(crate) fn exporter(export: &Export, here: &Here<'_>) -> Result<Exporter, Sol
             image_attrs(&mut attrs, images, format, &epoch(&format.epoch_seconds));
             attrs.insert("name".to_owned(), joined(names, None)?);
             // Docker's loader wants its own list beside the index, which there is for one platform only.
-            if images.len() == 1 { "docker" } else { "oci" }
+            if images.len() == 1 && !is_said { "docker" } else { "oci" }
         }
     };
     Ok(Exporter { r#type: kind.to_owned(), attrs })
@@ -146,10 +140,12 @@ fn image_attrs(
         index_descriptor_annotations,
         of_platform,
         index_of_one,
-        // What is said of a root is refused before.
-        attached: _,
+        attached,
     } = format;
     let mut set = |name: &str, value: String| attrs.insert(name.to_owned(), value);
+    if *attached == Attached::Artifact {
+        set("oci-artifact", "true".to_owned());
+    }
     let (name, level) = match compression {
         Compression::Uncompressed => ("uncompressed", None),
         Compression::Gzip { level } => ("gzip", Some(level)),
@@ -186,104 +182,6 @@ fn image_attrs(
             set(&format!("{prefix}{key}"), value.clone());
         }
     }
-}
-
-/// Puts trees together as what an export makes of them; `trees` are theirs at the daemon, in the order of [`Export::roots`].
-pub(crate) fn result(
-    export: &Export,
-    trees: &[String],
-    epoch_seconds: i64,
-) -> Result<gateway::Result, SolveError> {
-    let tree = |id: &String| gateway::Ref { id: id.clone(), def: None };
-    let mut metadata = BTreeMap::new();
-    let epoch = export.format().and_then(|format| format.epoch_seconds).unwrap_or(epoch_seconds);
-    let images = export.images();
-    let is_indexed = export.format().is_some_and(|format| format.index_of_one);
-    if images.len() < 2 && !is_indexed {
-        if let Some(image) = images.first() {
-            describe(&mut metadata, &image.config, "", Some(epoch))?;
-        }
-        let tree = trees.first().map(tree).unwrap_or_default();
-        return Ok(gateway::Result { result: Some(gateway::result::Result::Ref(tree)), metadata });
-    }
-    let platforms: Vec<Platform> = images.iter().map(platform_of).collect();
-    let parts = images.iter().zip(&platforms).zip(trees);
-    index(parts.map(|((image, platform), id)| (platform, &image.config, id)).collect(), Some(epoch))
-}
-
-/// Returns a result of images for these platforms, whose trees have these names at the daemon: an index, or one alone.
-pub(crate) fn of_platforms(
-    parts: Vec<(&Platform, &ImageConfig, &String)>,
-    is_index: bool,
-) -> Result<gateway::Result, SolveError> {
-    match parts.as_slice() {
-        [(_, config, tree)] if !is_index => {
-            let mut metadata = BTreeMap::new();
-            describe(&mut metadata, config, "", None)?;
-            let tree = gateway::Ref { id: (*tree).clone(), def: None };
-            Ok(gateway::Result { result: Some(gateway::result::Result::Ref(tree)), metadata })
-        }
-        _ => index(parts, None),
-    }
-}
-
-fn index(
-    parts: Vec<(&Platform, &ImageConfig, &String)>,
-    epoch_seconds: Option<i64>,
-) -> Result<gateway::Result, SolveError> {
-    let mut metadata = BTreeMap::new();
-    let mut refs = BTreeMap::new();
-    let mut platforms = Vec::new();
-    for (platform, config, id) in parts {
-        let key = platform.to_string();
-        if refs.insert(key.clone(), gateway::Ref { id: id.clone(), def: None }).is_some() {
-            return Err(input(
-                format!("two images of one index are for {key}"),
-                "build one for each platform",
-            ));
-        }
-        describe(&mut metadata, config, &format!("/{key}"), epoch_seconds)?;
-        platforms.push(serde_json::json!({ "ID": key, "Platform": platform }));
-    }
-    let list = serde_json::json!({ "Platforms": platforms }).to_string();
-    metadata.insert("refs.platforms".to_owned(), Bytes::from(list));
-    let refs = gateway::result::Result::Refs(gateway::RefMap { refs });
-    Ok(gateway::Result { result: Some(refs), metadata })
-}
-
-pub(crate) fn platform_of(image: &PlatformImage) -> Platform {
-    let config = &image.config;
-    Platform {
-        os: config.os.clone(),
-        architecture: config.architecture.clone(),
-        variant: config.variant.clone(),
-    }
-}
-
-/// Says what an image is, and what of it is its base's: the config lists the layers that were there before any step.
-fn describe(
-    metadata: &mut BTreeMap<String, Bytes>,
-    image: &ImageConfig,
-    of_platform: &str,
-    epoch_seconds: Option<i64>,
-) -> Result<(), SolveError> {
-    let config = config(image, epoch_seconds)?;
-    if !image.rootfs.diff_ids.is_empty() {
-        metadata.insert(format!("{BASE}{of_platform}"), config.clone());
-    }
-    metadata.insert(format!("{CONFIG}{of_platform}"), config);
-    Ok(())
-}
-
-/// Writes a config; without a time it is the exporter's to say when it was made.
-fn config(image: &ImageConfig, epoch_seconds: Option<i64>) -> Result<Bytes, SolveError> {
-    let mut config = image.clone();
-    config.created = epoch_seconds.map(|seconds| {
-        let made = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-        humantime::format_rfc3339_seconds(made).to_string()
-    });
-    let bytes = serde_json::to_vec(&config).map_err(|error| RemoteError::answer(error.to_string()))?;
-    Ok(bytes.into())
 }
 
 /// What this machine got of an export.
@@ -384,7 +282,7 @@ fn image(
     let descriptor: Descriptor = serde_json::from_slice(&descriptor).map_err(|_| wrong(key))?;
     let config = response.get("containerimage.config.digest").and_then(|text| text.parse().ok());
     let mut platforms: Vec<Platform> =
-        export.images().iter().filter(|_| export.images().len() > 1).map(platform_of).collect();
+        export.images().iter().filter(|_| export.images().len() > 1).map(results::platform_of).collect();
     platforms.sort();
     let (mut names, mut pushed) = (Vec::new(), Vec::new());
     match export {

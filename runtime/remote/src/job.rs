@@ -1,7 +1,9 @@
-//! One job at a daemon: a session, a build that stays open for questions, and a build for each export.
+//! One job at a daemon: a session, a build that stays open for questions, and a build for each export ([`writing`]).
 //!
 //! **Invariants:** a definition that the daemon could not solve is refused before anything is sent; one export is under way at a time, so
 //! that what comes back is its own; dropping the job cancels all.
+
+mod writing;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -10,25 +12,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use rb_api::{
-    Course, Export, Job, JobOptions, Outlook, ProcessRequest, Root, SolveError, SolveRequest, SolveResult,
-    Summary,
+    Course, Job, JobOptions, Outlook, ProcessRequest, Root, SolveError, SolveRequest, SolveResult, Summary,
 };
 use rb_diag::ErrorKind;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::Definition;
-use rb_wire::control;
+use rb_wire::control::{self, CacheOptionsEntry};
 use rb_wire::gateway::{self, SolveRequest as Asked};
 use tokio::sync::{Mutex, OnceCell};
 use tonic::{Code, Status};
 
 use crate::RemoteEngine;
-use crate::build::{Build, Daemon, random_name};
-use crate::error::{RemoteError, classify, failed_vertex, is_broken, said};
-use crate::exports::{self, Here, Written};
+use crate::build::{Build, Daemon, answered, random_name};
+use crate::caches::{self, Folders};
+use crate::error::{Failed, RemoteError, classify, failed_vertex, is_broken, is_of_machine, said};
 use crate::prepare::{Prepared, Way, prepare};
 use crate::session::{Images, Lending, Lent};
 use crate::vertices::Vertices;
-use crate::{query, resolve};
+use crate::{query, resolve, statements};
 
 /// How long it is waited for what the daemon tells of a vertex that failed.
 const TELLING: Duration = Duration::from_millis(1_500);
@@ -46,6 +47,10 @@ pub(crate) struct RemoteJob {
     mark: Option<String>,
     /// Images of this machine that are lent.
     images: Images,
+    /// Folders of caches that are lent.
+    caches: Folders,
+    /// Where results are looked for that the daemon does not have.
+    imports: OnceLock<Vec<CacheOptionsEntry>>,
     opened: OnceCell<Opened>,
     exporting: Mutex<()>,
     /// Why the daemon is lost, once it is.
@@ -84,9 +89,7 @@ struct Opened {
 impl Opened {
     /// Whether the daemon does not answer.
     async fn is_silent(&self) -> bool {
-        let mut control = self.daemon.control();
-        let asked = control.list_workers(control::ListWorkersRequest::default());
-        !matches!(tokio::time::timeout(THERE, asked).await, Ok(Ok(_)))
+        !self.daemon.is_there(THERE).await
     }
 }
 
@@ -99,6 +102,8 @@ impl RemoteJob {
             vertices,
             mark,
             images,
+            caches: Folders::default(),
+            imports: OnceLock::new(),
             opened: OnceCell::new(),
             exporting: Mutex::default(),
             lost: OnceLock::new(),
@@ -127,6 +132,9 @@ impl RemoteJob {
             return Some(why.clone());
         }
         let opened = self.opened.get()?;
+        if let Some(why) = opened.build.sick() {
+            return Some(self.lost.get_or_init(|| why.to_owned()).clone());
+        }
         let is_gone = opened.build.broke() || opened.lent.broken().is_some() || opened.is_silent().await;
         is_gone.then(|| self.lost.get_or_init(|| rb_diag::chain(&self.is_gone())).clone())
     }
@@ -141,20 +149,37 @@ impl RemoteJob {
     }
 
     async fn open(&self) -> Result<Opened, RemoteError> {
+        let imports = self.options.cache_from.iter().map(|place| caches::import(place, &self.caches));
+        let imports = imports.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        self.imports.get_or_init(|| imports);
         let daemon = self.engine.daemon().await?;
         let lending = Lending {
             session: Arc::clone(&self.options.session),
             credentials: Arc::clone(&self.engine.options.credentials),
             scratch: self.engine.options.scratch.clone(),
             images: self.images.clone(),
+            caches: self.caches.clone(),
             vertices: Arc::clone(&self.vertices),
         };
         let lent = Lent::open(&daemon, &lending)?;
         // What is asked while a graph is decided is no build that people look for.
         let request = control::SolveRequest { internal: true, ..self.request(&lent) };
         let build = Build::open(&daemon, request, &self.vertices).await?;
-        build.ping().await.map_err(|status| explained(&lent, status))?;
+        self.is_open(&build, &lent).await?;
         Ok(Opened { daemon, lent, build })
+    }
+
+    /// Waits until a build is there.
+    async fn is_open(&self, build: &Build, lent: &Lent) -> Result<(), RemoteError> {
+        let pinged = async { build.ping().await.map(drop).map_err(|status| explained(lent, status)) };
+        let opened = answered(self.engine.address(), "it did not begin a build", pinged).await;
+        let opened = opened.map_err(|error| if build.broke() { self.is_gone() } else { error });
+        if let Err(error) = &opened
+            && error.is_infrastructure()
+        {
+            self.lost.get_or_init(|| rb_diag::chain(error));
+        }
+        opened
     }
 
     fn request(&self, lent: &Lent) -> control::SolveRequest {
@@ -190,15 +215,16 @@ impl RemoteJob {
             allow_result_return: true,
             allow_result_array_ref: true,
             evaluate: true,
+            cache_imports: self.imports.get().cloned().unwrap_or_default(),
             ..Asked::default()
         });
         if prepared.pushes {
             self.once.get_or_init(|| "a `RUN --push` may have run");
         }
-        let solved = build.call(async { build.bridge().solve(request).await }).await;
+        let solved = build.work(async { build.bridge().solve(request).await }).await;
         let solved = match solved {
             Ok(solved) => solved,
-            Err(status) => return Err(self.failure(opened, status).await),
+            Err(status) => return Err(self.failure(opened, status, true).await),
         };
         match solved.result.and_then(|result| result.result) {
             Some(gateway::result::Result::Ref(tree)) => Ok(tree.id),
@@ -221,10 +247,26 @@ impl RemoteJob {
         })
     }
 
+    /// Says of a question that failed as its connection broke that the daemon is gone.
+    fn told<E: Failed>(&self, opened: &Opened, error: E) -> E {
+        if error.is_users() || !opened.build.broke() {
+            return error;
+        }
+        let gone = self.is_gone();
+        self.lost.get_or_init(|| rb_diag::chain(&gone));
+        gone.into()
+    }
+
     /// Says what a failed call means to the user.
-    async fn failure(&self, opened: &Opened, status: Status) -> SolveError {
+    ///
+    /// `is_there` says that what is wrong with a machine is wrong with that one.
+    async fn failure(&self, opened: &Opened, status: Status, is_there: bool) -> SolveError {
         if let Some(gone) = self.gone(opened, &status).await {
             return gone.into();
+        }
+        let is_of_machine = is_of_machine(&status);
+        if is_of_machine && is_there {
+            self.lost.get_or_init(|| said(&status));
         }
         if status.code() == Code::Cancelled && opened.lent.broken().is_none() {
             return SolveError::Cancelled;
@@ -243,6 +285,7 @@ impl RemoteJob {
         let (_, message) = classify(self.vertices.op(&vertex).as_ref(), &words);
         let failed = self.vertices.failed(&vertex, &message);
         let (kind, message) = classify(failed.op.as_ref(), &words);
+        let kind = if is_of_machine { ErrorKind::Environment } else { kind };
         SolveError::Vertex {
             vertex: failed.vertex,
             name: failed.name,
@@ -277,54 +320,6 @@ impl RemoteJob {
             _ => Err(SolveError::Several(failures)),
         }
     }
-
-    async fn export(
-        &self,
-        opened: &Opened,
-        roots: &[Prepared],
-        export: &Export,
-    ) -> Result<Written, SolveError> {
-        let options = &self.engine.options;
-        let here = Here {
-            scratch: &options.scratch,
-            precious: &options.precious,
-            images: options.images.as_ref(),
-            epoch_seconds: self.options.epoch_seconds,
-        };
-        let exporter = exports::exporter(export, &here)?;
-        let wanted = export.roots().into_iter().map(|root| {
-            let missing = || RemoteError::answer(format!("an export names root {root}, which is not there"));
-            roots.get(root).ok_or_else(missing)
-        });
-        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
-        let request = control::SolveRequest { exporters: vec![exporter], ..self.request(&opened.lent) };
-        let build = Build::open(&opened.daemon, request, &self.vertices).await?;
-        build.ping().await.map_err(|status| explained(&opened.lent, status))?;
-        let trees = try_join_all(wanted.iter().map(|root| self.tree(opened, &build, root))).await?;
-        let result = exports::result(export, &trees, self.options.epoch_seconds)?;
-        if matches!(export, Export::Image { push: Some(_), .. }) {
-            self.once.get_or_init(|| "an image may have been pushed");
-        }
-        let arriving = &opened.lent.arriving;
-        let streams = arriving.expect();
-        let finishing = async {
-            let finished = build.finish(result).await;
-            // Who waits for a stream hears that none comes.
-            arriving.close();
-            match finished {
-                Ok(response) => Ok(response),
-                Err(status) => Err(self.failure(opened, status).await),
-            }
-        };
-        // What this machine cannot write is the better reason of two.
-        let (response, taken) = tokio::join!(finishing, exports::take(export, &here, streams));
-        match (response, taken) {
-            (Ok(response), taken) => exports::described(export, taken?, &response),
-            (Err(failure), Ok(_)) => Err(failure),
-            (Err(failure), Err(own)) if is_of_stream(&own) => Err(failure),
-            (Err(_), Err(own)) => Err(own),
-        }
-    }
 }
 
 /// Whether an error only says that a stream ended, whose end has a reason of its own.
@@ -343,7 +338,8 @@ fn explained(lent: &Lent, status: Status) -> RemoteError {
 const LOOKING_HELP: &str = "plan, --dry-run, --expect-cached and why look at the cache of this machine: use them with \
     --engine=here";
 
-pub(crate) fn cannot_look() -> SolveError {
+/// Refuses what would look at a cache beforehand.
+pub fn cannot_look() -> SolveError {
     SolveError::Job {
         kind: ErrorKind::Input,
         message: "an engine elsewhere does not tell beforehand what it would run".to_owned(),
@@ -359,16 +355,10 @@ pub(crate) fn no_containers() -> SolveError {
     }
 }
 
-fn world(error: RemoteError) -> WorldError {
-    WorldError::Failed { kind: error.kind(), message: rb_diag::chain(&error) }
-}
-
 #[async_trait]
 impl Job for RemoteJob {
     async fn solve(&self, request: SolveRequest) -> Result<SolveResult, SolveError> {
-        if !request.attests.is_empty() {
-            return Err(RemoteError::attestations().into());
-        }
+        statements::check(&request.exports, &request.attests)?;
         if !request.layered.is_empty() {
             return Err(RemoteError::layered().into());
         }
@@ -376,38 +366,32 @@ impl Job for RemoteJob {
         let roots = prepared.collect::<Result<Vec<_>, _>>()?;
         let opened = self.opened().await?;
         self.make(opened, &roots).await?;
-        let (mut written, mut pushed) = (Vec::new(), Vec::new());
-        for export in &request.exports {
-            let _alone = self.exporting.lock().await;
-            let Written { result, pushed: more } = self.export(opened, &roots, export).await?;
-            written.push(result);
-            pushed.extend(more);
-        }
-        let keys = roots.iter().map(Prepared::key).collect();
-        Ok(SolveResult { roots: keys, exports: written, pushed, caches: Vec::new(), summary: self.summary() })
+        self.write(opened, &roots, &request).await
     }
 
     async fn query(&self, definition: Definition, query: Query) -> Result<Answer, SolveError> {
         let prepared = self.prepare(&definition)?;
         let opened = self.opened().await?;
         let tree = self.tree(opened, &opened.build, &prepared).await?;
-        query::answer(&opened.build, &tree, query).await
+        query::answer(&opened.build, &tree, query).await.map_err(|error| self.told(opened, error))
     }
 
     async fn resolve_image(&self, request: &ImageRequest) -> Result<ResolvedImage, WorldError> {
-        let opened = self.opened().await.map_err(world)?;
+        let opened = self.opened().await?;
         let here = resolve::Here {
             session: self.options.session.as_ref(),
             store: self.engine.options.images.as_ref(),
             lent: &self.images,
             scratch: &self.engine.options.scratch,
         };
-        resolve::image(&opened.build, &here, self.options.pull, request).await
+        let found = resolve::image(&opened.build, &here, self.options.pull, request).await;
+        found.map_err(|error| self.told(opened, error))
     }
 
     async fn resolve_repository(&self, request: &RepositoryRequest) -> Result<GitFacts, WorldError> {
-        let opened = self.opened().await.map_err(world)?;
-        resolve::repository(&opened.build, request).await
+        let opened = self.opened().await?;
+        let found = resolve::repository(&opened.build, request).await;
+        found.map_err(|error| self.told(opened, error))
     }
 
     async fn process(&self, _request: ProcessRequest) -> Result<i32, SolveError> {

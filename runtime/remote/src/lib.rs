@@ -11,6 +11,7 @@
 
 mod address;
 mod build;
+mod caches;
 mod connect;
 #[doc(hidden)]
 pub mod decoders;
@@ -31,7 +32,9 @@ mod proof;
 mod query;
 mod receive;
 mod resolve;
+mod results;
 mod session;
+mod statements;
 mod vertices;
 
 use std::io::Read;
@@ -50,11 +53,12 @@ use tonic::Code;
 pub use address::{Address, AddressError};
 pub use connect::Certificates;
 pub use error::RemoteError;
+pub use job::cannot_look;
 pub use known::Clock;
 pub use nodes::{FailedNode, Heard, Hears, NodeOptions, NodesEngine, Placement};
 pub use proof::Proof;
 
-use build::Daemon;
+use build::{Daemon, answered};
 use job::{RemoteJob, Shared};
 
 /// What an engine elsewhere needs of this machine.
@@ -151,13 +155,18 @@ impl RemoteEngine {
     /// Asks the daemon what it is.
     pub async fn about(&self) -> Result<About, RemoteError> {
         let daemon = self.daemon().await?;
-        let workers = daemon.control().list_workers(ListWorkersRequest::default()).await?.into_inner().record;
-        let version = match daemon.control().info(InfoRequest {}).await {
-            Ok(info) => info.into_inner().buildkit_version.map(|version| version.version),
-            // Older than the question.
-            Err(status) if status.code() == Code::Unimplemented => None,
-            Err(status) => return Err(status.into()),
+        let asked = async {
+            let workers =
+                daemon.control().list_workers(ListWorkersRequest::default()).await?.into_inner().record;
+            let version = match daemon.control().info(InfoRequest {}).await {
+                Ok(info) => info.into_inner().buildkit_version.map(|version| version.version),
+                // Older than the question.
+                Err(status) if status.code() == Code::Unimplemented => None,
+                Err(status) => return Err(status.into()),
+            };
+            Ok((workers, version))
         };
+        let (workers, version) = answered(self.address(), "it did not say what it is", asked).await?;
         let worker = |record: rb_wire::control::WorkerRecord| {
             let platforms = record.platforms.iter().map(|told| resolve::platform_of(told).to_string());
             Worker { platforms: platforms.collect(), labels: record.labels.into_iter().collect() }

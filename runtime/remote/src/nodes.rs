@@ -20,12 +20,12 @@ use rb_api::{
     Engine, EventSink, Job, JobOptions, Outlook, ProcessRequest, Root, SolveError, SolveRequest, SolveResult,
     Summary,
 };
-use rb_diag::ErrorKind;
 use rb_frontend::{Answer, GitFacts, ImageRequest, Query, RepositoryRequest, ResolvedImage, WorldError};
 use rb_llb::{Definition, Graph, Op};
 use rb_oci::{Digest, Platform};
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::error::Failed;
 use crate::job::{RemoteJob, Shared, cannot_look, no_containers};
 use crate::known::{self, Clock, Held, Known};
 use crate::parted::Parted;
@@ -80,6 +80,8 @@ pub struct FailedNode {
     pub node: String,
     /// What is wrong with it.
     pub why: String,
+    /// No other is tried: what it was at is done once.
+    pub is_last: bool,
 }
 
 /// Hears where jobs go.
@@ -200,35 +202,6 @@ enum Asked<'a> {
     Named(String),
 }
 
-/// A failed call, whatever it was about.
-trait Failed: From<RemoteError> {
-    /// Whether it is what the user wrote that fails.
-    fn is_users(&self) -> bool;
-}
-
-impl Failed for SolveError {
-    fn is_users(&self) -> bool {
-        match self {
-            Self::Vertex { kind, .. } | Self::Job { kind, .. } => *kind != ErrorKind::Environment,
-            Self::NoSuchFile { .. } | Self::Withheld { .. } => true,
-            Self::Several(errors) => errors.iter().any(Self::is_users),
-            Self::Cancelled => false,
-        }
-    }
-}
-
-impl Failed for WorldError {
-    fn is_users(&self) -> bool {
-        self.kind() != ErrorKind::Environment
-    }
-}
-
-impl From<RemoteError> for WorldError {
-    fn from(error: RemoteError) -> Self {
-        Self::Failed { kind: error.kind(), message: rb_diag::chain(&error) }
-    }
-}
-
 /// What a call at a node comes to.
 type Called<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
@@ -305,22 +278,26 @@ impl NodesJob {
         let mut placed = self.placed.lock().await;
         let name = &self.engine.nodes[at.node].options.name;
         if let Some(what) = at.job.sent_once() {
-            placed.over.get_or_insert((name.clone(), reason, what));
+            if placed.over.is_none() {
+                let name = name.clone();
+                self.failed(&mut placed, at.node, reason.clone(), true);
+                placed.over = Some((name, reason, what));
+            }
             return placed.is_not_over();
         }
         if placed.at.as_ref().is_some_and(|now| Arc::ptr_eq(&now.job, &at.job)) {
             placed.at = None;
-            self.failed(&mut placed, at.node, reason);
+            self.failed(&mut placed, at.node, reason, false);
             self.shared.vertices().begin_anew();
         }
         Ok(())
     }
 
-    fn failed(&self, placed: &mut Placed, node: usize, why: String) {
+    fn failed(&self, placed: &mut Placed, node: usize, why: String, is_last: bool) {
         let known = &self.engine.nodes[node];
         self.engine.known.is_silent_now(&known.key);
         let (engine, name) = (self.engine.name.to_string(), known.options.name.clone());
-        (self.engine.hears)(Heard::Failed(FailedNode { engine, node: name, why: why.clone() }));
+        (self.engine.hears)(Heard::Failed(FailedNode { engine, node: name, why: why.clone(), is_last }));
         placed.failed.insert(node, why);
     }
 
@@ -382,7 +359,7 @@ impl NodesJob {
                     let why = rb_diag::chain(&error);
                     reasons.insert(ranked.node, format!("failed: {why}"));
                     is_away = true;
-                    self.failed(&mut placed, ranked.node, why);
+                    self.failed(&mut placed, ranked.node, why, false);
                     continue;
                 }
                 Err(error) => return Err(error),

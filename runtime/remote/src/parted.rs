@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use rb_api::{
-    Annotations, Export, ExportResult, ImageFormat, ImageName, Job as _, LayoutPlace, Place, PlatformImage,
-    Push, PushedImage, SolveError, SolveRequest, SolveResult,
+    Annotations, Attached, CacheExport, CacheTarget, CacheWritten, Export, ExportResult, ImageFormat,
+    ImageName, Job as _, LayoutPlace, Place, PlatformImage, Push, PushedImage, SolveError, SolveRequest,
+    SolveResult,
 };
 use rb_exporters::{IndexOptions, index_document};
 use rb_oci::{Descriptor, Digest, Platform, Reference};
@@ -24,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::exports::{self, STREAM, Streamed};
 use crate::nodes::{NodesJob, platforms};
-use crate::{ImageStore, RemoteError, layout};
+use crate::{ImageStore, RemoteError, layout, results};
 
 /// Names in the index of a layout. Source: OCI image-spec annotations.md; containerd's `images`.
 const TAG: &str = "org.opencontainers.image.ref.name";
@@ -77,45 +78,86 @@ impl<'a> Parted<'a> {
         Ok(Some(Self { job, request, parts }))
     }
 
-    /// Makes all roots, then the exports.
+    /// Makes all roots, then the exports, then the caches.
     pub(crate) async fn solve(&self) -> Result<SolveResult, SolveError> {
-        let made = self.parts.iter().map(|part| self.at(part, Vec::new()));
+        self.check()?;
+        let made = self.parts.iter().map(|part| self.at(part, Vec::new(), Vec::new()));
         let made = try_join_all(made).await?;
         let mut roots: BTreeMap<usize, Digest> = BTreeMap::new();
         for ((_, indexes), result) in self.parts.iter().zip(made) {
             roots.extend(indexes.iter().copied().zip(result.roots));
         }
-        let (mut written, mut pushed) = (Vec::new(), Vec::new());
+        let (mut written, mut pushed, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for export in &self.request.exports {
-            let needs = export.roots();
-            let one = self.parts.iter().find(|(_, roots)| needs.iter().all(|root| roots.contains(root)));
-            match one {
+            match self.of_all(&export.roots()) {
                 Some(part) => {
                     let export = renumbered(export, &part.1)?;
-                    let done = self.at(part, vec![export]).await?;
+                    let done = self.at(part, vec![export], self.inline(part)).await?;
                     written.extend(done.exports);
                     pushed.extend(done.pushed);
+                    told.extend(done.caches);
                 }
                 None => {
-                    let (result, more) = self.together(export).await?;
+                    let (result, more, caches) = self.together(export).await?;
                     written.push(result);
                     pushed.extend(more);
+                    told.extend(caches);
                 }
             }
         }
+        // An image of several nodes has a cache of each in it, and is told once.
+        told.dedup_by(|one, other| one.place == other.place);
+        for cache in self.request.cache_to.iter().filter(|cache| cache.target != CacheTarget::Inline) {
+            let part = self.of_all(&cache.roots).ok_or_else(RemoteError::cache_of_nodes)?;
+            told.extend(self.at(part, Vec::new(), vec![of_part(cache, &part.1)]).await?.caches);
+        }
         let roots = roots.into_values().collect();
-        Ok(SolveResult { roots, exports: written, pushed, caches: Vec::new(), summary: self.job.summary() })
+        Ok(SolveResult { roots, exports: written, pushed, caches: told, summary: self.job.summary() })
     }
 
-    /// Solves the roots of one part, with these exports of it.
+    /// Refuses what one daemon alone can write.
+    fn check(&self) -> Result<(), RemoteError> {
+        let mut caches = self.request.cache_to.iter().filter(|cache| cache.target != CacheTarget::Inline);
+        if caches.any(|cache| self.of_all(&cache.roots).is_none()) {
+            return Err(RemoteError::cache_of_nodes());
+        }
+        let is_told = |export: &Export| {
+            let format = export.format().is_some_and(|format| format.attached != Attached::Nowhere);
+            format && export.roots().iter().any(|root| self.request.attests.contains_key(root))
+        };
+        if self.request.exports.iter().any(|export| self.of_all(&export.roots()).is_none() && is_told(export))
+        {
+            return Err(RemoteError::statement_of_nodes());
+        }
+        Ok(())
+    }
+
+    /// Returns the part that all of these roots are of.
+    fn of_all(&self, needs: &[usize]) -> Option<&(Option<Arc<NodesJob>>, Vec<usize>)> {
+        self.parts.iter().find(|(_, roots)| needs.iter().all(|root| roots.contains(root)))
+    }
+
+    /// Returns the caches that go into images of a part.
+    fn inline(&self, (_, roots): &(Option<Arc<NodesJob>>, Vec<usize>)) -> Vec<CacheExport> {
+        let inline = self.request.cache_to.iter().filter(|cache| cache.target == CacheTarget::Inline);
+        inline.map(|cache| of_part(cache, roots)).collect()
+    }
+
+    /// Solves the roots of one part, with these exports and caches of it.
     async fn at(
         &self,
         (lane, roots): &(Option<Arc<NodesJob>>, Vec<usize>),
         exports: Vec<Export>,
+        cache_to: Vec<CacheExport>,
     ) -> Result<SolveResult, SolveError> {
+        let attests = roots.iter().enumerate();
+        let attests =
+            attests.filter_map(|(number, root)| Some((number, self.request.attests.get(root)?.clone())));
         let request = SolveRequest {
             roots: roots.iter().filter_map(|root| self.request.roots.get(*root)).cloned().collect(),
+            attests: attests.collect(),
             exports,
+            cache_to,
             ..SolveRequest::default()
         };
         match lane {
@@ -125,7 +167,10 @@ impl<'a> Parted<'a> {
     }
 
     /// Writes an image whose parts are of several nodes.
-    async fn together(&self, export: &Export) -> Result<(ExportResult, Vec<PushedImage>), SolveError> {
+    async fn together(
+        &self,
+        export: &Export,
+    ) -> Result<(ExportResult, Vec<PushedImage>, Vec<CacheWritten>), SolveError> {
         let failed = |source| RemoteError::Disk { what: "a folder for images".to_owned(), source };
         let options = &self.job.engine.nodes.first().ok_or_else(nowhere)?.options.remote;
         crate::job::scratch(&options.scratch)?;
@@ -136,7 +181,8 @@ impl<'a> Parted<'a> {
             let to = folder.path().join(number.to_string());
             self.image(export, image, to)
         });
-        let images = try_join_all(each).await?;
+        let (images, caches): (Vec<_>, Vec<_>) = try_join_all(each).await?.into_iter().unzip();
+        let caches = caches.into_iter().flatten().collect();
         let sizes = images.iter().map(|image| image.size_bytes).sum();
         let mut platforms: Vec<Platform> = images.iter().map(|image| image.platform.clone()).collect();
         platforms.sort();
@@ -185,7 +231,7 @@ impl<'a> Parted<'a> {
         let config = None;
         let result =
             ExportResult::Image { names, digest, descriptor, config, platforms, size_bytes, destination };
-        Ok((result, pushed))
+        Ok((result, pushed, caches))
     }
 
     /// Has one image of an index written into a folder of this machine, or pushed by its digest.
@@ -194,9 +240,9 @@ impl<'a> Parted<'a> {
         export: &Export,
         image: &PlatformImage,
         folder: std::path::PathBuf,
-    ) -> Result<Image, SolveError> {
+    ) -> Result<(Image, Vec<CacheWritten>), SolveError> {
         let part = self.parts.iter().find(|(_, roots)| roots.contains(&image.root)).ok_or_else(nowhere)?;
-        let platform = exports::platform_of(image);
+        let platform = results::platform_of(image);
         let format = export.format().ok_or_else(nowhere)?;
         let own = format.of_platform.get(&platform).cloned().unwrap_or_default();
         let images = vec![image.clone()];
@@ -211,7 +257,7 @@ impl<'a> Parted<'a> {
                 Export::OciLayout { images, names: Vec::new(), format: alone, destination }
             }
         };
-        let done = self.at(part, vec![renumbered(&export, &part.1)?]).await?;
+        let done = self.at(part, vec![renumbered(&export, &part.1)?], self.inline(part)).await?;
         let Some(ExportResult::Image { mut descriptor, size_bytes, .. }) = done.exports.into_iter().next()
         else {
             return Err(RemoteError::answer("no image came of an export of one").into());
@@ -219,7 +265,7 @@ impl<'a> Parted<'a> {
         let mut told = format.descriptor_annotations.clone();
         told.extend(own.descriptor);
         descriptor.set_annotations((!told.is_empty()).then(|| told.into_iter().collect()));
-        Ok(Image { platform, descriptor, size_bytes })
+        Ok((Image { platform, descriptor, size_bytes }, done.caches))
     }
 }
 
@@ -255,6 +301,12 @@ fn renumbered(export: &Export, roots: &[usize]) -> Result<Export, SolveError> {
         Export::Local { root, .. } | Export::Tar { root, .. } => *root = number(*root)?,
     }
     Ok(export)
+}
+
+/// Returns a cache of the roots of one part, by their numbers there.
+fn of_part(cache: &CacheExport, roots: &[usize]) -> CacheExport {
+    let own = roots.iter().enumerate().filter(|(_, root)| cache.roots.contains(root));
+    CacheExport { roots: own.map(|(number, _)| number).collect(), ..cache.clone() }
 }
 
 /// Does what waits for the disk.

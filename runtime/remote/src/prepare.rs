@@ -73,8 +73,7 @@ pub(crate) fn prepare(definition: &Definition, way: &Way<'_>) -> Result<Prepared
     let Way { mark, no_cache, images } = way;
     let graph = definition.graph().map_err(|error| RemoteError::answer(rb_diag::chain(&error)))?;
     if let Some(vertex) = graph.vertices().find(|vertex| is_extension(&vertex.op)) {
-        let name = graph.name(vertex);
-        return Err(refused(&vertex.op, &name));
+        return Err(refused(&graph, vertex, "build it with --engine=here, on this machine"));
     }
     let mut sent: BTreeMap<Digest, Digest> = BTreeMap::new();
     let mut marked = Definition { sources: SourceMapping::default(), ..Definition::default() };
@@ -122,8 +121,10 @@ fn renamed(edge: &Edge, sent: &BTreeMap<Digest, Digest>) -> Edge {
     Edge { vertex: sent.get(&edge.vertex).copied().unwrap_or(edge.vertex), index: edge.index }
 }
 
-pub(crate) fn refused(op: &Op, name: &str) -> RemoteError {
-    let scheme = match op {
+/// Refuses a step that only the bundled runtime can do, with its place.
+pub(crate) fn refused(graph: &Graph, vertex: &Vertex, help: &'static str) -> RemoteError {
+    let name = graph.name(vertex);
+    let scheme = match &vertex.op {
         Op::Source(source) => source.scheme().0.to_owned(),
         Op::Exec(_) | Op::File(_) | Op::Build(_) | Op::Merge(_) | Op::Diff(_) => String::new(),
     };
@@ -132,7 +133,8 @@ pub(crate) fn refused(op: &Op, name: &str) -> RemoteError {
         LEFT_SCHEME => "TRY takes what the failed command left, which rb keeps".to_owned(),
         _ => format!("`{name}` is of the bundled runtime"),
     };
-    RemoteError::Unsupported { what, help: "build it with --engine=here, on this machine" }
+    let place = graph.location(&vertex.digest).map(|(file, range)| Box::new((file.clone(), range)));
+    RemoteError::OnlyHere { vertex: vertex.digest, name, what, help, place }
 }
 
 #[cfg(test)]

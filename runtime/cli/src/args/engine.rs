@@ -31,9 +31,10 @@ pub(crate) enum EngineCommand {
 /// `rb engine add`
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The name goes into your config.toml, with its address: `[engines.\"NAME\"]`. Nothing is connected to. With --append an
-engine has several nodes: each build goes to the one that most likely has what it begins with, and on to
-another where that fails.
+The name goes into your config.toml, with its address: `[engines.\"NAME\"]`.
+Nothing is connected to. With --append an engine has several nodes: each build
+goes to the one that most likely has what it begins with, and on to another
+where that fails.
 
 Examples:
   rb engine add far ssh://me@build.example

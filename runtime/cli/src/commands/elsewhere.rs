@@ -15,8 +15,8 @@ use rb_exporters::Precious;
 use rb_oci::{Digest, Reference};
 use rb_registry::{Anonymous, Credentials};
 use rb_remote::{
-    About, Address, Clock, Hears, ImageStore, KnownImage, NodeOptions, NodesEngine, RemoteEngine,
-    RemoteError, RemoteOptions,
+    About, Address, Certificates, Clock, Hears, ImageStore, KnownImage, NodeOptions, NodesEngine,
+    RemoteEngine, RemoteError, RemoteOptions,
 };
 use rb_store::{Store, StoreError};
 
@@ -43,7 +43,7 @@ pub(super) fn engine(
     let store: Arc<dyn ImageStore> = Arc::new(Images(Arc::clone(images)));
     let options = |at: EngineAt| -> Result<RemoteOptions, Failure> {
         let at = of_docker(at)?;
-        let certificates = at.certificates().map_err(|error| unreadable(&at, &error))?;
+        let certificates = certificates(&at)?;
         Ok(RemoteOptions {
             address: at.address,
             certificates,
@@ -85,8 +85,14 @@ fn of_docker(engine: EngineAt) -> Result<EngineAt, Failure> {
     Ok(engine.at(address))
 }
 
-fn unreadable(engine: &EngineAt, error: &std::io::Error) -> Failure {
-    Failure::environment(&format!("the certificates for {} cannot be read", engine.address), error)
+/// Reads what proves who is who, as far as that makes sense.
+fn certificates(engine: &EngineAt) -> Result<Certificates, Failure> {
+    let unreadable = |error| {
+        Failure::environment(&format!("the certificates for {} cannot be read", engine.address), &error)
+    };
+    let certificates = engine.certificates().map_err(unreadable)?;
+    certificates.check(&engine.address)?;
+    Ok(certificates)
 }
 
 /// Refuses limits around steps, which the bundled runtime alone sets.
@@ -99,13 +105,29 @@ fn limits_are_here(settings: &Settings) -> Result<(), Failure> {
         () if !steps.rlimits.is_empty() => "each process (--ulimit)",
         () if steps.shm_bytes.is_some() => "/dev/shm (--shm-size)",
         () if steps.cgroup_parent.is_some() => "control groups (--cgroup-parent)",
-        () => return Ok(()),
+        () => {
+            let Some(option) = settings.asked_of_here else { return Ok(()) };
+            let help = "leave it out, or build with --engine=here".to_owned();
+            let message = format!(
+                "{option} is for steps on this machine: an engine elsewhere runs them as it is set up"
+            );
+            return Err(Failure::input(message, Some(help)));
+        }
     };
     let help = "leave it out, and in config.toml, too; or build with --engine=here".to_owned();
     Err(Failure::input(
         format!("limits on {what} hold on this machine, and not on an engine elsewhere"),
         Some(help),
     ))
+}
+
+/// Refuses to look at what would run, where an engine elsewhere is to build.
+pub(super) fn looks_here(settings: &Settings) -> Result<(), Failure> {
+    if settings.engine.is_none() {
+        return Ok(());
+    }
+    let rb_api::SolveError::Job { message, help, .. } = rb_remote::cannot_look() else { return Ok(()) };
+    Err(Failure::input(message, help))
 }
 
 /// Refuses what needs the steps of this machine, where an engine elsewhere is to build.
@@ -211,7 +233,7 @@ impl Read for Counted<'_> {
 /// Returns a daemon that is to say what it is, and builds nothing.
 pub(super) fn asked(at: EngineAt) -> Result<RemoteEngine, Failure> {
     let at = of_docker(at)?;
-    let certificates = at.certificates().map_err(|error| unreadable(&at, &error))?;
+    let certificates = certificates(&at)?;
     Ok(RemoteEngine::new(RemoteOptions {
         address: at.address,
         certificates,
@@ -233,7 +255,15 @@ pub(super) fn doctor(environment: &Environment, doctor: &DoctorArgs) -> Result<O
     let address = engine.address().to_string();
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let threads = threads.map_err(|error| Failure::environment("no threads can be started", &error))?;
-    let about = threads.block_on(engine.about())?;
+    let about = threads.block_on(engine.about()).map_err(|error| match &error {
+        // Who asks has just tried it.
+        RemoteError::Connect { is_bare: false, .. } => Failure::Said {
+            kind: error.kind(),
+            message: chain(&error),
+            help: Some("see whether buildkitd runs there, and listens at that address".to_owned()),
+        },
+        _ => error.into(),
+    })?;
     let text =
         if doctor.json { format!("{:#}\n", as_json(&address, &about)) } else { lines(&address, &about) };
     report::print(text.as_bytes())?;
@@ -253,7 +283,7 @@ fn lines(address: &str, about: &About) -> String {
         text.push_str(&format!("worker           ok  {}: {words}\n", worker.platforms.join(" ")));
     }
     text.push_str("\nonly here: `FROM @host`, what a failed command left (TRY, -i, resume), plan, --dry-run, --expect-cached,\n");
-    text.push_str("why, --provenance and --sbom\n");
+    text.push_str("why, --sbom, and --provenance beside files\n");
     text
 }
 

@@ -1,12 +1,13 @@
 //! `rb engine`: BuildKit daemons by name, kept in `config.toml`.
 //!
-//! In: names and addresses. Out: the user's file, changed as little as can be; lists on stdout. Only `inspect` connects, and `ls` where an
-//! engine has nodes ([`nodes`]).
+//! In: names and addresses. Out: the user's file, changed as little as can be; lists on stdout. Only `inspect` and `ls` connect ([`nodes`]).
 
 pub(super) mod nodes;
 
 use std::path::Path;
 
+use rb_diag::nearest;
+use serde_json::Value as Json;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::docker;
@@ -20,6 +21,10 @@ use crate::settings::edit::{EditError, edit};
 use crate::settings::engine::{self, EngineName, HERE, KnownEngine, is_name, node_name};
 use crate::settings::{self, SettingsError};
 use nodes::{NewNode, Shown};
+
+/// Architectures that daemons are known to build for.
+const KNOWN: [&str; 11] =
+    ["amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x", "loong64", "mips64", "mips64le", "wasm"];
 
 /// Does it.
 pub(super) fn execute(environment: &Environment, command: &EngineCommand) -> Result<u8, Failure> {
@@ -63,7 +68,10 @@ fn add(environment: &Environment, args: &EngineAddArgs) -> Result<u8, Failure> {
             return Err(Failure::input(message, Some(help)));
         }
         None if *append => {
-            let help = engine::help_with(name, &config.engines);
+            let help = match nearest(name, config.engines.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`? For a new engine leave out --append"),
+                None => "leave out --append: it adds to an engine that is there".to_owned(),
+            };
             return Err(SettingsError::NoEngine { name: name.clone(), help }.into());
         }
         Some(_) | None => {}
@@ -74,10 +82,19 @@ fn add(environment: &Environment, args: &EngineAddArgs) -> Result<u8, Failure> {
             let help = "leave --certs out: it is for tcp://".to_owned();
             return Err(Failure::input(format!("nobody at {address} looks at certificates"), Some(help)));
         }
-        engine::read_certificates(folder).map_err(|error| {
+        let read = engine::read_certificates(folder).map_err(|error| {
             let help = "ca.pem is who signs for the daemon, cert.pem and key.pem are who you are".to_owned();
             Failure::input(format!("the certificates cannot be read: {error}"), Some(help))
         })?;
+        read.check(address)?;
+    }
+    if let Some(platform) = platform.iter().find(|platform| !KNOWN.contains(&platform.architecture.as_str()))
+    {
+        report::tell(&format!(
+            "warning: --platform {platform}: `{}` is no architecture that rb knows; BuildKit's are {}\n",
+            platform.architecture,
+            KNOWN.join(", ")
+        ));
     }
     let (address, platforms, weight) = (address.clone(), platform.clone(), *weight);
     let is_plain = node.is_none() && platforms.is_empty() && weight.is_none();
@@ -115,9 +132,9 @@ fn ls(environment: &Environment, json: bool) -> Result<u8, Failure> {
     let config = settings::read_config(environment)?;
     let in_use = in_use(environment, &config)?;
     let is_used = |name: &str| in_use == name;
-    let of_nodes = nodes::listed(&config, environment)?;
     // One at an address has no name, and builds nevertheless.
     let nameless = Some(&in_use).filter(|meant| meant.contains("://"));
+    let of_nodes = nodes::listed(&config, nameless, environment)?;
     let here = [(HERE.to_owned(), "this machine".to_owned(), None)];
     let known = config.engines.iter().map(|(name, known)| {
         let certs = match known {
@@ -126,16 +143,25 @@ fn ls(environment: &Environment, json: bool) -> Result<u8, Failure> {
         };
         (name.clone(), known.to_string(), certs)
     });
+    let alone = |name: &str| {
+        let shown = of_nodes.get(name)?.first()?;
+        matches!(config.engines.get(name), None | Some(KnownEngine::One { .. })).then_some(shown)
+    };
     let all = here.into_iter().chain(known).chain(nameless.map(|text| (text.clone(), text.clone(), None)));
     let text = if json {
         let list = all.map(|(name, address, certs)| {
             let used = is_used(&name);
-            let own = of_nodes.get(&name).map(|nodes| nodes.iter().map(Shown::json).collect::<Vec<_>>());
-            let address = (name != HERE && own.is_none()).then_some(address);
+            let nodes = of_nodes.get(&name).filter(|_| alone(&name).is_none());
+            let address = (name != HERE && nodes.is_none()).then_some(address);
             let mut value =
                 serde_json::json!({ "name": name, "address": address, "certs": certs, "used": used });
-            if let Some(nodes) = own {
-                value["nodes"] = nodes.into();
+            if let Some(nodes) = nodes {
+                value["nodes"] = nodes.iter().map(Shown::json).collect::<Vec<_>>().into();
+            }
+            if let Some(Json::Object(mut told)) = alone(&name).map(Shown::json) {
+                for key in ["platforms", "up", "version", "error"] {
+                    value[key] = told.remove(key).unwrap_or_default();
+                }
             }
             value
         });
@@ -147,6 +173,12 @@ fn ls(environment: &Environment, json: bool) -> Result<u8, Failure> {
         for (name, address, _) in all {
             let mark = if is_used(&name) { "*" } else { "" };
             let shown = if name.contains("://") { String::new() } else { name.clone() };
+            if let Some(only) = alone(&name) {
+                // Nothing is beside it.
+                let [_, platforms, _, state] = only.cells();
+                rows.push(vec![mark.to_owned(), shown, address, platforms, String::new(), state]);
+                continue;
+            }
             rows.push(vec![mark.to_owned(), shown, address]);
             for node in of_nodes.get(&name).into_iter().flatten() {
                 let own = [String::new(), format!("{name}/{}", node.name)];

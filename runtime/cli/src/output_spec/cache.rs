@@ -117,6 +117,17 @@ pub(crate) fn without_secrets(text: &str) -> String {
     kept.collect::<Vec<_>>().join(",")
 }
 
+/// Tells whether a value wants a registry to be spoken to without proof.
+pub(crate) fn is_insecure(text: &str) -> bool {
+    let wants = |field: String| {
+        let said = field
+            .split_once('=')
+            .is_some_and(|(key, _)| key.trim().eq_ignore_ascii_case("registry.insecure"));
+        said && !field.trim_end().ends_with("=false")
+    };
+    split_csv(text).into_iter().any(wants)
+}
+
 fn registry(fields: &mut Fields) -> Result<CachePlace, CacheSpecError> {
     let name = fields.take("ref").ok_or_else(|| fields.missing("ref"))?;
     let reference: Result<Reference, _> = name.parse();

@@ -174,16 +174,20 @@ pub(crate) fn pushed_json(image: &PushedImage) -> Value {
 
 /// Returns the line of a cache that was written, or was to be.
 fn cache_line(cache: &CacheWritten) -> String {
-    let CacheWritten { place, digest: _, records, layers, failed } = cache;
+    let CacheWritten { place, digest: _, holds, failed } = cache;
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    visible(&match failed {
-        Some(why) => format!("cache  {place}  not written: {why}"),
-        None => format!("cache  {place}  {} in {}", count(*records, "result"), count(*layers, "layer")),
+    visible(&match (failed, holds) {
+        (Some(why), _) => format!("cache  {place}  not written: {why}"),
+        (None, Some((records, layers))) => {
+            format!("cache  {place}  {} in {}", count(*records, "result"), count(*layers, "layer"))
+        }
+        (None, None) => format!("cache  {place}  written"),
     })
 }
 
 fn cache_json(cache: &CacheWritten) -> Value {
-    let CacheWritten { place, digest, records, layers, failed } = cache;
+    let CacheWritten { place, digest, holds, failed } = cache;
+    let (records, layers) = holds.unzip();
     json!({
         "place": place, "digest": digest.map(|digest| digest.to_string()), "results": records, "layers": layers,
         "failed": failed,

@@ -194,7 +194,11 @@ pub(crate) fn named(
 
 /// Says what to do about a name that nobody gave.
 pub(crate) fn help_with(name: &str, known: &BTreeMap<String, KnownEngine>) -> String {
-    match nearest(name, known.keys().map(String::as_str)) {
+    // What other tools call this machine.
+    if name == "default" {
+        return format!("this machine is `{HERE}`: `rb engine use {HERE}`, or --engine={HERE}");
+    }
+    match nearest(name, known.keys().map(String::as_str).chain([HERE])) {
         Some(near) => format!("did you mean `{near}`? `rb engine ls` lists them"),
         None => format!("`rb engine add {name} ADDRESS` makes one known, `rb engine ls` lists them"),
     }
@@ -345,6 +349,8 @@ mod tests {
             "{message}: {help}"
         );
         assert!(told("other").1.contains("rb engine add other ADDRESS"));
+        assert!(told("hre").1.contains("did you mean `here`?"));
+        assert!(told("default").1.contains("rb engine use here"));
         let (message, help) = told("http://far");
         assert!(message.contains("RB_ENGINE") && help.contains("ssh://"), "{message}: {help}");
         assert!(told("-x").1.contains("a scheme"));

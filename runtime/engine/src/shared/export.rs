@@ -140,12 +140,11 @@ impl<'a> Caches<'a> {
                 let layers = table.trees.len();
                 image.config.other.insert(CACHE_FIELD.to_owned(), json!(table));
                 let Ok(sum) = &mut written[place] else { continue };
-                let before = sum.take().map_or((0, 0), |other| (other.records, other.layers));
+                let before = sum.take().and_then(|other| other.holds).unwrap_or_default();
                 *sum = Some(CacheWritten {
                     place: CacheTarget::Inline.to_string(),
                     digest: None,
-                    records: records + before.0,
-                    layers: layers + before.1,
+                    holds: Some((records + before.0, layers + before.1)),
                     failed: None,
                 });
             }
@@ -249,8 +248,7 @@ impl<'a> Caches<'a> {
         Ok(CacheWritten {
             place: place.to_string(),
             digest: rb_sources::layout::digest_of(&manifest).ok(),
-            records,
-            layers: layers.len(),
+            holds: Some((records, layers.len())),
             failed: None,
         })
     }
@@ -300,7 +298,7 @@ fn may_fail(export: &CacheExport, error: &OpError) -> bool {
 
 fn failed(export: &CacheExport, error: &OpError) -> CacheWritten {
     let (place, failed) = (export.target.to_string(), Some(chain(error)));
-    CacheWritten { place, digest: None, records: 0, layers: 0, failed }
+    CacheWritten { place, digest: None, holds: None, failed }
 }
 
 /// Says whether a layer need not be fetched.

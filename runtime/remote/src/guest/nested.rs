@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::served::Served;
 use super::{Failed, Returned, ReturnedTree, lock};
-use crate::exports;
+use crate::results;
 
 /// What a frontend asks another one for.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Served {
         let mut listed = Vec::new();
         for ReturnedTree { platform, config, base, .. } in &trees {
             let of_platform = if is_index { format!("/{platform}") } else { String::new() };
-            for (key, config) in [(exports::CONFIG, config), (exports::BASE, base)] {
+            for (key, config) in [(results::CONFIG, config), (results::BASE, base)] {
                 let Some(config) = config else { continue };
                 let config =
                     serde_json::to_vec(config).map_err(|error| Status::internal(error.to_string()))?;

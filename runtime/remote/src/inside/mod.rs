@@ -32,7 +32,7 @@ use tonic::transport::Endpoint;
 
 use crate::build::{Build, Daemon};
 use crate::error::{RemoteError, classify, failed_vertex, said};
-use crate::{exports, query, resolve};
+use crate::{query, resolve, results};
 
 pub use place::{Given, Ground};
 pub use refusal::Refusal;
@@ -94,6 +94,7 @@ impl Inside {
         let failed = |error: tonic::transport::Error| RemoteError::Connect {
             address: "the standard streams".to_owned(),
             reason: rb_diag::chain(&error),
+            is_bare: false,
         };
         let endpoint = Endpoint::from_static("http://localhost")
             .initial_stream_window_size(WINDOW_BYTES)
@@ -172,7 +173,14 @@ impl Inside {
     /// The same for an answer.
     async fn asked(&self, state: &State) -> Result<String, WorldError> {
         self.tree(state).await.map_err(|unsolved| match unsolved {
-            Unsolved::Own(error) => world(&error),
+            Unsolved::Own(error) => match &error {
+                RemoteError::OnlyHere { vertex, help, .. } => WorldError::Step {
+                    vertex: *vertex,
+                    kind: error.kind(),
+                    message: format!("{} ({help})", rb_diag::chain(&error)),
+                },
+                _ => world(&error),
+            },
             Unsolved::Call(status, placed) => {
                 let Some(vertex) = failed_vertex(&status) else { return world(&RemoteError::Call(status)) };
                 let graph = placed.graph().ok();
@@ -191,17 +199,19 @@ impl Inside {
         let trees = try_join_all(made.iter().map(|made| self.tree(&made.state))).await;
         let trees = trees.map_err(Unsolved::refusal)?;
         let named = made.iter().zip(&trees).map(|(made, tree)| (&made.platform, &made.config, tree));
-        let result = exports::of_platforms(named.collect(), is_index)
+        let result = results::of_platforms(named.collect(), is_index)
             .map_err(|error| Refusal::new(ErrorKind::Internal, rb_diag::chain(&error)))?;
         self.end(ReturnRequest { result: Some(result), error: None }).await
     }
 
-    /// Tells what is unusual, beside the first of these trees. A daemon that takes no warnings is none the worse.
-    pub async fn warn(&self, made: &[Made], words: Vec<String>) {
-        let first = made.first().and_then(|made| made.state.marshal(&self.sources).ok());
-        let placed =
-            first.and_then(|first| place::place(&first, self.given.get_or_init(Given::default)).ok());
-        let Some(root) = placed.and_then(|placed| placed.graph().ok()?.root()) else { return };
+    /// Tells what is unusual, beside the first of these trees that is not empty. A daemon that takes no warnings is none the worse.
+    pub async fn warn(&self, beside: impl Iterator<Item = &State>, words: Vec<String>) {
+        let given = self.given.get_or_init(Given::default);
+        let root = |state: &State| {
+            let definition = state.marshal(&self.sources).ok()?;
+            place::place(&definition, given).ok()?.graph().ok()?.root()
+        };
+        let Some(root) = beside.filter(|state| !state.is_scratch()).find_map(root) else { return };
         for short in words {
             let warning = WarnRequest {
                 digest: root.vertex.to_string(),

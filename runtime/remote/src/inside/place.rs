@@ -72,11 +72,15 @@ impl Default for Given {
 const CONTEXT: &str = "context";
 const AS_IT_IS: &str = "dockerfile-";
 
+/// What to do about a step that no daemon can do: who builds by docker has no engine to choose.
+const HELP: &str =
+    "a daemon sees the build context alone: COPY what the step needs, or build the target with rb itself";
+
 /// Makes what is sent of a definition. Refuses what no daemon can do.
 pub(super) fn place(definition: &Definition, given: &Given) -> Result<Definition, RemoteError> {
     let graph = definition.graph().map_err(|error| RemoteError::answer(rb_diag::chain(&error)))?;
     if let Some(vertex) = graph.vertices().find(|vertex| is_extension(&vertex.op)) {
-        return Err(refused(&vertex.op, &graph.name(vertex)));
+        return Err(refused(&graph, vertex, HELP));
     }
     let mut moved: BTreeMap<Digest, Edge> = BTreeMap::new();
     let mut renamed: BTreeMap<Digest, Digest> = BTreeMap::new();

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use rb_diag::{Diagnostic, ErrorKind, Severity, SourceMap, Span};
+use rb_llb::Position;
 use rb_wire::control;
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::error::{RemoteError, said};
@@ -57,6 +58,16 @@ impl Refusal {
         };
         match error {
             RemoteError::Call(status) => Self::of_status(status),
+            RemoteError::OnlyHere { place: Some(place), .. } => {
+                let (file, range) = place.as_ref();
+                let at = |place: Position| json!({ "line": place.line, "character": place.character });
+                let (start, end) = (at(range.start), at(range.end));
+                Self {
+                    code: code(error.kind()),
+                    message: format!("{}:{}: {message}", file.name, range.start.line),
+                    details: vec![of_lines(&file.name, &file.data, &start, &end)],
+                }
+            }
             _ => Self::new(error.kind(), message),
         }
     }
@@ -103,11 +114,15 @@ fn lines(span: Span, sources: &SourceMap) -> Option<control::Detail> {
         let at = file.position(offset);
         json!({ "line": at.line, "character": at.column.saturating_sub(1) })
     };
+    Some(of_lines(&file.name, file.text.as_bytes(), &place(span.start), &place(span.end)))
+}
+
+fn of_lines(name: &str, text: &[u8], start: &Value, end: &Value) -> control::Detail {
     let value = json!({
-        "info": { "filename": file.name, "data": STANDARD.encode(file.text.as_bytes()), "language": LANGUAGE },
-        "ranges": [{ "start": place(span.start), "end": place(span.end) }],
+        "info": { "filename": name, "data": STANDARD.encode(text), "language": LANGUAGE },
+        "ranges": [{ "start": start, "end": end }],
     });
-    Some(control::Detail { type_url: format!("{TYPES}.Source+json"), value: value.to_string().into() })
+    control::Detail { type_url: format!("{TYPES}.Source+json"), value: value.to_string().into() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Blobs of OCI layouts and of images of this machine, and what is sent once.
+//! Blobs of OCI layouts, of images of this machine and of caches; blobs that come to a cache ([`incoming`]); and what is sent once.
 //!
 //! **Invariant:** of a layout only blobs are read, by their digests.
 
@@ -10,20 +10,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rb_oci::{Digest, Reference};
 use rb_wire::content::content_server::Content;
-use rb_wire::content::{Info, InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse};
+use rb_wire::content::{
+    Info, InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse, WriteContentRequest,
+    WriteContentResponse,
+};
 use rb_wire::upload::BytesMessage;
 use rb_wire::upload::upload_server::Upload;
 use tempfile::TempDir;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Fed, pieces, values};
+use super::{Fed, incoming, pieces, values};
+use crate::caches::Folders;
 use crate::error::RemoteError;
 
 /// Answers for layouts.
 pub(super) struct Layouts {
     pub(super) session: Arc<dyn rb_session::Session>,
     pub(super) images: Images,
+    pub(super) caches: Folders,
 }
 
 /// Images of the store of this machine that are lent, by name: layouts in folders that go with the last of these.
@@ -107,15 +112,22 @@ impl Images {
 
 impl Layouts {
     fn blob(&self, metadata: &MetadataMap, digest: &str) -> Result<PathBuf, Status> {
-        let store = values(metadata, "buildkit-attachable-store-id")?.into_iter().next().unwrap_or_default();
+        let store = store_of(metadata)?;
+        let digest: Digest = digest.parse().map_err(|_| Status::invalid_argument("no digest"))?;
+        if let Some(path) = self.caches.blob(&store, &digest) {
+            return Ok(path);
+        }
         // So the daemon calls what a definition names.
         let store = store.strip_prefix("oci:").unwrap_or(&store);
         let folder = self.images.folder(store).or_else(|| self.session.oci_layout(store));
         let folder =
             folder.ok_or_else(|| Status::not_found(format!("no OCI layout is lent as `{store}`")))?;
-        let digest: Digest = digest.parse().map_err(|_| Status::invalid_argument("no digest"))?;
         Ok(folder.join("blobs/sha256").join(digest.hex()))
     }
+}
+
+fn store_of(metadata: &MetadataMap) -> Result<String, Status> {
+    Ok(values(metadata, "buildkit-attachable-store-id")?.into_iter().next().unwrap_or_default())
 }
 
 fn missing(error: &std::io::Error) -> Status {
@@ -159,6 +171,21 @@ impl Content for Layouts {
             at += data.len() as u64;
             ReadContentResponse { offset, data }
         })))
+    }
+
+    type WriteStream = Fed<WriteContentResponse>;
+
+    async fn write(
+        &self,
+        request: Request<Streaming<WriteContentRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
+        let store = store_of(request.metadata())?;
+        let folder = self.caches.incoming(&store);
+        let folder =
+            folder.ok_or_else(|| Status::permission_denied(format!("nothing is written to `{store}`")))?;
+        let caches = self.caches.clone();
+        let known = move |digest: &Digest| caches.blob(&store, digest).is_some_and(|path| path.is_file());
+        Ok(Response::new(incoming::take(request.into_inner(), folder, known)))
     }
 }
 

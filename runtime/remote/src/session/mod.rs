@@ -9,6 +9,7 @@ mod content;
 mod exports;
 mod files;
 mod given;
+mod incoming;
 mod ssh;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 
 use crate::build::{Daemon, random_name};
+use crate::caches::Folders;
 use crate::docker;
 use crate::error::RemoteError;
 use crate::vertices::Vertices;
@@ -50,12 +52,14 @@ pub(crate) struct Lending {
     pub(crate) scratch: PathBuf,
     /// Images of this machine that are lent.
     pub(crate) images: Images,
+    /// Folders of caches.
+    pub(crate) caches: Folders,
     /// Who hears what of folders is lent.
     pub(crate) vertices: Arc<Vertices>,
 }
 
 /// Methods that the daemon may call, as it is told of them.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 11] = [
     "/moby.filesync.v1.FileSync/DiffCopy",
     "/moby.filesync.v1.FileSend/DiffCopy",
     "/moby.filesync.v1.Auth/Credentials",
@@ -66,6 +70,7 @@ const METHODS: [&str; 10] = [
     "/grpc.health.v1.Health/Check",
     "/containerd.services.content.v1.Content/Info",
     "/containerd.services.content.v1.Content/Read",
+    "/containerd.services.content.v1.Content/Write",
 ];
 
 /// Bytes on their way between the server and the stream.
@@ -189,7 +194,7 @@ async fn through_docker(
 }
 
 async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
-    let Lending { session, credentials, scratch, images, vertices } = lending;
+    let Lending { session, credentials, scratch, images, caches, vertices } = lending;
     let given = given::Given { session: Arc::clone(&session), credentials };
     // One connection, and no end of the list: the server is ended from outside.
     let one = stream::once(async { Ok::<_, std::io::Error>(pipe) });
@@ -212,7 +217,7 @@ async fn serve(pipe: DuplexStream, lending: Lending, arriving: Arriving) {
         .add_service(bounded!(HealthServer::new(given)))
         .add_service(bounded!(SshServer::new(ssh::Agents { session: Arc::clone(&session), scratch })))
         .add_service(bounded!(UploadServer::new(content::Uploads { session: Arc::clone(&session) })))
-        .add_service(bounded!(ContentServer::new(content::Layouts { session, images })))
+        .add_service(bounded!(ContentServer::new(content::Layouts { session, images, caches })))
         .serve_with_incoming(connections)
         .await;
     if let Err(error) = served {

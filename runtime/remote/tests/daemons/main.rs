@@ -4,6 +4,7 @@
 
 mod any_bytes;
 mod docker;
+mod liar;
 mod lying;
 mod nodes;
 mod real;

@@ -16,7 +16,7 @@ use rb_oci::{ImageConfig, Platform};
 use rb_remote::{Heard, NodeOptions, NodesEngine};
 use rb_session::LocalSession;
 
-use crate::lying::{Daemon, Lie, definition, serve};
+use crate::liar::{Daemon, Lie, definition, serve};
 use crate::support::{Told, options, remote};
 
 /// Two nodes: one that fails in some way and is chosen first, and a good one.
@@ -48,6 +48,7 @@ impl Farm {
         let hears = Arc::new(move |told: Heard| {
             let text = match told {
                 Heard::Placed(placed) => format!("{}/{}: {}", placed.engine, placed.node, placed.why),
+                Heard::Failed(failed) if failed.is_last => format!("{} failed at last", failed.node),
                 Heard::Failed(failed) => format!("{} failed", failed.node),
             };
             heard.lock().expect("nobody panics").push(text);
@@ -113,6 +114,26 @@ async fn a_node_that_dies_or_is_not_there_is_left_for_the_next() {
 }
 
 #[tokio::test]
+async fn a_node_whose_disk_is_full_or_that_has_too_much_to_do_is_left() {
+    for lie in [Lie::Full, Lie::Overrun] {
+        let farm = Farm::start(Some(lie));
+        farm.job("linux/amd64").query(definition(), look()).await.expect("the other answers");
+        let heard = farm.heard();
+        assert_eq!(heard[1..], ["bad failed", "farm/good: the next behind those that failed"], "{lie:?}");
+        assert_eq!((farm.bad.as_ref().map(Daemon::solves), farm.good.solves()), (Some(1), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_answers_nothing_is_left() {
+    let farm = Farm::start(Some(Lie::Mute));
+    let job = farm.job("linux/amd64");
+    let asked = tokio::time::timeout(Duration::from_secs(50), job.query(definition(), look()));
+    asked.await.expect("is not waited for").expect("the other answers");
+    assert_eq!(farm.heard(), ["bad failed", "farm/good: the next behind those that failed"]);
+}
+
+#[tokio::test]
 async fn what_the_user_wrote_wrong_is_tried_once() {
     let farm = Farm::start(Some(Lie::Fails));
     let told = message(farm.job("linux/amd64").query(definition(), look()).await);
@@ -132,6 +153,7 @@ async fn a_push_that_may_have_been_is_never_tried_again() {
     // Nor is anything else of that job.
     let told = message(job.query(definition(), look()).await);
     assert!(told.contains("nothing is tried elsewhere"), "{told}");
+    assert_eq!(farm.heard()[1..], ["bad failed at last"]);
     assert_eq!((farm.bad.as_ref().map(Daemon::solves), farm.good.solves()), (Some(1), 0));
 
     let farm = Farm::start(Some(Lie::DiesExporting));

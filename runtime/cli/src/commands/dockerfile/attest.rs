@@ -126,11 +126,8 @@ impl Wishes {
         sources: &SourceMap,
     ) -> Result<Ready, Failure> {
         let Self { provenance, sbom, heard } = &order.attests;
-        if provenance.is_some() || sbom.is_some() {
-            elsewhere::only_here(
-                &order.settings,
-                "what is said of an image beside it (--provenance, --sbom)",
-            )?;
+        if sbom.is_some() {
+            elsewhere::only_here(&order.settings, "what a scanner finds in an image (--sbom)")?;
         }
         let scanner = match sbom {
             None => None,

@@ -10,6 +10,7 @@ use rb_api::{Course, Root, SolveRequest};
 use super::order::Order;
 use super::planning::Planning;
 use super::wanted;
+use crate::commands::elsewhere;
 use crate::commands::exports::Asked as Wants;
 use crate::commands::foresight::{self, Foresight, Heard};
 use crate::commands::plan;
@@ -26,6 +27,7 @@ pub(super) fn show(order: &Order) -> Result<u8, Failure> {
 
 /// Looks at what the build would do, and why.
 pub(in crate::commands) fn look(order: &Order, command: &'static str) -> Result<(Foresight, Heard), Failure> {
+    elsewhere::looks_here(&order.settings)?;
     let bench = Workbench::open(&order.settings, order.asked(command), Some(order.workspace()))?;
     let quiet = Display { mode: ProgressMode::Quiet, ..order.settings.display };
     let mut progress = Progress::start(quiet, &order.shown);

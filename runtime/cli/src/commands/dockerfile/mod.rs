@@ -52,7 +52,7 @@ use self::order::Reach;
 use self::planning::Planning;
 use super::exports::{Asked as Wants, Wanted};
 use super::workbench::Workbench;
-use super::{after, build, resume, shell};
+use super::{after, build, elsewhere, resume, shell};
 use crate::args::{BuildOptions, DockerfileArgs};
 use crate::environment::Environment;
 use crate::output_spec::{self, OutputSpec};
@@ -98,6 +98,9 @@ struct Done {
 fn make(order: &Order, start: Instant) -> Result<u8, Failure> {
     if order.reach == Reach::Look {
         return foresee::show(order);
+    }
+    if order.reach == Reach::Cached {
+        elsewhere::looks_here(&order.settings)?;
     }
     if order.reach == Reach::Shell {
         shell::check_terminal(&order.settings)?;

@@ -496,6 +496,15 @@ fn caches(args: &DockerfileArgs, settings: &Settings, environment: &Environment)
         }
         _ => error,
     };
+    if settings.engine.is_some()
+        && args.cache_from.iter().chain(&args.cache_to).any(|text| cache::is_insecure(text))
+    {
+        let help =
+            "its buildkitd.toml says it: `[registry.\"HOST\"]` with `http = true` or `insecure = true`"
+                .to_owned();
+        let message = "registry.insecure: how a registry is spoken to is said where an engine elsewhere runs";
+        return Err(Failure::input(message, Some(help)));
+    }
     for text in &args.cache_from {
         match cache::read_from(text, &settings.cwd, &variables).map_err(unread) {
             Ok(place) => from.push(place),
@@ -516,10 +525,6 @@ fn caches(args: &DockerfileArgs, settings: &Settings, environment: &Environment)
                 None => return Err(wrong("--cache-to", text, &error)),
             },
         }
-    }
-    if settings.engine.is_some() && !(from.is_empty() && to.is_empty()) {
-        told.push("--cache-from, --cache-to: an engine elsewhere uses its own cache alone".to_owned());
-        return Ok((Vec::new(), Vec::new(), told));
     }
     Ok((from, to, told))
 }

@@ -3,7 +3,7 @@
 //! An engine of one daemon keeps its address in its own table; as it gets a second one, both are nodes below it. **Invariant:** nothing
 //! but the tables of that engine is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -212,17 +212,37 @@ fn ask(nodes: Vec<(String, KnownNode, EngineAt)>, limit: Option<Duration>) -> Re
     Ok(threads.block_on(futures_util::future::join_all(each)))
 }
 
-/// Asks the nodes of all engines that have some, for a list of them.
+/// Asks all engines at once, for a list of them, and one at an address, which has no name; who is alone is a node without one.
 pub(super) fn listed(
     config: &Config,
+    nameless: Option<&String>,
     environment: &Environment,
 ) -> Result<BTreeMap<String, Vec<Shown>>, Failure> {
-    let mut all = BTreeMap::new();
-    for name in config.engines.keys() {
-        let named = EngineName::Named(name.clone());
-        if let Some(EngineSettings::Nodes(nodes)) = engine::settle(Some(&named), config, environment)? {
-            all.insert(name.clone(), ask(nodes.nodes, Some(LIST_PATIENCE))?);
+    let named = config.engines.keys().map(|name| (name.clone(), EngineName::Named(name.clone())));
+    let nameless = nameless.and_then(|text| Some((text.clone(), text.parse().ok()?)));
+    let mut asked = Vec::new();
+    for (name, engine) in named.chain(nameless) {
+        match engine::settle(Some(&engine), config, environment)? {
+            Some(EngineSettings::Nodes(nodes)) => {
+                asked.extend(nodes.nodes.into_iter().map(|node| (name.clone(), node)));
+            }
+            Some(EngineSettings::One(at)) => {
+                let known = KnownNode {
+                    address: at.address.clone(),
+                    certs: None,
+                    platforms: BTreeSet::new(),
+                    weight: NonZeroU32::MIN,
+                    drained: false,
+                };
+                asked.push((name, (String::new(), known, at)));
+            }
+            None => {}
         }
+    }
+    let (names, nodes): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    let mut all: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
+    for (name, shown) in names.into_iter().zip(ask(nodes, Some(LIST_PATIENCE))?) {
+        all.entry(name).or_default().push(shown);
     }
     Ok(all)
 }
@@ -249,9 +269,9 @@ impl Shown {
     }
 
     /// Returns its row in a list: address, platforms, weight, state.
-    pub(super) fn cells(&self) -> Vec<String> {
+    pub(super) fn cells(&self) -> [String; 4] {
         let KnownNode { address, weight, .. } = &self.known;
-        vec![address.to_string(), self.platforms().join(","), weight.to_string(), self.state().to_owned()]
+        [address.to_string(), self.platforms().join(","), weight.to_string(), self.state().to_owned()]
     }
 
     pub(super) fn json(&self) -> Json {

@@ -109,7 +109,8 @@ async fn build(inside: &Arc<Inside>, sources: &SourceMap, called: &Called) -> Re
     let plan = BuildfileFrontend.plan(&world, &request).await.map_err(failed)?;
     let made = made(&plan, &order);
     let needed: Vec<State> = plan.roots.iter().map(|(_, state)| state.clone()).collect();
-    inside.warn(&made, warnings(&plan)).await;
+    let beside = made.iter().map(|made| &made.state).chain(&needed);
+    inside.warn(beside, warnings(&plan)).await;
     inside.give(&needed, &made, order.is_index).await
 }
 
@@ -161,7 +162,13 @@ fn warnings(plan: &BuildPlan) -> Vec<String> {
             target.key.target
         )
     });
-    told.chain(held).chain(local).collect()
+    let empty = plan.targets.iter().filter(|target| result_of(target).0.is_scratch()).map(|target| {
+        format!(
+            "{}: its result is empty, as it has neither files, nor an artifact, nor an image; name a target that it builds",
+            target.key.target
+        )
+    });
+    told.chain(held).chain(local).chain(empty).collect()
 }
 
 impl Order {

@@ -17,7 +17,8 @@ impl Placed {
     pub(in crate::commands) fn hears(&self, display: Display) -> Hears {
         let placed = self.clone();
         Arc::new(move |heard| {
-            if let Heard::Failed(FailedNode { node, why, .. }) = &heard
+            // Of the last one the build says why it ended.
+            if let Heard::Failed(FailedNode { node, why, is_last: false, .. }) = &heard
                 && display.mode != ProgressMode::Quiet
             {
                 report::tell(&format!("warning: node `{node}` failed, and the next is tried: {why}\n"));
@@ -43,7 +44,7 @@ impl Placed {
                 known.engine = engine;
                 (known.node, known.address, known.why) = (Some(node), Some(address), Some(why));
             }
-            Heard::Failed(FailedNode { engine, node, why }) => {
+            Heard::Failed(FailedNode { engine, node, why, is_last: _ }) => {
                 known.engine = engine;
                 known.failed.push(FailedOn { node, why });
             }
