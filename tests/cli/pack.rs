@@ -132,7 +132,7 @@ impl Packed {
             .collect();
         let metadata = json!({
             "images": [{"image": "run:1"}],
-            "lifecycle": {"version": "0.21.0", "apis": {"platform": {"supported": ["0.12", "0.13", "0.14"]}}},
+            "lifecycle": {"version": "0.21.0", "apis": {"platform": {"supported": ["0.12", "0.13", "0.14", "0.15"]}}},
         });
         let order = json!([{ "group": elements }]);
         let text = format!(
@@ -230,7 +230,7 @@ fn an_app_of_two_buildpacks() {
     );
     let environment = config["config"]["Env"].as_array().expect("variables");
     assert!(environment.contains(&json!("PATH=/cnb/process:/cnb/lifecycle:/bin")));
-    assert!(environment.contains(&json!("CNB_PLATFORM_API=0.14")));
+    assert!(environment.contains(&json!("CNB_PLATFORM_API=0.15")));
     // Nothing changed: nothing runs, and the image is the same one.
     let digest = packed.digest("app:1");
     build().says("nothing to do: all");

@@ -80,7 +80,7 @@ fn the_builders_own_lifecycle_is_one_step() {
         .says(&runs("create the image with the lifecycle of own:1"))
         .says("-run-image run:1")
         .says("-process-type task app:made")
-        .says("platform 0.14, made at no time, for tests")
+        .says("platform 0.15, made at no time, for tests")
         .says("id = \"test/never\"")
         .says("optional = true")
         .says("run: [[images]] image = \"run:1\"")

@@ -70,6 +70,7 @@ set -e
 [ "$BUILD" = b ]
 [ "$ALL" = p:v ]
 [ "$OF_USER" = "said by the user" ]
+[ "$CNB_EXEC_ENV" = production ]
 rm removed.txt
 mkdir made
 echo made > made/file
@@ -89,6 +90,10 @@ id="test/never"
 version="1.0"
 optional=true
 [[order.group]]
+id="test/tests"
+version="1"
+optional=true
+[[order.group]]
 id="test/last"
 version="2"
 "#;
@@ -101,7 +106,16 @@ fn packed() -> Option<Packed> {
     let packed = Packed::new()?;
     packed.buildpack("test_all", "1.2.3", "test/all", PASS, BUILD_ALL);
     packed.buildpack("test_last", "2", "test/last", PASS, BUILD_LAST);
-    packed.builder(&["test/all@1.2.3", "test/never@1.0?", "test/last@2"]);
+    // Which is for tests alone, and no part of a build for production.
+    packed.buildpack("test_tests", "1", "test/tests", PASS, "#!/bin/sh\nexit 1\n");
+    for (folder, id, more) in [
+        ("test_tests/1", "id=\"test/tests\"\nversion=\"1\"", "exec-env=[\"test\"]\n"),
+        ("test_last/2", "id=\"test/last\"\nversion=\"2\"", ""),
+    ] {
+        let about = format!("api=\"0.12\"\n[buildpack]\n{id}\n{more}");
+        packed.0.write(&format!("buildpacks/{folder}/buildpack.toml"), about);
+    }
+    packed.builder(&["test/all@1.2.3", "test/never@1.0?", "test/tests@1?", "test/last@2"]);
     let app = [
         ("static/a.css", "a"),
         ("static/sub/b.css", "b"),
@@ -131,7 +145,7 @@ fn of_lifecycle(env: &TestEnv, program: &Path) -> Value {
          COPY --chmod=0755 creator /cnb/lifecycle/creator\n    COPY order.toml run.toml /cnb/\n    \
          COPY --chown=1000:1000 --dir layout /\n    COPY --chown=1000:1000 app/. /workspace/\n    \
          RUN printf 'said by the user' > /platform/env/OF_USER\n    \
-         ENV CNB_EXPERIMENTAL_MODE=quiet\n    ENV CNB_PLATFORM_API=0.14\n    \
+         ENV CNB_EXPERIMENTAL_MODE=quiet\n    ENV CNB_PLATFORM_API=0.15\n    \
          RUN /cnb/lifecycle/creator -layout -layout-dir /layout -run-image run:1 -app /workspace -uid 1000 -gid 1000 \
          -skip-restore app:1\n    \
          SAVE ARTIFACT /layout AS LOCAL peer\n";
@@ -188,6 +202,7 @@ fn an_image_is_what_the_lifecycle_makes() {
     let base = packed.image("run:1");
     packed.pack("build", &["app:1", "-e", "OF_USER=said by the user"]).expect(0);
     let ours = above(&packed.image("app:1"), &base);
+    assert_eq!(ours["config"]["Labels"]["io.buildpacks.exec-env"], "production");
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cli").join(RECORDED);
     let program = std::env::vars_os().find(|(name, _)| name == "LIFECYCLE");
     let theirs = match program {

@@ -30,7 +30,7 @@ pub enum DecodeError {
         name: String,
     },
     /// It does not parse, or a key has another type.
-    #[error("{name}:{line}:{column}: {message}")]
+    #[error("{name}{}: {message}", shown_place(*line, *column))]
     Malformed {
         /// The file or label.
         name: String,
@@ -73,6 +73,15 @@ pub(crate) fn text<'b>(name: &str, bytes: &'b [u8], limit: usize) -> Result<&'b 
     std::str::from_utf8(bytes).map_err(|_| DecodeError::NotText { name: name.to_owned() })
 }
 
+/// Shows a place behind the name of a file, as far as it is known.
+fn shown_place(line: usize, column: usize) -> String {
+    match (line, column) {
+        (0, _) => String::new(),
+        (line, 0) => format!(":{line}"),
+        (line, column) => format!(":{line}:{column}"),
+    }
+}
+
 fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -87,6 +96,7 @@ mod tests {
     fn errors_say_where() {
         let error = toml::<::toml::Table>("order.toml", b"a = 1\nb = = 2\n").expect_err("not TOML");
         assert!(error.to_string().starts_with("order.toml:2:"), "{error}");
+        assert_eq!(malformed("a", 0, 0, "b").to_string(), "a: b");
         let large = vec![b'#'; FILE_BYTES + 1];
         assert!(matches!(toml::<::toml::Table>("x", &large), Err(DecodeError::TooLarge { .. })));
         assert!(matches!(toml::<::toml::Table>("x", b"\xff"), Err(DecodeError::NotText { .. })));

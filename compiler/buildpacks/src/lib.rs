@@ -56,7 +56,9 @@ pub use labels::{
 };
 pub use layer::{Exported, LayerFile, Restored, ReuseError, exported, restored};
 pub use metadata::{BuildMetadata, LauncherCommit, LauncherMetadata, LauncherSource};
-pub use module::{License, Module, ModuleError, ModuleInfo, ModuleKey, ModuleKind, Stack, escape_id};
+pub use module::{
+    License, Module, ModuleError, ModuleInfo, ModuleKey, ModuleKind, Stack, escape_id, includes,
+};
 pub use order::{Order, OrderElement, OrderFile, OrderGroup, System, SystemBuildpacks};
 pub use outputs::{BuildOutputs, Label, LaunchFile, LayersFolder, OutputError, parse_store, read_outputs};
 pub use plan::{BuildPlan, BuildPlanError, BuildpackPlan, Plan, PlanEntry, PlanSections, Provide, Require};

@@ -271,7 +271,7 @@ impl Module {
 }
 
 /// Whether a list of execution environments includes one; an empty list includes all.
-pub(crate) fn includes(list: &[String], environment: &str) -> bool {
+pub fn includes(list: &[String], environment: &str) -> bool {
     list.is_empty() || list.iter().any(|one| one == "*" || one == environment)
 }
 

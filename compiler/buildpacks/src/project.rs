@@ -1,7 +1,9 @@
 //! Project descriptors: `project.toml`, schema 0.1 to 0.3.
 //!
-//! In: its text. Out: [`Project`], the same for all schemas, and keys of ours that its schema does not have. A file without a
-//! schema is of 0.1. Source: the project descriptor extension of the spec, 0.2; what pack reads as 0.1 and 0.3.
+//! In: its text. Out: [`Project`], the same for all schemas, and keys of ours that its schema does not have ([`known`]). A file without
+//! a schema is of 0.1. Source: the project descriptor extension of the spec, 0.2; what pack reads as 0.1 and 0.3.
+
+mod known;
 
 use serde::Deserialize;
 
@@ -12,6 +14,8 @@ use crate::decode::{self, DecodeError};
 pub struct Project {
     /// Its schema.
     pub schema: Schema,
+    /// It does not say which, and is taken for the first.
+    pub undeclared: bool,
     /// Its name.
     pub name: String,
     /// Its licenses.
@@ -55,6 +59,9 @@ pub struct ProjectBuildpack {
     pub exec_env: Vec<String>,
 }
 
+/// The version of a script that says none.
+const NO_VERSION: &str = "0.0.0";
+
 /// What a project says of a buildpack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildpackSource {
@@ -71,6 +78,8 @@ pub enum BuildpackSource {
     Inline {
         /// Its id; empty if it has none.
         id: String,
+        /// Its version.
+        version: String,
         /// The API that it speaks.
         api: String,
         /// Its text.
@@ -208,7 +217,8 @@ impl Project {
             #[serde(rename = "_")]
             project: RawProject,
         }
-        let schema = match decode::toml::<Version>("project.toml", text)?.project.schema_version.as_str() {
+        let version = decode::toml::<Version>("project.toml", text)?.project.schema_version;
+        let schema = match version.as_str() {
             "" | "0.1" => Schema::V01,
             "0.2" => Schema::V02,
             "0.3" => Schema::V03,
@@ -216,18 +226,21 @@ impl Project {
         };
         // Of the tables of another schema nothing is read, whatever stands in them.
         let mut table: toml::Table = decode::toml("project.toml", text)?;
+        let unknown = known::unknown(&table, schema);
         for key in if schema == Schema::V01 { ["_", "io"] } else { ["project", "build"] } {
             table.remove(key);
         }
-        let unknown = unknown(&table, schema);
-        let file: RawFile = table
-            .try_into()
-            .map_err(|error: toml::de::Error| decode::malformed("project.toml", 0, 0, error.message()))?;
+        let file: RawFile = table.try_into().map_err(|error: toml::de::Error| {
+            // The text knows the place; what it was taken for without the others' tables, the table.
+            let placed = decode::toml::<RawFile>("project.toml", text).err();
+            placed.unwrap_or_else(|| decode::malformed("project.toml", 0, 0, error.message()))
+        })?;
         let (project, build) = match schema {
             Schema::V01 => (file.project, file.build),
             Schema::V02 | Schema::V03 => (file.underscore, file.io.buildpacks),
         };
-        build.read(schema, project, unknown)
+        let project = build.read(schema, project, unknown)?;
+        Ok(Self { undeclared: version.is_empty(), ..project })
     }
 }
 
@@ -266,6 +279,7 @@ impl RawBuild {
             |one: ProjectVariable| ProjectVariable { exec_env: timely(one.exec_env.clone()), ..one };
         Ok(Project {
             schema,
+            undeclared: false,
             name: project.name,
             licenses: project.licenses,
             builder: self.builder,
@@ -289,15 +303,23 @@ impl RawBuildpack {
             )
         };
         match (self.script, self.uri.is_empty(), self.version.is_empty()) {
-            (Some(script), true, true) => {
+            (Some(script), true, bare) => {
                 if script.api.is_empty() || script.inline.is_empty() {
                     return Err(ProjectError::Script(self.id));
                 }
                 let shell = if script.shell.is_empty() { "/bin/sh".to_owned() } else { script.shell };
-                Ok(BuildpackSource::Inline { id: self.id, api: script.api, script: script.inline, shell })
+                let version = if bare { NO_VERSION.to_owned() } else { self.version };
+                Ok(BuildpackSource::Inline {
+                    id: self.id,
+                    version,
+                    api: script.api,
+                    script: script.inline,
+                    shell,
+                })
             }
-            (Some(_), ..) | (None, false, false) => Err(error()),
-            (None, false, true) => Ok(BuildpackSource::Uri(self.uri)),
+            (_, false, false) => Err(error()),
+            // As for pack: a place goes before a script.
+            (_, false, true) => Ok(BuildpackSource::Uri(self.uri)),
             (None, true, _) if self.id.is_empty() => Err(error()),
             (None, true, bare) => {
                 let version = (!bare).then_some(self.version);
@@ -305,34 +327,6 @@ impl RawBuildpack {
             }
         }
     }
-}
-
-/// Names the keys of ours that a schema does not have. What else stands in a file is the user's.
-fn unknown(table: &toml::Table, schema: Schema) -> Vec<String> {
-    let project = ["id", "name", "version", "authors", "documentation-url", "source-url", "licenses"];
-    let build = ["builder", "include", "exclude", "pre", "post"];
-    let places: [(&[&str], &[&str], &[&str]); 2] = match schema {
-        Schema::V01 => [(&["project"], &project, &[]), (&["build"], &build, &["buildpacks", "env"])],
-        Schema::V02 => [
-            (&["_"], &project, &["schema-version", "metadata"]),
-            (&["io", "buildpacks"], &build, &["group", "build", "env"]),
-        ],
-        Schema::V03 => [
-            (&["_"], &project, &["schema-version", "metadata"]),
-            (&["io", "buildpacks"], &build, &["group", "build"]),
-        ],
-    };
-    let mut found = Vec::new();
-    for (path, known, more) in places {
-        let mut place = Some(table);
-        for part in path {
-            place = place.and_then(|table| table.get(*part)).and_then(toml::Value::as_table);
-        }
-        let keys = place.into_iter().flat_map(toml::Table::keys);
-        let strange = keys.filter(|key| !known.contains(&key.as_str()) && !more.contains(&key.as_str()));
-        found.extend(strange.map(|key| format!("{}.{key}", path.join("."))));
-    }
-    found
 }
 
 #[cfg(test)]
@@ -356,7 +350,8 @@ mod tests {
         let old = parse(old).expect("0.1");
         for (version, schema) in [("0.2", Schema::V02), ("0.3", Schema::V03)] {
             let new = parse(&format!("[_]\nschema-version='{version}'\n{rest}")).expect("reads");
-            assert_eq!(new, Project { schema, ..old.clone() });
+            assert_eq!(new, Project { schema, undeclared: false, ..old.clone() });
+            assert!(old.undeclared);
         }
         assert_eq!(
             (old.buildpacks[0].source.clone(), old.environment[0].value.as_str()),
@@ -384,11 +379,20 @@ mod tests {
     fn scripts() {
         let of = |text: &str| parse(&format!("[_]\nschema-version='0.2'\n[[io.buildpacks.group]]\n{text}"));
         let inline = of("id='a'\n[io.buildpacks.group.script]\napi='0.10'\ninline='echo'\n").expect("reads");
-        let BuildpackSource::Inline { shell, .. } = &inline.buildpacks[0].source else { panic!("a script") };
-        assert_eq!(shell, "/bin/sh");
+        let BuildpackSource::Inline { shell, version, .. } = &inline.buildpacks[0].source else {
+            panic!("a script")
+        };
+        assert_eq!((shell.as_str(), version.as_str()), ("/bin/sh", NO_VERSION));
         assert!(matches!(of("id='a'\nscript={api='0.10'}\n"), Err(ProjectError::Script(_))));
+        let versioned = of("id='a'\nversion='1.2'\nscript={api='0.10',inline='x'}\n").expect("reads");
+        assert!(
+            matches!(&versioned.buildpacks[0].source, BuildpackSource::Inline { version, .. } if version == "1.2")
+        );
+        // A place goes before a script.
+        let placed = of("id='a'\nuri='u'\nscript={api='0.10',inline='x'}\n").expect("reads");
+        assert_eq!(placed.buildpacks[0].source, BuildpackSource::Uri("u".into()));
         for text in
-            ["", "uri='u'\nversion='1'", "version='1'", "id='a'\nversion='1'\nscript={api='1',inline='x'}"]
+            ["", "uri='u'\nversion='1'", "version='1'", "uri='u'\nversion='1'\nscript={api='1',inline='x'}"]
         {
             assert!(matches!(of(text), Err(ProjectError::Buildpack(_))), "{text}");
         }
@@ -399,9 +403,10 @@ mod tests {
         assert!(matches!(parse("[_]\nschema-version='0.4'"), Err(ProjectError::Schema(_))));
         assert_eq!(parse("[build]\ninclude=[]\nexclude=[]"), Err(ProjectError::IncludeExclude));
         assert_eq!(parse("[[project.licenses]]\n"), Err(ProjectError::License));
-        assert!(matches!(parse("[build]\nbuilder=1"), Err(ProjectError::Decode(_))));
+        let wrong = parse("[build]\nbuilder=1").expect_err("no text");
+        assert!(wrong.to_string().starts_with("project.toml:2:9: "), "{wrong}");
         let strange =
             parse("[build]\ngroup=[]\n[project]\nx=1\n[io.buildpacks]\nbuilder=1\n").expect("reads");
-        assert_eq!(strange.unknown, ["project.x", "build.group"]);
+        assert_eq!(strange.unknown, ["build.group", "io.buildpacks.builder", "project.x"]);
     }
 }

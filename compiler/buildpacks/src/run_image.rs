@@ -55,6 +55,17 @@ impl RunImageNames {
         best
     }
 
+    /// Returns the same names behind those that a user prefers.
+    #[must_use]
+    pub fn preferring(self, mut preferred: Vec<String>) -> Self {
+        if preferred.is_empty() {
+            return self;
+        }
+        let image = preferred.remove(0);
+        preferred.extend(std::iter::once(self.image).filter(|name| !name.is_empty()).chain(self.mirrors));
+        Self { image, mirrors: preferred }
+    }
+
     fn all(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.image.as_str())
             .filter(|image| !image.is_empty())

@@ -69,11 +69,12 @@ pub(crate) use look::{
 };
 pub(crate) use output::{LoadChoice, OutputOptions};
 pub(crate) use pack::{
-    AddRegistry, BuilderCreate, BuilderInspect, DefaultBuilder, DefaultRegistry, Experimental, Mirrors,
-    ModuleInspect, ModuleNew, ModulePackage, ModulePull, ModuleTarget, PackBuild, PackBuilder, PackBuildpack,
-    PackCache, PackChoices, PackCommand, PackConfig, PackDetect, PackExtension, PackFormat, PackInspect,
-    PackLauncher, PackLifecycle, PackNetwork, PackPull, PackPulls, PackRebase, PackSbom, PackSbomDownload,
-    PackageFormat, PullPolicy, Registries, RegistryType, RunImageMirrors, TrustedBuilders,
+    AddRegistry, BuilderCreate, BuilderInspect, DefaultBuilder, DefaultRegistry, Experimental, Listed,
+    Mirrors, ModuleInspect, ModuleNew, ModulePackage, ModulePull, ModuleTarget, PackArgs, PackBinding,
+    PackBuild, PackBuilder, PackBuildpack, PackCache, PackChoices, PackCommand, PackConfig, PackDetect,
+    PackExtension, PackFormat, PackInspect, PackLauncher, PackLifecycle, PackNetwork, PackPull, PackPulls,
+    PackRebase, PackSbom, PackSbomDownload, PackageFormat, PullPolicy, Registries, RegistryType,
+    RunImageMirrors, TrustedBuilders,
 };
 pub(crate) use plan::PlanArgs;
 pub(crate) use resume::ResumeArgs;
@@ -130,8 +131,7 @@ pub(crate) enum Command {
     /// Run an image, or a target, which is built first if need be
     Run(Box<RunArgs>),
     /// Build with buildpacks, and make and look after them
-    #[command(subcommand)]
-    Pack(PackCommand),
+    Pack(PackArgs),
     /// Open a shell where a step failed, or in what a target becomes
     Shell(Box<ShellArgs>),
     /// Build again, going on where a step failed

@@ -266,10 +266,29 @@ const BELOW: &[(&str, &[&str], &str)] = &[
     ("pack", &["create-builder"], "did you mean `rb pack builder create`?"),
     ("pack", &["inspect-builder"], "did you mean `rb pack builder inspect`?"),
     ("pack", &["package-buildpack"], "did you mean `rb pack buildpack package`?"),
+    ("pack", &["inspect-buildpack"], "did you mean `rb pack buildpack inspect`?"),
+    ("pack", &["set-default-builder"], "did you mean `rb pack config default-builder`?"),
+    ("pack", &["suggest-builders"], "did you mean `rb pack builder suggest`?"),
+    (
+        "pack",
+        &["trust-builder", "untrust-builder", "list-trusted-builders"],
+        "did you mean `rb pack config trusted-builders`?",
+    ),
+    ("pack", &["set-run-image-mirrors"], "did you mean `rb pack config run-image-mirrors`?"),
+    (
+        "pack",
+        &["add-registry", "remove-registry", "list-registries", "set-default-registry"],
+        "did you mean `rb pack config registries`?",
+    ),
+    (
+        "pack",
+        &["register-buildpack", "yank-buildpack"],
+        "rb reads registries of buildpacks and writes to none",
+    ),
     ("pack", &["manifest"], "an index is made by `--target` of several systems and `--publish`"),
     ("pack", &["stack"], "base images are named in `builder.toml`; `rb pack builder suggest` names builders"),
     (
-        "buildpack",
+        "pack buildpack",
         REGISTRY_WORDS,
         "rb reads registries of buildpacks and writes to none; packages are images",
     ),
@@ -318,7 +337,8 @@ pub(crate) fn of_arguments(option: &str) -> Option<Habit> {
 
 /// Tells of a command that others have below `parent`.
 pub(crate) fn of_below(parent: &str, word: &str) -> Option<Habit> {
-    let (_, _, help) = BELOW.iter().find(|(of, words, _)| *of == parent && words.contains(&word))?;
+    let is_of = |of: &str| of.rsplit(' ').next() == Some(parent);
+    let (parent, _, help) = BELOW.iter().find(|(of, words, _)| is_of(of) && words.contains(&word))?;
     Some(Habit {
         message: format!("there is no command `rb {parent} {word}`"),
         help: Some((*help).to_owned()),
@@ -425,7 +445,8 @@ mod tests {
     #[test]
     fn none_is_a_command_below_ours() {
         let table = Args::command();
-        for (parent, words, _) in BELOW {
+        for (place, words, _) in BELOW {
+            let parent = place.rsplit(' ').next().expect("a word");
             let below_pack = || table.find_subcommand("pack")?.find_subcommand(parent);
             let parent = table.find_subcommand(parent).or_else(below_pack).expect("is a command");
             assert!(words.iter().all(|word| parent.find_subcommand(word).is_none()), "{words:?}");

@@ -5,7 +5,7 @@
 
 use rb_frontend::ResolvedImage;
 use rb_llb::State;
-use rb_oci::{ImageConfig, Platform};
+use rb_oci::{ImageConfig, Platform, Reference};
 
 use super::error::FrontendError;
 use super::gate::{Folder, Gate, tree_of};
@@ -46,7 +46,10 @@ impl RunBase {
             }
         }
         let reference = run.identifier.split_once("://").map_or(run.identifier.as_str(), |(_, rest)| rest);
-        let reference = reference.to_owned();
+        // As the lifecycle writes it: the tag says no more than the digest.
+        let read: Option<Reference> = reference.parse().ok();
+        let pinned = read.and_then(|read| Some(format!("{}@{}", read.repository(), read.digest()?)));
+        let reference = pinned.unwrap_or_else(|| reference.to_owned());
         let (config, names, extended) = (run.config, RunImageNames::default(), Vec::new());
         Ok((Self { tree, config, reference, name, names, extended }, target))
     }

@@ -31,9 +31,7 @@ pub(super) fn base_names(
 
 /// Returns the names of a base as they are tried: those on the target's registry, then those that are preferred, then its own.
 fn best_first(names: &RunImageNames, preferred: Vec<String>, target: Option<&Reference>) -> Vec<String> {
-    let mut all = preferred;
-    all.extend(std::iter::once(&names.image).chain(&names.mirrors).cloned());
-    let all = RunImageNames { image: all.remove(0), mirrors: all };
+    let all = names.clone().preferring(preferred);
     match target {
         Some(target) => all.best_first(target).into_iter().map(ToOwned::to_owned).collect(),
         None => std::iter::once(all.image).chain(all.mirrors).collect(),

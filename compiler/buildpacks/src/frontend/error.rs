@@ -139,6 +139,14 @@ pub enum FrontendError {
     /// No base image is named.
     #[error("the builder `{0}` names no run image")]
     NoRunImage(String),
+    /// The image would take the place of its own base.
+    #[error("the image cannot be called `{name}`: that is the repository of its run image `{run_image}`")]
+    OnItsBase {
+        /// What it would be called.
+        name: String,
+        /// The base.
+        run_image: String,
+    },
     /// There is more than is looked at.
     #[error("{what} has more than {most} {of}")]
     TooMany {
@@ -170,6 +178,7 @@ impl FrontendError {
             Self::World(_)
             | Self::NoModule { .. }
             | Self::Choice(_)
+            | Self::OnItsBase { .. }
             | Self::Platform { .. }
             | Self::Decode(_)
             | Self::Json(_)
@@ -204,6 +213,7 @@ impl FrontendError {
                 "`rb pack build --launcher=rb` gives the image one of rb's own, `--launcher=FILE` any"
                     .to_owned()
             }
+            Self::OnItsBase { .. } => "give the app a name of its own".to_owned(),
             Self::NoRunImage(_) => "name one: `--run-image IMAGE`".to_owned(),
             _ => return None,
         })

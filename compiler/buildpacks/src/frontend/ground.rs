@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use rb_frontend::WorldError;
 use rb_llb::State;
-use rb_oci::ImageConfig;
+use rb_oci::{ImageConfig, Reference};
 
 use super::base::{RunBase, is_for};
 use super::choices::{base_names, order};
@@ -38,6 +38,16 @@ struct Asked {
     output: Option<String>,
     /// What its step left, if one ran.
     answer: Option<State>,
+}
+
+/// Refuses names of an app that are those of its base: the next build would take the app for it.
+fn check_name(request: &PackRequest, base: &str) -> Result<(), FrontendError> {
+    let Ok(own) = base.parse::<Reference>() else { return Ok(()) };
+    let mut names = request.target.iter().chain(&request.tags);
+    match names.find(|name| name.repository() == own.repository()) {
+        Some(name) => Err(FrontendError::OnItsBase { name: name.familiar(), run_image: own.familiar() }),
+        None => Ok(()),
+    }
 }
 
 /// What is known before anything runs.
@@ -93,8 +103,9 @@ impl Ground {
 
         let (base_names, run_file) = base_names(&builder, request)?;
         let (mut base, target) = RunBase::find(gate, base_names, on).await?;
+        check_name(request, &base.name)?;
         base.names = run_file.recorded(&base.name, false);
-        let site = Site {
+        let mut site = Site {
             root,
             user: (request.user.0.unwrap_or(builder.user.0), request.user.1.unwrap_or(builder.user.1)),
             container: image.config.config.env.clone(),
@@ -105,11 +116,13 @@ impl Ground {
             execution_environment: request.execution_environment.clone(),
             workspace: request.workspace.clone(),
             network: request.network,
-            volumes: request.volumes.clone(),
+            volumes: Vec::new(),
+            bindings: request.bindings.clone(),
             namespace: request.namespace.clone(),
             afresh: request.afresh,
             place: request.place,
         };
+        site.volumes = request.volumes.iter().map(|volume| site.owned(volume)).collect();
         let mut candidates = Candidates::of_builder(&builder, &builder_tree);
         let order = order(gate, &mut candidates, &builder.order, request).await?;
         Ok(Self {

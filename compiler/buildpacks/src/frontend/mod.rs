@@ -14,6 +14,7 @@
 mod app;
 mod asked;
 mod base;
+mod binding;
 mod choices;
 mod course;
 mod creator;
@@ -32,6 +33,7 @@ mod walk;
 
 pub use app::{AppFilter, AppSource};
 pub use asked::{BuildpackWord, WordError, user_variables};
+pub use binding::{Binding, BindingFile, BindingText};
 pub use creator::{Created, CreatedConfig, create};
 pub use error::FrontendError;
 pub use image::{AppImage, PlannedLayer, Unfinished};
@@ -51,6 +53,9 @@ use crate::environment::EnvironmentFiles;
 use crate::extend::ImageKind;
 use crate::{Group, LauncherMetadata, ModuleKey};
 
+/// The execution environment of builds that name none, as the lifecycle has it.
+pub const PRODUCTION: &str = "production";
+
 /// What is to be built.
 pub struct PackRequest {
     /// Name of the builder image.
@@ -67,6 +72,8 @@ pub struct PackRequest {
     pub place: Option<Span>,
     /// What the image will be called: its registry's mirror of the base comes first.
     pub target: Option<Reference>,
+    /// What else it will be called.
+    pub tags: Vec<Reference>,
     /// Buildpacks in the place of the builder's order; that order if none.
     pub buildpacks: Vec<BuildpackChoice>,
     /// Before each group.
@@ -79,7 +86,7 @@ pub struct PackRequest {
     pub environment: EnvironmentFiles,
     /// What it is for.
     pub platform: Platform,
-    /// The execution environment, such as `production`; empty for none.
+    /// The execution environment, such as [`PRODUCTION`].
     pub execution_environment: String,
     /// The process that is the default; the buildpacks' if empty.
     pub process: String,
@@ -89,6 +96,8 @@ pub struct PackRequest {
     pub network: NetworkMode,
     /// What programs see beside their own.
     pub volumes: Vec<Volume>,
+    /// Services that programs are bound to.
+    pub bindings: Vec<Binding>,
     /// By what layers that are kept are found again.
     pub namespace: String,
     /// Nothing that is known or kept is taken.

@@ -94,6 +94,8 @@ pub enum BuildpackChoice {
     Inline {
         /// Its id.
         id: String,
+        /// Its version.
+        version: String,
         /// The API that it speaks.
         api: String,
         /// Its text.
@@ -184,8 +186,9 @@ impl Candidates {
                 let location = ImageLocation::Registry(image.clone());
                 self.package(gate, location, &image, kind, platform).await?
             }
-            BuildpackChoice::Inline { id, api, script, shell } => {
-                let candidate = read(gate, inline(id, api, script, shell), ModuleKind::Buildpack, id).await?;
+            BuildpackChoice::Inline { id, version, api, script, shell } => {
+                let place = inline((id, version), api, script, shell);
+                let candidate = read(gate, place, ModuleKind::Buildpack, id).await?;
                 self.bring(candidate)
             }
         }))
@@ -334,7 +337,7 @@ async fn read(
 }
 
 /// A buildpack that consists of one script.
-fn inline(id: &str, api: &str, script: &str, shell: &str) -> Folder {
+fn inline((id, version): (&str, &str), api: &str, script: &str, shell: &str) -> Folder {
     let file = |path: &str, mode: u32, text: String| MkfileAction {
         path: path.to_owned(),
         mode,
@@ -343,7 +346,8 @@ fn inline(id: &str, api: &str, script: &str, shell: &str) -> Folder {
         timestamp: Some(EPOCH_SECONDS * 1_000_000_000),
     };
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let about = format!("api = {}\n[buildpack]\nid = {}\nversion = \"0.0.0\"\n", quoted(api), quoted(id));
+    let (api, version) = (quoted(api), quoted(version));
+    let about = format!("api = {api}\n[buildpack]\nid = {}\nversion = {version}\n", quoted(id));
     let folder = rb_llb::MkdirAction {
         path: "/bin".to_owned(),
         mode: 0o755,

@@ -18,6 +18,7 @@ use rb_llb::{
 use rb_oci::Platform;
 
 use super::app::AppSource;
+use super::binding::Binding;
 use super::gate::Folder;
 use super::modules::Candidate;
 use crate::environment::{BuildEnvironment, EnvironmentFiles, ModulePhase, ModuleRun, Variables};
@@ -43,14 +44,29 @@ const NOTES: &str = "/cnb/notes";
 
 /// Folders of trees that steps work on.
 pub(super) const APP: &str = "/app";
+const LENT: &str = "/lent";
 pub(super) const OWN_LAYERS: &str = "/layers";
 pub(super) const OWN_NOTES: &str = "/notes";
 pub(super) const SEED: &str = "/hint";
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
+/// Runs a program as the kernel would: a shell takes a file of no known format for its own. What cannot be read is left to the kernel.
+const RUNS: &str = r#"runs() {
+  if [ -r "$1" ]; then
+    first=
+    { IFS= read -r first < "$1"; } 2>/dev/null
+    case $first in
+      '#!'* | ?ELF*) ;;
+      *) echo "$1: exec format error" >&2; return 126 ;;
+    esac
+  fi
+  "$@"
+}
+"#;
+
 /// Runs a program and writes its exit code down.
-const DETECT: &str = r#""$@" > /cnb/answer/log 2>&1
+const DETECT: &str = r#"runs "$@" > /cnb/answer/log 2>&1
 echo $? > /cnb/answer/code"#;
 
 /// What the shell's texts have in common: programs of the build image, whatever variables buildpacks set; and how a folder goes
@@ -74,7 +90,7 @@ kept=/cnb/hint/kept
 if [ -d "$kept/layers" ]; then
   tool cp -a "$kept/layers/." "$own/" || wipe "$own"/* || exit 1
 fi
-"$@" || exit $?
+runs "$@" || exit $?
 for layer in "$kept"/reuse/*; do
   name=${layer##*/}
   if [ -d "$layer" ] && [ -f "$own/$name.toml" ] && [ ! -e "$own/$name" ]; then
@@ -110,6 +126,8 @@ pub struct Volume {
     pub state: State,
     /// Where in the tree; absolute.
     pub path: String,
+    /// Whether it is a folder.
+    pub is_folder: bool,
     /// Where programs see it; absolute.
     pub target: String,
     /// Whether it can be written to. What is written is forgotten.
@@ -132,7 +150,9 @@ pub(super) struct Site {
     /// Where the app lies.
     pub(super) workspace: String,
     pub(super) network: NetworkMode,
+    /// As programs see them: their user's.
     pub(super) volumes: Vec<Volume>,
+    pub(super) bindings: Vec<Binding>,
     /// What caches are named by.
     pub(super) namespace: String,
     /// Nothing that is known or kept is taken.
@@ -199,6 +219,25 @@ impl Site {
         State::scratch().files().mkdir(self.folder(APP)).copy(&lent.state, copy).finish(meta)
     }
 
+    /// Returns a volume as programs see it. Whoever owns its files where they come from may be nobody there: the builder's user does, with
+    /// the modes that they have.
+    pub(super) fn owned(&self, volume: &Volume) -> Volume {
+        let is_folder = volume.is_folder;
+        let copy = CopyAction {
+            src: volume.path.clone(),
+            dest: if is_folder { format!("{LENT}/") } else { LENT.to_owned() },
+            owner: Some(self.owner()),
+            dir_copy_contents: is_folder,
+            create_dest_path: true,
+            ..CopyAction::default()
+        };
+        let files = State::scratch().files();
+        let files = if is_folder { files.mkdir(self.folder(LENT)) } else { files };
+        let state =
+            files.copy(&volume.state, copy).finish(NodeMeta::named(format!("copy {}", volume.target)));
+        Volume { state, path: LENT.to_owned(), ..volume.clone() }
+    }
+
     /// Runs the program of a module that tells whether it takes part.
     pub(super) fn detect(&self, module: &Candidate, app: &State) -> Detected {
         let files = ["/plan.toml", "/code", "/log"];
@@ -212,7 +251,8 @@ impl Site {
             ModulePhase::Detect,
         );
         let program = format!("{}/bin/detect", module.folder());
-        let words = [DETECT, "sh", &program, PLATFORM, &plan];
+        let text = format!("{RUNS}{DETECT}");
+        let words = [&text, "sh", &program, PLATFORM, &plan];
         let exec = ExecBuilder::new(&self.root, self.meta(&words, &environment));
         let exec = self.common(exec, module).mount(&self.workspace, app, at(APP, false)).mount(
             ANSWER,
@@ -266,7 +306,7 @@ impl Site {
         let environment = self.variables(environment, module, &path, ModulePhase::Build(&own));
         let plan = self.plan(plan);
         let program = format!("{}/bin/build", module.folder());
-        let text = format!("{TOOLS}{BUILD}");
+        let text = format!("{RUNS}{TOOLS}{BUILD}");
         let words = [&text, "sh", &own, &program, &own, PLATFORM, &path];
         let exec = ExecBuilder::new(&self.root, self.meta(&words, &environment));
         let exec = self
@@ -374,9 +414,10 @@ impl Site {
 
     /// Mounts what the user has programs see, and lets them at the network that they may see.
     pub(super) fn with_volumes(&self, exec: ExecBuilder) -> ExecBuilder {
-        self.volumes.iter().fold(exec.network(self.network), |exec, volume| {
+        let exec = self.volumes.iter().fold(exec.network(self.network), |exec, volume| {
             exec.mount(&volume.target, &volume.state, at(&volume.path, volume.readonly))
-        })
+        });
+        self.with_secrets(exec)
     }
 
     /// The platform's files. What is mounted below them needs a place to stand on.
@@ -389,7 +430,7 @@ impl Site {
         }
         for volume in &self.volumes {
             let Some(target) = volume.target.strip_prefix("/platform/") else { continue };
-            if volume.path == "/" {
+            if volume.is_folder {
                 files = files.mkdir(root(format!("/{target}")));
                 continue;
             }
@@ -398,7 +439,7 @@ impl Site {
             }
             files = files.mkfile(MkfileAction { owner: None, ..self.file(&format!("/{target}"), "") });
         }
-        files.finish(NodeMeta::named("[internal] make the platform's files"))
+        self.with_bindings(files).finish(NodeMeta::named("[internal] make the platform's files"))
     }
 
     fn named(&self, name: String) -> NodeMeta {

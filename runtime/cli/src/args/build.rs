@@ -195,6 +195,9 @@ pub(crate) struct BuildOptions {
     /// In the words that --progress=json and the records of builds have.
     #[arg(long, short = 'V', help_heading = "Display")]
     pub(crate) verbose: bool,
+    /// Whether there are colours, where a command says so.
+    #[arg(skip)]
+    pub(crate) colours: Option<bool>,
 }
 
 /// Reads a number of things of which there is at least one.
@@ -235,7 +238,7 @@ impl BuildOptions {
 
     /// Returns these options without those that say how to show things.
     pub(crate) fn without_display(self) -> Self {
-        Self { progress: None, quiet: false, verbose: false, ..self }
+        Self { progress: None, quiet: false, verbose: false, colours: None, ..self }
     }
 
     /// Joins options typed before and behind the name of a command; those behind win.
@@ -270,6 +273,7 @@ impl BuildOptions {
             progress: self.progress.or(outer.progress),
             quiet: self.quiet || outer.quiet,
             verbose: self.verbose || outer.verbose,
+            colours: self.colours.or(outer.colours),
         }
     }
 }

@@ -16,7 +16,7 @@ use clap::{Args as ClapArgs, Parser, ValueHint};
 
 use super::build::count;
 use super::{
-    Args, ArgsError, BuildOptions, Command, Hidden, IsolationChoice, LimitOptions, PackCommand,
+    Args, ArgsError, BuildOptions, Command, Hidden, IsolationChoice, LimitOptions, PackArgs, PackCommand,
     ProgressChoice, texts,
 };
 use crate::output_spec::Annotation;
@@ -355,7 +355,9 @@ impl Args {
         match &mut self.command {
             Some(Command::Build(build)) => build.words = behind("build", argv),
             Some(Command::Bake(bake)) => bake.words = behind("bake", argv),
-            Some(Command::Pack(PackCommand::Build(build))) => build.words = behind("build", argv),
+            Some(Command::Pack(PackArgs { command: PackCommand::Build(build), .. })) => {
+                build.words = behind("build", argv);
+            }
             _ => {}
         }
         self
@@ -374,7 +376,10 @@ fn behind(name: &str, argv: &[OsString]) -> Vec<String> {
                 Ok(Args { command: Some(Command::Build(_) | Command::Bake(_)), .. })
             ) || matches!(
                 Args::try_parse_from(before().chain([&any_image])),
-                Ok(Args { command: Some(Command::Pack(PackCommand::Build(_))), .. })
+                Ok(Args {
+                    command: Some(Command::Pack(PackArgs { command: PackCommand::Build(_), .. })),
+                    ..
+                })
             ))
     };
     let words = (1..argv.len()).find(is_it).and_then(|at| argv.get(at + 1..));

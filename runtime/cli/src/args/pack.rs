@@ -4,6 +4,7 @@
 
 mod build;
 mod config;
+mod given;
 mod image;
 mod module;
 
@@ -15,9 +16,11 @@ pub(crate) use build::{
     PackBuild, PackCache, PackChoices, PackDetect, PackLauncher, PackLifecycle, PackNetwork,
 };
 pub(crate) use config::{
-    AddRegistry, DefaultBuilder, DefaultRegistry, Experimental, Mirrors, PackConfig, PullPolicy, Registries,
-    RegistryType, RunImageMirrors, TrustedBuilders,
+    AddRegistry, DefaultBuilder, DefaultRegistry, Experimental, Listed, Mirrors, PackConfig, PullPolicy,
+    Registries, RegistryType, RunImageMirrors, TrustedBuilders,
 };
+pub(crate) use given::PackBinding;
+use given::PackLabels;
 pub(crate) use image::{PackInspect, PackRebase, PackSbom, PackSbomDownload};
 pub(crate) use module::{
     BuilderCreate, BuilderInspect, ModuleInspect, ModuleNew, ModulePackage, ModulePull, ModuleTarget,
@@ -25,6 +28,44 @@ pub(crate) use module::{
 };
 
 /// `rb pack`
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PackArgs {
+    #[command(flatten)]
+    pub(crate) everywhere: PackEverywhere,
+    #[command(subcommand)]
+    pub(crate) command: PackCommand,
+}
+
+/// What every command of pack takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
+pub(crate) struct PackEverywhere {
+    /// Show less: of a build nothing but the digest
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Show more
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Said to pack: no colours
+    #[arg(long, global = true, hide = true, overrides_with = "force_color")]
+    no_color: bool,
+    /// Said to pack: colours
+    #[arg(long, global = true, hide = true)]
+    force_color: bool,
+    /// Said to pack: lines begin with the time
+    #[arg(long, global = true, hide = true)]
+    pub(crate) timestamps: bool,
+}
+
+impl PackArgs {
+    /// Returns what of its options builds have, too.
+    pub(crate) fn options(&self) -> BuildOptions {
+        let PackEverywhere { quiet, verbose, no_color, force_color, timestamps: _ } = self.everywhere;
+        let colours = (no_color || force_color).then_some(!no_color);
+        BuildOptions { quiet, verbose, colours, ..self.command.options() }
+    }
+}
+
+/// The commands of `rb pack`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackCommand {
     /// Build an app's source into an image, with buildpacks
@@ -202,26 +243,4 @@ pub(crate) enum PackFormat {
     Yaml,
     /// TOML.
     Toml,
-}
-
-/// A label, as `-l` takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PackLabel {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its value.
-    pub(crate) value: String,
-}
-
-impl std::str::FromStr for PackLabel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => {
-                Ok(Self { name: name.to_owned(), value: value.to_owned() })
-            }
-            _ => Err("write NAME=VALUE".to_owned()),
-        }
-    }
 }

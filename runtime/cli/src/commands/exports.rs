@@ -311,16 +311,17 @@ impl Wanted {
         Ok(())
     }
 
-    /// Adds the image of an app: layers upon a root, whose config the image has until they are packed.
-    pub(super) fn app(
-        &mut self,
-        (root, config): (usize, ImageConfig),
-        layered: Layered,
-        names: Vec<ImageName>,
-        push: Option<Push>,
-    ) {
+    /// Says how an app's image is put together: of layers upon a root that is its alone, whose config it has until they are packed.
+    pub(super) fn app(&mut self, (root, config): (usize, ImageConfig), layered: Layered) -> PlatformImage {
         self.layered.insert(root, layered);
-        self.image(vec![PlatformImage { root, config }], names, push);
+        PlatformImage { root, config }
+    }
+
+    /// Adds a layout of an image, or of an index of those of several platforms.
+    pub(super) fn layout_of(&mut self, images: Vec<PlatformImage>, folder: PathBuf) {
+        let format = self.format(&ImageFormat::default(), &images);
+        let (names, destination) = (Vec::new(), LayoutPlace::Folder(folder));
+        self.entries.push(Entry::Export(Export::OciLayout { images, names, format, destination }));
     }
 
     /// Adds a root as an image in a layout, for this machine to go on with.
@@ -350,7 +351,8 @@ impl Wanted {
         }));
     }
 
-    fn image(&mut self, images: Vec<PlatformImage>, names: Vec<ImageName>, push: Option<Push>) {
+    /// Adds an image, or an index of those of several platforms.
+    pub(super) fn image(&mut self, images: Vec<PlatformImage>, names: Vec<ImageName>, push: Option<Push>) {
         let format = self.format(&ImageFormat::default(), &images);
         self.entries.push(Entry::Export(Export::Image { images, names, format, push }));
     }

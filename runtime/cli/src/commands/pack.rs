@@ -7,6 +7,7 @@
 //! | `build`, `detect` | an app is built, or what would build it is told; `order` is what is asked for, `phases` what is said |
 //! | `foresee` | what a build would do now, for `rb why` |
 //! | `launcher` | the program that starts an image's processes |
+//! | `bindings`, `names` | what of an order is secret; what images may be called |
 //! | `whole`, `gathered` | an image that is planned; what of it comes from an engine elsewhere |
 //! | `builder`, `module` | what is made of `builder.toml` and `package.toml` |
 //! | `config` | what is kept of what pack is told |
@@ -15,6 +16,7 @@
 //! | `inspect`, `show` | what is in images, in several forms |
 //! | `rebase`, `sbom` | what is done with images of apps; `report` is what is told of one |
 
+mod bindings;
 mod build;
 mod builder;
 mod config;
@@ -28,6 +30,7 @@ mod launcher;
 mod layers;
 mod module;
 mod modules;
+mod names;
 mod order;
 mod package;
 mod phases;
@@ -45,10 +48,11 @@ use rb_oci::{Descriptor, History, ImageConfig, Platform};
 use super::refuse_options;
 use super::workbench::Workbench;
 use crate::args::{
-    BuildOptions, OutputOptions, PackBuilder, PackBuildpack, PackCommand, PackExtension, PackSbom,
+    BuildOptions, OutputOptions, PackArgs, PackBuilder, PackBuildpack, PackCommand, PackExtension, PackSbom,
 };
 use crate::environment::Environment;
-use crate::report::Failure;
+use crate::progress::terminal_columns;
+use crate::report::{Failure, tell, warning};
 use crate::settings::given::Given;
 use crate::settings::{self, Settings};
 pub(super) use foresee::Subject;
@@ -60,22 +64,27 @@ const CREATED: &str = "1980-01-01T00:00:01Z";
 pub(super) fn execute(
     environment: &Environment,
     build: BuildOptions,
-    command: &PackCommand,
+    args: &PackArgs,
 ) -> Result<u8, Failure> {
     let output = OutputOptions::default();
     refuse_options("pack", &build, &output)?;
-    let options = command.options().over(build);
-    let settings = || settings::settle(&options, &output, Given::default(), environment);
+    let (options, command) = (args.options().over(build), &args.command);
+    if args.everywhere.timestamps && !options.quiet {
+        let display = settings::display(&options, environment)?;
+        let line = "--timestamps says nothing here: a step's line tells how long it took";
+        tell(&warning(line, display, terminal_columns()));
+    }
+    let settings = || Ok::<_, Failure>(settings::settle(&options, &output, Given::default(), environment)?);
     let (buildpack, extension) = (ModuleKind::Buildpack, ModuleKind::Extension);
     let done = match command {
         PackCommand::Build(args) => build::execute(environment, &settings()?, args),
         PackCommand::Detect(args) => detect::execute(environment, &settings()?, args),
-        PackCommand::Config(command) => config::execute(environment, command),
-        PackCommand::Rebase(args) => rebase::execute(settings()?, args),
-        PackCommand::Inspect(args) => inspect::image(&settings()?, args),
+        PackCommand::Config(command) => config::execute(environment, &settings, command),
+        PackCommand::Rebase(args) => rebase::execute(environment, settings()?, args),
+        PackCommand::Inspect(args) => inspect::image(settings()?, args),
         PackCommand::Sbom(PackSbom::Download(args)) => sbom::download(&settings()?, args),
         PackCommand::Builder(PackBuilder::Create(args)) => builder::create(environment, settings()?, args),
-        PackCommand::Builder(PackBuilder::Inspect(args)) => inspect::builder(&settings()?, args),
+        PackCommand::Builder(PackBuilder::Inspect(args)) => inspect::builder(settings()?, args),
         PackCommand::Builder(PackBuilder::Suggest) => builder::suggest(),
         PackCommand::Buildpack(PackBuildpack::Package(args)) => {
             module::package(environment, settings()?, args, buildpack)

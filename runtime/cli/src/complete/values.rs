@@ -90,7 +90,7 @@ pub(super) fn wanted(command: Option<&str>, arg: &Arg) -> Wanted {
         (_, "pull_policy") | (Some("pull-policy"), "policy") => Wanted::PackPull,
         (_, "volume") => Wanted::MountedFile,
         (_, "secret_file" | "ssh") => Wanted::NamedFile,
-        (_, "local" | "oci_layout" | "build_context") => Wanted::NamedFolder,
+        (_, "local" | "oci_layout" | "build_context" | "binding") => Wanted::NamedFolder,
         _ => match arg.get_value_hint() {
             ValueHint::DirPath => Wanted::Folder,
             ValueHint::AnyPath | ValueHint::FilePath => Wanted::File,
@@ -415,6 +415,7 @@ mod tests {
         "cache",
         "cache_image",
         "mirror",
+        "stacks",
         "url",
         "words",
         // Of engines.

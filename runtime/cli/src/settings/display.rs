@@ -51,6 +51,7 @@ pub(crate) fn display(options: &BuildOptions, environment: &Environment) -> Resu
         ProgressChoice::RawJson => ProgressMode::RawJson,
         ProgressChoice::Quiet => ProgressMode::Quiet,
     };
-    let colours = environment.colours() && !github && mode != ProgressMode::RawJson;
+    let colours =
+        options.colours.unwrap_or_else(|| environment.colours()) && !github && mode != ProgressMode::RawJson;
     Ok(Display { mode, colours, github, verbose: options.verbose })
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, ValueEnum, ValueHint};
 use rb_oci::Platform;
 
-use super::{PackPull, PackPulls};
+use super::{PackBinding, PackPull, PackPulls};
 use crate::args::dockerfile::{StepVolume, in_one_line};
 use crate::args::{ArgsError, BuildOptions, ProgressChoice, PullChoice, RegistryArgs};
 use crate::settings::engine::EngineName;
@@ -105,9 +105,9 @@ impl std::str::FromStr for PackCache {
 /// What is built, and by whom: what building and detecting have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
 pub(crate) struct PackChoices {
-    /// Folder of the app
-    #[arg(long, short, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
-    pub(crate) path: PathBuf,
+    /// Folder of the app [default: this one]
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) path: Option<PathBuf>,
     /// Builder image [default: project.toml's]
     ///
     /// Where neither names one, the one of `rb pack config default-builder`.
@@ -159,13 +159,21 @@ pub(crate) struct PackChoices {
     pub(crate) network: PackNetwork,
     /// Folder or file that buildpacks see: `HOST:TARGET[:ro]`
     ///
-    /// What they change in it is forgotten.
+    /// Its files are those of the user that buildpacks run as. What they change in it is forgotten.
     #[arg(long, value_name = "VOLUME")]
     pub(crate) volume: Vec<StepVolume>,
+    /// Service that buildpacks are bound to: `NAME=DIR`
+    ///
+    /// They see its files below /platform/bindings/NAME. All but `type` and `provider` are secrets: they are in no layer, no log and
+    /// nothing that rb keeps, and a step that is known is not run again because one of them changed.
+    #[arg(long, value_name = "NAME=DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) binding: Vec<PackBinding>,
     /// Platform of the image [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<Platform>,
-    /// Execution environment, such as test
+    ///
+    /// Of several, separated by commas or given more than once, an image becomes an index.
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<Platform>,
+    /// Execution environment [default: production]
     #[arg(long, value_name = "NAME")]
     pub(crate) exec_env: Option<String>,
     /// Look nothing up that is known of these steps
@@ -183,12 +191,6 @@ pub(crate) struct PackChoices {
     /// How to show progress
     #[arg(long, value_name = "HOW", value_enum)]
     pub(crate) progress: Option<ProgressChoice>,
-    /// Show nothing but the digest
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
-    /// Show more
-    #[arg(long, short)]
-    pub(crate) verbose: bool,
     /// Said to pack: the builder may see credentials
     #[arg(long, hide = true)]
     pub(crate) trust_builder: bool,
@@ -207,6 +209,7 @@ Examples:
   rb pack build app -B docker.io/me/builder
   rb pack build app -B my-builder -b my/node@1.2 -b ./mine -e MODE=test
   rb pack build app -B docker.io/me/builder --engine far
+  rb pack build oci:layout -B my-builder --platform linux/amd64,linux/arm64
   rb pack build registry.example.com/app:1 -B my-builder --publish")]
 pub(crate) struct PackBuild {
     #[command(flatten)]
@@ -254,9 +257,14 @@ pub(crate) struct PackBuild {
     /// Write `report.toml` into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) report_output_dir: Option<PathBuf>,
+    /// Said to pack: where a daemon is, and which namespace of users it takes
+    #[arg(long, hide = true)]
+    docker_host: Option<String>,
+    #[arg(long, hide = true)]
+    userns_host: bool,
     #[command(flatten)]
     later: Later,
-    /// Name of the image
+    /// Name of the image, or `oci:DIR`
     pub(crate) image: String,
     /// What stands behind `rb pack build`, as it was typed
     #[arg(skip)]
@@ -268,10 +276,6 @@ pub(crate) struct PackBuild {
 struct Later {
     #[arg(long, hide = true)]
     lifecycle_image: Option<String>,
-    #[arg(long, hide = true)]
-    docker_host: Option<String>,
-    #[arg(long, hide = true)]
-    userns_host: Option<String>,
     #[arg(long, hide = true)]
     interactive: bool,
     #[arg(long, hide = true)]
@@ -303,13 +307,11 @@ impl PackChoices {
             PackPull::Never => PullChoice::Never,
         });
         BuildOptions {
-            platform: self.platform.iter().cloned().collect(),
+            platform: self.platform.clone(),
             pull,
             ca: self.registry.ca.clone(),
             allow_host_network: self.network == PackNetwork::Host,
             progress: self.progress,
-            quiet: self.quiet,
-            verbose: self.verbose,
             engine: self.engine.clone(),
             ..BuildOptions::default()
         }
@@ -340,19 +342,25 @@ impl PackBuild {
 
     /// Returns the first option that this version does not do, and what to do instead.
     pub(crate) fn refused(&self) -> Option<(&'static str, &'static str)> {
-        let Later { lifecycle_image, docker_host, userns_host, interactive, sparse } = &self.later;
+        let Later { lifecycle_image, interactive, sparse } = &self.later;
         let all = [
             (
                 lifecycle_image.is_some(),
                 "--lifecycle-image",
                 "rb is the lifecycle; `--lifecycle=builder` takes the builder's own",
             ),
-            (docker_host.is_some(), "--docker-host", "rb needs no daemon"),
-            (userns_host.is_some(), "--userns-host", "rb needs no daemon"),
             (*interactive, "--interactive", "`rb status` tells what a build is at"),
             (*sparse, "--sparse", "`rb image save` writes layouts"),
         ];
         all.into_iter().find(|(given, ..)| *given).map(|(_, option, help)| (option, help))
+    }
+}
+
+impl PackBuild {
+    /// Returns what says nothing here, of what was typed.
+    pub(crate) fn ignored(&self) -> Vec<&'static str> {
+        let all = [(self.docker_host.is_some(), "--docker-host"), (self.userns_host, "--userns-host")];
+        all.into_iter().filter(|(given, _)| *given).map(|(_, option)| option).collect()
     }
 }
 

@@ -12,14 +12,14 @@ pub(crate) enum PackConfig {
     /// When registries are asked for images
     PullPolicy(PullPolicy),
     /// Names of a run image that are tried first
-    #[command(subcommand, visible_alias = "run-image-mirror")]
-    RunImageMirrors(RunImageMirrors),
+    #[command(visible_alias = "run-image-mirror")]
+    RunImageMirrors(Listed<RunImageMirrors>),
     /// Registries of buildpacks
-    #[command(subcommand, visible_alias = "registry")]
-    Registries(Registries),
+    #[command(visible_alias = "registry")]
+    Registries(Listed<Registries>),
     /// Builders that pack trusts; here it says nothing
-    #[command(subcommand, visible_alias = "trusted-builder")]
-    TrustedBuilders(TrustedBuilders),
+    #[command(visible_alias = "trusted-builder")]
+    TrustedBuilders(Listed<TrustedBuilders>),
     /// Taken for pack's sake: nothing here is experimental
     Experimental(Experimental),
     /// Not part of this version
@@ -28,6 +28,13 @@ pub(crate) enum PackConfig {
     /// Not part of this version
     #[command(hide = true)]
     RegistryMirrors(Refused),
+}
+
+/// Commands of which none lists what there is.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Listed<C: Subcommand> {
+    #[command(subcommand)]
+    pub(crate) command: Option<C>,
 }
 
 /// What is taken and refused.
@@ -63,9 +70,10 @@ pub(crate) struct PullPolicy {
 }
 
 /// `rb pack config run-image-mirrors`
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Default, Subcommand)]
 pub(crate) enum RunImageMirrors {
     /// List them
+    #[default]
     List,
     /// Add names of a run image
     Add(Mirrors),
@@ -85,9 +93,10 @@ pub(crate) struct Mirrors {
 }
 
 /// `rb pack config registries`
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Default, Subcommand)]
 pub(crate) enum Registries {
     /// List them
+    #[default]
     List,
     /// Add one: a git repository
     Add(AddRegistry),
@@ -137,9 +146,10 @@ pub(crate) struct DefaultRegistry {
 }
 
 /// `rb pack config trusted-builders`
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Default, Subcommand)]
 pub(crate) enum TrustedBuilders {
     /// List them
+    #[default]
     List,
     /// Trust one
     Add {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 use rb_oci::Platform;
 
-use super::{PackFormat, PackLabel, PackPulls};
+use super::{PackFormat, PackLabels, PackPulls};
 use crate::args::RegistryArgs;
 
 /// `rb pack builder`
@@ -42,9 +42,9 @@ pub(crate) struct BuilderCreate {
     /// Put these into one layer: `ID@VERSION,ID@VERSION`
     #[arg(long, value_name = "IDS")]
     pub(crate) flatten: Vec<String>,
-    /// Add a label: `NAME=VALUE`
+    /// Add labels: `NAME=VALUE,NAME=VALUE`
     #[arg(long, short, value_name = "LABEL")]
-    pub(crate) label: Vec<PackLabel>,
+    pub(crate) label: Vec<PackLabels>,
     /// Further names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) tag: Vec<String>,
@@ -137,9 +137,9 @@ pub(crate) struct ModulePackage {
     /// Systems to make it for: `linux/arm64`
     #[arg(long, short, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) target: Vec<ModuleTarget>,
-    /// Add a label: `NAME=VALUE`
+    /// Add labels: `NAME=VALUE,NAME=VALUE`
     #[arg(long, short, value_name = "LABEL")]
-    pub(crate) label: Vec<PackLabel>,
+    pub(crate) label: Vec<PackLabels>,
     /// Further names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) tag: Vec<String>,
@@ -149,6 +149,9 @@ pub(crate) struct ModulePackage {
     /// Of those, leave these out: `ID@VERSION`
     #[arg(long, short = 'e', value_name = "IDS", value_delimiter = ',', requires = "flatten")]
     pub(crate) flatten_exclude: Vec<String>,
+    /// Of several systems, give each a tag of its own, too
+    #[arg(long)]
+    pub(crate) append_image_name_suffix: bool,
     /// Registry of buildpacks, by its name
     ///
     /// `rb pack config registries` knows them.
@@ -212,6 +215,9 @@ pub(crate) struct ModuleNew {
     /// Systems that it is for: `linux/arm64:debian@12`
     #[arg(long, short, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<ModuleTarget>,
+    /// Stacks that it is for, as older platforms want them
+    #[arg(long, short, value_name = "STACK", value_delimiter = ',')]
+    pub(crate) stacks: Vec<String>,
     /// Its id, such as `example/node`
     pub(crate) id: String,
 }

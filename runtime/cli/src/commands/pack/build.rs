@@ -4,22 +4,22 @@
 //! buildpacks run on the way. What it gives is packed, written and pushed on the same job; where an engine elsewhere builds, on one of the
 //! bundled engine ([`super::gathered`]).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rb_api::{
     CacheExport, CacheExtent, CachePlace, CacheTarget, Course, EventSink, ExportResult, Job, SolveResult,
 };
-use rb_buildpacks::frontend;
+use rb_buildpacks::frontend::{self, PackRequest};
 use rb_diag::SourceMap;
-use rb_oci::Reference;
+use rb_oci::{Platform, Reference};
 use rb_store::{Clock as _, SystemClock};
 
 use super::gathered::Gathering;
 use super::order::Order;
-use super::whole::Whole;
-use super::{config, foresee, launcher, phases};
+use super::whole::{Goal, Whole};
+use super::{config, foresee, launcher, names, phases};
 use crate::args::{PackBuild, PackCache, PackLifecycle};
 use crate::commands::build;
 use crate::commands::exports::Wanted;
@@ -38,13 +38,15 @@ pub(super) fn execute(
     args: &PackBuild,
 ) -> Result<u8, Failure> {
     let start = Instant::now();
-    let Ordered { order, names, made_at, cache_to } = ordered(environment, settings, args)?;
+    let asked_for = ordered(environment, settings, args)?;
+    let Ordered { order, goal, made_at, cache_to, .. } = &asked_for;
+    let requests = asked_for.requests();
     // Not only once everything is built.
     if let Some(folder) = &args.report_output_dir {
         std::fs::create_dir_all(settings.cwd.join(folder))
             .map_err(|error| Failure::environment(&report_trouble(folder), &error))?;
     }
-    warn(&order);
+    warn(order);
     let settings = &order.settings;
     let asked = foresee::asked("build", args, &settings.cwd);
     let bench = Workbench::open(settings, asked, Some(&order.folder))?;
@@ -57,27 +59,35 @@ pub(super) fn execute(
             BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
         let failed = |error| phases::failed(error, &gateway, &sources, settings.display);
-        let whole = match args.lifecycle {
-            PackLifecycle::Rb => {
-                Whole::from(frontend::plan(&gateway, &order.request, &sources, &tell).await.map_err(failed)?)
+        let (mut wanted, mut images) = (Wanted::annotated(&[]), Vec::with_capacity(requests.len()));
+        for &request in &requests {
+            let whole = match args.lifecycle {
+                PackLifecycle::Rb => {
+                    Whole::from(frontend::plan(&gateway, request, &sources, &tell).await.map_err(failed)?)
+                }
+                PackLifecycle::Builder => {
+                    let created = frontend::create(&gateway, request, *made_at, &tell).await;
+                    Whole::from(created.map_err(failed)?)
+                }
+            };
+            let sboms = asked_for.sbom_folder(args, &request.platform);
+            if settings.engine.is_some() {
+                let to = (goal, sboms.as_deref());
+                return gathered(order, &bench, job, whole, to, &sources, progress.sink()).await;
             }
-            PackLifecycle::Builder => {
-                let created = frontend::create(&gateway, &order.request, made_at, &tell).await;
-                Whole::from(created.map_err(failed)?)
-            }
-        };
-        if settings.engine.is_some() {
-            return gathered(&order, &bench, job, whole, (&names, args), &sources, progress.sink()).await;
+            images.push(whole.wanted(&mut wanted, !cache_to.is_empty(), sboms.as_deref(), &sources)?);
         }
-        let mut wants = whole.wanted(!cache_to.is_empty(), settings, &names, args, &sources)?;
+        goal.add(&mut wanted, images);
+        let mut wants = wanted.asked();
         let roots: Vec<usize> = (0..wants.request.roots.len()).collect();
         wants.request.cache_to =
             cache_to.iter().map(|cache| CacheExport { roots: roots.clone(), ..cache.clone() }).collect();
         build::solve(job.as_ref(), wants.request).await
     });
     progress.finish();
+    let (builder, platform) = (&order.request.builder, &order.request.platform);
+    let result = done.map_err(|failure| names::with_meant(failure, &bench, builder, platform))?;
     bench.close();
-    let result = done?;
     if let Some(folder) = &args.report_output_dir {
         write_report(&settings.cwd.join(folder), &result)?;
     }
@@ -90,12 +100,28 @@ pub(super) fn execute(
 
 /// A build, settled.
 pub(super) struct Ordered {
+    /// For the platform that was named last; its session lends what all of them need.
     pub(super) order: Order,
-    /// What the image is called.
-    names: Vec<String>,
-    /// When it was made, in seconds since 1970, if that is said.
+    /// For the platforms before that.
+    before: Vec<Order>,
+    goal: Goal,
+    /// When the image was made, in seconds since 1970, if that is said.
     made_at: Option<u64>,
     cache_to: Vec<CacheExport>,
+}
+
+impl Ordered {
+    /// Returns what is asked for, for each platform.
+    pub(super) fn requests(&self) -> Vec<&PackRequest> {
+        self.before.iter().chain([&self.order]).map(|order| &order.request).collect()
+    }
+
+    /// Returns where bills of materials of a platform go, if they are asked for: of several platforms each has a folder of its own.
+    pub(super) fn sbom_folder(&self, args: &PackBuild, platform: &Platform) -> Option<PathBuf> {
+        let folder = self.order.settings.cwd.join(args.sbom_output_dir.as_ref()?);
+        let is_one = self.before.is_empty();
+        Some(if is_one { folder } else { folder.join(platform.to_string().replace('/', "_")) })
+    }
 }
 
 /// Settles what was typed.
@@ -108,20 +134,29 @@ pub(super) fn ordered(
         let message = format!("`{option}` is not part of this version of rb");
         return Err(Failure::input(message, Some(help.to_owned())));
     }
-    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
-    let references: Vec<Reference> = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
+    let (goal, references) = goal(settings, args)?;
     let known = config::read(environment)?;
-    let mut order = Order::read(settings, &known, &args.choices, references.first().cloned())?;
-    order.request.process = args.default_process.clone().unwrap_or_default();
-    order.request.workspace = workspace(&args.workspace)?;
-    order.request.launcher = launcher::given(settings, args, &order.request.platform)?;
     let made_at = made_at(environment, settings, args.creation_time.as_deref())?;
-    order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
-    if let Some(previous) = &args.previous_image {
-        order.request.namespace = reference(previous)?.repository().familiar();
+    let (mut before, mut cache_to): (Vec<Order>, _) = (Vec::new(), Vec::new());
+    for platform in platforms(settings)? {
+        let session = before.last().map(|order| order.session.clone()).unwrap_or_default();
+        let mut order = Order::read(settings, &known, &args.choices, &references, (&platform, session))?;
+        order.request.process = args.default_process.clone().unwrap_or_default();
+        order.request.workspace = workspace(&args.workspace)?;
+        order.request.launcher = launcher::given(settings, args, &platform)?;
+        order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
+        if let Goal::Layout(_) = goal {
+            order.request.namespace.clone_from(&args.image);
+        }
+        if let Some(previous) = &args.previous_image {
+            order.request.namespace = reference(previous)?.repository().familiar();
+        }
+        cache_to = caches(&mut order, args)?;
+        before.push(order);
     }
-    let cache_to = caches(&mut order, args)?;
-    Ok(Ordered { order, names, made_at, cache_to })
+    let Some(mut order) = before.pop() else { return Err(Failure::input("there is no platform", None)) };
+    order.warnings.extend(remarks(settings, args));
+    Ok(Ordered { order, before, goal, made_at, cache_to })
 }
 
 /// Has the engine elsewhere make what the image is packed of, and packs it here.
@@ -130,23 +165,78 @@ async fn gathered(
     bench: &Workbench,
     job: Arc<dyn Job>,
     whole: Whole,
-    (names, args): (&[String], &PackBuild),
+    (goal, sbom_folder): (&Goal, Option<&Path>),
     sources: &SourceMap,
     sink: EventSink,
 ) -> Result<SolveResult, Failure> {
     let settings = &order.settings;
     let scratch = Scratch::new()?;
     let platform = &order.request.platform;
-    let (gathering, wanted) = Gathering::of(whole, (settings, args), platform, scratch.path(), sources)?;
+    let (gathering, wanted) = Gathering::of(whole, sbom_folder, platform, scratch.path(), sources)?;
     let mut there = build::solve(job.as_ref(), wanted.asked().request).await?;
     let (whole, session) = gathering.arrived(&mut there, &order.session)?;
     let mut wanted = Wanted::annotated(&[]);
-    whole.packed(&mut wanted, names, args, sources)?;
+    let (image, _) = whole.packed(&mut wanted, sources)?;
+    goal.add(&mut wanted, vec![image]);
     let here = build::open_job_here(settings, bench, Arc::new(session), bench.heard(sink));
     let SolveResult { exports, pushed, .. } = build::solve(here.as_ref(), wanted.asked().request).await?;
     there.exports.extend(exports);
     there.pushed.extend(pushed);
     Ok(there)
+}
+
+/// Returns where the image goes, and the names that it gets.
+fn goal(settings: &Settings, args: &PackBuild) -> Result<(Goal, Vec<Reference>), Failure> {
+    if let Some(folder) = args.image.strip_prefix("oci:") {
+        if folder.is_empty() {
+            return Err(Failure::input("`oci:` names no folder", Some("write `oci:DIR`".to_owned())));
+        }
+        if args.publish || !args.tag.is_empty() {
+            let help = "`rb image push` and `rb image copy` bring a layout to a registry".to_owned();
+            return Err(Failure::input(
+                "`oci:DIR` is no image of a registry: --publish and --tag name one",
+                Some(help),
+            ));
+        }
+        return Ok((Goal::Layout(settings.cwd.join(folder)), Vec::new()));
+    }
+    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
+    let references = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
+    Ok((if args.publish { Goal::Registry(names) } else { Goal::Store(names) }, references))
+}
+
+/// Returns the platforms that the app is built for, each once.
+fn platforms(settings: &Settings) -> Result<Vec<Platform>, Failure> {
+    let mut all: Vec<Platform> = Vec::new();
+    for platform in &settings.platforms {
+        if !all.contains(platform) {
+            all.push(platform.clone());
+        }
+    }
+    if all.len() > 1 && settings.engine.is_some() {
+        let help = "build each by itself, or with --engine=here".to_owned();
+        return Err(Failure::input(
+            "an engine elsewhere builds an app for one platform at a time",
+            Some(help),
+        ));
+    }
+    Ok(if all.is_empty() { vec![Platform::host()] } else { all })
+}
+
+/// Returns what is to be told of what was typed.
+fn remarks(settings: &Settings, args: &PackBuild) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let ignored = args.ignored();
+    if !ignored.is_empty() {
+        all.push(format!("{} say nothing here: rb builds without a daemon", ignored.join(" and ")));
+    }
+    if args.choices.path.is_none() && settings.cwd.join(&args.image).is_dir() {
+        all.push(format!(
+            "an image called `{0}` is built of this folder; for an app in the folder `{0}` write `--path {0}`",
+            args.image
+        ));
+    }
+    all
 }
 
 /// Settles where steps are found again, and returns where they are written.

@@ -50,6 +50,11 @@ const SUGGESTED: [(&str, &str); 5] = [
     ("docker.io/paketobuildpacks/ubuntu-noble-builder", "most languages on Ubuntu 24.04"),
 ];
 
+/// Returns the names of builders that others make: pack trusts them.
+pub(super) fn suggested() -> [&'static str; SUGGESTED.len()] {
+    SUGGESTED.map(|(name, _)| name)
+}
+
 /// Names builders of others.
 pub(super) fn suggest() -> Result<u8, Failure> {
     let width = SUGGESTED.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
@@ -115,9 +120,7 @@ fn one(
         let (image, is) = (&file.build.image, format!("{}/{}", config.os, config.architecture));
         return Err(Failure::input(format!("`{image}` is for {is}, not for {}", finder.platform), None));
     }
-    for label in &args.label {
-        config.config.labels.insert(label.name.clone(), label.value.clone());
-    }
+    config.config.labels.extend(args.label.iter().flat_map(|labels| labels.0.iter().cloned()));
     let (uid, gid) = checks::build_image(&config, &file.stack.id).map_err(refused)?;
     let buildpacks = find(finder, ModuleKind::Buildpack, &file.buildpacks)?;
     let extensions = find(finder, ModuleKind::Extension, &file.extensions)?;

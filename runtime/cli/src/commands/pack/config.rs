@@ -2,28 +2,45 @@
 //!
 //! In: what was typed. Out: `pack.toml` changed, or what it says. Texts are pack's, as scripts read them.
 
+use rb_buildpacks::builder::Builder;
+use rb_engine::Place;
+use rb_oci::Platform;
 use toml_edit::{Array, Table, value};
 
+use super::super::image::about;
+use super::super::record::Asked;
+use super::super::workbench::Workbench;
 use crate::args::{
-    AddRegistry, DefaultBuilder, DefaultRegistry, Experimental, Mirrors, PackConfig, PackPull, PullPolicy,
-    Registries, RegistryType, RunImageMirrors, TrustedBuilders,
+    AddRegistry, DefaultBuilder, DefaultRegistry, Experimental, Listed, Mirrors, PackConfig, PackPull,
+    PullPolicy, Registries, RegistryType, RunImageMirrors, TrustedBuilders,
 };
 use crate::environment::Environment;
 use crate::report::{self, Failure};
+use crate::settings::Settings;
 use crate::settings::pack::{
     DEFAULT_BUILDER, DEFAULT_REGISTRY, EXPERIMENTAL, PULL_POLICY, PackSettings, REGISTRIES, RUN_IMAGES,
     TRUSTED_BUILDERS, change, replace, set,
 };
 
 /// Tells or changes something.
-pub(super) fn execute(environment: &Environment, command: &PackConfig) -> Result<u8, Failure> {
+pub(super) fn execute(
+    environment: &Environment,
+    settings: &dyn Fn() -> Result<Settings, Failure>,
+    command: &PackConfig,
+) -> Result<u8, Failure> {
     let known = read(environment)?;
     let text = match command {
-        PackConfig::DefaultBuilder(args) => default_builder(environment, &known, args)?,
+        PackConfig::DefaultBuilder(args) => default_builder(environment, settings, &known, args)?,
         PackConfig::PullPolicy(args) => pull_policy(environment, &known, args)?,
-        PackConfig::RunImageMirrors(command) => run_image_mirrors(environment, &known, command)?,
-        PackConfig::Registries(command) => registries(environment, &known, command)?,
-        PackConfig::TrustedBuilders(command) => trusted_builders(environment, &known, command)?,
+        PackConfig::RunImageMirrors(Listed { command }) => {
+            run_image_mirrors(environment, &known, command.as_ref().unwrap_or(&RunImageMirrors::List))?
+        }
+        PackConfig::Registries(Listed { command }) => {
+            registries(environment, &known, command.as_ref().unwrap_or(&Registries::List))?
+        }
+        PackConfig::TrustedBuilders(Listed { command }) => {
+            trusted_builders(environment, &known, command.as_ref().unwrap_or(&TrustedBuilders::List))?
+        }
         PackConfig::Experimental(args) => experimental(environment, &known, args)?,
         PackConfig::LifecycleImage(_) => {
             let help = "rb is the lifecycle; `rb pack build --lifecycle=builder` takes the builder's own";
@@ -43,6 +60,28 @@ pub(super) fn read(environment: &Environment) -> Result<PackSettings, Failure> {
     PackSettings::read(environment).map_err(|error| Failure::input(rb_diag::chain(&error), None))
 }
 
+/// Checks that there is a builder of this name, here or in its registry.
+fn check_builder(mut settings: Settings, name: &str) -> Result<(), Failure> {
+    settings.registry.tries = Some(1);
+    let bench = Workbench::open(&settings, Asked::of("pack", "config default-builder"), None)?;
+    let place = match bench.engine.has_image(name)? {
+        true => Place::Store(name.to_owned()),
+        false => Place::Registry(super::images::reference(name)?),
+    };
+    let host = Platform::host();
+    let found = bench.run(async {
+        let found = bench.engine.details_of(&place, &host).await;
+        found.map_err(|error| about(name, error))
+    });
+    let found = found.map_err(|failure| super::names::with_meant(failure, &bench, name, &host))?;
+    let read = Builder::of_image(&found.config);
+    bench.close();
+    read.map(drop).map_err(|error| {
+        let help = Some("`rb pack builder create` makes a builder".to_owned());
+        Failure::input(format!("`{name}` is no builder: {}", rb_diag::chain(&error)), help)
+    })
+}
+
 fn refused(word: &str, help: &str) -> Failure {
     let message = format!("`rb pack config {word}` is not part of this version of rb");
     Failure::input(message, Some(help.to_owned()))
@@ -50,6 +89,7 @@ fn refused(word: &str, help: &str) -> Failure {
 
 fn default_builder(
     environment: &Environment,
+    settings: &dyn Fn() -> Result<Settings, Failure>,
     known: &PackSettings,
     args: &DefaultBuilder,
 ) -> Result<String, Failure> {
@@ -57,6 +97,7 @@ fn default_builder(
     Ok(match (&args.image, now, args.unset) {
         (Some(image), ..) => {
             super::images::reference(image)?;
+            check_builder(settings()?, image)?;
             change(environment, |document| set(document, DEFAULT_BUILDER, Some(image)))?;
             format!("Builder '{image}' is now the default builder\n")
         }

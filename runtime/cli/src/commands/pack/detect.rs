@@ -5,9 +5,11 @@ use std::sync::Arc;
 use rb_api::Course;
 use rb_buildpacks::frontend::{self, FrontendError};
 use rb_diag::SourceMap;
+use rb_oci::Platform;
+use rb_session::LocalSession;
 
 use super::order::Order;
-use super::{build, config, phases};
+use super::{build, config, names, phases};
 use crate::args::PackDetect;
 use crate::commands::build::open_job;
 use crate::commands::gateway::{BuildGateway, Settling};
@@ -24,7 +26,16 @@ pub(super) fn execute(
     settings: &Settings,
     args: &PackDetect,
 ) -> Result<u8, Failure> {
-    let order = Order::read(settings, &config::read(environment)?, &args.choices, None)?;
+    let platform = match settings.platforms.as_slice() {
+        [] => Platform::host(),
+        [one] => one.clone(),
+        _ => {
+            let help = Some("name one: `--platform OS/ARCH`".to_owned());
+            return Err(Failure::input("who would build an app is told for one platform at a time", help));
+        }
+    };
+    let lent = (&platform, LocalSession::default());
+    let order = Order::read(settings, &config::read(environment)?, &args.choices, &[], lent)?;
     build::warn(&order);
     let settings = &order.settings;
     let bench = Workbench::open(settings, Asked::of("build", "pack detect"), Some(&order.folder))?;
@@ -45,6 +56,8 @@ pub(super) fn execute(
         }
     });
     progress.finish();
+    let builder = &order.request.builder;
+    let done = done.map_err(|failure| names::with_meant(failure, &bench, builder, &platform));
     bench.close();
     match done? {
         Ok(chosen) if args.explain => {

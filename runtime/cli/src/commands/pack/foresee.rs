@@ -7,16 +7,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rb_api::{Course, Root, SolveRequest};
+use rb_api::{Course, Root};
 use rb_buildpacks::frontend::{self, FrontendError};
 use rb_diag::{Diagnostic, SourceMap};
 
-use super::build;
-use super::order::Order;
+use super::build::{self, Ordered};
 use super::phases;
 use super::whole::Whole;
 use crate::args::{BuildOptions, OutputOptions, PackBuild, PackLifecycle};
 use crate::commands::build::open_job;
+use crate::commands::exports::Wanted;
 use crate::commands::foresight::{self, Foresight, Heard};
 use crate::commands::gateway::{BuildGateway, Settling};
 use crate::commands::past;
@@ -33,7 +33,7 @@ use crate::world::Withheld;
 /// The build of an app, as others ask about it.
 pub(in crate::commands) struct Subject {
     args: PackBuild,
-    order: Order,
+    ordered: Ordered,
 }
 
 impl Subject {
@@ -49,18 +49,18 @@ impl Subject {
             let help = Some("leave --engine out: `rb why --last` tells of builds there".to_owned());
             return Err(Failure::input("what an engine elsewhere would run is not known", help));
         }
-        let order = build::ordered(environment, &settings, &args)?.order;
-        Ok(Self { args, order })
+        let ordered = build::ordered(environment, &settings, &args)?;
+        Ok(Self { args, ordered })
     }
 
     /// Returns the folder of the app.
     pub(in crate::commands) fn folder(&self) -> &Path {
-        &self.order.folder
+        &self.ordered.order.folder
     }
 
     /// Returns the settings of the build.
     pub(in crate::commands) fn settings(&self) -> &Settings {
-        &self.order.settings
+        &self.ordered.order.settings
     }
 
     /// Returns the names by which builds of it are found again.
@@ -70,18 +70,18 @@ impl Subject {
 
     /// Returns what its record says was asked for.
     pub(in crate::commands) fn asked(&self, command: &'static str) -> Asked {
-        asked(command, &self.args, &self.order.settings.cwd)
+        asked(command, &self.args, &self.settings().cwd)
     }
 
     /// Returns what a record says of it.
     pub(in crate::commands) fn told(&self) -> OfApp {
-        told(&self.args, &self.order.settings.cwd)
+        told(&self.args, &self.settings().cwd)
     }
 
     /// Looks at what the build would do.
     pub(in crate::commands) fn look(&self) -> Result<(Foresight, Heard), Failure> {
-        let Self { args, order } = self;
-        let settings = &order.settings;
+        let Self { args, ordered } = self;
+        let (order, settings) = (&ordered.order, self.settings());
         let bench = Workbench::open(settings, self.asked("why"), Some(&order.folder))?;
         let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
         let mut progress = Progress::start(quiet, &args.image);
@@ -95,30 +95,35 @@ impl Subject {
             let gateway =
                 BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing)
                     .withholding(Arc::clone(&withheld));
-            let planned = match args.lifecycle {
-                PackLifecycle::Rb => {
-                    let planned = frontend::plan(&gateway, &order.request, &sources, &|_| {}).await;
-                    planned.map(Whole::from)
+            let (mut wanted, mut stopped) = (Wanted::annotated(&[]), Vec::new());
+            for request in ordered.requests() {
+                let planned = match args.lifecycle {
+                    PackLifecycle::Rb => {
+                        let planned = frontend::plan(&gateway, request, &sources, &|_| {}).await;
+                        planned.map(Whole::from)
+                    }
+                    PackLifecycle::Builder => {
+                        let created = frontend::create(&gateway, request, None, &|_| {}).await;
+                        created.map(Whole::from)
+                    }
+                };
+                match planned {
+                    Ok(whole) => {
+                        let sboms = ordered.sbom_folder(args, &request.platform);
+                        whole.wanted(&mut wanted, true, sboms.as_deref(), &sources)?;
+                    }
+                    Err(FrontendError::World(error)) if withheld.has(&error.to_string()) => {
+                        stopped.push(
+                            Diagnostic::error("withheld", error.to_string())
+                                .with_trail(format!("in {}", args.image)),
+                        );
+                    }
+                    Err(error) => return Err(phases::failed(error, &gateway, &sources, quiet)),
                 }
-                PackLifecycle::Builder => {
-                    let created = frontend::create(&gateway, &order.request, None, &|_| {}).await;
-                    created.map(Whole::from)
-                }
-            };
-            let (request, stopped) = match planned {
-                Ok(whole) => {
-                    let names = [std::slice::from_ref(&args.image), &args.tag].concat();
-                    (whole.wanted(true, settings, &names, args, &sources)?.request, Vec::new())
-                }
-                Err(FrontendError::World(error)) if withheld.has(&error.to_string()) => {
-                    let root = |definition| Root { label: args.image.clone(), definition };
-                    let roots = gateway.unanswered().into_iter().map(root).collect();
-                    let stop = Diagnostic::error("withheld", error.to_string())
-                        .with_trail(format!("in {}", args.image));
-                    (SolveRequest { roots, ..SolveRequest::default() }, vec![stop])
-                }
-                Err(error) => return Err(phases::failed(error, &gateway, &sources, quiet)),
-            };
+            }
+            let mut request = wanted.asked().request;
+            let root = |definition| Root { label: args.image.clone(), definition };
+            request.roots.extend(gateway.unanswered().into_iter().map(root));
             foresight::ask(job.as_ref(), request, stopped).await
         });
         progress.finish();

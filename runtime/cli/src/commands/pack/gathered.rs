@@ -17,10 +17,8 @@ use rb_oci::{Choice, Digest, ImageConfig, LayerPart, Platform};
 use rb_session::LocalSession;
 
 use super::whole::{Whole, of_sboms};
-use crate::args::PackBuild;
 use crate::commands::exports::Wanted;
 use crate::report::Failure;
-use crate::settings::Settings;
 
 /// What the layout of the gathered tree is lent as.
 const GATHERED: &str = "gathered";
@@ -43,7 +41,7 @@ impl Gathering {
     /// Plans it. Returns what the engine elsewhere is asked for as well.
     pub(super) fn of(
         mut whole: Whole,
-        (settings, args): (&Settings, &PackBuild),
+        sbom_folder: Option<&Path>,
         platform: &Platform,
         folder: &Path,
         sources: &SourceMap,
@@ -67,7 +65,7 @@ impl Gathering {
         for (label, state) in std::mem::take(&mut whole.keeps) {
             wanted.root(&label, &state, sources)?;
         }
-        of_sboms(&mut wanted, whole.sboms.take().as_ref(), settings, args, sources)?;
+        of_sboms(&mut wanted, whole.sboms.take().as_ref(), sbom_folder, sources)?;
         let (platform, folder) = (platform.clone(), folder.to_owned());
         Ok((Self { whole, layers, platform, with_base, folder }, wanted))
     }

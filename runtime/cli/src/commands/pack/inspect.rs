@@ -107,9 +107,15 @@ fn print(
     report::print(out.as_bytes()).map(|()| 0)
 }
 
+/// Asks a registry once: what it says is shown beside what is here, and so is that it cannot be reached.
+fn ask_once(settings: &mut Settings) {
+    settings.registry.tries = Some(1);
+}
+
 /// Looks into an app's image.
-pub(super) fn image(settings: &Settings, args: &PackInspect) -> Result<u8, Failure> {
-    let bench = Workbench::open(settings, Asked::of("pack", format!("inspect {}", args.image)), None)?;
+pub(super) fn image(mut settings: Settings, args: &PackInspect) -> Result<u8, Failure> {
+    ask_once(&mut settings);
+    let bench = Workbench::open(&settings, Asked::of("pack", format!("inspect {}", args.image)), None)?;
     let both = Both::find(&bench, &args.image)?;
     let code = if args.bom {
         let bom = |config: &ImageConfig| Ok(label(config, BUILD_METADATA)?["bom"].clone());
@@ -255,8 +261,9 @@ fn module_line(module: &Value) -> String {
 }
 
 /// Looks into a builder.
-pub(super) fn builder(settings: &Settings, args: &BuilderInspect) -> Result<u8, Failure> {
-    let bench = Workbench::open(settings, Asked::of("pack", format!("inspect {}", args.name)), None)?;
+pub(super) fn builder(mut settings: Settings, args: &BuilderInspect) -> Result<u8, Failure> {
+    ask_once(&mut settings);
+    let bench = Workbench::open(&settings, Asked::of("pack", format!("inspect {}", args.name)), None)?;
     let both = Both::find(&bench, &args.name)?;
     let depth = depth_of(args.depth);
     let sides = both.told(|config| of_builder(config, depth))?;

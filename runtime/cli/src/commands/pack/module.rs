@@ -75,7 +75,7 @@ pub(super) fn package(
         let root = bench.run(async { Ok(bench.engine.put_image(layers.all, config, options).await?) })?;
         made.push((platform.clone(), root));
     }
-    super::finish(&settings, &bench, made, &to, (&args.name, false))?;
+    super::finish(&settings, &bench, made, &to, (&args.name, args.append_image_name_suffix))?;
     bench.close();
     Ok(0)
 }
@@ -143,9 +143,7 @@ fn one(
         modules.extend(others);
     }
     let mut labels = std::collections::BTreeMap::new();
-    for label in &args.label {
-        labels.insert(label.name.clone(), label.value.clone());
-    }
+    labels.extend(args.label.iter().flat_map(|labels| labels.0.iter().cloned()));
     let of = |all: &[PackedModule]| all.iter().map(|one| one.descriptor.clone()).collect::<Vec<Descriptor>>();
     let stacks = match kind {
         ModuleKind::Buildpack => checks::package(&main.descriptor, &of(&modules))
@@ -210,7 +208,17 @@ pub(super) fn new(environment: &Environment, args: &ModuleNew, kind: ModuleKind)
     let mut text = format!("api = {}\n\n[{kind}]\n", quoted(&api.to_string()));
     text.push_str(&format!("id = {}\nversion = {}\n", quoted(&args.id), quoted(&args.version)));
     let host = crate::args::ModuleTarget { platform: Platform::host(), distros: Vec::new() };
-    let targets = if args.targets.is_empty() { std::slice::from_ref(&host) } else { &args.targets[..] };
+    if kind == ModuleKind::Extension && !args.stacks.is_empty() {
+        return Err(Failure::input("--stacks is for buildpacks: extensions have targets", None));
+    }
+    for stack in &args.stacks {
+        text.push_str(&format!("\n[[stacks]]\nid = {}\n", quoted(stack)));
+    }
+    // As pack has it: stacks alone say whom it is for.
+    let targets = match (args.targets.as_slice(), args.stacks.is_empty()) {
+        ([], true) => std::slice::from_ref(&host),
+        (targets, _) => targets,
+    };
     for target in targets {
         let Platform { os, architecture, variant } = &target.platform;
         text.push_str(&format!("\n[[targets]]\nos = {}\narch = {}\n", quoted(os), quoted(architecture)));

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rb_buildpacks::environment::EnvironmentFiles;
 use rb_buildpacks::frontend::{
-    AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, Volume, WordError, user_variables,
+    AppFilter, AppSource, BuildpackChoice, BuildpackWord, PRODUCTION, PackRequest, Volume, WordError,
+    user_variables,
 };
+use rb_buildpacks::includes;
 use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
 use rb_frontend::ImageLocation;
 use rb_llb::{NetworkMode, NodeMeta, State, attr, json_list};
@@ -19,7 +21,7 @@ use rb_session::{LocalDir, LocalSession};
 
 use super::super::scratch::Scratch;
 use super::images::allow_insecure;
-use super::{package, registry};
+use super::{bindings, names, package, registry};
 use crate::args::{PackChoices, PackNetwork, StepVolume};
 use crate::environment::Environment;
 use crate::report::Failure;
@@ -47,28 +49,25 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Settles it. `target` is what the image will be called.
+    /// Settles it for one platform. `targets` are what the image will be called, `session` what is lent already, for another one.
     pub(super) fn read(
         settings: &Settings,
         known: &PackSettings,
         choices: &PackChoices,
-        target: Option<Reference>,
+        targets: &[Reference],
+        (platform, session): (&Platform, LocalSession),
     ) -> Result<Self, Failure> {
         let mut settings = settings.clone();
         allow_insecure(&mut settings, &choices.pulls.insecure_registry);
-        let platform = match settings.platforms.as_slice() {
-            [] => Platform::host(),
-            [one] => one.clone(),
-            _ => {
-                let help = Some("name one: `--platform OS/ARCH`".to_owned());
-                return Err(Failure::input("an app is built for one platform at a time", help));
-            }
-        };
-        let folder = app_folder(&settings.cwd, &choices.path)?;
-        let project = descriptor(&settings.cwd, &folder, choices.descriptor.as_deref())?;
-        let warnings =
-            project.unknown.iter().map(|key| format!("project.toml: `{key}` is not known, and passed over"));
-        let mut warnings: Vec<String> = warnings.collect();
+        let platform = platform.clone();
+        let folder = app_folder(&settings.cwd, choices.path.as_deref().unwrap_or(Path::new(".")))?;
+        let (project, base) = descriptor(&settings.cwd, &folder, choices.descriptor.as_deref())?;
+        let mut warnings: Vec<String> = Vec::new();
+        if project.undeclared {
+            warnings.push("project.toml declares no `schema-version`: it is read as one of 0.1".to_owned());
+        }
+        let unknown = project.unknown.iter();
+        warnings.extend(unknown.map(|key| format!("project.toml: `{key}` is not known, and passed over")));
         if choices.trust_builder || choices.trust_extra_buildpacks {
             warnings.push(
                 "--trust-builder and --trust-extra-buildpacks say nothing here: no builder sees credentials"
@@ -77,7 +76,8 @@ impl Order {
         }
         warnings.extend(StepVolume::forgotten(&choices.volume));
         warnings.extend(choices.volume.iter().filter_map(sensitive));
-        let execution_environment = choices.exec_env.clone().unwrap_or_default();
+        let named = choices.exec_env.clone().filter(|name| !name.is_empty());
+        let execution_environment = named.unwrap_or_else(|| PRODUCTION.to_owned());
         let builder =
             choices.builder.clone().or_else(|| Some(project.builder.clone()).filter(|name| !name.is_empty()));
         let builder = builder.or_else(|| known.default_builder.clone().filter(|name| !name.is_empty()));
@@ -85,48 +85,50 @@ impl Order {
             let help = "name one: `rb pack build -B IMAGE NAME`, `builder = \"IMAGE\"` in project.toml, or `rb pack config default-builder IMAGE`";
             Failure::input("there is no builder", Some(help.to_owned()))
         })?;
+        names::forbid(targets, &builder, choices.run_image.as_deref(), known)?;
         if let Some(pull) = choices.pulls.pull_policy.or(known.pull_policy) {
             settings.pull = pull.policy();
         }
         let registry = registry::chosen(known, choices.buildpack_registry.as_deref())?;
         let mut lent = Lent {
             cwd: settings.cwd.clone(),
-            session: LocalSession::default(),
+            session,
             count: 0,
             platform: platform.clone(),
             registry,
             packages: None,
         };
         let app = lent.app(&folder, &AppFilter::of(&project));
-        let in_time = |one: &&ProjectBuildpack| {
-            one.exec_env.is_empty() || one.exec_env.contains(&execution_environment)
-        };
+        let in_time = |one: &&ProjectBuildpack| includes(&one.exec_env, &execution_environment);
         let mut chosen =
             |typed: &[String], of_project: &[ProjectBuildpack]| -> Result<Vec<BuildpackChoice>, Failure> {
                 if typed.is_empty() {
                     return of_project
                         .iter()
                         .filter(in_time)
-                        .map(|one| lent.of_project(&one.source, &folder))
+                        .map(|one| lent.of_project(&one.source, &base))
                         .collect();
                 }
-                typed.iter().map(|word| lent.buildpack(word)).collect()
+                typed.iter().map(|word| lent.buildpack(word, &settings.cwd)).collect()
             };
         let buildpacks = chosen(&choices.buildpack, &project.buildpacks)?;
         let pre = chosen(&choices.pre_buildpack, &project.pre)?;
         let post = chosen(&choices.post_buildpack, &project.post)?;
         let extensions = chosen(&choices.extension, &[])?;
         let volumes = choices.volume.iter().map(|volume| {
-            let (state, path) = lent.volume(&volume.host)?;
-            Ok(Volume { state, path, target: volume.target.clone(), readonly: volume.readonly })
+            let (state, path) = lent.place(&volume.host, "--volume")?;
+            let (is_folder, target, readonly) = (path == "/", volume.target.clone(), volume.readonly);
+            Ok(Volume { state, path, is_folder, target, readonly })
         });
         let volumes = volumes.collect::<Result<Vec<_>, Failure>>()?;
+        let bindings = bindings::read(&settings.cwd, &choices.binding, &volumes, &mut lent.session)?;
         let environment = variables(&settings.cwd, choices, &project, &execution_environment)?;
         let network = match choices.network {
             PackNetwork::Default => NetworkMode::Sandbox,
             PackNetwork::Host => NetworkMode::Host,
             PackNetwork::None => NetworkMode::None,
         };
+        let (target, tags) = (targets.first().cloned(), targets.get(1..).unwrap_or_default().to_vec());
         let namespace = target.as_ref().map(|name| name.repository().familiar()).unwrap_or_default();
         let request = PackRequest {
             builder,
@@ -136,6 +138,7 @@ impl Order {
             app: AppSource::whole(app),
             place: None,
             target,
+            tags,
             buildpacks,
             pre,
             post,
@@ -147,6 +150,7 @@ impl Order {
             workspace: "/workspace".to_owned(),
             network,
             volumes,
+            bindings,
             namespace,
             afresh: choices.clear_cache,
             without_system: choices.disable_system_buildpacks,
@@ -216,12 +220,8 @@ impl Lent {
         }
     }
 
-    fn volume(&mut self, path: &Path) -> Result<(State, String), Failure> {
-        self.place(path, "--volume")
-    }
-
-    /// Reads what names a buildpack, as pack does.
-    fn buildpack(&mut self, word: &str) -> Result<BuildpackChoice, Failure> {
+    /// Reads what names a buildpack, as pack does; paths begin at `base`.
+    fn buildpack(&mut self, word: &str, base: &Path) -> Result<BuildpackChoice, Failure> {
         let refused = |error: WordError| Failure::input(error.to_string(), Some(error.help.to_owned()));
         let (path, only) = match BuildpackWord::read(word).map_err(refused)? {
             BuildpackWord::Choice(choice) => return Ok(choice),
@@ -229,7 +229,9 @@ impl Lent {
                 let index = self.registry.clone().ok_or_else(|| refused(WordError::no_registry(word)))?;
                 return Ok(BuildpackChoice::Registered { index, id, version });
             }
-            BuildpackWord::Path { path, only } => (PathBuf::from(path), only),
+            // As it was typed, where it can be.
+            BuildpackWord::Path { path, only } if base == self.cwd => (PathBuf::from(path), only),
+            BuildpackWord::Path { path, only } => (base.join(path), only),
         };
         let place = self.cwd.join(&path);
         if place.is_dir() {
@@ -261,7 +263,9 @@ impl Lent {
             Some(packages) => packages,
             None => Scratch::new()?,
         };
-        let store = format!("package-{}", self.count);
+        // Of several platforms each has its own.
+        let platform = self.platform.to_string().replace('/', "-");
+        let store = format!("package-{}-{platform}", self.count);
         self.count += 1;
         let folder = packages.path().join(&store);
         self.packages = Some(packages);
@@ -271,22 +275,18 @@ impl Lent {
         Ok(BuildpackChoice::Lent { location, shown: word.to_owned() })
     }
 
-    /// Places in a descriptor are as seen from its folder.
-    fn of_project(&mut self, source: &BuildpackSource, folder: &Path) -> Result<BuildpackChoice, Failure> {
+    /// As for pack, an id is a word as any other; places in a descriptor are as seen from its folder.
+    fn of_project(&mut self, source: &BuildpackSource, base: &Path) -> Result<BuildpackChoice, Failure> {
         match source {
-            BuildpackSource::Id { id, version } => Ok(BuildpackChoice::Id {
+            BuildpackSource::Id { id, version: Some(version) } => {
+                self.buildpack(&format!("{id}@{version}"), base)
+            }
+            BuildpackSource::Id { id: word, version: None } | BuildpackSource::Uri(word) => {
+                self.buildpack(word, base)
+            }
+            BuildpackSource::Inline { id, version, api, script, shell } => Ok(BuildpackChoice::Inline {
                 id: id.clone(),
                 version: version.clone(),
-                registry: self.registry.clone(),
-            }),
-            BuildpackSource::Uri(uri) => {
-                let is_path = !uri.contains(':') || uri.starts_with("file:");
-                let path = uri.strip_prefix("file://").unwrap_or(uri);
-                let word = if is_path { folder.join(path).display().to_string() } else { uri.clone() };
-                self.buildpack(&word)
-            }
-            BuildpackSource::Inline { id, api, script, shell } => Ok(BuildpackChoice::Inline {
-                id: id.clone(),
                 api: api.clone(),
                 script: script.clone(),
                 shell: shell.clone(),
@@ -313,14 +313,15 @@ fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
     Err(Failure::input(format!("`{shown}` is no folder"), help))
 }
 
-/// Reads the descriptor that was named, else that of the app, if there is one.
-fn descriptor(cwd: &Path, folder: &Path, named: Option<&Path>) -> Result<Project, Failure> {
+/// Reads the descriptor that was named, else that of the app, if there is one; returns its folder, too.
+fn descriptor(cwd: &Path, folder: &Path, named: Option<&Path>) -> Result<(Project, PathBuf), Failure> {
     let path = named.map_or_else(|| folder.join("project.toml"), |named| cwd.join(named));
+    let base = path.parent().unwrap_or(folder).to_owned();
     let shown = named.unwrap_or(Path::new("project.toml")).display();
     let bytes = match read_regular(&path, LIMIT_BYTES) {
         Ok(bytes) => bytes,
         Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            return Ok(Project::default());
+            return Ok((Project::default(), base));
         }
         Err(error) => {
             return Err(Failure::input(
@@ -329,12 +330,13 @@ fn descriptor(cwd: &Path, folder: &Path, named: Option<&Path>) -> Result<Project
             ));
         }
     };
-    Project::parse(&bytes).map_err(|error| {
+    let project = Project::parse(&bytes).map_err(|error| {
         // Its words name what it is called in the folder of an app.
         let said = error.to_string();
         let said = said.strip_prefix("project.toml").map_or(said.clone(), |rest| format!("{shown}{rest}"));
         Failure::input(said, None)
-    })
+    })?;
+    Ok((project, base))
 }
 
 /// Collects the variables of the build.
@@ -345,8 +347,7 @@ fn variables(
     execution_environment: &str,
 ) -> Result<EnvironmentFiles, Failure> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
-    let in_time = |list: &[String]| list.is_empty() || list.iter().any(|one| one == execution_environment);
-    for one in project.environment.iter().filter(|one| in_time(&one.exec_env)) {
+    for one in project.environment.iter().filter(|one| includes(&one.exec_env, execution_environment)) {
         all.insert(one.name.clone(), one.value.clone());
     }
     for file in &choices.env_file {
@@ -363,15 +364,15 @@ fn variables(
     user_variables(all).map_err(|why| Failure::input(why, None))
 }
 
-/// Takes `NAME=VALUE`, or `NAME`, whose value is this shell's, if it has one.
+/// Takes `NAME=VALUE`, or `NAME`, whose value is this shell's; as for pack, one that the shell does not have is empty.
 fn set(all: &mut BTreeMap<String, String>, word: &str) {
-    match word.split_once('=') {
-        Some((name, value)) => drop(all.insert(name.to_owned(), value.to_owned())),
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
         None => {
-            let value = Environment::pass_on(word).and_then(|value| value.into_string().ok());
-            all.extend(value.map(|value| (word.to_owned(), value)));
+            (word, Environment::pass_on(word).and_then(|value| value.into_string().ok()).unwrap_or_default())
         }
-    }
+    };
+    all.insert(name.to_owned(), value);
 }
 
 #[cfg(test)]
@@ -396,8 +397,8 @@ mod tests {
 
     #[test]
     fn words_for_buildpacks() {
-        let (_folder, mut lent) = lent();
-        let mut named = |word: &str| lent.buildpack(word);
+        let (folder, mut lent) = lent();
+        let mut named = |word: &str| lent.buildpack(word, folder.path());
         assert!(matches!(named("a/b"), Ok(BuildpackChoice::Id { version: None, .. })));
         assert!(
             matches!(named("a/b@1.2"), Ok(BuildpackChoice::Id { version: Some(version), .. }) if version == "1.2")
@@ -414,7 +415,7 @@ mod tests {
             assert!(named(word).is_err(), "{word}");
         }
         lent.registry = Some(State::scratch());
-        let found = lent.buildpack("urn:cnb:registry:a/b@1");
+        let found = lent.buildpack("urn:cnb:registry:a/b@1", folder.path());
         assert!(
             matches!(found, Ok(BuildpackChoice::Registered { version: Some(version), .. }) if version == "1")
         );
@@ -434,7 +435,7 @@ mod tests {
         };
         let all = variables(folder.path(), &choices, &project, "").expect("variables");
         let all: Vec<_> = all.files().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(all, ["A=project", "B=file", "C=typed", "D=x=y"]);
+        assert_eq!(all, ["A=project", "B=file", "C=typed", "D=x=y", "RB_NO_SUCH="]);
         let bad = PackChoices { env: vec!["../x=1".to_owned()], ..PackChoices::default() };
         assert!(variables(folder.path(), &bad, &project, "").is_err());
     }

@@ -15,14 +15,21 @@ use rb_oci::index::config_platform;
 
 use super::super::record::Asked;
 use super::super::workbench::Workbench;
+use super::config;
 use super::images::{Images, allow_insecure, deliver, delivery, reference};
 use crate::args::PackRebase;
+use crate::environment::Environment;
 use crate::progress::terminal_columns;
 use crate::report::{self, Failure};
 use crate::settings::{ProgressMode, Settings};
 
 /// Rebases an image.
-pub(super) fn execute(mut settings: Settings, args: &PackRebase) -> Result<u8, Failure> {
+pub(super) fn execute(
+    environment: &Environment,
+    mut settings: Settings,
+    args: &PackRebase,
+) -> Result<u8, Failure> {
+    let known = config::read(environment)?;
     allow_insecure(&mut settings, &args.pulls.insecure_registry);
     let to = delivery(&args.image, &[], args.publish)?;
     let bench = Workbench::open(&settings, Asked::of("pack", format!("rebase {}", args.image)), None)?;
@@ -31,7 +38,7 @@ pub(super) fn execute(mut settings: Settings, args: &PackRebase) -> Result<u8, F
     let host = Platform::host();
     let app = bench.run(images.take(previous, &host))?;
     let platform = config_platform(&app.config).unwrap_or(host);
-    let (name, base) = base(&bench, images, args, &app, &platform)?;
+    let (name, base) = base(&bench, images, args, &known.mirrors(), &app, &platform)?;
     let pinned = format!("{}@{}", reference(&name)?.repository(), base.manifest.digest());
     let (app, base) = (layered(app), layered(base));
     let refused = |error: &rb_buildpacks::rebase::RebaseError| {
@@ -65,12 +72,13 @@ pub(super) fn execute(mut settings: Settings, args: &PackRebase) -> Result<u8, F
     Ok(0)
 }
 
-/// Finds the base: the one that was named, else the first of those that the image names which can be had, that of its own
-/// registry before others.
+/// Finds the base: the one that was named, else the first of those that the image names, or `rb pack config` for it, which can be had:
+/// that of its own registry before others.
 fn base(
     bench: &Workbench,
     images: Images<'_>,
     args: &PackRebase,
+    mirrors: &BTreeMap<String, Vec<String>>,
     app: &ImageDetails,
     platform: &Platform,
 ) -> Result<(String, ImageDetails), Failure> {
@@ -92,6 +100,8 @@ fn base(
     let is_empty = |names: &RunImageNames| names.image.is_empty() && names.mirrors.is_empty();
     let names = Some(metadata.run_image.names).filter(|names| !is_empty(names)).or(of_stack);
     let names = names.ok_or_else(no_base)?;
+    let preferred = mirrors.get(&names.image).cloned().unwrap_or_default();
+    let names = names.preferring(preferred);
     let mut failure = None;
     for name in names.best_first(&reference(&args.image)?) {
         match bench.run(images.take(name, platform)) {

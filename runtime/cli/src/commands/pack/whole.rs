@@ -1,17 +1,17 @@
-//! An app's image as it is planned, whoever planned it: rb's own lifecycle, or the builder's.
+//! An app's image as it is planned, whoever planned it: rb's own lifecycle, or the builder's; and where it goes.
 //!
-//! In: [`Planned`] or [`Created`]. Out: a [`Whole`], and of that what an engine is asked for.
+//! In: [`Planned`] or [`Created`], one of them per platform. Out: a [`Whole`], and of that what an engine is asked for.
 
-use rb_api::{Finish, ImageName, Layered, Push};
+use std::path::{Path, PathBuf};
+
+use rb_api::{Finish, ImageName, Layered, PlatformImage, Push};
 use rb_buildpacks::frontend::{AppImage, Created, Planned};
 use rb_diag::SourceMap;
 use rb_llb::State;
 use rb_oci::{ImageConfig, LayerPart};
 
-use crate::args::PackBuild;
-use crate::commands::exports::{Asked as Wants, Wanted};
+use crate::commands::exports::Wanted;
 use crate::report::Failure;
-use crate::settings::Settings;
 
 /// An image that is not packed yet, and what is made beside it.
 pub(super) struct Whole {
@@ -54,62 +54,79 @@ impl From<Created> for Whole {
     }
 }
 
+/// Where an app's image goes.
+pub(super) enum Goal {
+    /// Into the store, under these names.
+    Store(Vec<String>),
+    /// To registries.
+    Registry(Vec<String>),
+    /// Into a layout.
+    Layout(PathBuf),
+}
+
+impl Goal {
+    /// Adds the image of one platform, or an index of those of several.
+    pub(super) fn add(&self, wanted: &mut Wanted, images: Vec<PlatformImage>) {
+        let plain = |names: &[String]| names.iter().cloned().map(ImageName::Plain).collect();
+        match self {
+            Self::Store(names) => wanted.image(images, plain(names), None),
+            Self::Registry(names) => {
+                wanted.image(images, plain(names), Some(Push { only: true, ..Push::default() }));
+            }
+            Self::Layout(folder) => wanted.layout_of(images, folder.clone()),
+        }
+    }
+}
+
 impl Whole {
-    /// Returns what the bundled engine is asked for. `cached`: what was asked on the way goes into caches, too.
+    /// Adds what the bundled engine makes of it; returns the image. `cached`: what was asked on the way goes into caches, too.
     pub(super) fn wanted(
         mut self,
+        wanted: &mut Wanted,
         cached: bool,
-        settings: &Settings,
-        names: &[String],
-        args: &PackBuild,
+        sbom_folder: Option<&Path>,
         sources: &SourceMap,
-    ) -> Result<Wants, Failure> {
-        let mut wanted = Wanted::annotated(&[]);
+    ) -> Result<PlatformImage, Failure> {
         let sboms = self.sboms.take();
         let answers = std::mem::take(&mut self.answers);
-        for (label, state) in self.packed(&mut wanted, names, args, sources)? {
-            wanted.root(&label, &state, sources)?;
-        }
-        for (label, state) in answers.iter().filter(|_| cached) {
+        let (image, keeps) = self.packed(wanted, sources)?;
+        for (label, state) in keeps.iter().chain(answers.iter().filter(|_| cached)) {
             wanted.root(label, state, sources)?;
         }
-        of_sboms(&mut wanted, sboms.as_ref(), settings, args, sources)?;
-        Ok(wanted.asked())
+        of_sboms(wanted, sboms.as_ref(), sbom_folder, sources)?;
+        Ok(image)
     }
 
-    /// Adds the image; returns what is kept for the next build.
+    /// Adds what the image is packed of; returns it, and what is kept for the next build.
     pub(super) fn packed(
         self,
         wanted: &mut Wanted,
-        names: &[String],
-        args: &PackBuild,
         sources: &SourceMap,
-    ) -> Result<Vec<(String, State)>, Failure> {
-        let root = wanted.root(&format!("run image {}", self.run_image), &self.base, sources)?;
+    ) -> Result<(PlatformImage, Vec<(String, State)>), Failure> {
+        // Not shared with another platform whose base is the same tree: each has layers of its own upon it.
+        let base = self.base.marshal(sources)?;
+        let root = wanted.definition(&format!("run image {}", self.run_image), base);
         let mut packed = Vec::with_capacity(self.layers.len());
         for (label, parts) in self.layers {
             let parts = parts.into_iter();
             let parts = parts.map(|part| part.try_map(|state| wanted.root(&label, &state, sources)));
             packed.push(parts.collect::<Result<Vec<_>, _>>()?);
         }
-        let names = names.iter().cloned().map(ImageName::Plain).collect();
-        let push = args.publish.then(|| Push { only: true, ..Push::default() });
-        wanted.app((root, self.base_config), Layered { layers: packed, finish: self.finish }, names, push);
-        Ok(self.keeps)
+        let image = wanted.app((root, self.base_config), Layered { layers: packed, finish: self.finish });
+        Ok((image, self.keeps))
     }
 }
 
-/// Adds the bills of materials, where they are asked for.
+/// Adds the bills of materials, where a folder is named for them.
 pub(super) fn of_sboms(
     wanted: &mut Wanted,
     sboms: Option<&(State, &'static str)>,
-    settings: &Settings,
-    args: &PackBuild,
+    folder: Option<&Path>,
     sources: &SourceMap,
 ) -> Result<(), Failure> {
-    if let Some((folder, (sboms, path))) = args.sbom_output_dir.as_ref().zip(sboms) {
+    if let Some((folder, (sboms, path))) = folder.zip(sboms) {
         let root = wanted.root("bills of materials", sboms, sources)?;
-        wanted.folder(root, path, settings.cwd.join(folder));
+        wanted.folder(root, path, folder.to_owned());
     }
     Ok(())
 }
