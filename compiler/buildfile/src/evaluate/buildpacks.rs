@@ -7,6 +7,7 @@
 
 mod asked;
 mod launcher;
+mod named;
 
 use rb_buildpacks::frontend::{self, FrontendError, Told};
 use rb_diag::{Diagnostic, Span};
@@ -109,6 +110,7 @@ fn told(error: &FrontendError, places: &Places) -> Diagnostic {
         FrontendError::Module { place, .. } => found(codes::BUILDPACKS, places.of_buildpack(place), ""),
         FrontendError::Choice(message) => found(codes::BUILDPACKS, places.of_buildpack(message), ""),
         FrontendError::Decode(_)
+        | FrontendError::OnItsBase { .. }
         | FrontendError::Output { .. }
         | FrontendError::Reuse { .. }
         | FrontendError::Slice(_)

@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use rb_buildpacks::frontend::{
-    AppFilter, AppSource, BuildpackChoice, BuildpackWord, PackRequest, WordError, user_variables,
-};
-use rb_buildpacks::project::{BuildpackSource, Project, ProjectBuildpack};
+use rb_buildpacks::frontend::{AppFilter, AppSource, PRODUCTION, PackRequest, user_variables};
+use rb_buildpacks::includes;
+use rb_buildpacks::project::Project;
 use rb_diag::{Diagnostic, Span, nearest};
 use rb_frontend::{Answer, FileKind, ImageLocation, ImageRequest, ProjectRef, Query};
 use rb_llb::{NetworkMode, NodeMeta, State};
@@ -62,11 +61,11 @@ impl Places {
 }
 
 /// What is lent of a folder, and where it lies in that.
-struct Lent {
-    state: State,
-    path: String,
+pub(super) struct Lent {
+    pub(super) state: State,
+    pub(super) path: String,
     /// Patterns that still have to be applied.
-    filter: AppFilter,
+    pub(super) filter: AppFilter,
 }
 
 impl Evaluator<'_> {
@@ -147,17 +146,19 @@ impl Evaluator<'_> {
             app: AppSource { state: lent.state, path: lent.path, filter: lent.filter },
             place: Some(stmt.span),
             target: None,
+            tags: Vec::new(),
             buildpacks,
             pre,
             post,
             extensions: Vec::new(),
             environment,
             platform: platform.clone(),
-            execution_environment: String::new(),
+            execution_environment: PRODUCTION.to_owned(),
             process: String::new(),
             workspace: "/workspace".to_owned(),
             network: NetworkMode::Sandbox,
             volumes: Vec::new(),
+            bindings: Vec::new(),
             namespace: format!("{} {shown}", caches::owner(frame)),
             afresh: false,
             without_system: false,
@@ -309,7 +310,7 @@ impl Evaluator<'_> {
         project: &Project,
         typed: &[CallArg],
     ) -> Fallible<rb_buildpacks::environment::EnvironmentFiles> {
-        let of_project = project.environment.iter().filter(|one| one.exec_env.is_empty());
+        let of_project = project.environment.iter().filter(|one| includes(&one.exec_env, PRODUCTION));
         let mut all: BTreeMap<String, String> =
             of_project.map(|one| (one.name.clone(), one.value.clone())).collect();
         for arg in typed {
@@ -331,127 +332,8 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Reads what names a buildpack; returns how it is known, too.
-    async fn buildpack(
-        &self,
-        frame: &mut Frame,
-        source: &FileSource<Resolved>,
-        kept: &mut Vec<State>,
-    ) -> Fallible<(BuildpackChoice, String)> {
-        let at = span_of(source);
-        let text = match source {
-            FileSource::Path(word) => {
-                let text = self.expand(frame, word, Escapes::KeepPlus).await?;
-                dividing_plus(&text).is_none().then(|| text.replace("\\+", "+"))
-            }
-            FileSource::Artifact { .. } => None,
-        };
-        let Some(text) = text else {
-            let Context::Artifact(artifact) = self.folder(frame, source, &[], ("a buildpack", at)).await?
-            else {
-                return Err(internal("an artifact was named and not found"));
-            };
-            kept.push(artifact.tree.clone());
-            let choice = in_tree(artifact.tree, artifact.path, &artifact.shown);
-            return Ok((choice, artifact.shown));
-        };
-        let (path, only) = match BuildpackWord::read(&text).map_err(|error| bad_word(&error, at))? {
-            BuildpackWord::Choice(choice) => {
-                let name = known_as(&choice).unwrap_or(text);
-                return Ok((choice, name));
-            }
-            BuildpackWord::Registered { .. } => return Err(bad_word(&WordError::no_registry(&text), at)),
-            BuildpackWord::Path { path, only } => (path, only),
-        };
-        let (project, path) = frame.path_of(&path);
-        let base = Context::Folder(project.folder().clone());
-        let choice = match self.buildpack_at(&base, &path, &text, at).await? {
-            Some(choice) => choice,
-            None if only => return Err(bad_word(&WordError::nowhere(&text), at)),
-            None => BuildpackChoice::by_id(&text),
-        };
-        let name = known_as(&choice).unwrap_or(text);
-        Ok((choice, name))
-    }
-
-    /// Returns the buildpack that lies at a path, if anything does.
-    async fn buildpack_at(
-        &self,
-        base: &Context,
-        path: &str,
-        shown: &str,
-        at: Span,
-    ) -> Fallible<Option<BuildpackChoice>> {
-        let folder = match base {
-            Context::Artifact(artifact) => {
-                let path = paths::absolute(&artifact.path, path);
-                return Ok(Some(in_tree(artifact.tree.clone(), path, shown)));
-            }
-            Context::Folder(folder) => folder,
-        };
-        if path.starts_with('/') {
-            return Err(Diagnostic::error(codes::PATH_OUTSIDE, "the path is absolute")
-                .with_label(at, "")
-                .with_help("write a path relative to this file, such as `./folder`"));
-        }
-        let entry = self.world.workspace().stat(folder, path).await;
-        let entry = entry.map_err(|error| world_error(codes::WORKSPACE, &error, at))?;
-        let title = format!("load {shown}");
-        Ok(match entry {
-            Some(entry) if entry.kind == FileKind::File || is_archive(path) => {
-                let (parent, file) = path.rsplit_once('/').unwrap_or(("", path));
-                let only = AppFilter { include: vec![file.to_owned()], exclude: Vec::new() };
-                let lent = self.lend_folder(&folder.join(parent), only, NodeMeta::named(title), at).await?;
-                let path = paths::absolute(&lent.path, file);
-                Some(BuildpackChoice::unpacked(&lent.state, &path, shown))
-            }
-            Some(_) => {
-                let meta = NodeMeta::named(title);
-                let lent = self.lend_folder(&folder.join(path), AppFilter::default(), meta, at).await?;
-                Some(BuildpackChoice::Folder { state: lent.state, path: lent.path, shown: shown.to_owned() })
-            }
-            None => None,
-        })
-    }
-
-    /// Returns the buildpacks that a descriptor names.
-    async fn of_descriptor(
-        &self,
-        all: &[ProjectBuildpack],
-        app: &Context,
-        at: Span,
-    ) -> Fallible<Vec<BuildpackChoice>> {
-        let mut choices = Vec::new();
-        for one in all.iter().filter(|one| one.exec_env.is_empty()) {
-            choices.push(match &one.source {
-                BuildpackSource::Id { id, version } => {
-                    BuildpackChoice::Id { id: id.clone(), version: version.clone(), registry: None }
-                }
-                BuildpackSource::Inline { id, api, script, shell } => BuildpackChoice::Inline {
-                    id: id.clone(),
-                    api: api.clone(),
-                    script: script.clone(),
-                    shell: shell.clone(),
-                },
-                BuildpackSource::Uri(uri) => {
-                    match BuildpackWord::read(uri).map_err(|error| bad_word(&error, at))? {
-                        BuildpackWord::Choice(choice) => choice,
-                        BuildpackWord::Registered { .. } => {
-                            return Err(bad_word(&WordError::no_registry(uri), at));
-                        }
-                        BuildpackWord::Path { path, only: _ } => {
-                            let found = self.buildpack_at(app, &path, uri, at).await?;
-                            found.ok_or_else(|| bad_word(&WordError::nowhere(uri), at))?
-                        }
-                    }
-                }
-            });
-        }
-        Ok(choices)
-    }
-
     /// Lends a folder as it is.
-    async fn lend_folder(
+    pub(super) async fn lend_folder(
         &self,
         folder: &ProjectRef,
         filter: AppFilter,
@@ -475,31 +357,4 @@ fn no_builder(at: Span) -> Diagnostic {
     Diagnostic::error(codes::NO_BUILDER, "there is no builder").with_label(at, "built by nobody").with_help(
         "name one: `FROM BUILDPACKS --builder=IMAGE folder`, or `builder = \"IMAGE\"` in the app's project.toml",
     )
-}
-
-fn bad_word(error: &WordError, at: Span) -> Diagnostic {
-    Diagnostic::error(codes::BUILDPACKS, error.to_string()).with_label(at, "").with_help(error.help)
-}
-
-/// Returns what messages call a choice by.
-fn known_as(choice: &BuildpackChoice) -> Option<String> {
-    match choice {
-        BuildpackChoice::Id { id, .. } | BuildpackChoice::Inline { id, .. } => Some(id.clone()),
-        BuildpackChoice::Package(image) => Some(image.clone()),
-        BuildpackChoice::Folder { shown, .. } | BuildpackChoice::Lent { shown, .. } => Some(shown.clone()),
-        BuildpackChoice::Registered { id, .. } => Some(id.clone()),
-        BuildpackChoice::FromBuilder => None,
-    }
-}
-
-/// Returns the buildpack that lies in a tree; an archive is known by its name.
-fn in_tree(tree: State, path: String, shown: &str) -> BuildpackChoice {
-    match is_archive(&path) {
-        true => BuildpackChoice::unpacked(&tree, &path, shown),
-        false => BuildpackChoice::Folder { state: tree, path, shown: shown.to_owned() },
-    }
-}
-
-fn is_archive(path: &str) -> bool {
-    [".cnb", ".tgz", ".tar", ".tar.gz"].iter().any(|end| path.ends_with(end))
 }
