@@ -68,11 +68,14 @@ impl Known {
     /// Says that a build is at a node.
     pub(crate) fn hold(&self, node: &str) -> Option<Held> {
         std::fs::create_dir_all(&self.folder).ok()?;
-        let path = self.folder.join(format!("{node}.{}.build", random_name().ok()?));
-        let file = File::create_new(&path).ok()?;
-        let held = Held { path, _lock: file };
-        rustix::fs::flock(&held._lock, FlockOperation::NonBlockingLockExclusive).ok()?;
-        Some(held)
+        let name = random_name().ok()?;
+        let path = self.folder.join(format!("{node}.{name}.build"));
+        // Who counts takes one that nobody holds for that of a process that died.
+        let unlocked = self.folder.join(format!("{node}.{name}.new"));
+        let file = File::create_new(&unlocked).ok()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        std::fs::rename(unlocked, &path).ok()?;
+        Some(Held { path, _lock: file })
     }
 
     /// Notes that a node did not answer.

@@ -21,6 +21,9 @@ const PREFIX: &str = "rb-scratch-";
 /// The file that is locked.
 const LOCK: &str = "lock";
 
+/// What it is called until it is.
+const UNLOCKED: &str = "lock.new";
+
 /// The folder that is used.
 const FILES: &str = "files";
 
@@ -50,8 +53,11 @@ impl Scratch {
     fn below(place: &Path) -> std::io::Result<Self> {
         sweep(place);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
-        let lock = File::create_new(folder.path().join(LOCK))?;
+        // Whoever finds a lock that nobody holds takes the folder for one that is left.
+        let unlocked = folder.path().join(UNLOCKED);
+        let lock = File::create_new(&unlocked)?;
         lock.lock()?;
+        std::fs::rename(unlocked, folder.path().join(LOCK))?;
         std::fs::create_dir(folder.path().join(FILES))?;
         Ok(Self { path: std::fs::canonicalize(folder.path().join(FILES))?, _folder: folder, _lock: lock })
     }
@@ -95,6 +101,20 @@ fn is_left(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_removes_what_another_is_about_to_hold() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        Scratch::below(place.path()).expect("is made");
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn who_is_gone_leaves_nothing() {
