@@ -114,7 +114,10 @@ pub(crate) fn parse_size(text: &str) -> Option<i64> {
 }
 
 /// Splits one line of CSV. A field that contains a comma stands in quotes, which it may double.
-pub(crate) fn csv_fields(line: &str) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// What of the quotes is wrong. Source: Go's `encoding/csv`, without `LazyQuotes`.
+pub fn csv_fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

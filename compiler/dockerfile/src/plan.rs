@@ -3,21 +3,14 @@
 //! What is the same for two platforms comes out as the same operations. Findings are those of the first platform. What is wrong is
 //! gathered, and listed once, in the order of the lines.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use rb_diag::{Diagnostic, Diagnostics, ErrorKind, SourceFile, SourceMap};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, SourceMap};
 use rb_frontend::Gateway;
-use rb_llb::State;
-use rb_oci::{ImageConfig, Platform};
+use rb_oci::Platform;
 
-use crate::arguments::GlobalArguments;
 use crate::checks::{Checks, Control};
 use crate::contexts::{Context, Ignored, NamedContexts};
-use crate::convert::Parameters;
 use crate::options::Options;
-use crate::stages::{Graph, NodeId};
-use crate::walk::Walk;
+use crate::walk::{Outcome, PlannedImage, Walk};
 use crate::{Finding, bases::KnownImages, codes, parse::parse_for};
 
 /// What is to be built.
@@ -27,23 +20,6 @@ pub struct Planned {
     pub images: Vec<PlannedImage>,
     /// What the build checks found.
     pub findings: Vec<Finding>,
-}
-
-/// An image of one platform.
-#[derive(Clone, Debug)]
-pub struct PlannedImage {
-    /// What it runs on.
-    pub platform: Platform,
-    /// Its filesystem.
-    pub state: State,
-    /// Its config, with layers and history of the base image.
-    pub config: ImageConfig,
-    /// The config of the base image as it came, if there is one.
-    pub base: Option<ImageConfig>,
-    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
-    pub epoch: Option<i64>,
-    /// What a scanner is to look at beside it, by name.
-    pub scans: BTreeMap<String, State>,
 }
 
 /// What the build checks say of a file, and what is wrong with it.
@@ -94,17 +70,6 @@ pub async fn check(gateway: &dyn Gateway, options: &Options, sources: &SourceMap
 /// Takes the first platform for all.
 pub(crate) fn first_platform(options: &Options) -> Options {
     Options { platforms: options.platforms.iter().take(1).cloned().collect(), ..options.clone() }
-}
-
-/// What came of one platform.
-pub(crate) struct Outcome {
-    pub(crate) image: PlannedImage,
-    pub(crate) file: Arc<SourceFile>,
-    pub(crate) graph: Graph,
-    pub(crate) target: NodeId,
-    pub(crate) arguments: GlobalArguments,
-    /// What each stage takes from outside.
-    pub(crate) parameters: BTreeMap<NodeId, Parameters>,
 }
 
 /// Plans every platform.

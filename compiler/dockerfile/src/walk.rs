@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rb_diag::{SourceFile, SourceMap};
 use rb_frontend::Gateway;
 use rb_llb::{ProxyEnv, State};
-use rb_oci::Platform;
+use rb_oci::{ImageConfig, Platform};
 
 use crate::arguments::GlobalArguments;
 use crate::bases::{self, Base, KnownImages};
@@ -22,11 +22,38 @@ use crate::environment::Environment;
 use crate::epoch::Moments;
 use crate::failure::Fallible;
 use crate::options::Options;
-use crate::plan::{Outcome, PlannedImage};
 use crate::scans::Scanned;
 use crate::stages::{Graph, NodeId, Reading};
 use crate::words::Lexer;
 use crate::{Dockerfile, image, platform, triggers};
+
+/// An image of one platform.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Its filesystem.
+    pub state: State,
+    /// Its config, with layers and history of the base image.
+    pub config: ImageConfig,
+    /// The config of the base image as it came, if there is one.
+    pub base: Option<ImageConfig>,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub epoch: Option<i64>,
+    /// What a scanner is to look at beside it, by name.
+    pub scans: BTreeMap<String, State>,
+}
+
+/// What came of one platform.
+pub(crate) struct Outcome {
+    pub(crate) image: PlannedImage,
+    pub(crate) file: Arc<SourceFile>,
+    pub(crate) graph: Graph,
+    pub(crate) target: NodeId,
+    pub(crate) arguments: GlobalArguments,
+    /// What each stage takes from outside.
+    pub(crate) parameters: BTreeMap<NodeId, Parameters>,
+}
 
 /// What the platforms of a build share.
 pub(crate) struct Walk<'a> {

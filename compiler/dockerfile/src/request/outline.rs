@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::{Place, encoded, table};
 use crate::arguments::Declared;
 use crate::options::Options;
-use crate::plan::{Outcome, first_platform, walk};
+use crate::plan::{first_platform, walk};
 use crate::stages::NodeId;
+use crate::walk::Outcome;
 
 /// What a target takes from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

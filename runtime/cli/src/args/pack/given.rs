@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rb_dockerfile::csv_fields;
+
 /// Labels, as one `-l` takes them: `NAME=VALUE,NAME=VALUE`. A field of quotes may hold commas. Source: pflag's StringToString, which reads
 /// one pair as it stands, and more than one as a line of CSV.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,51 +17,13 @@ impl FromStr for PackLabels {
         let fields = match text.matches('=').count() {
             0 => return Err("write NAME=VALUE".to_owned()),
             1 => vec![text.trim_matches('"').to_owned()],
-            _ => fields(text)?,
+            _ => csv_fields(text)?,
         };
         let pair = |field: String| match field.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
             _ => Err(format!("`{field}` is to be NAME=VALUE")),
         };
         Ok(Self(fields.into_iter().map(pair).collect::<Result<_, _>>()?))
-    }
-}
-
-/// Reads a line of CSV: a field that begins with a quote ends with one, and two quotes in it stand for one.
-fn fields(text: &str) -> Result<Vec<String>, String> {
-    let (mut all, mut rest) = (Vec::new(), text);
-    loop {
-        let Some(mut quoted) = rest.strip_prefix('"') else {
-            let (field, after) = rest.split_once(',').map_or((rest, None), |(one, two)| (one, Some(two)));
-            if field.contains('"') {
-                return Err(format!("`{field}`: quotes stand around the whole of NAME=VALUE"));
-            }
-            all.push(field.to_owned());
-            match after {
-                Some(after) => rest = after,
-                None => return Ok(all),
-            }
-            continue;
-        };
-        let mut field = String::new();
-        let after = loop {
-            let (part, after) =
-                quoted.split_once('"').ok_or_else(|| format!("`{text}`: a quote has no end"))?;
-            field.push_str(part);
-            match after.strip_prefix('"') {
-                Some(more) => {
-                    field.push('"');
-                    quoted = more;
-                }
-                None => break after,
-            }
-        };
-        all.push(field);
-        match after.strip_prefix(',') {
-            Some(more) => rest = more,
-            None if after.is_empty() => return Ok(all),
-            None => return Err(format!("`{text}`: a comma follows a quoted NAME=VALUE")),
-        }
     }
 }
 

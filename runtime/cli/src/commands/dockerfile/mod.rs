@@ -22,6 +22,7 @@
 
 mod archive;
 mod attest;
+mod caches;
 mod context;
 mod contexts;
 mod finish;
