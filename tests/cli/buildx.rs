@@ -54,11 +54,31 @@ fn docker_builds_a_buildfile() {
     assert_eq!(env.rb(["run", "made:2"]).expect(0).stdout, "a one\n");
     // What is wrong, and questions.
     build(&["--target=fails"]).expect(1).tells("exit code: 7").tells("Buildfile:22").tells("RUN exit 7");
-    build(&["--build-arg=wrod=two"]).expect(1).tells("wrod");
+    build(&["--build-arg=wrod=two"]).expect(1).tells("wrod").tells("Buildfile:8").tells(">>> app:");
     let targets = build(&["--call=targets"]).expect(0).stdout;
     assert!(flat(&targets).contains("app (default)") && flat(&targets).contains(" base "), "{targets}");
     let outline = build(&["--call=outline"]).expect(0).stdout;
     assert!(flat(&outline).contains("word one"), "{outline}");
+    let clean = build(&["--check"]).expect(0);
+    assert!(clean.stdout.contains("Check complete, no warnings found."), "{clean:?}");
+    env.write(
+        "Buildfile",
+        BUILDFILE.replace("example.com/rb:1", &frontend).replace("SAVE IMAGE made:1", "SAVE IMAGE"),
+    );
+    let found = build(&["--check"]).expect(1);
+    let found = flat(&format!("{}{}", found.stdout, found.stderr));
+    assert!(
+        found.contains("Check complete, 1 warning has been found!") && found.contains(">>> SAVE IMAGE"),
+        "{found}"
+    );
+    env.write(
+        "Buildfile",
+        BUILDFILE.replace("example.com/rb:1", &frontend).replace("COPY src src", "COPI src src"),
+    );
+    let wrong = build(&["--check"]).expect(1);
+    let wrong = flat(&format!("{}{}", wrong.stdout, wrong.stderr));
+    assert!(wrong.contains("Buildfile:10") && wrong.contains(">>> COPI src src"), "{wrong}");
+    env.write("Buildfile", BUILDFILE.replace("example.com/rb:1", &frontend));
     let offered = build(&["--call=subrequests.describe"]).expect(0).stdout;
     assert!(flat(&offered).contains("outline 1.0.0"), "{offered}");
 }

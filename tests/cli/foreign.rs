@@ -54,8 +54,24 @@ fn questions_are_the_frontends_to_answer() {
     let json: serde_json::Value = serde_json::from_str(&json).expect(&json);
     assert_eq!(json["targets"][2]["name"], "app", "{json}");
     ask(&["--call=outline,format=json"]).expect(0);
+    // So are the file's faults.
+    assert_eq!(ask(&["--check"]).expect(0).stdout, "Check complete, no warnings found.\n");
+    env.write("Buildfile", BUILDFILE.replace("SAVE IMAGE made:1", "SAVE IMAGE"));
+    let warned = ask(&["--check"]).expect(1).stdout;
+    assert!(
+        warned.starts_with(
+            "Check complete, 1 warning has been found!\n\nWARNING: rb::evaluate::unnamed_image\n"
+        ),
+        "{warned}"
+    );
+    assert!(warned.contains("Buildfile:13\n") && warned.contains(">>>     SAVE IMAGE\n"), "{warned}");
+    let json = ask(&["--call=check,format=json"]).expect(1).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect(&json);
+    assert_eq!(json["warnings"][0]["location"]["ranges"][0]["start"]["line"], 13, "{json}");
+    env.write("Buildfile", BUILDFILE.replace("COPY src src", "COPI src src"));
+    ask(&["--check"]).expect(2).tells("Buildfile:10").tells("COPI");
+    env.write("Buildfile", BUILDFILE);
     // What it does not know is told as that.
-    ask(&["--check"]).expect(2).tells("`rb-frontend:latest` does not answer `frontend.lint`");
     ask(&["--call=check,format=sarif"]).expect(2).tells("as text and as JSON alone");
     // What is wrong with the file is told by it, too.
     ask(&["--call=targets", "--build-arg", "BUILDKIT_SYNTAX=nobody:1"]).expect(3).tells("nobody:1");

@@ -139,7 +139,25 @@ fn a_daemon_builds_what_rb_reads() {
     // What is wrong is told with its lines, by whoever found it.
     let failed = direct(&["--opt=target=fails"]).expect(1);
     failed.tells("exit code: 7").tells("Buildfile:22").tells("RUN exit 7");
-    direct(&["--opt=target=nowhere"]).expect(1).tells("nowhere");
+    // What was typed and does not fit is told at the target that was meant; what is like none has no place, and is shown at none.
+    for build in [&direct as &dyn Fn(&[&str]) -> Run, &by_syntax] {
+        build(&["--opt=target=fail"])
+            .expect(1)
+            .tells("did you mean `+fails`?")
+            .tells("Buildfile:20")
+            .tells(">>> fails:");
+        let nowhere = build(&["--opt=target=nowhere"]).expect(1).tells("there is no target `nowhere`");
+        assert!(
+            !nowhere.stderr.contains("Buildfile:1") && !nowhere.stderr.contains(">>>"),
+            "{}",
+            nowhere.stderr
+        );
+        build(&["--opt=build-arg:wrod=two"])
+            .expect(1)
+            .tells("Buildfile:8")
+            .tells(">>> app:")
+            .tells("did you mean `--word`");
+    }
     env.write("wrong", BUILDFILE.replace("COPY src src", "COPI src src"));
     direct(&["--opt=filename=wrong"]).expect(1).tells("wrong:10").tells("COPI src src");
     let host = direct(&["--opt=target=host"]).expect(1).tells("FROM @host").tells("COPY what the step needs");
@@ -154,7 +172,6 @@ fn a_daemon_builds_what_rb_reads() {
     let words: Vec<String> =
         warnings.filter_map(short).map(|words| String::from_utf8_lossy(&words).into_owned()).collect();
     assert!(words.iter().any(|words| words.contains("its result is empty")), "{words:?}");
-    direct(&["--opt=build-arg:wrod=two"]).expect(1).tells("wrod");
     direct(&["--opt=shm-size=1000000"]).expect(1).tells("shm-size");
     direct(&["--opt=filename=none"]).expect(1).tells("none");
 
@@ -166,7 +183,13 @@ fn a_daemon_builds_what_rb_reads() {
         said.stdout,
         said.stderr
     );
-    direct(&["--opt=requestid=frontend.lint"]).expect(1).tells("unsupported request frontend.lint");
+    direct(&["--opt=requestid=frontend.other"]).expect(1).tells("unsupported request frontend.other");
+    // What is unusual or wrong is an answer of its own.
+    let clean = direct(&["--opt=requestid=frontend.lint"]).expect(0);
+    assert!(!clean.stdout.contains("WARNING"), "{}", clean.stdout);
+    env.write("unusual", BUILDFILE.replace("SAVE IMAGE made:1", "SAVE IMAGE"));
+    let found = direct(&["--opt=filename=unusual", "--opt=requestid=frontend.lint"]);
+    assert!(flat(&found.stdout).contains("WARNING: rb::evaluate::unnamed_image"), "{found:?}");
 }
 
 /// A file in a language whose frontend is BuildKit's own for Dockerfiles, by another name.

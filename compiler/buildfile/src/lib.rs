@@ -25,8 +25,8 @@ pub use needs::{TargetNeeds, needs_of};
 pub use project::{Capabilities, ProjectConfig, load as load_project};
 pub use resolve::{FunctionReference, Pattern, ProjectReference, Reference, Resolved, Via};
 pub use summary::{
-    ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets, summarise,
-    summarise_dockerfile,
+    ArgSummary, ArtifactSummary, ImageSummary, TargetSummary, list_functions, list_targets, source,
+    summarise, summarise_dockerfile,
 };
 
 use async_trait::async_trait;

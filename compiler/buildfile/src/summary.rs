@@ -4,6 +4,8 @@
 //! evaluated and nothing they refer to is read, so names and defaults are as written, and what stands in IF and FOR
 //! counts as if it were reached.
 
+use std::sync::Arc;
+
 use rb_diag::{Diagnostics, Severity, SourceFile};
 use rb_dockerfile::{ArgDefinition, Dockerfile};
 use rb_frontend::{ProjectRef, World};
@@ -73,8 +75,7 @@ pub async fn list_targets(
     project: &ProjectRef,
 ) -> Result<Vec<TargetSummary>, Diagnostics> {
     if project.dockerfile().is_some() {
-        let source = resolve::read(world.workspace(), project, None).await.map_err(|error| vec![error])?;
-        let parsed = rb_dockerfile::parse(&source);
+        let parsed = rb_dockerfile::parse(&*source(world, project).await?);
         return if parsed.errors.is_empty() { Ok(of_stages(&parsed.dockerfile)) } else { Err(parsed.errors) };
     }
     Ok(summarise(&parse(world, project).await?).0)
@@ -122,8 +123,13 @@ fn of_stages(file: &Dockerfile) -> Vec<TargetSummary> {
     stages(file).into_iter().map(target).collect()
 }
 
+/// Reads the build file of a project as text.
+pub async fn source(world: &dyn World, project: &ProjectRef) -> Result<Arc<SourceFile>, Diagnostics> {
+    resolve::read(world.workspace(), project, None).await.map_err(|error| vec![error])
+}
+
 pub(crate) async fn parse(world: &dyn World, project: &ProjectRef) -> Result<Buildfile<Parsed>, Diagnostics> {
-    let source = resolve::read(world.workspace(), project, None).await.map_err(|error| vec![error])?;
+    let source = source(world, project).await?;
     let parse = rb_syntax::parse(&source);
     let errors: Diagnostics =
         parse.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
-use rb_diag::{Diagnostic, ErrorKind, Severity, SourceMap, Span};
+use rb_diag::{Diagnostic, ErrorKind, Severity, SourceId, SourceMap, Span};
 use rb_llb::Position;
 use rb_wire::control;
 use serde_json::{Value, json};
@@ -38,7 +38,16 @@ impl Refusal {
         let words = errors().map(|found| words(found, sources));
         let kind = errors().next().map_or(ErrorKind::Internal, |found| found.kind);
         let lines = errors().filter_map(|found| lines(found.labels.first()?.span, sources));
-        Self { code: code(kind), message: words.collect::<Vec<_>>().join("\n"), details: lines.collect() }
+        let mut details: Vec<_> = lines.collect();
+        if details.is_empty() {
+            // What has no place in the file is shown at its first line by whoever read `# syntax=` there, unless a place is given: none.
+            details.extend(
+                sources
+                    .get(SourceId::default())
+                    .map(|file| of_ranges(&file.name, file.text.as_bytes(), &json!([]))),
+            );
+        }
+        Self { code: code(kind), message: words.collect::<Vec<_>>().join("\n"), details }
     }
 
     /// Says that a question is none that this frontend answers.
@@ -118,9 +127,13 @@ fn lines(span: Span, sources: &SourceMap) -> Option<control::Detail> {
 }
 
 fn of_lines(name: &str, text: &[u8], start: &Value, end: &Value) -> control::Detail {
+    of_ranges(name, text, &json!([{ "start": start, "end": end }]))
+}
+
+fn of_ranges(name: &str, text: &[u8], ranges: &Value) -> control::Detail {
     let value = json!({
         "info": { "filename": name, "data": STANDARD.encode(text), "language": LANGUAGE },
-        "ranges": [{ "start": start, "end": end }],
+        "ranges": ranges,
     });
     control::Detail { type_url: format!("{TYPES}.Source+json"), value: value.to_string().into() }
 }
@@ -147,6 +160,9 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&detail.value).expect("is JSON");
         assert_eq!(value["ranges"][0]["start"]["line"], 3);
         assert_eq!(value["info"]["filename"], "Buildfile");
+        let typed = Refusal::of_findings(&[Diagnostic::error("rb::x", "no target")], &sources);
+        let value: serde_json::Value = serde_json::from_slice(&typed.details[0].value).expect("is JSON");
+        assert_eq!((&value["ranges"], typed.message.as_str()), (&json!([]), "no target"));
     }
 
     #[test]
@@ -156,7 +172,7 @@ mod tests {
         let status = Status::with_details(Code::Unknown, "exit code: 3", inner.encode_to_vec().into());
         let back = Refusal::of_status(&status).into_status();
         assert_eq!((back.code, back.message.as_str(), back.details), (2, "exit code: 3", vec![detail]));
-        let unknown = Refusal::unsupported("frontend.lint").into_status();
-        assert_eq!((unknown.code, unknown.message.as_str()), (12, "unsupported request frontend.lint"));
+        let unknown = Refusal::unsupported("frontend.other").into_status();
+        assert_eq!((unknown.code, unknown.message.as_str()), (12, "unsupported request frontend.other"));
     }
 }

@@ -18,6 +18,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+/// Returns lines of a file with some around, as clients of BuildKit show them: two of a single line, one of several.
+pub fn excerpt(file: &SourceFile, marked: RangeInclusive<u32>) -> String {
+    let mut text = String::new();
+    text::add_lines(&mut text, file, marked);
+    text
+}
+
 /// What was found, with the files it was found in.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {

@@ -34,7 +34,7 @@ pub(super) fn text(report: &Report<'_>) -> String {
 }
 
 /// Adds lines of a file with some around: two of a single line, one of several.
-fn add_lines(text: &mut String, file: &SourceFile, marked: RangeInclusive<u32>) {
+pub(super) fn add_lines(text: &mut String, file: &SourceFile, marked: RangeInclusive<u32>) {
     let around = if marked.start() == marked.end() { 2 } else { 1 };
     let first = marked.start().saturating_sub(around).max(1);
     let _ = writeln!(text, "{}:{}\n{RULE}", file.name, marked.start());

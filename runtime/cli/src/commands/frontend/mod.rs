@@ -5,15 +5,18 @@
 //! ([`order`]), the project ([`crate::world::LentWorkspace`]), the plan of the compiler, trees with their configs. Nobody types it.
 //! **Invariant:** what this machine is, says nothing: no file of it is read.
 
+mod lint;
 mod order;
 mod outline;
 mod requests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rb_buildfile::BuildfileFrontend;
-use rb_diag::{ErrorKind, SourceMap};
+use rb_diag::{Diagnostic, Diagnostics, ErrorKind, Label, SourceFile, SourceMap};
 use rb_frontend::{
     BuildOptions, BuildPlan, BuildRequest, Frontend as _, Gateway, ProjectRef, TargetOutput, TargetRef,
     TargetRequest,
@@ -86,32 +89,90 @@ async fn build(inside: &Arc<Inside>, sources: &SourceMap, called: &Called) -> Re
     let workspace =
         LentWorkspace::new(Arc::clone(&gateway), sources.clone(), order.file.clone(), order.facts.clone());
     let world = LentWorld { workspace, gateway };
-    let failed = |findings: Vec<rb_diag::Diagnostic>| {
+    match decided(&world, sources, &order).await {
+        Ok(Decided::Told(answer)) => inside.tell(answer).await,
+        Ok(Decided::Unknown(request)) => Err(Refusal::unsupported(&request)),
+        Ok(Decided::Build(plan)) => {
+            let made = made(&plan, &order);
+            let needed: Vec<State> = plan.roots.iter().map(|(_, state)| state.clone()).collect();
+            let beside = made.iter().map(|made| &made.state).chain(&needed);
+            inside.warn(beside, warnings(&plan)).await;
+            inside.give(&needed, &made, order.is_index).await
+        }
         // Of a step that failed the daemon tells better.
-        inside.failed().unwrap_or_else(|| Refusal::of_findings(&findings, sources))
-    };
-    if let Some(request) = &order.request {
-        let target = order.target.as_deref().map(|word| word.trim_start_matches('+'));
-        let asked = requests::Asked { target, args: &order.args };
-        let told = requests::answer(request, &world, sources, asked).await;
-        let told = told.map_err(failed)?.ok_or_else(|| Refusal::unsupported(request))?;
-        return inside.tell(told).await;
+        Err(findings) => Err(match inside.failed() {
+            Some(refusal) => refusal,
+            None => Refusal::of_findings(&placed(findings, &world, &order).await, sources),
+        }),
     }
+}
+
+/// What there is to tell the daemon.
+enum Decided {
+    /// The answer to a question.
+    Told(BTreeMap<String, Bytes>),
+    /// A question that is none of those that are answered.
+    Unknown(String),
+    Build(Box<BuildPlan>),
+}
+
+async fn decided(world: &LentWorld, sources: &SourceMap, order: &Order) -> Result<Decided, Diagnostics> {
+    let Some(request) = &order.request else {
+        return Ok(Decided::Build(Box::new(planned(world, order).await?)));
+    };
+    if request == lint::NAME {
+        let root = root_file(world).await?;
+        let told = match planned(world, order).await {
+            Ok(plan) => plan.warnings,
+            Err(findings) => placed(findings, world, order).await,
+        };
+        return lint::answer(told, root.id, sources).map(Decided::Told);
+    }
+    let target = order.target.as_deref().map(|word| word.trim_start_matches('+'));
+    let asked = requests::Asked { target, args: &order.args };
+    let told = requests::answer(request, world, sources, asked).await?;
+    Ok(told.map_or_else(|| Decided::Unknown(request.clone()), Decided::Told))
+}
+
+async fn planned(world: &LentWorld, order: &Order) -> Result<BuildPlan, Diagnostics> {
     let target = match &order.target {
         Some(word) => named(word),
-        None => requests::default_target(&world)
-            .await
-            .map_err(failed)?
-            .map(|name| root_target(&name))
-            .ok_or_else(|| Refusal::new(ErrorKind::Input, "the Buildfile has no target"))?,
+        None => {
+            let name = requests::default_target(world).await?;
+            root_target(&name.ok_or_else(|| vec![requests::no_target(None)])?)
+        }
     };
-    let request = order.request_for(target);
-    let plan = BuildfileFrontend.plan(&world, &request).await.map_err(failed)?;
-    let made = made(&plan, &order);
-    let needed: Vec<State> = plan.roots.iter().map(|(_, state)| state.clone()).collect();
-    let beside = made.iter().map(|made| &made.state).chain(&needed);
-    inside.warn(beside, warnings(&plan)).await;
-    inside.give(&needed, &made, order.is_index).await
+    BuildfileFrontend.plan(world, &order.request_for(target)).await
+}
+
+async fn root_file(world: &LentWorld) -> Result<Arc<SourceFile>, Diagnostics> {
+    rb_buildfile::source(world, &requests::root()).await
+}
+
+/// Shows what does not fit of what was typed at the head of the target that was asked for, or that has nearly its name: BuildKit shows
+/// a place, and what has none it shows at the first line.
+async fn placed(mut findings: Diagnostics, world: &LentWorld, order: &Order) -> Diagnostics {
+    let is_typed = |found: &Diagnostic| found.kind == ErrorKind::Input && found.labels.is_empty();
+    if !findings.iter().any(is_typed) {
+        return findings;
+    }
+    let Ok(file) = root_file(world).await else { return findings };
+    let targets = rb_syntax::parse(&file).buildfile.targets;
+    let names = || targets.iter().map(|recipe| recipe.name.value.as_str());
+    let asked = match &order.target {
+        Some(word) => Some(word.trim_start_matches('+').to_owned()),
+        None => requests::default_target(world).await.ok().flatten(),
+    };
+    let name = asked.and_then(|asked| {
+        let own = names().find(|name| *name == asked);
+        own.or_else(|| rb_diag::nearest(&asked, names())).map(str::to_owned)
+    });
+    if let Some(recipe) = targets.iter().find(|recipe| Some(&recipe.name.value) == name.as_ref()) {
+        for found in findings.iter_mut().filter(|found| is_typed(found)) {
+            found.labels.push(Label { span: recipe.name.span, text: String::new() });
+        }
+    }
+    findings
 }
 
 /// Reads a target as `--target` names it: `app`, `+app`, `lib+app`.

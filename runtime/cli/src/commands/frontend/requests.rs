@@ -12,18 +12,20 @@ use rb_diag::{Diagnostic, Diagnostics, SourceMap};
 use rb_frontend::{ProjectRef, World};
 use serde_json::json;
 
+use super::lint;
 use super::outline::Outline;
 
 const DESCRIBE: &str = "frontend.subrequests.describe";
 const TARGETS: &str = "frontend.targets";
 const OUTLINE: &str = "frontend.outline";
 /// Name and what it does, of each that is answered.
-const ANSWERED: [(&str, &str); 3] = [
+const ANSWERED: [(&str, &str); 4] = [
     (DESCRIBE, "List available subrequest types"),
+    (lint::NAME, "List what is unusual or wrong in a build file"),
     (OUTLINE, "List all parameters current build target supports"),
     (TARGETS, "List all targets current build supports"),
 ];
-const VERSION: &str = "1.0.0";
+pub(super) const VERSION: &str = "1.0.0";
 
 /// Of which target is asked, where one is named, and what it is given.
 #[derive(Clone, Copy)]
@@ -91,7 +93,7 @@ fn base() -> TargetSummary {
     }
 }
 
-fn no_target(name: Option<&str>) -> Diagnostic {
+pub(super) fn no_target(name: Option<&str>) -> Diagnostic {
     let code = "rb::frontend::no_target";
     match name {
         Some(name) => Diagnostic::error(code, format!("the Buildfile has no target `{name}` to tell of")),
@@ -110,7 +112,7 @@ fn chosen(targets: &[TargetSummary]) -> Option<String> {
     last.map(|target| target.name.clone())
 }
 
-fn root() -> ProjectRef {
+pub(super) fn root() -> ProjectRef {
     ProjectRef::Local { dir: String::new() }
 }
 

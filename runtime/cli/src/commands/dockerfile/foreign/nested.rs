@@ -178,6 +178,7 @@ impl Errand<'_> {
         options: &Options,
     ) -> Result<Result<Returned, Failure>, Vec<Diagnostic>> {
         let json = |value: serde_json::Result<String>| value.expect("its keys are text");
+        let mut status = None;
         let (json, text) = match question {
             "frontend.outline" => {
                 let told = rb_dockerfile::outline(gateway, options, self.sources).await?;
@@ -191,6 +192,7 @@ impl Errand<'_> {
                 let found = rb_dockerfile::check(gateway, options, self.sources).await;
                 let report =
                     Report { findings: &found.findings, errors: &found.errors, sources: self.sources };
+                status = Some(u8::from(!report.is_clean()).to_string());
                 (report.json(), report.text())
             }
             other => {
@@ -198,7 +200,9 @@ impl Errand<'_> {
             }
         };
         let pairs = [("result.json", json), ("result.txt", text), ("version", "1.0.0".to_owned())];
-        let answers = pairs.map(|(name, value)| (name.to_owned(), Bytes::from(value))).into();
+        let mut answers: BTreeMap<_, _> =
+            pairs.map(|(name, value)| (name.to_owned(), Bytes::from(value))).into();
+        answers.extend(status.map(|status| ("result.statuscode".to_owned(), Bytes::from(status))));
         Ok(Ok(Returned { trees: Vec::new(), is_index: false, answers, warnings: Vec::new() }))
     }
 }

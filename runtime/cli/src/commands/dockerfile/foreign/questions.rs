@@ -56,7 +56,9 @@ impl Errand<'_> {
             text.retain(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'));
         }
         let code = said("result.statuscode").and_then(|code| code.trim().parse::<u8>().ok());
-        Ok(Answer { text, code: code.unwrap_or(0).min(1), failure: None })
+        let wrong = said("result.json").filter(|_| name == LINT).and_then(|json| build_error(&json));
+        let failure = wrong.map(|message| Failure::input(message, None));
+        Ok(Answer { text, code: code.unwrap_or(0).min(1), failure })
     }
 }
 
@@ -69,6 +71,13 @@ fn heading(json: &str) -> String {
         1 => "Check complete, 1 warning has been found!\n".to_owned(),
         more => format!("Check complete, {more} warnings have been found!\n"),
     }
+}
+
+/// What is wrong with the file: of that the text of an answer says nothing.
+fn build_error(json: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(json).ok()?;
+    let message = answer["buildError"]["message"].as_str()?;
+    Some(message.chars().filter(|letter| !letter.is_control() || *letter == '\n').collect())
 }
 
 /// Tells that a frontend answers no such question, if that is what it said.
