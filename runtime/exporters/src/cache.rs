@@ -110,18 +110,24 @@ fn add(
     read.context("read", &dest)?;
     let document: Document = serde_json::from_slice(&bytes).map_err(ExportError::Spec)?;
     let mut open = Vec::new();
-    for part in document.layers.iter().chain(&document.config).chain([manifest]) {
+    // An index of layers names them as manifests.
+    for part in document.layers.iter().chain(&document.manifests).chain(&document.config).chain([manifest]) {
         if suspect.contains(&descriptor_digest(part)?) || !layout_has(&dest, part)? {
             open.push(part);
         }
     }
-    tally.expect(0, open.iter().map(|part| part.size()).sum());
+    // Sizes may be somebody else's words.
+    tally.expect(0, open.iter().fold(0, |sum: u64, part| sum.saturating_add(part.size())));
     for part in open {
         let digest = descriptor_digest(part)?;
         let path = dest.join(blob_name(&digest));
         put(&path, |file| {
-            io::copy(&mut Counted::new(open_blob(&digest)?, tally), file).context("write", &path)?;
-            Ok(())
+            let actual =
+                io::copy(&mut Counted::new(open_blob(&digest)?, tally), file).context("write", &path)?;
+            match part.size() {
+                expected if expected == actual => Ok(()),
+                expected => Err(ExportError::Size { digest, expected, actual }),
+            }
         })?;
     }
     entries.retain(|entry| entry["annotations"][REF_NAME] != *tag);

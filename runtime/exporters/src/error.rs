@@ -49,6 +49,16 @@ pub enum ExportError {
         /// What could be read.
         actual: u64,
     },
+    /// A blob is longer or shorter than what names it says.
+    #[error("the blob {digest} has {actual} bytes, and {expected} were told")]
+    Size {
+        /// The blob.
+        digest: Digest,
+        /// What was told.
+        expected: u64,
+        /// What it has.
+        actual: u64,
+    },
     /// A cache has more results than its config may hold.
     #[error(
         "the list of its results would have {size_bytes} bytes, and registries take {limit_bytes}: write less with mode=min"
@@ -162,6 +172,7 @@ impl ExportError {
             | Self::DiffId { .. }
             | Self::Cancelled
             | Self::Changed { .. }
+            | Self::Size { .. }
             | Self::TooDeep(_) => ErrorKind::Environment,
             Self::NotFound(_)
             | Self::Escapes { .. }

@@ -22,7 +22,7 @@ use crate::error::RemoteError;
 /// What the daemon puts before the name of a store of a cache.
 const STORE: &str = "local:";
 /// Where the daemon says which manifest a cache is.
-const MANIFEST: &str = "cache.manifest";
+pub(crate) const MANIFEST: &str = "cache.manifest";
 /// What a cache of rb's in a bucket is called where nobody says; BuildKit's own has another name, and takes no other's place.
 const UNNAMED: &str = "rb";
 

@@ -11,6 +11,7 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataMap;
 
@@ -36,7 +37,15 @@ pub(crate) async fn dial(
     place: &'static str,
     metadata: MetadataMap,
 ) -> io::Result<Upgraded> {
-    let stream = UnixStream::connect(socket).await?;
+    upgraded(UnixStream::connect(socket).await?, place, metadata).await
+}
+
+/// Asks for such a connection on a stream.
+pub(crate) async fn upgraded(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    place: &'static str,
+    metadata: MetadataMap,
+) -> io::Result<Upgraded> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // It ends with the connection that comes of it.

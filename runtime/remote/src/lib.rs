@@ -46,7 +46,7 @@ use rb_api::{Engine, EventSink, Job, JobOptions, SolveError};
 use rb_exporters::Precious;
 use rb_oci::{Digest, Reference};
 use rb_registry::Credentials;
-use rb_wire::control::{InfoRequest, ListWorkersRequest};
+use rb_wire::control::{InfoRequest, ListWorkersRequest, WorkerRecord};
 use tokio::sync::OnceCell;
 use tonic::Code;
 
@@ -60,6 +60,9 @@ pub use proof::Proof;
 
 use build::{Daemon, answered};
 use job::{RemoteJob, Shared};
+
+/// Most letters of a name that a daemon gives to what it is.
+const SHOWN_LETTERS: usize = 200;
 
 /// What an engine elsewhere needs of this machine.
 #[derive(Clone)]
@@ -167,12 +170,26 @@ impl RemoteEngine {
             Ok((workers, version))
         };
         let (workers, version) = answered(self.address(), "it did not say what it is", asked).await?;
-        let worker = |record: rb_wire::control::WorkerRecord| {
-            let platforms = record.platforms.iter().map(|told| resolve::platform_of(told).to_string());
-            Worker { platforms: platforms.collect(), labels: record.labels.into_iter().collect() }
-        };
-        Ok(About { version, workers: workers.into_iter().map(worker).collect() })
+        Ok(About::of(version, workers))
     }
+}
+
+impl About {
+    /// Reads what a daemon says; people are shown it as it is.
+    pub(crate) fn of(version: Option<String>, workers: Vec<WorkerRecord>) -> Self {
+        let worker = |record: WorkerRecord| {
+            let platforms =
+                record.platforms.iter().map(|told| shown(&resolve::platform_of(told).to_string()));
+            let labels = record.labels.iter().map(|(name, value)| (shown(name), shown(value)));
+            Worker { platforms: platforms.collect(), labels: labels.collect() }
+        };
+        Self { version: version.as_deref().map(shown), workers: workers.into_iter().map(worker).collect() }
+    }
+}
+
+/// Returns what a line may show of a daemon's words: they are short, and move no cursor.
+fn shown(words: &str) -> String {
+    words.chars().filter(|letter| !letter.is_control()).take(SHOWN_LETTERS).collect()
 }
 
 #[async_trait]

@@ -20,6 +20,8 @@ use crate::{ImageStore, KnownImage};
 
 /// Name of every image that comes from a layout; which one it is, its digest says.
 pub(crate) const LAYOUT_NAME: &str = "rb/layout";
+/// Digits of a commit, by SHA-1 and by SHA-256.
+const HASHES: [usize; 2] = [40, 64];
 /// Digits of a commit's short form.
 const SHORT: usize = 8;
 
@@ -180,8 +182,16 @@ pub(crate) async fn named(
         resolve_mode: resolve_mode.to_owned(),
         git: None,
     };
-    let image =
-        ask(build, &shown, request).await?.image.ok_or_else(|| wrong(&shown, "it is about no image"))?;
+    told_of_image(reference, ask(build, &shown, request).await?)
+}
+
+/// Reads what the daemon says of an image.
+pub(crate) fn told_of_image(
+    reference: &Reference,
+    told: ResolveSourceMetaResponse,
+) -> Result<ResolvedImage, WorldError> {
+    let shown = reference.familiar();
+    let image = told.image.ok_or_else(|| wrong(&shown, "it is about no image"))?;
     let digest = image.digest.parse().map_err(|_| wrong(&shown, "its digest is none"))?;
     let config = serde_json::from_slice(&image.config).map_err(|error| wrong(&shown, &error.to_string()))?;
     if reference.digest().is_some_and(|asked| asked != digest) {
@@ -222,9 +232,17 @@ pub(crate) async fn repository(build: &Build, request: &RepositoryRequest) -> Re
         git: Some(ResolveGitRequest { return_object: true }),
         ..ResolveSourceMetaRequest::default()
     };
-    let git = ask(build, shown, asked).await?.git.ok_or_else(|| wrong(shown, "it is about no repository"))?;
+    told_of_repository(shown, ask(build, shown, asked).await?)
+}
+
+/// Reads what the daemon says of a repository.
+pub(crate) fn told_of_repository(
+    shown: &str,
+    told: ResolveSourceMetaResponse,
+) -> Result<GitFacts, WorldError> {
+    let git = told.git.ok_or_else(|| wrong(shown, "it is about no repository"))?;
     let hash = if git.commit_checksum.is_empty() { &git.checksum } else { &git.commit_checksum };
-    if hash.len() < 40 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !HASHES.contains(&hash.len()) || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong(shown, "its commit is none"));
     }
     Ok(facts(hash, &git.r#ref, &String::from_utf8_lossy(&git.commit_object)))

@@ -5,12 +5,14 @@ use std::io::Read as _;
 
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, reason = "it is the product's file, of which this uses a part")]
-#[rustfmt::skip] // It is formatted where it stands.
-#[path = "../../../runtime/sources/src/archive.rs"]
-mod archive;
+#[path = "../../../runtime/sources/src"]
+mod sources {
+    #[allow(dead_code, reason = "it is the product's file, of which this uses a part")]
+    #[rustfmt::skip] // It is formatted where it stands.
+    pub(super) mod archive;
+}
 
-use archive::{Archive, Limits, Member, MemberKind};
+use sources::archive::{Archive, Limits, Member, MemberKind};
 
 const LIMITS: Limits = Limits { entries: 64, content_bytes: 1 << 18, name_bytes: 1 << 13 };
 

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use rb_buildfile::BuildfileFrontend;
 use rb_diag::{SourceFile, SourceId};
-use rb_frontend::{BuildOptions, BuildPlan, BuildRequest, Frontend, MapWorld, ProjectRef, TargetRef, TargetRequest};
+use rb_frontend::{
+    BuildOptions, BuildPlan, BuildRequest, Frontend, MapWorld, ProjectRef, TargetRef, TargetRequest,
+};
 use rb_oci::Platform;
 
 const LIB: &str = "VERSION 0.8\nARG --global g=1\nFROM scratch\nt:\n    ARG a=2\n    RUN echo $a $g\n    SAVE ARTIFACT out\nF:\n    FUNCTION\n    ARG x=1\n    ENV X=$x\n";

@@ -29,6 +29,7 @@ use rb_wire::gateway;
 use rb_wire::gateway::llb_bridge_server::LlbBridgeServer;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
+use tonic::Status;
 
 use crate::error::RemoteError;
 use served::Served;
@@ -107,6 +108,14 @@ pub(crate) fn container(request: gateway::NewContainerRequest, process: gateway:
         assert!(first.is_err() || containers.start(&process).is_err(), "a container has one process");
         assert!(containers.release(&id).is_ok() && containers.release(&id).is_err());
     }
+}
+
+/// Reads what is returned; `find` has trees by their names.
+pub(crate) fn returned(
+    result: gateway::Result,
+    find: &dyn Fn(&str) -> Result<Definition, Status>,
+) -> Result<Vec<ReturnedTree>, Status> {
+    served::returned(&Platform::host(), result, find)
 }
 
 /// What is answered to one program.

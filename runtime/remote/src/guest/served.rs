@@ -138,30 +138,43 @@ impl Served {
 
     /// Reads what a frontend returns.
     fn returned(&self, result: gateway::Result) -> Result<Vec<ReturnedTree>, Status> {
-        let metadata = &result.metadata;
-        let tree = |tree: &gateway::Ref, platform: Platform, of_platform: &str| {
-            let own = config(metadata, &format!("containerimage.config{of_platform}"))?;
-            let base = config(metadata, &format!("containerimage.base.config{of_platform}"))?;
-            let platform = own.as_ref().filter(|_| of_platform.is_empty()).map_or(platform, platform_of);
-            Ok::<_, Status>(ReturnedTree { platform, definition: self.tree(&tree.id)?, config: own, base })
-        };
-        match result.result {
-            Some(result::Result::Ref(one)) => Ok(vec![tree(&one, self.native.clone(), "")?]),
-            Some(result::Result::Refs(several)) => {
-                let listed =
-                    metadata.get("refs.platforms").ok_or_else(|| wrong("several trees without platforms"))?;
-                let listed: Platforms = serde_json::from_slice(listed).map_err(wrong)?;
-                let each = listed.platforms.into_iter().map(|listed| {
-                    let one = several
-                        .refs
-                        .get(&listed.id)
-                        .ok_or_else(|| wrong(format!("no tree for `{}`", listed.id)))?;
-                    tree(one, listed.platform, &format!("/{}", listed.id))
-                });
-                each.collect()
+        returned(&self.native, result, &|id| self.tree(id))
+    }
+}
+
+/// Reads a result; `find` has its trees by their names.
+pub(super) fn returned(
+    native: &Platform,
+    result: gateway::Result,
+    find: &dyn Fn(&str) -> Result<Definition, Status>,
+) -> Result<Vec<ReturnedTree>, Status> {
+    let metadata = &result.metadata;
+    let tree = |tree: &gateway::Ref, platform: Platform, of_platform: &str| {
+        let own = config(metadata, &format!("containerimage.config{of_platform}"))?;
+        let base = config(metadata, &format!("containerimage.base.config{of_platform}"))?;
+        let platform = own.as_ref().filter(|_| of_platform.is_empty()).map_or(platform, platform_of);
+        Ok::<_, Status>(ReturnedTree { platform, definition: find(&tree.id)?, config: own, base })
+    };
+    match result.result {
+        Some(result::Result::Ref(one)) => Ok(vec![tree(&one, native.clone(), "")?]),
+        Some(result::Result::Refs(several)) => {
+            let listed =
+                metadata.get("refs.platforms").ok_or_else(|| wrong("several trees without platforms"))?;
+            let listed: Platforms = serde_json::from_slice(listed).map_err(wrong)?;
+            // A list is longer than what it lists only where it names one twice.
+            if listed.platforms.len() > several.refs.len() {
+                return Err(wrong("more platforms than trees"));
             }
-            None => Ok(vec![tree(&gateway::Ref::default(), self.native.clone(), "")?]),
+            let each = listed.platforms.into_iter().map(|listed| {
+                let one = several
+                    .refs
+                    .get(&listed.id)
+                    .ok_or_else(|| wrong(format!("no tree for `{}`", listed.id)))?;
+                tree(one, listed.platform, &format!("/{}", listed.id))
+            });
+            each.collect()
         }
+        None => Ok(vec![tree(&gateway::Ref::default(), native.clone(), "")?]),
     }
 }
 

@@ -16,6 +16,7 @@ use rb_wire::files::Packet;
 use rb_wire::filesync::file_sync_server::FileSync;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use tokio::sync::mpsc;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Fed, values};
@@ -36,17 +37,10 @@ impl FileSync for Folders {
     type DiffCopyStream = Fed<Packet>;
 
     async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Fed<Packet>>, Status> {
-        let metadata = request.metadata();
-        let name = values(metadata, "dir-name")?.into_iter().next().unwrap_or_default();
-        let include = values(metadata, "include-patterns")?;
-        let exclude = values(metadata, "exclude-patterns")?;
-        let follow = values(metadata, "followpaths")?;
+        let part = Part::of(request.metadata())?;
         let session = Arc::clone(&self.session);
-        let asked = Asked::new(&name, &include, &exclude, &follow);
-        let looked = tokio::task::spawn_blocking(move || {
-            let wanted = wanted(session.as_ref(), &name, include, exclude, &follow)?;
-            look(&wanted)
-        });
+        let asked = Asked::new(&part.name, &part.include, &part.exclude, &part.follow);
+        let looked = tokio::task::spawn_blocking(move || look(&part.wanted(session.as_ref())?));
         let (entries, folder) = looked.await.map_err(|error| Status::internal(error.to_string()))??;
         let entries: Arc<[Entry]> = entries.into();
         self.vertices.lent(&asked, &entries);
@@ -77,27 +71,49 @@ impl FileSync for Folders {
     }
 }
 
-/// Says what of a folder is wanted, without what is not lent along.
-fn wanted(
-    session: &dyn rb_session::Session,
-    name: &str,
-    mut include: Vec<String>,
-    mut exclude: Vec<String>,
-    follow: &[String],
-) -> Result<LocalRequest, Status> {
-    let lent = session.local(name);
-    let lent = lent.ok_or_else(|| Status::not_found(format!("no folder is lent as `{name}`")))?;
-    if !follow.is_empty() {
-        match rb_sources::follow(&lent.path, follow).map_err(|error| failed(&error))? {
-            Some(found) => include.extend(found),
-            // One of them leads to the folder itself.
-            None => include.clear(),
-        }
+/// What a daemon asks for of a folder.
+struct Part {
+    name: String,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    follow: Vec<String>,
+}
+
+impl Part {
+    fn of(metadata: &MetadataMap) -> Result<Self, Status> {
+        Ok(Self {
+            name: values(metadata, "dir-name")?.into_iter().next().unwrap_or_default(),
+            include: values(metadata, "include-patterns")?,
+            exclude: values(metadata, "exclude-patterns")?,
+            follow: values(metadata, "followpaths")?,
+        })
     }
-    let asked = |path: &String| include.contains(path);
-    let hidden = lent.hidden.iter().filter(|hidden| !(hidden.by_name && asked(&hidden.path)));
-    exclude.extend(hidden.filter_map(|hidden| rb_sources::literal(Path::new(&hidden.path))));
-    Ok(LocalRequest { folder: lent.path, include, exclude, normalise_modes: lent.normalise_modes })
+
+    /// Says what of the folder is wanted, without what is not lent along.
+    fn wanted(self, session: &dyn rb_session::Session) -> Result<LocalRequest, Status> {
+        let Self { name, mut include, mut exclude, follow } = self;
+        let lent = session.local(&name);
+        let lent = lent.ok_or_else(|| Status::not_found(format!("no folder is lent as `{name}`")))?;
+        if !follow.is_empty() {
+            match rb_sources::follow(&lent.path, &follow).map_err(|error| failed(&error))? {
+                Some(found) => include.extend(found),
+                // One of them leads to the folder itself.
+                None => include.clear(),
+            }
+        }
+        let asked = |path: &String| include.contains(path);
+        let hidden = lent.hidden.iter().filter(|hidden| !(hidden.by_name && asked(&hidden.path)));
+        exclude.extend(hidden.filter_map(|hidden| rb_sources::literal(Path::new(&hidden.path))));
+        Ok(LocalRequest { folder: lent.path, include, exclude, normalise_modes: lent.normalise_modes })
+    }
+}
+
+/// Lists what a daemon asks for.
+pub(crate) fn listed(
+    session: &dyn rb_session::Session,
+    metadata: &MetadataMap,
+) -> Result<Vec<Entry>, Status> {
+    look(&Part::of(metadata)?.wanted(session)?).map(|(entries, _)| entries)
 }
 
 fn failed(error: &rb_sources::SourceError) -> Status {
@@ -172,8 +188,13 @@ mod tests {
 
     fn paths(session: &LocalSession, include: &[&str], exclude: &[&str], follow: &[&str]) -> Vec<String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let wanted =
-            wanted(session, "context", owned(include), owned(exclude), &owned(follow)).expect("lent");
+        let part = Part {
+            name: "context".to_owned(),
+            include: owned(include),
+            exclude: owned(exclude),
+            follow: owned(follow),
+        };
+        let wanted = part.wanted(session).expect("lent");
         look(&wanted).expect("listed").0.into_iter().map(|entry| entry.path).collect()
     }
 
@@ -197,7 +218,9 @@ mod tests {
         assert_eq!(paths(&session, &["a/b/*.c"], &[], &[]), ["a", "a/b", "a/b/x.c"]);
         assert_eq!(paths(&session, &[], &["**/*.o", "empty"], &[]), ["a", "a/b", "a/b/x.c", "link", "top"]);
         assert_eq!(paths(&session, &[], &[], &["link/x.c"]), ["a", "a/b", "a/b/x.c", "link"]);
-        assert!(wanted(&session, "/etc", Vec::new(), Vec::new(), &[]).is_err());
+        let outside =
+            Part { name: "/etc".to_owned(), include: Vec::new(), exclude: Vec::new(), follow: Vec::new() };
+        assert!(outside.wanted(&session).is_err());
     }
 
     #[test]

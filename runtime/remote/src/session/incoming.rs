@@ -46,6 +46,18 @@ pub(super) fn take(
     Fed::new(stream)
 }
 
+/// Does what messages ask for, one after the other, as those of one stream; the first that is refused ends it, and so does a whole blob.
+pub(crate) fn all(folder: &Path, requests: &[WriteContentRequest]) -> Result<(), Status> {
+    let mut blob = None;
+    for request in requests {
+        (_, blob) = Blob::step(blob, folder, request)?;
+        if blob.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A blob on its way.
 struct Blob {
     file: NamedTempFile,
@@ -65,6 +77,14 @@ impl Blob {
         let total =
             u64::try_from(request.total).map_err(|_| Status::invalid_argument("a blob below nothing"))?;
         let file = NamedTempFile::new_in(folder).map_err(disk)?;
+        // Who announces more than there is room for would fill the disk of everything else here.
+        let room = rustix::fs::fstatvfs(&file).map_err(|error| disk(error.into()))?;
+        let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+        if total > free_bytes {
+            return Err(Status::resource_exhausted(format!(
+                "a blob of {total} bytes, where this client has room for {free_bytes}"
+            )));
+        }
         Ok(Self { file, hasher: Hasher::default(), expected, total })
     }
 
@@ -141,14 +161,7 @@ mod tests {
     #[test]
     fn a_blob_is_kept_by_its_digest_or_not_at_all() {
         let folder = tempfile::tempdir().expect("a folder");
-        let run = |requests: &[WriteContentRequest]| {
-            let mut blob = None;
-            for request in requests {
-                let (_, left) = Blob::step(blob.take(), folder.path(), request)?;
-                blob = left;
-            }
-            Ok::<_, Status>(())
-        };
+        let run = |requests: &[WriteContentRequest]| all(folder.path(), requests);
         let kept = || std::fs::read_dir(folder.path()).expect("lists").count();
         let stat = request(WriteAction::Stat, 0, "");
         for (requests, code) in [
@@ -157,10 +170,17 @@ mod tests {
             (vec![stat.clone(), request(WriteAction::Commit, 0, "abcdeX")], tonic::Code::FailedPrecondition),
             (vec![stat.clone(), request(WriteAction::Commit, 0, "abc")], tonic::Code::FailedPrecondition),
             (vec![WriteContentRequest::default()], tonic::Code::InvalidArgument),
+            (vec![WriteContentRequest { total: i64::MAX, ..stat.clone() }], tonic::Code::ResourceExhausted),
+            (vec![WriteContentRequest { total: -1, ..stat.clone() }], tonic::Code::InvalidArgument),
+            (vec![stat.clone(), request(WriteAction::Write, i64::MIN, "abc")], tonic::Code::OutOfRange),
+            (vec![stat.clone(), request(WriteAction::Write, i64::MAX, "abc")], tonic::Code::OutOfRange),
         ] {
             assert_eq!(run(&requests).expect_err("is wrong").code(), code, "{requests:?}");
             assert_eq!(kept(), 0);
         }
+        // Who goes away in the middle leaves nothing.
+        run(&[stat.clone(), request(WriteAction::Write, 0, "abc")]).expect("is right so far");
+        assert_eq!(kept(), 0);
         run(&[stat, request(WriteAction::Write, 0, "abc"), request(WriteAction::Commit, 3, "def")])
             .expect("is right");
         let path = folder.path().join(Digest::of("abcdef").hex());

@@ -9,7 +9,7 @@ mod content;
 mod exports;
 mod files;
 mod given;
-mod incoming;
+pub(crate) mod incoming;
 mod ssh;
 
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ use crate::error::RemoteError;
 use crate::vertices::Vertices;
 pub(crate) use content::Images;
 pub(crate) use exports::{Arriving, Exchange};
-pub(crate) use files::{open_new, packet};
+pub(crate) use files::{listed, open_new, packet};
 
 /// What a client lends, and what it needs to do so.
 #[derive(Clone)]

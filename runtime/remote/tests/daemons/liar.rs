@@ -20,7 +20,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::cache_writer::CacheLie;
+use crate::nonsense;
 
 /// What a daemon does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub(crate) enum Lie {
     Overrun,
     /// It does not read.
     NeverReads,
+    /// It writes a cache, and lies about that.
+    Cache(CacheLie),
 }
 
 #[derive(Clone)]
@@ -94,6 +99,8 @@ pub(crate) struct Daemon {
     /// What was returned of a build whose result is to be exported.
     returned: watch::Sender<u32>,
     client: watch::Sender<Option<Channel>>,
+    /// What the client said, where that is of interest.
+    noted: watch::Sender<Option<Code>>,
 }
 
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -107,11 +114,17 @@ impl Control for Daemon {
         if self.lie == Lie::Refuses {
             return Err(Status::permission_denied("no builds today"));
         }
-        if request.get_ref().exporters.is_empty() {
+        let caches = request.get_ref().cache.iter().flat_map(|cache| &cache.exports);
+        let dest = caches.filter_map(|cache| cache.attrs.get("dest").cloned()).next();
+        if request.get_ref().exporters.is_empty() && dest.is_none() {
             std::future::pending::<()>().await;
         }
         let mut returned = self.returned.subscribe();
         returned.wait_for(|count| *count > 0).await.map_err(|_| Status::aborted("gone"))?;
+        if let (Lie::Cache(lie), Some(dest)) = (self.lie, dest) {
+            let exporter_response = self.write_cache(lie, &dest).await?;
+            return Ok(Response::new(control::SolveResponse { exporter_response }));
+        }
         match self.lie {
             Lie::SendsNothing => {}
             Lie::HalfOpen => {
@@ -137,7 +150,7 @@ impl Control for Daemon {
         }
         let (sender, receiver) = mpsc::channel(1);
         if self.lie == Lie::TellsNonsense {
-            sender.send(Ok(nonsense())).await.map_err(|_| Status::aborted("gone"))?;
+            sender.send(Ok(nonsense::status())).await.map_err(|_| Status::aborted("gone"))?;
         }
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -189,7 +202,8 @@ impl Control for Daemon {
         if self.is_dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
-        Ok(Response::new(control::ListWorkersResponse::default()))
+        let record = if self.lie == Lie::TellsNonsense { vec![nonsense::worker()] } else { Vec::new() };
+        Ok(Response::new(control::ListWorkersResponse { record }))
     }
 
     async fn info(
@@ -199,6 +213,9 @@ impl Control for Daemon {
         if self.lie == Lie::Mute {
             std::future::pending::<()>().await;
         }
+        if self.lie == Lie::TellsNonsense {
+            return Ok(Response::new(control::InfoResponse { buildkit_version: Some(nonsense::version()) }));
+        }
         Err(Status::unimplemented("older than that"))
     }
 }
@@ -207,6 +224,22 @@ impl Daemon {
     /// Counts the trees that it was to make.
     pub(crate) fn solves(&self) -> usize {
         self.solves.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the client's own services.
+    pub(crate) async fn client(&self) -> Result<Channel, Status> {
+        let mut client = self.client.subscribe();
+        let client = client.wait_for(Option::is_some).await.map_err(|_| Status::aborted("gone"))?;
+        client.clone().ok_or_else(|| Status::aborted("gone"))
+    }
+
+    pub(crate) fn note(&self, code: Code) {
+        self.noted.send_replace(Some(code));
+    }
+
+    /// Returns what the client said.
+    pub(crate) fn noted(&self) -> Option<Code> {
+        *self.noted.borrow()
     }
 
     /// Answers nothing more.
@@ -297,37 +330,6 @@ impl Daemon {
             FileSendClient::new(channel.expect("is there")).diff_copy(stream).await?.into_inner();
         while answers.message().await?.is_some() {}
         Ok(())
-    }
-}
-
-/// What no daemon tells: no digests, times of before, endless names, signs that move a cursor.
-fn nonsense() -> StatusResponse {
-    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: -7 });
-    let vertex = |digest: &str| control::Vertex {
-        digest: digest.to_owned(),
-        name: "\u{1b}[2J".repeat(10_000),
-        started: time(i64::MAX),
-        completed: time(i64::MIN),
-        ..control::Vertex::default()
-    };
-    let known = rb_oci::Digest::of("x").to_string();
-    let status = |vertex: &str| control::VertexStatus {
-        vertex: vertex.to_owned(),
-        current: i64::MIN,
-        total: -1,
-        ..control::VertexStatus::default()
-    };
-    let log = |vertex: &str| control::VertexLog {
-        vertex: vertex.to_owned(),
-        stream: i64::MIN,
-        msg: vec![b'x'; 1 << 20].into(),
-        ..control::VertexLog::default()
-    };
-    StatusResponse {
-        vertexes: vec![vertex(""), vertex("sha256:"), vertex(&known)],
-        statuses: vec![status("x"), status(&known)],
-        logs: vec![log("../x"), log(&known)],
-        warnings: vec![control::VertexWarning { vertex: known.clone(), ..Default::default() }],
     }
 }
 
@@ -489,6 +491,7 @@ pub(crate) fn serve(lie: Lie, socket: &Path) -> Daemon {
         is_dead: Arc::default(),
         returned: watch::channel(0).0,
         client: watch::channel(None).0,
+        noted: watch::channel(None).0,
     };
     let served = daemon.clone();
     let incoming = futures_util::stream::unfold(listener, |listener| async {

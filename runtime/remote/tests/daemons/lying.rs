@@ -116,6 +116,18 @@ async fn what_makes_no_sense_of_a_status_hinders_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_daemon_calls_itself_moves_no_cursor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s");
+    serve(Lie::TellsNonsense, &socket);
+    let about = engine(&socket, &folder.path().join("scratch")).about().await.expect("answers");
+    assert_eq!(about.version.as_deref(), Some("1]0;x"));
+    let [worker] = about.workers.as_slice() else { panic!("one worker: {about:?}") };
+    assert!(worker.labels[0].1.starts_with("[2J[2J") && worker.labels[0].1.len() == 200, "{worker:?}");
+    assert!(!worker.platforms[0].contains('\r'), "{worker:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_there_and_answers_nothing_is_waited_for_a_while() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = async |lie: Lie, name: &str| {

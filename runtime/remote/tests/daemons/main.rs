@@ -3,9 +3,11 @@
 #![allow(clippy::print_stderr, reason = "a test that steps aside says so")]
 
 mod any_bytes;
+mod cache_writer;
 mod docker;
 mod liar;
 mod lying;
 mod nodes;
+mod nonsense;
 mod real;
 mod support;
