@@ -82,6 +82,7 @@ mod pack_language;
 mod pack_launcher;
 mod pack_lifecycle;
 mod pack_modules;
+mod pack_previous;
 mod pack_promises;
 mod pack_why;
 mod places;

@@ -397,7 +397,8 @@ fn buildpacks_of_the_users_own() {
         (&["-b", "test/one@9"], "the builder has no version 9 of buildpack `test/one`, but 1.0"),
         (&["-b", "urn:cnb:registry:a/b@1"], "no registry of buildpacks is known here"),
         (&["-D", "nothing"], "no process is of type `nothing`"),
-        (&["--sparse"], "`--sparse` is not part of this version of rb"),
+        (&["--interactive"], "`--interactive` is not part of this version of rb"),
+        (&["--sparse"], "--sparse leaves layers out of layouts alone"),
         (&["--workspace", "/layers/x"], "--workspace `/layers/x` lies in /layers"),
         (&["--creation-time", "soon"], "--creation-time `soon` is no time"),
     ] {
@@ -412,7 +413,7 @@ fn buildpacks_of_the_users_own() {
         .0
         .rb(["pack", "build", "app:1", "-B", "builder:1", "-p", "none"])
         .expect(2)
-        .says("there is no folder `none`");
+        .says("there is no folder or zip archive `none`");
 }
 
 #[test]

@@ -177,6 +177,7 @@ fn words_of_descriptors_are_those_of_pack() {
     let Some(packed) = with_mine("#!/bin/sh\necho mine\n") else { return };
     let env = &packed.0;
     env.rb(["pack", "buildpack", "package", "example.com/mine:1", "-p", "mine"]).expect(0);
+    env.rb(["image", "tag", "example.com/mine:1", "images/mine"]).expect(0);
     env.rb(["pack", "buildpack", "package", "mine.cnb", "-p", "mine", "-f", "file"]).expect(0);
     let detect = |place: &str, text: &str| {
         env.write(place, format!("[_]\nschema-version=\"0.2\"\n[io.buildpacks]\n{text}"));
@@ -191,6 +192,7 @@ fn words_of_descriptors_are_those_of_pack() {
         ("uri=\"test/two@2.0\"", "test/two 2.0\n"),
         ("id=\"test/two\"\nversion=\"2.0\"", "test/two 2.0\n"),
         ("uri=\"example.com/mine:1\"", "test/mine 1.0\n"),
+        ("uri=\"images/mine\"", "test/mine 1.0\n"),
         ("uri=\"../mine\"", "test/mine 1.0\n"),
         ("id=\"a/b\"\nversion=\"1.2\"\nscript={api=\"0.10\",inline=\"true\"}", "a/b 1.2\n"),
         ("id=\"a/b\"\nuri=\"../mine.cnb\"\nscript={api=\"0.10\",inline=\"true\"}", "test/mine 1.0\n"),
@@ -320,4 +322,82 @@ fn a_base_goes_by_the_names_that_are_preferred() {
     env.rb(rebase).expect(2).says("`mirror.example.com/run:1` is none of the bases");
     env.rb(rebase.iter().chain(&["--force"])).expect(0);
     assert_eq!(reference(), built.replace("docker.io/library/run@", "mirror.example.com/run@"));
+}
+
+#[test]
+fn an_app_in_a_zip_archive() {
+    use std::io::Write as _;
+
+    let Some(packed) = Packed::new() else { return };
+    let env = &packed.0;
+    let archive = |name: &str, entries: &[(&str, u32, &str)]| {
+        let file = std::fs::File::create(env.project().join(name)).expect("a file");
+        let mut zip = zip::ZipWriter::new(file);
+        for (path, mode, text) in entries {
+            let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+            if path.ends_with('/') {
+                zip.add_directory(*path, options).expect("packs");
+            } else {
+                zip.start_file(*path, options).expect("packs");
+                zip.write_all(text.as_bytes()).expect("packs");
+            }
+        }
+        zip.finish().expect("ends");
+    };
+    env.write("app/bin/run", "#!/bin/sh\n");
+    for (path, mode) in [("app/bin", 0o755), ("app/bin/run", 0o755), ("app/app.txt", 0o644)] {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(env.project().join(path), mode).expect("modes");
+    }
+    std::fs::remove_file(env.project().join("app/secret.log")).expect("removes");
+    let files = [("app.txt", 0o644, "world"), ("bin/", 0o755, ""), ("bin/run", 0o755, "#!/bin/sh\n")];
+    archive("app.jar", &files);
+    let build = |path: &str| {
+        let words = ["pack", "build", "app:1", "-B", "builder:1", "-p", path, "--progress=plain"];
+        env.rb(words.iter().chain(&FOR_ALL))
+    };
+    build("app.jar").expect(0);
+    assert_eq!(env.rb(["run", "app:1"]).expect(0).stdout, "launched as web: hello world\n");
+    let digest = packed.digest("app:1");
+    // Its content is that of the folder.
+    build("app").expect(0).says("nothing to do: all");
+    assert_eq!(packed.digest("app:1"), digest);
+    build("app.jar").expect(0).says("nothing to do: all");
+    archive("out.zip", &[("../x", 0o644, "")]);
+    build("out.zip")
+        .expect(2)
+        .says("`out.zip`: the archive cannot be used: entry `../x` leads out of the tree");
+    env.write("app.txt", "text");
+    build("app.txt").expect(2).says("`app.txt` is no folder, and no zip archive either");
+    build("none.zip").expect(2).says("there is no folder or zip archive `none.zip`");
+}
+
+#[test]
+fn a_layout_without_its_base() {
+    let Some(packed) = Packed::new() else { return };
+    let env = &packed.0;
+    let build = |more: &[&str]| packed.pack("build", &[more, &FOR_ALL].concat());
+    build(&["oci:whole"]).expect(0);
+    build(&["oci:sparse", "--sparse"]).expect(0);
+    let blobs = |layout: &str| {
+        let entries = std::fs::read_dir(env.project().join(layout).join("blobs/sha256")).expect("lists");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+        names.collect::<std::collections::BTreeSet<String>>()
+    };
+    assert_eq!(env.read("whole/index.json"), env.read("sparse/index.json"));
+    let base = env.rb(["image", "inspect", "run:1"]).expect(0).stdout;
+    let base: Value = serde_json::from_str(&base).expect("JSON");
+    let base: std::collections::BTreeSet<String> = base[0]["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .filter_map(|layer| Some(layer["digest"].as_str()?.trim_start_matches("sha256:").to_owned()))
+        .collect();
+    assert!(!base.is_empty());
+    let left_out = blobs("whole").difference(&blobs("sparse")).cloned().collect();
+    assert_eq!(base, left_out);
+    // Once more, into what is there.
+    build(&["oci:sparse", "--sparse"]).expect(0);
+    assert!(blobs("sparse").is_disjoint(&base));
+    build(&["app:1", "--sparse"]).expect(2).says("--sparse leaves layers out of layouts alone");
 }

@@ -8,6 +8,7 @@ use crate::env::{Run, is_root};
 use crate::pack::{BUILD_BESIDE, FOR_ALL, PASS, Packed};
 use crate::pack_creator::{CREATOR, with_creator};
 use crate::pack_extensions;
+use crate::registry::support::docker_registry::{DockerRegistry, Wants};
 
 /// An app, and a daemon of its own; none where something is missing, which is told.
 struct There {
@@ -75,6 +76,10 @@ fn an_app_is_that_of_the_bundled_runtime() {
         .build("there:1", &["-e", "FOR=b", "-e", "USERS=all", "--clear-cache"])
         .expect(0)
         .says("seen before: 0");
+    // Where the daemon keeps nothing, the last image in the store is what layers are used again of.
+    let cold = ["-e", "FOR=c", "-e", "USERS=all", "--cache", "type=build;format=volume;name=none"];
+    there.build("there:1", &cold).expect(0).says("seen before: 0").says("greet is used again");
+    assert_eq!(packed.0.rb(["run", "there:1"]).expect(0).stdout, "launched as web: hello world\n");
 
     assert_eq!(there.pack("detect", &[]).expect(0).stdout, "test/one 1.0\ntest/two 2.0\n");
     let explained = there.pack("detect", &["--explain"]).expect(0).stdout;
@@ -107,6 +112,39 @@ fn what_lies_beside_it_is_here_as_well() {
         let refused = there.build("there:1", &words).expect(2);
         refused.tells("(--cache, --cache-image) on this machine").hides("===>");
     }
+}
+
+#[test]
+fn an_app_goes_to_a_registry() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(registry) = DockerRegistry::start(&folder.path().join("registry"), &Wants::default()) else {
+        return;
+    };
+    let Some(there) = There::new(Packed::new()) else { return };
+    let name = |name: &str| format!("{}/{name}:1", registry.host);
+    let told = |image: &str| -> Value {
+        let told = there.packed.0.rb(["image", "inspect", "--remote", image]).expect(0).stdout;
+        serde_json::from_str(&told).expect("is JSON")
+    };
+    there.packed.pack("build", &[&[name("here").as_str(), "--publish"][..], &FOR_ALL].concat()).expect(0);
+    let first =
+        there.build(&name("there"), &[&["--publish", "-t", &name("other")][..], &FOR_ALL].concat()).expect(0);
+    let (here, far) = (told(&name("here"))[0].clone(), told(&name("there"))[0].clone());
+    assert!(here["layers"].as_array().is_some_and(|layers| layers.len() > 3), "{here}");
+    assert_eq!((&far["layers"], &far["manifest"]), (&here["layers"], &here["manifest"]), "byte for byte");
+    assert_eq!(told(&name("other"))[0]["manifest"], here["manifest"]);
+    // Data on stdout is what was pushed.
+    let digest = here["manifest"]["digest"].as_str().expect("a digest");
+    assert!(first.stdout.contains(digest) || first.stderr.contains(digest), "{first:?}");
+    // It is in no store of this machine, and runs from there; its next build begins with what it has.
+    let ran = there.packed.0.rb(["run", &name("there")]).expect(0);
+    assert_eq!(ran.stdout, "launched as web: hello world\n");
+    let changed = ["--publish", "-e", "FOR=b", "-e", "USERS=all"];
+    there.build(&name("there"), &changed).expect(0).says("greet is used again");
+    there.packed.0.write("app/app.txt", "moon");
+    there.build(&name("there"), &changed).expect(0);
+    assert_ne!(told(&name("there"))[0]["manifest"], here["manifest"]);
+    assert_eq!(told(&name("here"))[0]["manifest"], here["manifest"]);
 }
 
 #[test]

@@ -49,6 +49,24 @@ pub fn of_table(table: &toml::Table) -> Result<Map<String, Value>, JsonError> {
     table.iter().map(|(key, value)| Ok((key.clone(), of_toml(value)?))).collect()
 }
 
+/// Returns metadata in JSON as TOML: what is `null` is left out, and so is all of a value that is nothing else.
+pub fn to_toml(value: &Value) -> Option<toml::Value> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(truth) => toml::Value::Boolean(*truth),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => toml::Value::Integer(number),
+            None => toml::Value::Float(number.as_f64()?),
+        },
+        Value::String(text) => toml::Value::String(text.clone()),
+        Value::Array(items) => toml::Value::Array(items.iter().filter_map(to_toml).collect()),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter_map(|(key, value)| Some((key.clone(), to_toml(value)?)));
+            toml::Value::Table(fields.collect())
+        }
+    })
+}
+
 /// A whole number is written without a fraction, as Go does.
 fn float(number: f64) -> Result<Value, JsonError> {
     let whole = number as i64;
@@ -70,5 +88,13 @@ mod tests {
         let want = r#"{"a":[1,2,2.5,true],"t":"1979-05-27T07:32:00Z","z":"\u003ca\u0026b\u003e"}"#;
         assert_eq!(text(&value).expect("writes"), want);
         assert!(matches!(of_toml(&toml::Value::Float(f64::NAN)), Err(JsonError::NotFinite)));
+    }
+
+    #[test]
+    fn and_back() {
+        let value = serde_json::json!({"a": [1, 2.5, null, "x"], "b": null, "c": {"d": true}});
+        let table = to_toml(&value).expect("is something");
+        assert_eq!(table, toml::from_str::<toml::Value>("a=[1, 2.5, 'x']\n[c]\nd=true\n").expect("TOML"));
+        assert_eq!(to_toml(&Value::Null), None);
     }
 }

@@ -3,6 +3,8 @@
 //! `T` is what a tree is to whoever has the part: a state for who plans it, the place of a root for who asks for it, a view for who
 //! packs it. Names begin with `/`; everything in such a layer is of 1980-01-01T00:00:01Z.
 
+use crate::{Descriptor, Digest};
+
 /// Part of a layer.
 #[derive(Clone, Debug)]
 pub enum LayerPart<T> {
@@ -55,6 +57,13 @@ pub enum LayerPart<T> {
         /// Absolute path in the tree.
         from: String,
     },
+    /// A whole layer as it is in an image that is there already: the only part of its layer. Its bytes may be in a registry alone.
+    Stored {
+        /// The layer.
+        descriptor: Box<Descriptor>,
+        /// The digest of its tar.
+        diff_id: Digest,
+    },
     /// A symbolic link of root's.
     Link {
         /// Absolute name.
@@ -82,7 +91,7 @@ impl<T> LayerPart<T> {
     pub fn tree(&self) -> Option<&T> {
         match self {
             Self::Tree { tree, .. } | Self::File { tree, .. } | Self::Packed { tree, .. } => Some(tree),
-            Self::Folder { .. } | Self::Text { .. } | Self::Link { .. } => None,
+            Self::Folder { .. } | Self::Text { .. } | Self::Stored { .. } | Self::Link { .. } => None,
         }
     }
 
@@ -99,6 +108,7 @@ impl<T> LayerPart<T> {
             Self::File { tree: of, from, to, mode } => LayerPart::File { tree: tree(of)?, from, to, mode },
             Self::Packed { tree: of, from } => LayerPart::Packed { tree: tree(of)?, from },
             Self::Text { path, owner, text } => LayerPart::Text { path, owner, text },
+            Self::Stored { descriptor, diff_id } => LayerPart::Stored { descriptor, diff_id },
             Self::Link { path, target } => LayerPart::Link { path, target },
         })
     }

@@ -15,6 +15,9 @@ pub struct Layered {
     pub layers: Vec<Vec<LayerPart<usize>>>,
     /// Makes the config.
     pub finish: Finish,
+    /// The layers of the base, which its config names, are left out of layouts that are written: whoever reads them has those. What
+    /// goes elsewhere is whole.
+    pub without_base: bool,
 }
 
 /// Makes a config of the diff ids of the base's layers and of those above; or says why it cannot be.

@@ -136,6 +136,11 @@ pub(crate) fn need(exports: &[Export], layered: &BTreeMap<usize, Layered>, index
         Export::Image { images, format, .. } | Export::OciLayout { images, format, .. } => {
             match images.iter().any(|image| image.root == index) {
                 false => Need::Nothing,
+                true if matches!(export, Export::OciLayout { .. })
+                    && layered::leaves_base(layered, index) =>
+                {
+                    Need::Nothing
+                }
                 true if format.force_compression => Need::Tree,
                 true => Need::Layers,
             }
@@ -317,12 +322,25 @@ fn write_one(
             }
             let written = match destination {
                 LayoutPlace::Folder(path) => {
-                    rb_exporters::write_oci_layout(&parts.store, &images, path, &begin(path))?;
+                    let tally = begin(path);
+                    rb_exporters::write_oci_layout_without(
+                        &parts.store,
+                        &images,
+                        &made.left_out,
+                        path,
+                        &tally,
+                    )?;
                     path.clone()
                 }
                 LayoutPlace::Archive(Place::File(path)) => {
+                    if !made.left_out.is_empty() {
+                        return Err(archive_without_base());
+                    }
                     rb_exporters::write_oci_tar_file(&parts.store, &images, path, &begin(path))?;
                     path.clone()
+                }
+                LayoutPlace::Archive(Place::Stream(_)) if !made.left_out.is_empty() => {
+                    return Err(archive_without_base());
                 }
                 LayoutPlace::Archive(Place::Stream(stream)) => {
                     let tally = begin(Path::new(STREAM));
@@ -367,6 +385,15 @@ fn write_one(
             };
             Ok(ExportResult::Tar { destination, size_bytes })
         }
+    }
+}
+
+/// Docker's loader, for which archives are, takes no image without its layers.
+fn archive_without_base() -> EngineError {
+    EngineError::Image {
+        what: "an archive".to_owned(),
+        reason: "holds all layers of its images".to_owned(),
+        help: Some("write a folder, to leave those of the base out".to_owned()),
     }
 }
 

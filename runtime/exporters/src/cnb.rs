@@ -99,6 +99,10 @@ impl<W: Write> Parts<W> {
                 let what = "it is packed already, and is to be one of several parts";
                 Err(ExportError::Unrepresentable { path: from.into(), what })
             }
+            LayerPart::Stored { descriptor, .. } => {
+                let what = "it is the layer of an image, which is not packed again";
+                Err(ExportError::Unrepresentable { path: descriptor.digest().to_string().into(), what })
+            }
             LayerPart::Text { path, owner, text } => {
                 let kind = GoKind::File(text.len() as u64);
                 self.tar.file(&GoEntry::new(path, kind, 0o644).owned(owner.0, owner.1), &mut text.as_bytes())

@@ -100,7 +100,18 @@ pub fn write_oci_layout(
     dest: &Path,
     tally: &Tally,
 ) -> Result<()> {
-    let layout = plan(store, images)?;
+    write_oci_layout_without(store, images, &BTreeSet::new(), dest, tally)
+}
+
+/// Writes the same without the blobs of `known`, which need not be in the store either: a layout for who has these already.
+pub fn write_oci_layout_without(
+    store: &Store,
+    images: &[(Option<String>, Descriptor)],
+    known: &BTreeSet<Digest>,
+    dest: &Path,
+    tally: &Tally,
+) -> Result<()> {
+    let layout = plan(store, images, known)?;
     check_oci_layout(dest)?;
     let dest = settle(&follow(dest)?, None, &Precious::default())?;
     // Two that make the same layout do so one after the other.
@@ -146,13 +157,13 @@ pub fn write_oci_tar_without(
     out: impl Write,
     tally: &Tally,
 ) -> Result<()> {
-    let layout = plan(store, images)?;
+    let layout = plan(store, images, known)?;
     tally.expect(0, layout.size_bytes);
     let mut stream = TarStream::new(BufWriter::with_capacity(256 << 10, out)).counted(Some(tally));
     for directory in ["blobs", "blobs/sha256"] {
         stream.entry(&node(Path::new(directory), NodeKind::Directory, 0o755))?;
     }
-    for digest in layout.blobs.difference(known) {
+    for digest in &layout.blobs {
         put_blob(&mut stream, store, digest)?;
     }
     for (name, bytes) in [
@@ -222,13 +233,14 @@ pub fn check_oci_layout(dest: &Path) -> Result<()> {
     Err(ExportError::InTheWay(dest))
 }
 
-fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout> {
+/// Says what a layout of these images consists of, without the blobs of `known`.
+fn plan(store: &Store, images: &[(Option<String>, Descriptor)], known: &BTreeSet<Digest>) -> Result<Layout> {
     let mut blobs = BTreeSet::new();
     let mut manifests = Vec::new();
     let mut docker = BTreeMap::<Digest, DockerImage>::new();
     let mut order = Vec::new();
     for (name, descriptor) in images {
-        collect(store, descriptor, MAX_DEPTH, &mut blobs)?;
+        collect(store, descriptor, MAX_DEPTH, known, &mut blobs)?;
         manifests.push(named(name.as_deref(), descriptor)?);
         let Some(image) = docker_image(store, descriptor)? else { continue };
         let image = docker.entry(image.digest).or_insert_with(|| {
@@ -252,17 +264,28 @@ fn plan(store: &Store, images: &[(Option<String>, Descriptor)]) -> Result<Layout
     })
 }
 
-/// Adds a manifest or index and all it names.
-fn collect(store: &Store, descriptor: &Descriptor, depth: u32, blobs: &mut BTreeSet<Digest>) -> Result<()> {
+/// Adds a manifest or index and all it names that is not known.
+fn collect(
+    store: &Store,
+    descriptor: &Descriptor,
+    depth: u32,
+    known: &BTreeSet<Digest>,
+    blobs: &mut BTreeSet<Digest>,
+) -> Result<()> {
     let digest = descriptor_digest(descriptor)?;
     if depth == 0 {
         return Err(ExportError::TooDeep(digest));
     }
     let Document { manifests, config, layers } = read(store, &digest)?;
-    blobs.insert(digest);
-    manifests.iter().try_for_each(|child| collect(store, child, depth - 1, blobs))?;
+    if !known.contains(&digest) {
+        blobs.insert(digest);
+    }
+    manifests.iter().try_for_each(|child| collect(store, child, depth - 1, known, blobs))?;
     for part in config.iter().chain(&layers) {
         let digest = descriptor_digest(part)?;
+        if known.contains(&digest) {
+            continue;
+        }
         if !store.has_blob(&digest)? {
             return Err(rb_store::StoreError::UnknownBlob(digest).into());
         }

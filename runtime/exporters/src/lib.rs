@@ -42,7 +42,8 @@ pub use image::{ImageOptions, export_image, export_layers, pack_chain};
 pub use index::{IndexOptions, export_index, index_document};
 pub use layer::{Layer, Packing, pack_layer};
 pub use layout::{
-    check_oci_layout, write_oci_layout, write_oci_tar, write_oci_tar_file, write_oci_tar_without,
+    check_oci_layout, write_oci_layout, write_oci_layout_without, write_oci_tar, write_oci_tar_file,
+    write_oci_tar_without,
 };
 pub use place::{check_archive, write_archive};
 pub use precious::Precious;

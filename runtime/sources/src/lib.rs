@@ -19,6 +19,7 @@ mod single;
 pub mod unpack;
 mod unpacked;
 pub mod web;
+pub mod zipped;
 
 pub use error::SourceError;
 pub use follow::{follow, literal};

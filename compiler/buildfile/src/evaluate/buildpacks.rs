@@ -43,7 +43,8 @@ impl Evaluator<'_> {
                 self.warn(warning.with_help("what a buildpack does is for its authors to change"));
             }
         };
-        let planned = frontend::plan(&gateway, &request, self.world.workspace().sources(), &tell).await;
+        let planned =
+            frontend::plan(&gateway, (&request, None), self.world.workspace().sources(), &tell).await;
         let planned = planned.map_err(|error| told(&error, &places))?;
         let keep = |(_, state)| Effect::Make { label: owner.label.clone(), state: owner.own(&state) };
         let keeps: Vec<Effect> = planned.keeps.into_iter().map(keep).collect();

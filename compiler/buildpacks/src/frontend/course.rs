@@ -8,19 +8,23 @@ use rb_llb::{NodeMeta, State};
 use super::error::FrontendError;
 use super::gate::{Folder, Gate};
 use super::ground::Ground;
-use super::image::{Left, Parts};
+use super::image::{Left, Parts, Reused};
 use super::modules::Candidate;
-use super::steps::{Built, LAYERS, OWN_NOTES};
+use super::previous::Previous;
+use super::steps::{Built, Hints, LAYERS, OF_PREVIOUS, OWN_NOTES};
 use super::walk::{Chosen, Planned};
 use super::{PackRequest, Teller, Told};
 use crate::environment::{BuildEnvironment, LayerEnvironment, RootFolder};
 use crate::labels::StoreRecord;
 use crate::sbom::{BomEntry, legacy_sbom};
 use crate::{
-    BuildMetadata, BuildOutputs, Exported, GroupElement, LayersFolder, ModuleKey, ModuleKind, Plan,
-    Processes, escape_id, exported, parse_store, read_outputs,
+    BuildMetadata, BuildOutputs, BuildpackLayers, BuildpackPlan, Exported, GroupElement, LayerRecord,
+    LayersFolder, ModuleKey, ModuleKind, Plan, Processes, ReuseError, escape_id, exported, parse_store,
+    read_outputs,
 };
 
+/// Where a bill of materials of the previous image lies in a tree of its own.
+const RECALLED: &str = "/sbom.json";
 /// How many files beside its layers a buildpack may leave.
 const FILES: usize = 2000;
 
@@ -29,7 +33,7 @@ impl Ground {
     pub(super) async fn build(
         self,
         gate: Gate<'_>,
-        request: &PackRequest,
+        (request, previous): (&PackRequest, Option<&Previous>),
         tell: Teller<'_>,
         chosen: Chosen,
     ) -> Result<Planned, FrontendError> {
@@ -47,6 +51,7 @@ impl Ground {
                 ..BuildMetadata::default()
             },
             processes: Processes::default(),
+            previous,
             left: Vec::new(),
             keeps: Vec::new(),
             sboms: Vec::new(),
@@ -98,6 +103,8 @@ struct Course<'a> {
     views: Vec<(String, Folder)>,
     metadata: BuildMetadata,
     processes: Processes,
+    /// The image that layers may be used again of.
+    previous: Option<&'a Previous>,
     left: Vec<Left>,
     keeps: Vec<(String, State)>,
     sboms: Vec<(Folder, String)>,
@@ -113,14 +120,10 @@ impl Course<'_> {
         tell: Teller<'_>,
     ) -> Result<(), FrontendError> {
         let key = element.key(ModuleKind::Buildpack);
-        let site = &self.ground.site;
         let candidate = self.ground.candidates.get(&key)?;
         let own = self.plan.of(ModuleKind::Buildpack, &element.id);
-        let Built { app, layers } =
-            site.build(candidate, &self.app, &self.environment, &own.text()?, &self.views);
-        let folder = look(gate, &layers).await?;
-        let outputs = read_outputs(&candidate.module, &own, &folder)
-            .map_err(|source| FrontendError::Output { module: key.clone(), source })?;
+        let Outcome { built: Built { app, layers }, folder, outputs, reused } =
+            self.outcome(gate, candidate, &own).await?;
         let place = format!("{LAYERS}/{}", escape_id(&element.id));
         let mut seen = Vec::new();
         for (name, _) in
@@ -131,12 +134,6 @@ impl Course<'_> {
             self.views.push((path, layers.below(name)));
         }
         self.environment.add(&seen);
-        for (name, layer) in outputs.layers.iter().filter(|(_, layer)| layer.launch) {
-            match exported(name, layer, folder.folders.contains(name), None) {
-                Ok(Exported::Packed | Exported::Reused(_)) => {}
-                Err(source) => return Err(FrontendError::Reuse { module: key, source }),
-            }
-        }
         let store = match folder.files.get("store.toml") {
             Some(text) => Some(StoreRecord::new(parse_store(text)?.as_ref())?),
             None => None,
@@ -154,10 +151,49 @@ impl Course<'_> {
         let bom = |entries: Vec<BomEntry>| entries.into_iter().map(|entry| (key.clone(), entry));
         self.boms[0].extend(bom(outputs.launch.bom));
         self.boms[1].extend(bom(outputs.build_bom));
+        for (to, text) in self
+            .previous
+            .iter()
+            .flat_map(|previous| reused.keys().flat_map(move |layer| previous.sboms_of(&element.id, layer)))
+        {
+            if outputs.sboms.iter().all(|own| own.to != *to) {
+                let meta = NodeMeta::named("[internal] recall a bill of materials");
+                let file = self.ground.site.file(RECALLED, text.as_slice());
+                self.sboms.push((Folder::new(State::scratch().mkfile(file, meta), RECALLED), to.clone()));
+            }
+        }
         self.sboms.extend(outputs.sboms.into_iter().map(|copy| (layers.below(&copy.from), copy.to)));
         self.app = app;
-        self.left.push(Left { element: element.clone(), layers: outputs.layers, store, folder: layers });
+        let (element, layers, folder) = (element.clone(), outputs.layers, layers);
+        self.left.push(Left { element, layers, reused, store, folder });
         Ok(())
+    }
+
+    /// Has a buildpack build. What it left may speak of a layer of an image that is not the previous one any more: then it builds as if
+    /// nothing were kept.
+    async fn outcome(
+        &self,
+        gate: Gate<'_>,
+        candidate: &Candidate,
+        own: &BuildpackPlan,
+    ) -> Result<Outcome, FrontendError> {
+        let (key, plan) = (candidate.key(), own.text()?);
+        let mut reuse = Ok(None);
+        for hints in [Hints::Given, Hints::Withheld] {
+            let (app, views) = (&self.app, (&self.views[..], hints));
+            let built = self.ground.site.build(candidate, app, &self.environment, &plan, views);
+            let folder = look(gate, &built.layers).await?;
+            let outputs = read_outputs(&candidate.module, own, &folder)
+                .map_err(|source| FrontendError::Output { module: key.clone(), source })?;
+            reuse = reused(&outputs, &folder, self.previous);
+            match reuse {
+                Ok(Some(reused)) => return Ok(Outcome { built, folder, outputs, reused }),
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        let source = reuse.err().unwrap_or_else(|| ReuseError::NothingToReuse(key.to_string()));
+        Err(FrontendError::Reuse { module: key, source })
     }
 
     /// Says what is kept for the next time: texts without types, contents of cached layers, launch layers to be used again.
@@ -199,6 +235,41 @@ impl Course<'_> {
     }
 }
 
+/// What a build came to.
+struct Outcome {
+    built: Built,
+    folder: LayersFolder,
+    outputs: BuildOutputs,
+    /// Launch layers that are in the previous image alone.
+    reused: Reused,
+}
+
+/// Returns the launch layers without contents, each with the layer of the previous image that it is; nothing if that image has not
+/// the one that was spoken of.
+fn reused(
+    outputs: &BuildOutputs,
+    folder: &LayersFolder,
+    previous: Option<&Previous>,
+) -> Result<Option<Reused>, ReuseError> {
+    let mut all = Reused::new();
+    for (name, layer) in outputs.layers.iter().filter(|(_, layer)| layer.launch) {
+        let noted = folder.files.get(&format!("{name}{OF_PREVIOUS}"));
+        let noted = noted.map(|sha| {
+            let record =
+                LayerRecord { sha: String::from_utf8_lossy(sha).into_owned(), ..LayerRecord::default() };
+            BuildpackLayers { layers: [(name.clone(), record)].into(), ..BuildpackLayers::default() }
+        });
+        match exported(name, layer, folder.folders.contains(name), noted.as_ref())? {
+            Exported::Packed => {}
+            Exported::Reused(sha) => match previous.and_then(|previous| previous.layer(sha)) {
+                Some(stored) => drop(all.insert(name.clone(), stored.clone())),
+                None => return Ok(None),
+            },
+        }
+    }
+    Ok(Some(all))
+}
+
 /// Reads what lies beside the layers of a buildpack.
 async fn look(gate: Gate<'_>, layers: &Folder) -> Result<LayersFolder, FrontendError> {
     let mut folder = LayersFolder::default();
@@ -206,7 +277,7 @@ async fn look(gate: Gate<'_>, layers: &Folder) -> Result<LayersFolder, FrontendE
         match kind {
             FileKind::Directory => drop(folder.folders.insert(name)),
             FileKind::File => {
-                let is_read = name.ends_with(".toml");
+                let is_read = name.ends_with(".toml") || name.ends_with(OF_PREVIOUS);
                 let text = if is_read { gate.read(layers, &name).await? } else { Vec::new() };
                 folder.files.insert(name, text);
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rb_frontend::FileKind;
 use rb_llb::{CopyAction, CopyMode, NodeMeta, State};
-use rb_oci::{Choice, Digest, ImageConfig, LayerPart};
+use rb_oci::{Choice, Descriptor, Digest, ImageConfig, LayerPart};
 
 use super::base::RunBase;
 use super::error::FrontendError;
@@ -48,10 +48,15 @@ pub struct PlannedLayer {
     pub parts: Vec<LayerPart<State>>,
 }
 
+/// Layers of another image, each as it is stored and with its diff id.
+pub(super) type Reused = BTreeMap<String, (Descriptor, Digest)>;
+
 /// What a buildpack left, in words.
 pub(super) struct Left {
     pub(super) element: GroupElement,
     pub(super) layers: BTreeMap<String, LayerFile>,
+    /// Launch layers that are those of the previous image, by name.
+    pub(super) reused: Reused,
     pub(super) store: Option<StoreRecord>,
     pub(super) folder: Folder,
 }
@@ -217,7 +222,12 @@ impl Parts<'_> {
         let mut parts = |layer: &AppLayer| match layer {
             AppLayer::Buildpack { id, name, .. } => {
                 let own = format!("{LAYERS}/{}", escape_id(id));
-                let of = left.iter().find(|one| one.element.id == *id).map(|one| one.folder.below(name));
+                let of = left.iter().find(|one| one.element.id == *id);
+                if let Some((descriptor, diff_id)) = of.and_then(|one| one.reused.get(name)) {
+                    let descriptor = Box::new(descriptor.clone());
+                    return vec![LayerPart::Stored { descriptor, diff_id: *diff_id }];
+                }
+                let of = of.map(|one| one.folder.below(name));
                 let content = of.map(|of| tree(&of, format!("{own}/{name}"), Choice::All));
                 [top(), folder(own)].into_iter().chain(content).collect()
             }

@@ -154,7 +154,14 @@ impl Candidates {
                             let found = registered(gate, index, id, version.as_deref()).await;
                             self.of_registry(found.map_err(|other| nowhere(&error, &other))?)
                         }
-                        (None, None) => return Err(error),
+                        // Where there is no registry, an id may be an image, as in files of builders.
+                        (None, None) => {
+                            let there = version.is_none() && id.contains('/');
+                            match there && gate.image(id, platform).await.is_ok() {
+                                true => id.clone(),
+                                false => return Err(error),
+                            }
+                        }
                     };
                     let location = ImageLocation::Registry(image.clone());
                     self.package(gate, location, &image, kind, platform).await?

@@ -7,13 +7,14 @@
 //! A detection ends well for the engine, however its program did: a shell writes the exit code down. What a build kept from
 //! its last time lies in a cache mount, which is in no key: it is copied into the fresh folder of layers before the program
 //! runs, and launch layers that the program speaks of without having made them are taken from there when it has ended. A
-//! step of its own fills the cache once the build is known to be good.
-//! **Invariant:** a step depends on what is mounted into it, its variables and its words alone; the cache is a hint.
+//! step of its own fills the cache once the build is known to be good. What is recalled of the previous image is in no key either.
+//! **Invariant:** a step depends on what is mounted into it, its variables and its words alone; the cache and the previous image are
+//! hints.
 
 use rb_diag::Span;
 use rb_llb::{
     CacheSharing, ContentCache, CopyAction, ExecBuilder, ExecMeta, ExecState, MkdirAction, MkfileAction,
-    MountOptions, NetworkMode, NodeMeta, Owner, State, UserSpec, extension,
+    MountOptions, NetworkMode, NodeMeta, Owner, SecretMount, State, UserSpec, extension,
 };
 use rb_oci::Platform;
 
@@ -21,6 +22,8 @@ use super::app::AppSource;
 use super::binding::Binding;
 use super::gate::Folder;
 use super::modules::Candidate;
+use super::previous::recalled_as;
+use super::scripts::{BUILD, DETECT, FORGET, KEEP, RUNS, TOOLS};
 use crate::environment::{BuildEnvironment, EnvironmentFiles, ModulePhase, ModuleRun, Variables};
 use crate::export::EPOCH_SECONDS;
 use crate::{BaseTarget, ModuleKey, escape_id};
@@ -37,6 +40,10 @@ const ANSWER: &str = "/cnb/answer";
 const PLAN: &str = "/cnb/plan";
 /// Where a cache is mounted.
 pub(super) const HINT: &str = "/cnb/hint";
+/// Where what is recalled of the previous image is mounted ([`super::previous`]).
+const PREVIOUS: &str = "/cnb/previous";
+/// How files end that note which layer of the previous image is spoken of.
+pub(super) const OF_PREVIOUS: &str = ".of-previous";
 /// Where what a build left is mounted for the cache to be filled.
 const LEFT: &str = "/cnb/left";
 /// Where texts for the cache are mounted.
@@ -50,74 +57,6 @@ pub(super) const OWN_NOTES: &str = "/notes";
 pub(super) const SEED: &str = "/hint";
 
 const NANOSECONDS: i64 = 1_000_000_000;
-
-/// Runs a program as the kernel would: a shell takes a file of no known format for its own. What cannot be read is left to the kernel.
-const RUNS: &str = r#"runs() {
-  if [ -r "$1" ]; then
-    first=
-    { IFS= read -r first < "$1"; } 2>/dev/null
-    case $first in
-      '#!'* | ?ELF*) ;;
-      *) echo "$1: exec format error" >&2; return 126 ;;
-    esac
-  fi
-  "$@"
-}
-"#;
-
-/// Runs a program and writes its exit code down.
-const DETECT: &str = r#"runs "$@" > /cnb/answer/log 2>&1
-echo $? > /cnb/answer/code"#;
-
-/// What the shell's texts have in common: programs of the build image, whatever variables buildpacks set; and how a folder goes
-/// of which parts may not be written to.
-pub(super) const TOOLS: &str = r#"tool() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LD_LIBRARY_PATH= command "$@"; }
-wipe() {
-  for path; do
-    if [ -e "$path" ]; then
-      tool chmod -R u+rwX "$path" 2>/dev/null
-      tool rm -rf "$path" || return 1
-    fi
-  done
-}
-"#;
-
-/// Brings back what was kept, runs a program, and takes launch layers that it speaks of from what was kept. What cannot be brought
-/// back whole is not brought back.
-const BUILD: &str = r#"own=$1
-shift
-kept=/cnb/hint/kept
-if [ -d "$kept/layers" ]; then
-  tool cp -a "$kept/layers/." "$own/" || wipe "$own"/* || exit 1
-fi
-runs "$@" || exit $?
-for layer in "$kept"/reuse/*; do
-  name=${layer##*/}
-  if [ -d "$layer" ] && [ -f "$own/$name.toml" ] && [ ! -e "$own/$name" ]; then
-    tool cp -a "$layer" "$own/$name" || exit 1
-  fi
-done
-exit 0"#;
-
-/// Fills a cache, beside what it held: a cache that cannot be filled is emptied, and ends no build.
-const KEEP: &str = r#"hint=/cnb/hint
-fill() {
-  wipe "$hint/old" "$hint/new" && tool mkdir -p "$hint/new/layers" "$hint/new/reuse" || return 1
-  tool cp -a /cnb/notes/. "$hint/new/layers/" || return 1
-  for word in "$@"; do
-    tool cp -a "/cnb/left/${word#*:}" "$hint/new/${word%%:*}/" || return 1
-  done
-  if [ -e "$hint/kept" ]; then
-    tool mv "$hint/kept" "$hint/old" || return 1
-  fi
-  tool mv "$hint/new" "$hint/kept"
-}
-fill "$@" || { wipe "$hint/kept"; echo "nothing is kept for the next build" >&2; }
-wipe "$hint/old" "$hint/new"
-exit 0"#;
-
-/// Empties a cache.
-const FORGET: &str = r#"wipe /cnb/hint/new /cnb/hint/old /cnb/hint/kept"#;
 
 /// A folder or file that programs see beside their own.
 #[derive(Clone, Debug)]
@@ -159,6 +98,15 @@ pub(super) struct Site {
     pub(super) afresh: bool,
     /// Where the build is asked for, if a build file does.
     pub(super) place: Option<Span>,
+}
+
+/// Whether a buildpack sees what was kept of its last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hints {
+    /// It does, if there is anything.
+    Given,
+    /// It does not.
+    Withheld,
 }
 
 /// What a detection left.
@@ -299,7 +247,7 @@ impl Site {
         app: &State,
         environment: &BuildEnvironment,
         plan: &str,
-        views: &[(String, Folder)],
+        (views, hints): (&[(String, Folder)], Hints),
     ) -> Built {
         let own = format!("{LAYERS}/{}", escape_id(&module.key().id));
         let path = format!("{PLAN}/plan.toml");
@@ -314,11 +262,16 @@ impl Site {
             .mount(&self.workspace, app, at(APP, false))
             .mount(PLAN, &plan, whole(true))
             .mount(&own, &self.empty(OWN_LAYERS), at(OWN_LAYERS, false));
-        let exec = views.iter().fold(self.hint(exec, module), |exec, (path, folder)| {
-            exec.mount(path, &folder.state, at(&folder.path, true))
-        });
+        let exec = match hints {
+            Hints::Given => self.recalling(self.hint(exec, module), module),
+            Hints::Withheld => exec,
+        };
+        let exec = views
+            .iter()
+            .fold(exec, |exec, (path, folder)| exec.mount(path, &folder.state, at(&folder.path, true)));
         // What the last buildpack left may be what it left before, however it came to be: then this one is known.
-        let mut meta = self.named(format!("build {}", module.key()));
+        let anew = if hints == Hints::Withheld { " anew" } else { "" };
+        let mut meta = self.named(format!("build {}{anew}", module.key()));
         meta.description.insert(extension::EXEC_BY_CONTENT.to_owned(), self.workspace.clone());
         let made = exec.finish(Some(&self.platform), meta);
         let tree = |path: &str| made.mount(path).unwrap_or_default();
@@ -352,6 +305,13 @@ impl Site {
 
     fn hint(&self, exec: ExecBuilder, module: &Candidate) -> ExecBuilder {
         exec.cache_at(HINT, &self.empty(SEED), SEED, self.hint_id(module), CacheSharing::Locked)
+    }
+
+    /// Lends what is recalled of the previous image. As a secret it is in no key, and nothing is missed where there is none.
+    fn recalling(&self, exec: ExecBuilder, module: &Candidate) -> ExecBuilder {
+        let (uid, gid) = self.user;
+        let id = recalled_as(&self.platform, &module.key().id);
+        exec.secret(PREVIOUS, SecretMount { id, uid, gid, mode: 0o400, optional: true })
     }
 
     fn hint_id(&self, module: &Candidate) -> String {

@@ -25,6 +25,9 @@ impl AppImage {
         let mut trees = vec![self.base];
         let mut has_app = false;
         for PlannedLayer { layer, parts } in self.layers {
+            if parts.iter().any(|part| matches!(part, LayerPart::Stored { .. })) {
+                return Err(ExportError::NoLayer(layer.created_by()));
+            }
             let line = match layer {
                 // Slices are parts of one folder, which is laid down whole with the first that has any.
                 AppLayer::Slice { .. } if has_app || parts.is_empty() => continue,
@@ -99,6 +102,8 @@ fn laid(files: FileBuilder, part: LayerPart<State>) -> FileBuilder {
                 CopyAction { src: from, dest: "/".to_owned(), attempt_unpack: true, ..CopyAction::default() };
             files.copy(&tree, copy)
         }
+        // Refused before.
+        LayerPart::Stored { .. } => files,
         LayerPart::Link { path, target } => {
             files.symlink(SymlinkAction { target, path, owner: None, timestamp: TIME })
         }

@@ -8,6 +8,7 @@ use super::error::FrontendError;
 use super::gate::Gate;
 use super::ground::Ground;
 use super::image::AppImage;
+use super::previous::Previous;
 use super::{PackRequest, Teller, Told};
 use crate::explain::{Explanation, GroupEnd, Verdict};
 use crate::{Group, ModuleKey, ModuleKind, Plan};
@@ -39,11 +40,11 @@ pub struct Planned {
     pub run_image: String,
 }
 
-/// Decides what an app's image is made of. Detections and buildpacks run on the way. `sources` takes the texts that extensions
-/// generate.
+/// Decides what an app's image is made of. Detections and buildpacks run on the way. `previous` is the image whose layers are used
+/// again where buildpacks speak of them and nothing else is kept: it is in no key. `sources` takes the texts that extensions generate.
 pub async fn plan(
     gateway: &dyn Gateway,
-    request: &PackRequest,
+    (request, previous): (&PackRequest, Option<&Previous>),
     sources: &SourceMap,
     tell: Teller<'_>,
 ) -> Result<Planned, FrontendError> {
@@ -52,7 +53,7 @@ pub async fn plan(
     let mut ground = Ground::survey(gate, request).await?;
     let mut chosen = ground.detect(gate, request, tell, false).await?;
     ground.extend(gate, request, sources, tell, &mut chosen).await?;
-    ground.build(gate, request, tell, chosen).await
+    ground.build(gate, (request, previous), tell, chosen).await
 }
 
 /// Detects, and goes no further.

@@ -7,7 +7,8 @@
 //! | `build`, `detect` | an app is built, or what would build it is told; `order` is what is asked for, `phases` what is said |
 //! | `foresee` | what a build would do now, for `rb why` |
 //! | `launcher` | the program that starts an image's processes |
-//! | `bindings`, `names` | what of an order is secret; what images may be called |
+//! | `app`, `bindings`, `names` | where an app lies; what of an order is secret; what images may be called |
+//! | `previous` | what is used again of an app's last image |
 //! | `whole`, `gathered` | an image that is planned; what of it comes from an engine elsewhere |
 //! | `builder`, `module` | what is made of `builder.toml` and `package.toml` |
 //! | `config` | what is kept of what pack is told |
@@ -16,6 +17,7 @@
 //! | `inspect`, `show` | what is in images, in several forms |
 //! | `rebase`, `sbom` | what is done with images of apps; `report` is what is told of one |
 
+mod app;
 mod bindings;
 mod build;
 mod builder;
@@ -34,6 +36,7 @@ mod names;
 mod order;
 mod package;
 mod phases;
+mod previous;
 mod rebase;
 mod registry;
 mod report;

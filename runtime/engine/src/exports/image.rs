@@ -1,6 +1,6 @@
 //! Images of an export: a manifest for each platform, and an index where there are several.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,12 +28,14 @@ pub(super) struct Made {
     config: Option<Digest>,
     platforms: Vec<Platform>,
     size_bytes: u64,
+    /// Layers that are left out of what is written.
+    pub(super) left_out: BTreeSet<Digest>,
 }
 
 impl Made {
     /// Returns what is told of it.
     pub(super) fn result(&self, names: Vec<String>, destination: Option<PathBuf>) -> ExportResult {
-        let Self { descriptor, digest, config, platforms, size_bytes } = self.clone();
+        let Self { descriptor, digest, config, platforms, size_bytes, left_out: _ } = self.clone();
         ExportResult::Image { names, digest, descriptor, config, platforms, size_bytes, destination }
     }
 }
@@ -81,12 +83,15 @@ pub(super) fn make(
     let epoch = format.epoch_seconds.map_or(epoch, Epoch);
     let mut manifests = Vec::with_capacity(images.len());
     let mut made = Vec::with_capacity(images.len());
-    let mut attached = BTreeMap::new();
+    let (mut attached, mut left_out) = (BTreeMap::new(), BTreeSet::new());
     for image in images {
         let platform = platform_of(&image.config);
         let options = options_of(&options, format.of_platform.get(&platform));
         let manifest = match layered.get(&image.root) {
-            Some(how) => super::layered::manifest(parts, roots, (image.root, how), &options, epoch)?,
+            Some(how) => {
+                let what = (image, how);
+                super::layered::manifest(parts, roots, what, &options, epoch, &mut left_out)?
+            }
             None => manifest(parts, super::root(roots, image.root)?, &image.config, &options, epoch)?,
         };
         made.push(described(parts, &manifest)?);
@@ -98,7 +103,8 @@ pub(super) fn make(
     }
     if images.len() < 2 && attached.is_empty() && !format.index_of_one {
         let reason = || EngineError::Definition { reason: "an export names no image".to_owned() };
-        return made.pop().ok_or_else(reason);
+        let made = made.pop().ok_or_else(reason)?;
+        return Ok(Made { left_out, ..made });
     }
     let mut platforms: Vec<Platform> = manifests.iter().map(|(platform, _)| platform.clone()).collect();
     platforms.sort();
@@ -117,6 +123,7 @@ pub(super) fn make(
         config: None,
         platforms,
         size_bytes: made.iter().map(|image| image.size_bytes).sum(),
+        left_out,
     })
 }
 
@@ -158,6 +165,7 @@ fn described(parts: &Parts, manifest: &Descriptor) -> Result<Made, EngineError> 
         config: Some(digest_of(parsed.config())?),
         platforms: Vec::new(),
         size_bytes: parsed.config().size() + layers,
+        left_out: BTreeSet::new(),
     })
 }
 

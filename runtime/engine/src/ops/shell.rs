@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use rb_exec::{ExitStatus, KillSwitch, Output, Spec, Stdin, Stdio, Stream, Terminal};
+use rb_llb::extension::HINT_CACHE;
 use rb_llb::{ExecMeta, ExecOp, Mount, MountKind, Op, Vertex};
 use rb_oci::Digest;
 use rb_session::{DEFAULT_SSH, Session};
@@ -169,9 +170,9 @@ fn do_without(op: &mut ExecOp, session: &dyn Session) -> Vec<String> {
         match &mut mount.kind {
             MountKind::Secret(secret) => {
                 secret.optional = true;
-                lacks.extend(
-                    session.secret(&secret.id).is_none().then(|| format!("the secret `{}`", secret.id)),
-                );
+                // Nobody misses a hint.
+                let is_missed = session.secret(&secret.id).is_none() && !secret.id.starts_with(HINT_CACHE);
+                lacks.extend(is_missed.then(|| format!("the secret `{}`", secret.id)));
             }
             MountKind::Ssh(agent) => {
                 agent.optional = true;
@@ -222,8 +223,10 @@ mod tests {
         let kind = MountKind::Secret(SecretMount { id: "file".to_owned(), ..SecretMount::default() });
         let variable = |id: &str| SecretEnv { id: id.to_owned(), name: id.to_owned(), optional: false };
         let ssh = Mount { kind: MountKind::Ssh(SshMount::default()), ..Mount::default() };
+        let hint = SecretMount { id: format!("{HINT_CACHE}x"), optional: true, ..SecretMount::default() };
+        let hint = Mount { kind: MountKind::Secret(hint), ..Mount::default() };
         let mut op = ExecOp {
-            mounts: vec![Mount { kind, ..Mount::default() }, ssh],
+            mounts: vec![Mount { kind, ..Mount::default() }, ssh, hint],
             secret_env: vec![variable("lent"), variable("other")],
             ..ExecOp::default()
         };

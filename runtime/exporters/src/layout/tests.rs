@@ -108,7 +108,7 @@ fn a_missing_or_damaged_blob_stops_the_export_and_leaves_nothing() {
     let out = fixture.directory.path().join("out");
     fs::create_dir(&out).expect("makes");
     let mut blobs = BTreeSet::new();
-    collect(&fixture.store, &descriptor, MAX_DEPTH, &mut blobs).expect("is whole");
+    collect(&fixture.store, &descriptor, MAX_DEPTH, &BTreeSet::new(), &mut blobs).expect("is whole");
     let layer =
         blobs.iter().max_by_key(|digest| fixture.store.blob_size(digest).expect("stats")).expect("has blobs");
     let path = fixture.store.blob_path(layer);
@@ -122,6 +122,14 @@ fn a_missing_or_damaged_blob_stops_the_export_and_leaves_nothing() {
         .expect_err("is missing by now");
     assert!(matches!(error, ExportError::Store(rb_store::StoreError::UnknownBlob(_))), "{error}");
     assert_eq!(fs::read_dir(&out).expect("lists").count(), 0);
+    // Who has it, does without.
+    let known = BTreeSet::from([*layer]);
+    for _new_and_added_to in 0..2 {
+        write_oci_layout_without(&fixture.store, &images, &known, &out.join("x"), &Tally::default())
+            .expect("does without");
+        let found = fs::read_dir(out.join("x/blobs/sha256")).expect("lists");
+        assert_eq!(found.count(), blobs.len() - 1);
+    }
 }
 
 #[test]

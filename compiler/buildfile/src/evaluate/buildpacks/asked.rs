@@ -226,6 +226,12 @@ impl Evaluator<'_> {
                 .with_label(at, "described by it")
                 .with_help("mend it there; `--descriptor=FILE` names another one")
         })?;
+        if project.undeclared {
+            let message = "project.toml declares no `schema-version`: it is read as one of 0.1";
+            let warning =
+                Diagnostic::warning(codes::BAD_DESCRIPTOR, message).with_label(at, "described by it");
+            self.warn(warning.with_help("write `[_]`, and below it `schema-version = \"0.2\"`"));
+        }
         for key in &project.unknown {
             let message = format!("project.toml: `{key}` is not known, and passed over");
             let warning =

@@ -105,8 +105,10 @@ impl std::str::FromStr for PackCache {
 /// What is built, and by whom: what building and detecting have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
 pub(crate) struct PackChoices {
-    /// Folder of the app [default: this one]
-    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// Folder or zip archive of the app [default: .]
+    ///
+    /// An archive (.zip, .jar, .war) is unpacked; a `project.toml` in it counts.
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) path: Option<PathBuf>,
     /// Builder image [default: project.toml's]
     ///
@@ -232,7 +234,10 @@ pub(crate) struct PackBuild {
     /// Image that steps are found in again; with --publish
     #[arg(long, value_name = "IMAGE", requires = "publish", conflicts_with = "cache")]
     pub(crate) cache_image: Option<String>,
-    /// Image whose kept layers are used [default: NAME]
+    /// Image whose layers are used again [default: NAME]
+    ///
+    /// What this machine keeps of it comes first; beside that, layers that buildpacks leave as they are are taken from the image itself,
+    /// in the store or the registry, and not fetched.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) previous_image: Option<String>,
     /// When the image was made: seconds since 1970, or now
@@ -257,6 +262,11 @@ pub(crate) struct PackBuild {
     /// Write `report.toml` into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) report_output_dir: Option<PathBuf>,
+    /// Leave the layers of the base out of `oci:DIR`
+    ///
+    /// Its manifest names them; who copies the image to where the base is needs no more.
+    #[arg(long)]
+    pub(crate) sparse: bool,
     /// Said to pack: where a daemon is, and which namespace of users it takes
     #[arg(long, hide = true)]
     docker_host: Option<String>,
@@ -278,8 +288,6 @@ struct Later {
     lifecycle_image: Option<String>,
     #[arg(long, hide = true)]
     interactive: bool,
-    #[arg(long, hide = true)]
-    sparse: bool,
 }
 
 /// `rb pack detect`
@@ -342,7 +350,7 @@ impl PackBuild {
 
     /// Returns the first option that this version does not do, and what to do instead.
     pub(crate) fn refused(&self) -> Option<(&'static str, &'static str)> {
-        let Later { lifecycle_image, interactive, sparse } = &self.later;
+        let Later { lifecycle_image, interactive } = &self.later;
         let all = [
             (
                 lifecycle_image.is_some(),
@@ -350,7 +358,6 @@ impl PackBuild {
                 "rb is the lifecycle; `--lifecycle=builder` takes the builder's own",
             ),
             (*interactive, "--interactive", "`rb status` tells what a build is at"),
-            (*sparse, "--sparse", "`rb image save` writes layouts"),
         ];
         all.into_iter().find(|(given, ..)| *given).map(|(_, option, help)| (option, help))
     }

@@ -19,7 +19,7 @@ use rb_store::{Clock as _, SystemClock};
 use super::gathered::Gathering;
 use super::order::Order;
 use super::whole::{Goal, Whole};
-use super::{config, foresee, launcher, names, phases};
+use super::{config, foresee, launcher, names, phases, previous};
 use crate::args::{PackBuild, PackCache, PackLifecycle};
 use crate::commands::build;
 use crate::commands::exports::Wanted;
@@ -46,36 +46,43 @@ pub(super) fn execute(
         std::fs::create_dir_all(settings.cwd.join(folder))
             .map_err(|error| Failure::environment(&report_trouble(folder), &error))?;
     }
-    warn(order);
     let settings = &order.settings;
     let asked = foresee::asked("build", args, &settings.cwd);
     let bench = Workbench::open(settings, asked, Some(&order.folder))?;
+    let previous = previous::Found::of(&bench, &asked_for, args)?;
+    warn(settings, order.warnings.iter().chain(&previous.warnings));
+    let session = previous.lend(&asked_for, order.session.clone());
     let mut progress = Progress::start(settings.display, &args.image);
     let done = bench.run(async {
-        let session = Arc::new(order.session.clone());
-        let job = build::open_job(settings, &bench, session, bench.heard(progress.sink()), Course::Stop);
+        let job =
+            build::open_job(settings, &bench, Arc::new(session), bench.heard(progress.sink()), Course::Stop);
         let sources = SourceMap::default();
         let gateway =
             BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing);
         let tell = |told| phases::tell(&progress, settings.display, &told);
         let failed = |error| phases::failed(error, &gateway, &sources, settings.display);
         let (mut wanted, mut images) = (Wanted::annotated(&[]), Vec::with_capacity(requests.len()));
-        for &request in &requests {
+        for (&request, previous) in requests.iter().zip(&previous.images) {
             let whole = match args.lifecycle {
                 PackLifecycle::Rb => {
-                    Whole::from(frontend::plan(&gateway, request, &sources, &tell).await.map_err(failed)?)
+                    let asked = (request, previous.as_ref());
+                    Whole::from(frontend::plan(&gateway, asked, &sources, &tell).await.map_err(failed)?)
                 }
                 PackLifecycle::Builder => {
                     let created = frontend::create(&gateway, request, *made_at, &tell).await;
                     Whole::from(created.map_err(failed)?)
                 }
             };
+            previous::bring(&bench, goal, &whole).await?;
             let sboms = asked_for.sbom_folder(args, &request.platform);
             if settings.engine.is_some() {
                 let to = (goal, sboms.as_deref());
                 return gathered(order, &bench, job, whole, to, &sources, progress.sink()).await;
             }
-            images.push(whole.wanted(&mut wanted, !cache_to.is_empty(), sboms.as_deref(), &sources)?);
+            images.push({
+                let way = (goal, !cache_to.is_empty());
+                whole.wanted(&mut wanted, way, sboms.as_deref(), &sources)?
+            });
         }
         goal.add(&mut wanted, images);
         let mut wants = wanted.asked();
@@ -116,6 +123,11 @@ impl Ordered {
         self.before.iter().chain([&self.order]).map(|order| &order.request).collect()
     }
 
+    /// Returns where the image goes.
+    pub(super) fn goal(&self) -> &Goal {
+        &self.goal
+    }
+
     /// Returns where bills of materials of a platform go, if they are asked for: of several platforms each has a folder of its own.
     pub(super) fn sbom_folder(&self, args: &PackBuild, platform: &Platform) -> Option<PathBuf> {
         let folder = self.order.settings.cwd.join(args.sbom_output_dir.as_ref()?);
@@ -145,7 +157,7 @@ pub(super) fn ordered(
         order.request.workspace = workspace(&args.workspace)?;
         order.request.launcher = launcher::given(settings, args, &platform)?;
         order.request.created = made_at.map_or_else(|| rb_buildpacks::export::EPOCH.to_owned(), created);
-        if let Goal::Layout(_) = goal {
+        if let Goal::Layout { .. } = goal {
             order.request.namespace.clone_from(&args.image);
         }
         if let Some(previous) = &args.previous_image {
@@ -176,7 +188,7 @@ async fn gathered(
     let mut there = build::solve(job.as_ref(), wanted.asked().request).await?;
     let (whole, session) = gathering.arrived(&mut there, &order.session)?;
     let mut wanted = Wanted::annotated(&[]);
-    let (image, _) = whole.packed(&mut wanted, sources)?;
+    let (image, _) = whole.packed(&mut wanted, goal, sources)?;
     goal.add(&mut wanted, vec![image]);
     let here = build::open_job_here(settings, bench, Arc::new(session), bench.heard(sink));
     let SolveResult { exports, pushed, .. } = build::solve(here.as_ref(), wanted.asked().request).await?;
@@ -198,7 +210,12 @@ fn goal(settings: &Settings, args: &PackBuild) -> Result<(Goal, Vec<Reference>),
                 Some(help),
             ));
         }
-        return Ok((Goal::Layout(settings.cwd.join(folder)), Vec::new()));
+        let folder = settings.cwd.join(folder);
+        return Ok((Goal::Layout { folder, sparse: args.sparse }, Vec::new()));
+    }
+    if args.sparse {
+        let help = Some("write `oci:DIR`, or leave it out".to_owned());
+        return Err(Failure::input("--sparse leaves layers out of layouts alone", help));
     }
     let names = [std::slice::from_ref(&args.image), &args.tag].concat();
     let references = names.iter().map(|name| new_name(name)).collect::<Result<_, _>>()?;
@@ -294,11 +311,10 @@ fn caches(order: &mut Order, args: &PackBuild) -> Result<Vec<CacheExport>, Failu
 }
 
 /// Tells what there is to be told before anything begins.
-pub(super) fn warn(order: &Order) {
-    let display = order.settings.display;
+pub(super) fn warn<'a>(settings: &Settings, warnings: impl Iterator<Item = &'a String>) {
+    let display = settings.display;
     if display.mode != ProgressMode::Quiet {
-        let tell = |line: &String| report::tell(&report::warning(line, display, terminal_columns()));
-        order.warnings.iter().for_each(tell);
+        warnings.for_each(|line| report::tell(&report::warning(line, display, terminal_columns())));
     }
 }
 

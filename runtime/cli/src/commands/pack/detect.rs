@@ -36,7 +36,7 @@ pub(super) fn execute(
     };
     let lent = (&platform, LocalSession::default());
     let order = Order::read(settings, &config::read(environment)?, &args.choices, &[], lent)?;
-    build::warn(&order);
+    build::warn(&order.settings, order.warnings.iter());
     let settings = &order.settings;
     let bench = Workbench::open(settings, Asked::of("build", "pack detect"), Some(&order.folder))?;
     let mut progress = Progress::start(settings.display, "pack detect");

@@ -13,6 +13,7 @@ use rb_diag::{Diagnostic, SourceMap};
 
 use super::build::{self, Ordered};
 use super::phases;
+use super::previous::Found;
 use super::whole::Whole;
 use crate::args::{BuildOptions, OutputOptions, PackBuild, PackLifecycle};
 use crate::commands::build::open_job;
@@ -83,6 +84,7 @@ impl Subject {
         let Self { args, ordered } = self;
         let (order, settings) = (&ordered.order, self.settings());
         let bench = Workbench::open(settings, self.asked("why"), Some(&order.folder))?;
+        let previous = Found::of(&bench, ordered, args)?;
         let quiet = Display { mode: ProgressMode::Quiet, ..settings.display };
         let mut progress = Progress::start(quiet, &args.image);
         let listener = Listener::default();
@@ -96,10 +98,11 @@ impl Subject {
                 BuildGateway::new(Arc::clone(&job), sources.clone(), settings.cwd.clone(), Settling::Nothing)
                     .withholding(Arc::clone(&withheld));
             let (mut wanted, mut stopped) = (Wanted::annotated(&[]), Vec::new());
-            for request in ordered.requests() {
+            for (request, previous) in ordered.requests().into_iter().zip(&previous.images) {
                 let planned = match args.lifecycle {
                     PackLifecycle::Rb => {
-                        let planned = frontend::plan(&gateway, request, &sources, &|_| {}).await;
+                        let asked = (request, previous.as_ref());
+                        let planned = frontend::plan(&gateway, asked, &sources, &|_| {}).await;
                         planned.map(Whole::from)
                     }
                     PackLifecycle::Builder => {
@@ -110,7 +113,7 @@ impl Subject {
                 match planned {
                     Ok(whole) => {
                         let sboms = ordered.sbom_folder(args, &request.platform);
-                        whole.wanted(&mut wanted, true, sboms.as_deref(), &sources)?;
+                        whole.wanted(&mut wanted, (ordered.goal(), true), sboms.as_deref(), &sources)?;
                     }
                     Err(FrontendError::World(error)) if withheld.has(&error.to_string()) => {
                         stopped.push(

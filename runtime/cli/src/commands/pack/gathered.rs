@@ -140,6 +140,7 @@ impl Slots {
             }
             LayerPart::Folder { path, mode, owner } => LayerPart::Folder { path, mode, owner },
             LayerPart::Text { path, owner, text } => LayerPart::Text { path, owner, text },
+            LayerPart::Stored { descriptor, diff_id } => LayerPart::Stored { descriptor, diff_id },
             LayerPart::Link { path, target } => LayerPart::Link { path, target },
         })
     }

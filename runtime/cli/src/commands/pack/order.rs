@@ -20,6 +20,7 @@ use rb_oci::{Digest, Platform, Reference};
 use rb_session::{LocalDir, LocalSession};
 
 use super::super::scratch::Scratch;
+use super::app::App;
 use super::images::allow_insecure;
 use super::{bindings, names, package, registry};
 use crate::args::{PackChoices, PackNetwork, StepVolume};
@@ -44,8 +45,8 @@ pub(super) struct Order {
     pub(super) folder: PathBuf,
     /// What is to be told before anything begins.
     pub(super) warnings: Vec<String>,
-    /// Packages that were unpacked, for as long as they are lent.
-    _packages: Option<Scratch>,
+    /// An app and packages that were unpacked, for as long as they are lent.
+    _unpacked: [Option<Scratch>; 2],
 }
 
 impl Order {
@@ -60,7 +61,8 @@ impl Order {
         let mut settings = settings.clone();
         allow_insecure(&mut settings, &choices.pulls.insecure_registry);
         let platform = platform.clone();
-        let folder = app_folder(&settings.cwd, choices.path.as_deref().unwrap_or(Path::new(".")))?;
+        let App { folder, unpacked } =
+            App::at(&settings.cwd, choices.path.as_deref().unwrap_or(Path::new(".")))?;
         let (project, base) = descriptor(&settings.cwd, &folder, choices.descriptor.as_deref())?;
         let mut warnings: Vec<String> = Vec::new();
         if project.undeclared {
@@ -159,7 +161,7 @@ impl Order {
         };
         // One for all folders, as caches go by the image's name; no path's digest is this, so no build file reaches them.
         let session = lent.session.with_cache_scope(Digest::of("rb pack").hex());
-        Ok(Self { session, request, settings, folder, warnings, _packages: lent.packages })
+        Ok(Self { session, request, settings, folder, warnings, _unpacked: [unpacked, lent.packages] })
     }
 }
 
@@ -300,17 +302,6 @@ fn sensitive(volume: &StepVolume) -> Option<String> {
     let target = volume.target.to_ascii_lowercase();
     let is_there = ["/cnb", "/layers", "/workspace"].iter().any(|place| target.starts_with(place));
     is_there.then(|| format!("Mounting to a sensitive directory '{}'", volume.target))
-}
-
-fn app_folder(cwd: &Path, path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.display();
-    let folder = std::fs::canonicalize(cwd.join(path))
-        .map_err(|_| Failure::input(format!("there is no folder `{shown}`"), None))?;
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let help = Some("unpack it, and name the folder: `--path DIR`".to_owned());
-    Err(Failure::input(format!("`{shown}` is no folder"), help))
 }
 
 /// Reads the descriptor that was named, else that of the app, if there is one; returns its folder, too.

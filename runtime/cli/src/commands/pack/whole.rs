@@ -61,7 +61,12 @@ pub(super) enum Goal {
     /// To registries.
     Registry(Vec<String>),
     /// Into a layout.
-    Layout(PathBuf),
+    Layout {
+        /// Which.
+        folder: PathBuf,
+        /// The layers of the base are left out.
+        sparse: bool,
+    },
 }
 
 impl Goal {
@@ -73,8 +78,15 @@ impl Goal {
             Self::Registry(names) => {
                 wanted.image(images, plain(names), Some(Push { only: true, ..Push::default() }));
             }
-            Self::Layout(folder) => wanted.layout_of(images, folder.clone()),
+            Self::Layout { folder, .. } => wanted.layout_of(images, folder.clone()),
         }
+    }
+}
+
+impl Goal {
+    /// Whether the layers of the base are left out of what is written.
+    fn without_base(&self) -> bool {
+        matches!(self, Self::Layout { sparse: true, .. })
     }
 }
 
@@ -83,13 +95,13 @@ impl Whole {
     pub(super) fn wanted(
         mut self,
         wanted: &mut Wanted,
-        cached: bool,
+        (goal, cached): (&Goal, bool),
         sbom_folder: Option<&Path>,
         sources: &SourceMap,
     ) -> Result<PlatformImage, Failure> {
         let sboms = self.sboms.take();
         let answers = std::mem::take(&mut self.answers);
-        let (image, keeps) = self.packed(wanted, sources)?;
+        let (image, keeps) = self.packed(wanted, goal, sources)?;
         for (label, state) in keeps.iter().chain(answers.iter().filter(|_| cached)) {
             wanted.root(label, state, sources)?;
         }
@@ -101,6 +113,7 @@ impl Whole {
     pub(super) fn packed(
         self,
         wanted: &mut Wanted,
+        goal: &Goal,
         sources: &SourceMap,
     ) -> Result<(PlatformImage, Vec<(String, State)>), Failure> {
         // Not shared with another platform whose base is the same tree: each has layers of its own upon it.
@@ -112,7 +125,8 @@ impl Whole {
             let parts = parts.map(|part| part.try_map(|state| wanted.root(&label, &state, sources)));
             packed.push(parts.collect::<Result<Vec<_>, _>>()?);
         }
-        let image = wanted.app((root, self.base_config), Layered { layers: packed, finish: self.finish });
+        let how = Layered { layers: packed, finish: self.finish, without_base: goal.without_base() };
+        let image = wanted.app((root, self.base_config), how);
         Ok((image, self.keeps))
     }
 }
